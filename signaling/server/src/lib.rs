@@ -1,0 +1,1 @@
+//! The shell around [`room_protocol::Hub`]: sockets, HTTP, heartbeat, logs.

@@ -1,0 +1,2 @@
+//! The command `room-signaling`.
+fn main() {}
