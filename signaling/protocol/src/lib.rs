@@ -13,5 +13,5 @@ pub mod wire;
 
 pub use bytestring::ByteString;
 pub use client::Client;
-pub use hub::Hub;
+pub use hub::{Hub, HubConfig};
 pub use id::{ClientId, Epoch, IdError, Instance, RoomId, SessionId};
