@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Installs what the demo or the tests need on Debian 12, and only what is missing.
+#
+#   scripts/setup.sh demo         to build, to stream, to watch
+#   scripts/setup.sh test         that and what scripts/test.sh needs
+#   scripts/setup.sh test --yes   asks nothing (CI=true does the same)
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+build_packages=(
+    build-essential ca-certificates curl git pkg-config
+    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev
+)
+stream_packages=(
+    gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+    gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-nice
+    python3 python3-gi python3-numpy gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
+)
+test_packages=(chromium iproute2 meson mmdebstrap ninja-build python3-venv)
+
+ask_yes() {
+    if [ "$yes" = 1 ]; then return; fi
+    [ -t 0 ] || die "$1 Nobody is there to answer: run again with --yes."
+    read -r -p "$1 [Y/n] " answer
+    case "$answer" in ''|[Yy]*) ;; *) die "not without it." ;; esac
+}
+
+is_installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+install_packages() {
+    command -v apt-get >/dev/null || die "only Debian and its kin are known here; install by hand: $*"
+    local missing=() package
+    for package in "$@"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "Installing from Debian: ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# The version that the workspace asks for (`rust-version`) or a later one.
+install_rust() {
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+    have=$(cargo --version 2>/dev/null | cut -d' ' -f2 || true)
+    if [ -n "$have" ] && [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -1)" = "$wanted" ]; then return; fi
+    if command -v rustup >/dev/null; then
+        ask_yes "Rust $wanted is needed, ${have:-none} is the default here. Install it beside with rustup?"
+        rustup toolchain install "$wanted" --profile minimal -c clippy -c rustfmt
+        mkdir -p "$root/.cache"
+        printf '%s\n' "$wanted" >"$root/.cache/rust-toolchain" # common.sh picks it up
+    else
+        ask_yes "Rust $wanted or later is needed. Install it with rustup (https://rustup.rs) into $HOME/.cargo?"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+            sh -s -- -y --profile minimal -c clippy -c rustfmt --no-modify-path
+    fi
+}
+
+install_python() {
+    if [ ! -x "$python" ]; then
+        say "Making a Python environment in .venv"
+        /usr/bin/python3 -m venv --system-site-packages "$root/.venv"
+    fi
+    local wanted="$root/tests/requirements.txt" done_mark="$root/.venv/installed-requirements"
+    if cmp -s "$wanted" "$done_mark"; then return; fi
+    say "Installing from PyPI into .venv: $(grep -v '^#' "$wanted" | tr '\n' ' ')"
+    "$python" -m pip install -q -r "$wanted"
+    cp "$wanted" "$done_mark"
+}
+
+install_nextest() {
+    if cargo nextest --version >/dev/null 2>&1; then return; fi
+    say "Installing cargo-nextest from crates.io (builds for some minutes, once)"
+    cargo install -q --locked cargo-nextest
+}
+
+# A Debian 13 tree with GStreamer 1.26, in which tests/test_gst126.py runs the same plugin file.
+make_trixie() {
+    [ ! -d "$trixie" ] || return 0
+    say "Making a Debian 13 tree with GStreamer 1.26 in .cache/trixie (860 MB, about a minute)"
+    mkdir -p "$root/.cache"
+    as_root rm -rf "$trixie.part"
+    as_root mmdebstrap -q --variant=apt \
+        --include=gstreamer1.0-tools,gstreamer1.0-plugins-base,gstreamer1.0-plugins-good,gstreamer1.0-plugins-bad \
+        --include=gstreamer1.0-plugins-ugly,gstreamer1.0-libav,gstreamer1.0-nice \
+        trixie "$trixie.part"
+    as_root mv "$trixie.part" "$trixie"
+}
+
+mode='' yes=0
+[ -z "${CI:-}" ] || yes=1
+for argument in "$@"; do
+    case "$argument" in
+        demo|test) mode=$argument ;;
+        -y|--yes) yes=1 ;;
+        -h|--help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) die "unknown argument: $argument (see --help)" ;;
+    esac
+done
+
+case "$mode" in
+    demo)
+        install_packages "${build_packages[@]}" "${stream_packages[@]}"
+        install_rust
+        ;;
+    test)
+        command -v node >/dev/null || test_packages+=(nodejs)
+        install_packages "${build_packages[@]}" "${stream_packages[@]}" "${test_packages[@]}"
+        install_rust
+        install_python
+        install_nextest
+        make_trixie
+        ;;
+    *) die "say demo or test (see --help)" ;;
+esac

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs everything that must pass. A line a stage; exit 1 if one failed.
+#
+#   scripts/test.sh              everything
+#   scripts/test.sh --quick      what needs no release build and no network namespaces
+#   scripts/test.sh -k restart   the end-to-end tests whose names match (pytest's -k), and nothing else
+#   scripts/test.sh --yes        installs without asking (CI=true does the same)
+#   scripts/test.sh -v           shows each stage's output while it runs, too
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+fuzz_seconds=20
+logs="$root/target/test-logs"
+failed=()
+stage_pid=''
+
+lint_format() { cargo fmt --all --check; }
+lint_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+unit() { cargo nextest run --workspace --locked; }
+documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked; }
+fuzz() { "$root/signaling/protocol/fuzz/run.sh" "$fuzz_seconds"; }
+viewer() { (cd "$root/signaling/viewer" && node --test test/); }
+release() { cargo build --release --locked -p gst-plugin-roomwebrtc -p room-signaling; }
+demo() { "$root/scripts/demo.sh" --seconds 10 --yes; }
+
+# Network namespaces need root.
+end_to_end() {
+    as_root env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest "$root/tests" -p no:cacheprovider "$@"
+}
+
+# Builds and installs as a distribution would, then asks GStreamer for the element from there.
+installation() {
+    local work
+    work=$(mktemp -d)
+    CARGO_TARGET_DIR="$root/target" meson setup "$work/build" "$root" --prefix=/usr >/dev/null
+    DESTDIR="$work/dest" CARGO_TARGET_DIR="$root/target" meson install -C "$work/build"
+    local plugins
+    plugins=$(dirname "$(find "$work/dest" -name libgstroomwebrtc.so)")
+    use_plugins "$plugins" "$work/registry.bin"
+    gst-inspect-1.0 roomwebrtcsink >/dev/null
+    gst-inspect-1.0 roomwebrtcsrc >/dev/null
+    "$work/dest/usr/bin/room-signaling" --version
+    find "$work/dest" -path '*viewer*' -name index.html | grep -q .
+    rm -rf "$work"
+}
+
+# Runs one stage in a process group of its own, so that Ctrl-C ends all of it.
+stage() {
+    local name=$1 began=$SECONDS status=0 log="$logs/$1.log"
+    shift
+    if [ "$verbose" = 1 ]; then
+        (set -e; "$@") </dev/null > >(tee "$log") 2>&1 &
+    else
+        (set -e; "$@") </dev/null >"$log" 2>&1 &
+    fi
+    stage_pid=$!
+    wait "$stage_pid" || status=$?
+    stage_pid=''
+    if [ "$status" = 0 ]; then
+        printf 'ok      %-14s %4d s  %s\n' "$name" $((SECONDS - began)) "$(summary "$log")"
+        return
+    fi
+    printf 'FAILED  %-14s %4d s  the end of %s:\n' "$name" $((SECONDS - began)) "${log#"$root"/}"
+    if [ "$verbose" = 0 ]; then tail -n 150 "$log" | sed 's/^/        /'; fi
+    failed+=("$name")
+}
+
+# The line of a stage's output that says how much it did, where there is one.
+summary() {
+    sed 's/\x1b\[[0-9;]*m//g' "$1" |
+        grep -E '^ *Summary \[|^=+ .*(passed|failed).* =+$|^# pass ' | tail -1 | sed 's/^[ =#]*//; s/[ =]*$//' || true
+}
+
+interrupted() {
+    trap '' INT TERM
+    if [ -n "$stage_pid" ]; then
+        kill -INT -- "-$stage_pid" 2>/dev/null || true
+        for _ in $(seq 100); do
+            kill -0 -- "-$stage_pid" 2>/dev/null || break
+            sleep 0.1
+        done
+        kill -KILL -- "-$stage_pid" 2>/dev/null || true
+    fi
+    say "stopped"
+    exit 130
+}
+
+finish() {
+    if [ ${#failed[@]} -gt 0 ]; then
+        say "FAILED after $SECONDS s: ${failed[*]}"
+        exit 1
+    fi
+    say "all passed in $SECONDS s"
+    exit 0
+}
+
+mode=all verbose=0 setup_arguments=() selection=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --quick) mode=quick ;;
+        -k) mode=selection; selection=(-k "${2:?-k wants a name}"); shift ;;
+        -v) verbose=1 ;;
+        -y|--yes) setup_arguments=(--yes) ;;
+        -h|--help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) die "unknown argument: $1 (see --help)" ;;
+    esac
+    shift
+done
+
+cd "$root"
+"$root/scripts/setup.sh" test ${setup_arguments[@]+"${setup_arguments[@]}"}
+mkdir -p "$logs"
+set -m # a process group for each background job
+trap interrupted INT TERM
+
+if [ "$mode" = selection ]; then
+    stage release release
+    stage end-to-end end_to_end "${selection[@]}"
+    finish
+fi
+stage format lint_format
+stage clippy lint_clippy
+stage unit unit
+stage documentation documentation
+if [ "$mode" = quick ]; then finish; fi
+stage release release
+stage end-to-end end_to_end
+finish
