@@ -1,0 +1,59 @@
+//! A server in a thread of its own, for programs that do something else.
+
+use crate::{Config, bind, serve};
+use std::{io, net::SocketAddr, thread::JoinHandle};
+use tokio::sync::oneshot;
+
+/// Binds [`Config::listen`] and serves there in a thread of its own until the result is stopped or dropped.
+/// The server takes connections as soon as this returns.
+pub fn spawn_thread(config: Config) -> io::Result<Running> {
+    let listener = bind(config.listen)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("room-signaling".into()).spawn(move || {
+        // The sender is never dropped without a word while the owner lives, so an error is a wish to stop, too.
+        let shutdown = async { stopped.await.unwrap_or(()) };
+        runtime.block_on(serve(listener, config, shutdown))
+    })?;
+    Ok(Running { address, stop: Some(stop), thread: Some(thread) })
+}
+
+/// A server in its thread. Dropping it stops it.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    /// Where it listens, with the port that it got.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Tells everyone connected, waits for [`Config::drain`] and up to 2 s more for those who don't read, closes them
+    /// and joins the thread: the port is free then. Blocks for that time, or not at all when nobody is connected.
+    pub fn stop(mut self) -> io::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if let Some(stop) = self.stop.take() {
+            // An error means that the thread has ended already; joining it tells why.
+            let _ = stop.send(());
+        }
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(io::Error::other("the signaling server's thread panicked")),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
