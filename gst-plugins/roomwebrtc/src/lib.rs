@@ -1,1 +1,5 @@
 //! The plugin `roomwebrtc`.
+
+mod certificate;
+mod connection;
+mod signaling;

@@ -1,0 +1,446 @@
+//! What both elements need to be in a room: the signaling properties, their state on the outside, the runtime that
+//! the client's task runs on.
+
+use crate::connection::IceConfig;
+use gst::{glib, prelude::*};
+use gst_webrtc::WebRTCICETransportPolicy;
+use room_signaling_client::{
+    ClientConfig, Options, State,
+    protocol::{ClientId, Instance, RoomId},
+    wire::{DEFAULT_ROOM, IceServer, Role},
+};
+use std::{path::PathBuf, sync::OnceLock};
+
+const DEFAULT_URI: &str = "ws://127.0.0.1:8765";
+/// What others are told of a member is limited by the protocol.
+const MAX_META_BYTES: usize = 1024;
+
+/// Where the element stands with the signaling server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[repr(i32)]
+#[enum_type(name = "GstRoomSignalingState")]
+pub enum SignalingState {
+    /// The element is not running.
+    #[default]
+    #[enum_value(name = "Idle: the element is not running", nick = "idle")]
+    Idle = 0,
+    /// On its way into the room for the first time.
+    #[enum_value(name = "Connecting: on the way into the room for the first time", nick = "connecting")]
+    Connecting = 1,
+    /// In the room.
+    #[enum_value(name = "Joined: in the room", nick = "joined")]
+    Joined = 2,
+    /// The server is out of reach; running media goes on, another try comes.
+    #[enum_value(
+        name = "Reconnecting: the server is out of reach, running media goes on",
+        nick = "reconnecting"
+    )]
+    Reconnecting = 3,
+    /// Said goodbye.
+    #[enum_value(name = "Closed: said goodbye", nick = "closed")]
+    Closed = 4,
+    /// The server refused; the element has posted an error that says why.
+    #[enum_value(name = "Failed: the server refused, the error on the bus says why", nick = "failed")]
+    Failed = 5,
+}
+
+impl From<State> for SignalingState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Connecting => Self::Connecting,
+            State::Joined => Self::Joined,
+            State::Reconnecting => Self::Reconnecting,
+            State::Closed => Self::Closed,
+        }
+    }
+}
+
+/// The runtime of all signaling clients of this process: one thread, made when first needed, kept for good.
+pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("room-signaling")
+            .enable_all()
+            .build()
+            .expect("a thread and an epoll descriptor, without which nothing in this process works")
+    })
+}
+
+/// The values of the signaling properties of one element.
+#[derive(Debug, Clone)]
+pub(crate) struct SignalingSettings {
+    pub(crate) uri: String,
+    pub(crate) room: String,
+    pub(crate) client_id: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) meta: Option<String>,
+    pub(crate) tls_ca_file: Option<String>,
+    pub(crate) ice_servers: Option<String>,
+    pub(crate) stun_server: Option<String>,
+    pub(crate) turn_servers: Vec<String>,
+    pub(crate) ice_transport_policy: WebRTCICETransportPolicy,
+    pub(crate) min_rtp_port: u16,
+    pub(crate) max_rtp_port: u16,
+    /// The secret that lets a reconnect take over from its own dead connection. One for each element, so that two
+    /// elements that were given the same `client-id` don't take each other's place.
+    instance: Instance,
+}
+
+impl Default for SignalingSettings {
+    fn default() -> Self {
+        let ice = IceConfig::default();
+        Self {
+            uri: DEFAULT_URI.to_owned(),
+            room: DEFAULT_ROOM.to_owned(),
+            client_id: None,
+            token: None,
+            password: None,
+            meta: None,
+            tls_ca_file: None,
+            ice_servers: None,
+            stun_server: None,
+            turn_servers: Vec::new(),
+            ice_transport_policy: ice.policy,
+            min_rtp_port: ice.min_rtp_port,
+            max_rtp_port: ice.max_rtp_port,
+            instance: random_instance(),
+        }
+    }
+}
+
+fn random_instance() -> Instance {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel's random numbers, which don't fail on Linux");
+    Instance::from_random(bytes)
+}
+
+/// The specifications of the signaling properties, `signaling-state` among them.
+pub(crate) fn properties() -> Vec<glib::ParamSpec> {
+    let text =
+        |name: &'static str, nick: &'static str, blurb: &'static str, default: Option<&'static str>| {
+            glib::ParamSpecString::builder(name)
+                .nick(nick)
+                .blurb(blurb)
+                .default_value(default)
+                .mutable_ready()
+                .build()
+        };
+    let port = |name: &'static str, nick: &'static str, blurb: &'static str, default: u32| {
+        glib::ParamSpecUInt::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .maximum(u16::MAX.into())
+            .default_value(default)
+            .mutable_ready()
+            .build()
+    };
+    vec![
+        text(
+            "signaling-uri",
+            "Signaling URI",
+            "WebSocket address of the signaling server: ws://host:port, or wss://host:port for TLS",
+            Some(DEFAULT_URI),
+        ),
+        text("room", "Room", "Name of the room to be in: 1 to 128 bytes of UTF-8", Some(DEFAULT_ROOM)),
+        text(
+            "client-id",
+            "Client id",
+            "Name in the room, unique there (null: the server makes one, which is kept over reconnects)",
+            None,
+        ),
+        text("token", "Token", "Token for servers with users (null: none)", None),
+        text("password", "Password", "Password of the room (null: none)", None),
+        text(
+            "meta",
+            "Meta",
+            "What the others in the room are told about this client: JSON text of at most 1024 bytes (null: nothing)",
+            None,
+        ),
+        text(
+            "tls-ca-file",
+            "TLS CA file",
+            "PEM file of certificate authorities to trust beside the system's, for wss (null: none)",
+            None,
+        ),
+        text(
+            "ice-servers",
+            "ICE servers",
+            "STUN and TURN servers as RTCPeerConnection takes them, JSON text such as \
+             [{\"urls\":[\"turn:host:3478\"],\"username\":\"u\",\"credential\":\"p\"}] (null: what the server says)",
+            None,
+        ),
+        text(
+            "stun-server",
+            "STUN server",
+            "STUN server, stun://host:port; used instead of those in ice-servers (null: those)",
+            None,
+        ),
+        gst::ParamSpecArray::builder("turn-servers")
+            .nick("TURN servers")
+            .blurb(
+                "TURN servers beside those in ice-servers: <\"turn://user:password@host:port\", ...>, user and \
+                 password percent-encoded, turns:// for TLS, ?transport=tcp for TCP (default: none)",
+            )
+            .element_spec(
+                &glib::ParamSpecString::builder("turn-server")
+                    .nick("TURN server")
+                    .blurb("turn://user:password@host:port")
+                    .build(),
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("ice-transport-policy", WebRTCICETransportPolicy::All)
+            .nick("ICE transport policy")
+            .blurb("Whether media may go straight to peers (all) or through TURN servers only (relay)")
+            .mutable_ready()
+            .build(),
+        port("min-rtp-port", "Lowest RTP port", "Lowest local UDP port for media (0: any)", 0),
+        port("max-rtp-port", "Highest RTP port", "Highest local UDP port for media", u16::MAX.into()),
+        glib::ParamSpecEnum::builder_with_default("signaling-state", SignalingState::Idle)
+            .nick("Signaling state")
+            .blurb("Where the element stands with the signaling server")
+            .read_only()
+            .build(),
+    ]
+}
+
+impl SignalingSettings {
+    /// Sets a property; false where it is not one of these.
+    pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        let text = || value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty());
+        let port = || value.get::<u32>().ok().and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
+        match name {
+            "signaling-uri" => self.uri = text().unwrap_or_else(|| DEFAULT_URI.to_owned()),
+            "room" => self.room = text().unwrap_or_else(|| DEFAULT_ROOM.to_owned()),
+            "client-id" => self.client_id = text(),
+            "token" => self.token = text(),
+            "password" => self.password = text(),
+            "meta" => self.meta = text(),
+            "tls-ca-file" => self.tls_ca_file = text(),
+            "ice-servers" => self.ice_servers = text(),
+            "stun-server" => self.stun_server = text(),
+            "turn-servers" => {
+                self.turn_servers = value
+                    .get::<gst::ArrayRef<'_>>()
+                    .map(|list| list.iter().filter_map(|uri| uri.get::<String>().ok()).collect())
+                    .unwrap_or_default();
+            }
+            "ice-transport-policy" => {
+                self.ice_transport_policy = value.get().unwrap_or(WebRTCICETransportPolicy::All);
+            }
+            "min-rtp-port" => self.min_rtp_port = port(),
+            "max-rtp-port" => self.max_rtp_port = port(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The value of a property; `None` where it is not one of these. `signaling-state` is the element's own to answer.
+    pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "signaling-uri" => self.uri.to_value(),
+            "room" => self.room.to_value(),
+            "client-id" => self.client_id.to_value(),
+            "token" => self.token.to_value(),
+            "password" => self.password.to_value(),
+            "meta" => self.meta.to_value(),
+            "tls-ca-file" => self.tls_ca_file.to_value(),
+            "ice-servers" => self.ice_servers.to_value(),
+            "stun-server" => self.stun_server.to_value(),
+            "turn-servers" => gst::Array::new(&self.turn_servers).to_value(),
+            "ice-transport-policy" => self.ice_transport_policy.to_value(),
+            "min-rtp-port" => u32::from(self.min_rtp_port).to_value(),
+            "max-rtp-port" => u32::from(self.max_rtp_port).to_value(),
+            _ => return None,
+        })
+    }
+
+    /// What the client wants to know. The error names the property that is wrong and what would be right.
+    pub(crate) fn options(&self, role: Role) -> Result<Options, String> {
+        if !self.uri.starts_with("ws://") && !self.uri.starts_with("wss://") {
+            return Err(format!(
+                "signaling-uri is {:?}: it must begin with ws:// or wss://, such as {DEFAULT_URI}",
+                self.uri
+            ));
+        }
+        self.check_ice()?;
+        let client_id = self
+            .client_id
+            .as_deref()
+            .map(|id| ClientId::new(id).map_err(|error| format!("client-id is {id:?}: {error}")))
+            .transpose()?;
+        Ok(Options {
+            uri: self.uri.clone(),
+            tls_ca_file: self.tls_ca_file.as_ref().map(PathBuf::from),
+            client: ClientConfig {
+                client_id,
+                room: RoomId::new(&self.room).map_err(|error| format!("room is {:?}: {error}", self.room))?,
+                role,
+                instance: self.instance.clone(),
+                token: self.token.clone(),
+                password: self.password.clone(),
+                meta: self.parsed_meta()?,
+            },
+        })
+    }
+
+    fn parsed_meta(&self) -> Result<Option<serde_json::Value>, String> {
+        let Some(text) = &self.meta else { return Ok(None) };
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+            format!("meta is {text:?}, which is not JSON: {error}; write for example \"{{}}\"")
+        })?;
+        match value.to_string().len() {
+            0..=MAX_META_BYTES => Ok(Some(value)),
+            bytes => Err(format!("meta has {bytes} bytes, at most {MAX_META_BYTES} are allowed")),
+        }
+    }
+
+    fn check_ice(&self) -> Result<(), String> {
+        self.parsed_ice_servers()?;
+        if let Some(uri) = &self.stun_server
+            && !uri.starts_with("stun://")
+        {
+            return Err(format!("stun-server is {uri:?}: write it as stun://host:port"));
+        }
+        if let Some(uri) =
+            self.turn_servers.iter().find(|uri| !uri.starts_with("turn://") && !uri.starts_with("turns://"))
+        {
+            return Err(format!("turn-servers has {uri:?}: write it as turn://user:password@host:port"));
+        }
+        if self.min_rtp_port > self.max_rtp_port {
+            return Err(format!(
+                "min-rtp-port is {}, which is above max-rtp-port, {}",
+                self.min_rtp_port, self.max_rtp_port
+            ));
+        }
+        Ok(())
+    }
+
+    fn parsed_ice_servers(&self) -> Result<Option<Vec<IceServer>>, String> {
+        let parse = |text| {
+            serde_json::from_str(text).map_err(|error| {
+                format!("ice-servers is not a JSON list like [{{\"urls\":[\"stun:host:3478\"]}}]: {error}")
+            })
+        };
+        self.ice_servers.as_deref().map(parse).transpose()
+    }
+
+    /// How to find connections, given what the server said in `joined`.
+    pub(crate) fn ice(&self, from_server: &[IceServer]) -> IceConfig {
+        IceConfig {
+            // A list that can't be parsed was refused by `options` before.
+            servers: self.parsed_ice_servers().ok().flatten().unwrap_or_else(|| from_server.to_vec()),
+            stun_server: self.stun_server.clone(),
+            turn_servers: self.turn_servers.clone(),
+            policy: self.ice_transport_policy,
+            min_rtp_port: self.min_rtp_port,
+            max_rtp_port: self.max_rtp_port,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_writable_property_can_be_set_and_read_back() {
+        gst::init().expect("GStreamer");
+        let mut settings = SignalingSettings::default();
+        for spec in properties().iter().filter(|spec| spec.flags().contains(glib::ParamFlags::WRITABLE)) {
+            let name = spec.name();
+            let default = settings.get(name).unwrap_or_else(|| panic!("{name} has no value"));
+            // Not so for the list: GStreamer gives every list the default null.
+            if name != "turn-servers" {
+                let documented = spec.default_value();
+                assert_eq!(
+                    default.serialize().ok(),
+                    documented.serialize().ok(),
+                    "{name} has another default"
+                );
+            }
+            let value = match name {
+                "turn-servers" => gst::Array::new(["turn://u:p@h:1"]).to_value(),
+                "ice-transport-policy" => WebRTCICETransportPolicy::Relay.to_value(),
+                "min-rtp-port" | "max-rtp-port" => 40_000u32.to_value(),
+                _ => "客厅".to_value(),
+            };
+            assert!(settings.set(name, &value), "{name} can't be set");
+            let back = settings.get(name).unwrap_or_else(|| panic!("{name} has no value"));
+            assert_eq!(back.serialize().ok(), value.serialize().ok(), "{name}");
+        }
+        assert!(!settings.set("no-such", &"".to_value()));
+        assert!(settings.get("no-such").is_none());
+    }
+
+    #[test]
+    fn the_list_of_turn_servers_can_be_written_in_gst_launch() {
+        gst::init().expect("GStreamer");
+        let specs = properties();
+        let spec = specs.iter().find(|spec| spec.name() == "turn-servers").expect("the property");
+        for (text, uris) in [
+            ("<turn://a:3478,turn://b>", ["turn://a:3478", "turn://b"]),
+            (
+                "<\"turn://u:p%40@a\", \"turns://u:p@b?transport=tcp\">",
+                ["turn://u:p%40@a", "turns://u:p@b?transport=tcp"],
+            ),
+        ] {
+            let value = glib::Value::deserialize_with_pspec(text, spec).expect("a list");
+            let mut settings = SignalingSettings::default();
+            settings.set("turn-servers", &value);
+            assert_eq!(settings.turn_servers, uris);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        let wrong = |name: &str, value: &str| {
+            let mut settings = SignalingSettings::default();
+            assert!(settings.set(name, &value.to_value()), "{name}");
+            settings.options(Role::Sender).expect_err(name)
+        };
+        assert!(wrong("signaling-uri", "http://host").contains("ws://"));
+        assert!(wrong("room", " x").contains("white space"));
+        assert!(wrong("client-id", "a\u{200B}b").contains("U+200B"));
+        assert!(wrong("meta", "{").contains("not JSON"));
+        assert!(wrong("meta", &format!("\"{}\"", "x".repeat(1023))).contains("1025 bytes"));
+        assert!(wrong("ice-servers", "{}").contains("ice-servers"));
+        assert!(wrong("stun-server", "stun:h").contains("stun://"));
+        let mut settings = SignalingSettings::default();
+        settings.set("min-rtp-port", &2u32.to_value());
+        settings.set("max-rtp-port", &1u32.to_value());
+        assert!(settings.options(Role::Sender).expect_err("ports").contains("min-rtp-port"));
+    }
+
+    #[test]
+    fn empty_means_default_and_each_element_has_its_own_secret() {
+        let mut settings = SignalingSettings::default();
+        settings.set("client-id", &"".to_value());
+        settings.set("room", &None::<String>.to_value());
+        let options = settings.options(Role::Receiver).expect("options");
+        assert_eq!(options.client.client_id, None);
+        assert_eq!(options.client.room.as_str(), DEFAULT_ROOM);
+        assert!(
+            options.client.instance == settings.options(Role::Receiver).expect("options").client.instance
+        );
+        assert!(settings.instance != SignalingSettings::default().instance);
+    }
+
+    #[test]
+    fn ice_servers_of_the_property_go_before_those_of_the_server() {
+        let theirs =
+            vec![IceServer { urls: vec!["stun:theirs".to_owned()], username: None, credential: None }];
+        let mut settings = SignalingSettings::default();
+        assert_eq!(settings.ice(&theirs).servers, theirs);
+        settings.set("ice-servers", &r#"[{"urls":["stun:mine"]}]"#.to_value());
+        assert_eq!(
+            settings.ice(&theirs).servers.first().map(|server| server.urls.clone()),
+            Some(vec!["stun:mine".to_owned()])
+        );
+        settings.set("ice-servers", &"[]".to_value());
+        assert!(settings.ice(&theirs).servers.is_empty());
+    }
+}
