@@ -1,0 +1,152 @@
+// What happens to media sessions when people come, go, restart and when the signaling connection breaks.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ABSENT_MS, Presence } from '../presence.js';
+
+const camera = (client_id, epoch = 'e1') => ({ client_id, role: 'sender', protocol: 1, epoch });
+const join = (presence, peers, now = 0) => presence.joined(peers, peers.length, now);
+
+/** A room with a camera whose media flows. */
+function watching() {
+  const presence = new Presence();
+  assert.deepEqual(join(presence, [camera('cam')]), []);
+  assert.deepEqual(presence.media('cam', 'started'), []);
+  assert.deepEqual(presence.media('cam', 'connected'), []);
+  return presence;
+}
+
+test('after a reconnect a sender with the same epoch keeps its session', () => {
+  const presence = watching();
+  assert.deepEqual(join(presence, [camera('cam')], 5000), []);
+  assert.equal(presence.deadline(), null);
+});
+
+test('after a reconnect a sender with another epoch is a new process', () => {
+  const presence = watching();
+  assert.deepEqual(join(presence, [camera('cam', 'e2')]), [{ do: 'replaced', id: 'cam' }]);
+});
+
+test('a sender that restarts in our sight is replaced once', () => {
+  const presence = watching();
+  assert.deepEqual(presence.peerLeft('cam', 'disconnected'), []);
+  assert.deepEqual(presence.peerJoined(camera('cam', 'e2')), [{ do: 'replaced', id: 'cam' }]);
+  assert.deepEqual(presence.peerJoined(camera('cam', 'e2')), []);
+});
+
+test('the offer of the new process may be under way when its epoch is heard of again', () => {
+  const presence = watching();
+  presence.peerJoined(camera('cam', 'e2'));
+  presence.media('cam', 'started');
+  assert.deepEqual(presence.peerJoined(camera('cam', 'e2')), []);
+});
+
+test('a change of meta touches no session', () => {
+  const presence = watching();
+  assert.deepEqual(presence.peerJoined({ ...camera('cam'), meta: { name: 'front door' } }), []);
+});
+
+test('leaving and being kicked end media at once', () => {
+  for (const reason of ['left', 'kicked']) {
+    const presence = watching();
+    assert.deepEqual(presence.peerLeft('cam', reason), [{ do: 'end', id: 'cam', reason: 'left' }]);
+    assert.deepEqual(presence.present(), []);
+  }
+});
+
+test('a lost signaling connection leaves media that flows alone, until the media itself stops', () => {
+  for (const reason of ['disconnected', 'timeout']) {
+    const presence = watching();
+    assert.deepEqual(presence.peerLeft('cam', reason), []);
+    assert.equal(presence.deadline(), null);
+    assert.deepEqual(presence.media('cam', 'stopped'), [{ do: 'end', id: 'cam', reason: 'stopped' }]);
+  }
+});
+
+test('a lost signaling connection ends media that never came about', () => {
+  const presence = new Presence();
+  join(presence, [camera('cam')]);
+  presence.media('cam', 'started');
+  assert.deepEqual(presence.peerLeft('cam', 'disconnected'), [{ do: 'end', id: 'cam', reason: 'absent' }]);
+});
+
+test('media that stops while the sender is there is for the owner to mend', () => {
+  const presence = watching();
+  assert.deepEqual(presence.media('cam', 'stopped'), []);
+  assert.deepEqual(presence.present(), ['cam']);
+});
+
+test('a sender missing after a reconnect has 30 s to come back', () => {
+  const presence = watching();
+  assert.deepEqual(join(presence, [], 1000), []);
+  assert.equal(presence.deadline(), 1000 + ABSENT_MS);
+  assert.deepEqual(presence.tick(1000 + ABSENT_MS - 1), []);
+  assert.deepEqual(presence.tick(1000 + ABSENT_MS), [{ do: 'end', id: 'cam', reason: 'absent' }]);
+  assert.equal(presence.deadline(), null);
+});
+
+test('a sender that comes back within the 30 s keeps its session', () => {
+  const presence = watching();
+  join(presence, [], 1000);
+  assert.deepEqual(presence.peerJoined(camera('cam')), []);
+  assert.equal(presence.deadline(), null);
+  assert.deepEqual(presence.tick(100_000), []);
+});
+
+test('a missing sender whose media stops is over before its 30 s', () => {
+  const presence = watching();
+  join(presence, [], 1000);
+  assert.deepEqual(presence.media('cam', 'stopped'), [{ do: 'end', id: 'cam', reason: 'stopped' }]);
+  assert.equal(presence.deadline(), null);
+});
+
+test('repeated reconnects do not give a missing sender more time', () => {
+  const presence = watching();
+  join(presence, [], 1000);
+  join(presence, [], 20_000);
+  assert.equal(presence.deadline(), 1000 + ABSENT_MS);
+});
+
+test('one lost before our own connection was lost gets the 30 s at the reconnect', () => {
+  const presence = watching();
+  presence.peerLeft('cam', 'disconnected');
+  join(presence, [], 7000);
+  assert.equal(presence.deadline(), 7000 + ABSENT_MS);
+});
+
+test('a list that was cut proves nobody absent', () => {
+  const presence = watching();
+  assert.deepEqual(presence.joined([], 1001, 0), []);
+  assert.equal(presence.deadline(), null);
+  assert.deepEqual(presence.present(), ['cam']);
+});
+
+test('one that owes an offer and is missing after a reconnect is over', () => {
+  const presence = watching();
+  presence.peerJoined(camera('cam', 'e2'));
+  assert.deepEqual(join(presence, [], 0), [{ do: 'end', id: 'cam', reason: 'absent' }]);
+});
+
+test('receivers are nobody to watch, and a sender that turns into one is over', () => {
+  const presence = watching();
+  assert.deepEqual(presence.peerJoined({ client_id: 'other', role: 'receiver' }), []);
+  assert.deepEqual(presence.present(), ['cam']);
+  assert.deepEqual(presence.peerJoined({ client_id: 'cam', role: 'receiver', epoch: 'e1' }), [
+    { do: 'end', id: 'cam', reason: 'left' },
+  ]);
+});
+
+test('senders that tell no epoch keep their session', () => {
+  const presence = new Presence();
+  const old = { client_id: 'old', role: 'sender', protocol: 0 };
+  join(presence, [old]);
+  presence.media('old', 'connected');
+  assert.deepEqual(join(presence, [old]), []);
+});
+
+test('an offer of somebody whom the server never announced is media like any other', () => {
+  const presence = new Presence();
+  assert.deepEqual(presence.media('ghost', 'started'), []);
+  presence.media('ghost', 'connected');
+  assert.deepEqual(presence.peerLeft('ghost', 'left'), [{ do: 'end', id: 'ghost', reason: 'left' }]);
+});

@@ -1,0 +1,250 @@
+// The signaling connection against a socket made of glass, on virtual time.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Signaling, backoff, fatalClose, serverUrl } from '../signaling.js';
+
+/** A browser with a clock that moves when told and sockets that a test opens, feeds and closes. */
+class World {
+  now = 0;
+  sockets = [];
+  events = [];
+  #timers = new Map();
+  #next = 1;
+
+  constructor(random = () => 0.999) {
+    const world = this;
+    const env = {
+      WebSocket: class {
+        readyState = 0;
+        sent = [];
+        constructor(url) {
+          this.url = url;
+          world.sockets.push(this);
+        }
+        send(text) {
+          this.sent.push(JSON.parse(text));
+        }
+        close() {
+          this.readyState = 3;
+        }
+      },
+      setTimeout: (f, ms) => {
+        this.#timers.set(this.#next, { at: this.now + ms, f });
+        return this.#next++;
+      },
+      clearTimeout: (id) => this.#timers.delete(id),
+      random,
+    };
+    this.signaling = new Signaling(
+      { url: 'ws://server/ws', room: '客厅', clientId: 'viewer-1', instance: 'secret' },
+      {
+        state: (state, detail) => this.events.push([state, detail]),
+        joined: (message) => this.events.push(['in the room', message.peers.length]),
+        message: (message) => this.events.push(['message', message.type]),
+      },
+      env,
+    );
+    this.signaling.connect();
+  }
+
+  get socket() {
+    return this.sockets.at(-1);
+  }
+  open() {
+    this.socket.readyState = 1;
+    this.socket.onopen();
+  }
+  say(message) {
+    this.socket.onmessage({ data: JSON.stringify(message) });
+  }
+  close(code, reason = '') {
+    this.socket.readyState = 3;
+    this.socket.onclose({ code, reason });
+  }
+  enter() {
+    this.open();
+    this.say({ type: 'registered', client_id: 'viewer-1', protocol: 1 });
+    this.say({ type: 'joined', room_id: '客厅', role: 'receiver', peers: [], ice_servers: [] });
+  }
+  advance(ms) {
+    const until = this.now + ms;
+    for (;;) {
+      const due = [...this.#timers].filter(([, t]) => t.at <= until).sort((a, b) => a[1].at - b[1].at)[0];
+      if (!due) break;
+      this.#timers.delete(due[0]);
+      this.now = due[1].at;
+      due[1].f();
+    }
+    this.now = until;
+  }
+  get timers() {
+    return this.#timers.size;
+  }
+}
+
+test('it registers, joins as receiver and hands on what comes', () => {
+  const world = new World();
+  world.enter();
+  world.say({ type: 'offer', from: 'cam', sdp: 'v=0' });
+  assert.deepEqual(world.socket.sent, [
+    { type: 'register', client_id: 'viewer-1', protocol: 1, instance: 'secret' },
+    { type: 'join', room_id: '客厅', role: 'receiver' },
+  ]);
+  assert.deepEqual(world.events, [
+    ['connecting', 'ws://server/ws'],
+    ['joined', ''],
+    ['in the room', 0],
+    ['message', 'offer'],
+  ]);
+});
+
+test('a lost connection comes back with the same id and instance', () => {
+  const world = new World();
+  world.enter();
+  world.close(1006);
+  assert.equal(world.signaling.state, 'reconnecting');
+  world.advance(100);
+  assert.equal(world.sockets.length, 2);
+  world.enter();
+  assert.deepEqual(world.sockets[0].sent, world.sockets[1].sent);
+  assert.equal(world.signaling.state, 'joined');
+});
+
+test('tries go on for ever, further and further apart, up to 10 s', () => {
+  const world = new World();
+  for (let i = 0; i < 50; i += 1) {
+    world.close(1006);
+    world.advance(10_000);
+    assert.equal(world.sockets.length, i + 2);
+  }
+});
+
+test('an id that the server made is kept', () => {
+  const world = new World();
+  world.open();
+  world.say({ type: 'registered', client_id: 'made-by-server', protocol: 1 });
+  world.close(1006);
+  world.advance(200);
+  world.open();
+  assert.equal(world.socket.sent[0].client_id, 'made-by-server');
+});
+
+test('closes that no retry mends stop it and say why', () => {
+  for (const code of [4001, 4002, 4003, 4010, 1009]) {
+    const world = new World();
+    world.enter();
+    world.close(code);
+    assert.equal(world.signaling.state, 'stopped');
+    assert.equal(world.signaling.detail, fatalClose(code));
+    world.advance(60_000);
+    world.signaling.connect();
+    assert.equal(world.sockets.length, 1);
+    assert.equal(world.timers, 0);
+  }
+});
+
+test('every other close is followed by a reconnect', () => {
+  for (const code of [1000, 1001, 1006, 1011, 1012, 4000, 4008]) assert.equal(fatalClose(code), null);
+});
+
+test('the words of the server come with a stop', () => {
+  const world = new World();
+  world.open();
+  world.say({ type: 'error', code: 'unauthorized', message: 'the token expired', request: 'register' });
+  world.close(4010);
+  assert.match(world.signaling.detail, /the token expired/);
+});
+
+test('a draining server is given its time', () => {
+  const world = new World(() => 0);
+  world.enter();
+  world.say({ type: 'draining', retry_after_ms: 3000 });
+  world.close(1012);
+  world.advance(2999);
+  assert.equal(world.sockets.length, 1);
+  world.advance(1);
+  assert.equal(world.sockets.length, 2);
+});
+
+test('a full room is tried again, a wrong password is not', () => {
+  const full = new World();
+  full.open();
+  full.say({ type: 'registered', client_id: 'viewer-1' });
+  full.say({ type: 'error', code: 'room_full', message: 'full', request: 'join' });
+  assert.deepEqual([full.signaling.state, full.signaling.detail], ['reconnecting', 'full']);
+  const wrong = new World();
+  wrong.open();
+  wrong.say({ type: 'registered', client_id: 'viewer-1' });
+  wrong.say({ type: 'error', code: 'forbidden', message: 'wrong password', request: 'join' });
+  assert.equal(wrong.signaling.state, 'stopped');
+  assert.match(wrong.signaling.detail, /wrong password/);
+});
+
+test('a server that falls silent is given up within 20 s', () => {
+  const world = new World();
+  world.enter();
+  world.advance(10_000);
+  assert.equal(world.socket.sent.at(-1).type, 'ping');
+  world.say({ type: 'pong' });
+  world.advance(10_000);
+  assert.equal(world.signaling.state, 'joined');
+  world.advance(10_000);
+  assert.equal(world.signaling.state, 'reconnecting');
+});
+
+test('a server that accepts and never answers is given up', () => {
+  const world = new World();
+  world.open();
+  world.advance(10_000);
+  assert.equal(world.signaling.state, 'reconnecting');
+  world.advance(100);
+  assert.equal(world.sockets.length, 2);
+});
+
+test('an abandoned socket can not disturb its successor', () => {
+  const world = new World();
+  world.open();
+  const [first] = world.sockets;
+  world.advance(10_100);
+  world.enter();
+  first.onclose({ code: 4001, reason: '' });
+  first.onmessage({ data: '{"type":"offer"}' });
+  assert.equal(world.signaling.state, 'joined');
+  assert.equal(world.events.some(([what]) => what === 'message'), false);
+});
+
+test('rejoin leaves and joins on the same connection', () => {
+  const world = new World();
+  world.enter();
+  world.signaling.rejoin();
+  assert.deepEqual(world.socket.sent.slice(2).map((m) => m.type), ['leave', 'join']);
+});
+
+test('closing says leave and leaves nothing behind', () => {
+  const world = new World();
+  world.enter();
+  world.signaling.close();
+  assert.equal(world.socket.sent.at(-1).type, 'leave');
+  assert.equal(world.timers, 0);
+});
+
+test('the backoff is full jitter between 0 and a bound of 100 ms to 10 s', () => {
+  assert.equal(backoff(0, () => 1), 100);
+  assert.equal(backoff(3, () => 1), 800);
+  assert.equal(backoff(7, () => 1), 10_000);
+  assert.equal(backoff(5000, () => 1), 10_000);
+  assert.equal(backoff(9, () => 0), 0);
+  assert.equal(backoff(1, () => 0.5), 100);
+});
+
+test('the server is the one of the page unless another is named', () => {
+  const at = (href) => new URL(href);
+  assert.equal(serverUrl(null, at('http://host:8765/?room=a#x')), 'ws://host:8765/ws');
+  assert.equal(serverUrl('', at('https://host/rooms/')), 'wss://host/rooms/ws');
+  assert.equal(serverUrl('ws://other:1', at('http://host/')), 'ws://other:1/');
+  assert.equal(serverUrl('other:8765', at('http://host/')), 'ws://other:8765/');
+  assert.equal(serverUrl('https://other/x', at('http://host/')), 'wss://other/x');
+  assert.throws(() => serverUrl('ftp://other', at('http://host/')), /no WebSocket address/);
+  assert.throws(() => serverUrl('ws://', at('http://host/')), /no server address/);
+});
