@@ -1,0 +1,266 @@
+//! Who is there, and which media sessions are still good: the one place for reconciliation.
+//!
+//! Senders begin media sessions, receivers wait for offers. So a sender ends a session that isn't connected yet as soon
+//! as either end's socket was disturbed (something may have been lost on the way) and begins a new one. A receiver can't
+//! begin one: it ends nothing on suspicion, and lets a new offer end what was before.
+
+use super::{Event, GoneReason, Media};
+use crate::{
+    id::{ClientId, SessionId},
+    wire::{Body, LeftReason, PeerEntry, Role, Signal},
+};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// How long a media session lives on whose peer is not in the room that we came back to.
+const ABSENT_LIMIT: Duration = Duration::from_secs(30);
+/// The server lists this many members and no more (rule 6).
+const MAX_LISTED: usize = 1_000;
+
+/// The members of the room that this client has to do with: those of the opposite role.
+#[derive(Debug)]
+pub(super) struct Peers {
+    role: Role,
+    known: BTreeMap<ClientId, Peer>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    entry: PeerEntry,
+    presence: Presence,
+    session: Session,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// In the room, as far as the server told.
+    Here,
+    /// Not in the room; only the media session keeps it, until the time if there is one.
+    Absent(Option<Instant>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Session {
+    None,
+    Started(Option<SessionId>),
+    Connected(Option<SessionId>),
+}
+
+impl Peers {
+    pub(super) fn new(role: Role) -> Self {
+        Self { role, known: BTreeMap::new() }
+    }
+
+    /// Those who are in the room now.
+    pub(super) fn present(&self) -> impl Iterator<Item = &PeerEntry> {
+        self.known.values().filter(|peer| peer.presence == Presence::Here).map(|peer| &peer.entry)
+    }
+
+    /// The room as the server lists it when we come in, at first or again.
+    pub(super) fn reconcile(&mut self, now: Instant, listed: Vec<PeerEntry>, total: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        // A list that was cut off proves nobody's absence: who isn't on it is as before.
+        let cut_off = listed.len() >= MAX_LISTED && total > listed.len();
+        let unlisted: Vec<ClientId> = self
+            .known
+            .keys()
+            .filter(|id| !listed.iter().any(|entry| entry.client_id == **id))
+            .cloned()
+            .collect();
+        for id in unlisted {
+            match self.known.get(&id).map(|peer| peer.entry.clone()) {
+                Some(entry) if cut_off => events.extend(self.back_in_a_room_with(entry)),
+                _ => events.extend(self.lose(&id, Some(now + ABSENT_LIMIT))),
+            }
+        }
+        for entry in listed {
+            events.extend(self.back_in_a_room_with(entry));
+        }
+        events
+    }
+
+    /// `peer_joined`: new, changed, or back.
+    pub(super) fn joined(&mut self, entry: PeerEntry) -> Vec<Event> {
+        // The server tells of a member whom we know with nothing changed when the same process has a new socket.
+        let same_again = self.known.get(&entry.client_id).is_some_and(|peer| peer.entry == entry);
+        self.upsert(entry, same_again)
+    }
+
+    /// `peer_left`.
+    pub(super) fn left(&mut self, now: Instant, id: &ClientId, reason: LeftReason) -> Vec<Event> {
+        match reason {
+            LeftReason::Left | LeftReason::Kicked => self.remove(id, GoneReason::Left),
+            LeftReason::Disconnected | LeftReason::Timeout => {
+                let connected =
+                    self.known.get(id).is_some_and(|peer| matches!(peer.session, Session::Connected(_)));
+                // Where media flows, its own liveness decides and nothing else.
+                self.lose(id, (!connected).then(|| now + ABSENT_LIMIT))
+            }
+        }
+    }
+
+    /// The owner tells how the media session fares.
+    pub(super) fn media(&mut self, id: &ClientId, media: Media) -> Vec<Event> {
+        let Some(peer) = self.known.get_mut(id) else { return Vec::new() };
+        let session = match std::mem::replace(&mut peer.session, Session::None) {
+            Session::None => None,
+            Session::Started(id) | Session::Connected(id) => id,
+        };
+        peer.session = match media {
+            Media::Started => Session::Started(session),
+            Media::Connected => Session::Connected(session),
+            Media::Ended if peer.presence == Presence::Here => Session::None,
+            Media::Ended => return self.remove(id, GoneReason::Absent),
+        };
+        Vec::new()
+    }
+
+    /// A peer says something. A new offer ends the session that was before it.
+    pub(super) fn hear(&mut self, from: &ClientId, signal: &Signal) -> Vec<Event> {
+        let Some(peer) = self.known.get_mut(from) else { return Vec::new() };
+        let replaced = matches!(signal.body, Body::Offer { .. })
+            && signal.session_id.is_some()
+            && peer.session.is_other_than(signal.session_id.as_ref());
+        peer.session.follow(signal);
+        if replaced { restart(&peer.entry, GoneReason::Replaced) } else { Vec::new() }
+    }
+
+    /// We say something to a peer: fills in the session, and keeps in mind which one it is.
+    pub(super) fn address(&mut self, signal: &mut Signal) {
+        let Some(peer) = signal.target_id.as_ref().and_then(|id| self.known.get_mut(id)) else { return };
+        if signal.session_id.is_none() {
+            signal.session_id = peer.session.id().cloned();
+        }
+        peer.session.follow(signal);
+    }
+
+    /// What to say when we go: one `bye` for each session whose peer can hear it.
+    pub(super) fn byes(&self) -> Vec<Signal> {
+        self.known
+            .iter()
+            .filter(|(_, peer)| peer.presence == Presence::Here && peer.session != Session::None)
+            .map(|(id, peer)| Signal {
+                body: Body::Bye,
+                target_id: Some(id.clone()),
+                session_id: peer.session.id().cloned(),
+                from: None,
+            })
+            .collect()
+    }
+
+    /// When [`Peers::expire`] has something to do, while we are in the room.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.known.values().filter_map(Peer::expiry).min()
+    }
+
+    /// Gives up those who were absent for too long.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Event> {
+        let over: Vec<ClientId> = self
+            .known
+            .iter()
+            .filter(|(_, peer)| peer.expiry().is_some_and(|at| at <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        over.iter().flat_map(|id| self.remove(id, GoneReason::Absent)).collect()
+    }
+
+    fn back_in_a_room_with(&mut self, entry: PeerEntry) -> Vec<Event> {
+        self.upsert(entry, true)
+    }
+
+    /// `disturbed`: our socket or the peer's is a new one, so what was being negotiated may be lost.
+    fn upsert(&mut self, entry: PeerEntry, disturbed: bool) -> Vec<Event> {
+        let id = entry.client_id.clone();
+        if entry.role == self.role {
+            return self.remove(&id, GoneReason::Left);
+        }
+        let Some(peer) = self.known.get_mut(&id) else {
+            self.known.insert(id, Peer::new(entry.clone()));
+            return vec![Event::PeerReady(entry)];
+        };
+        if !peer.is_same_process(&entry) {
+            *peer = Peer::new(entry);
+            return restart(&peer.entry, GoneReason::Replaced);
+        }
+        peer.presence = Presence::Here;
+        let changed = peer.entry != entry;
+        peer.entry = entry;
+        if disturbed && self.role == Role::Sender && !matches!(peer.session, Session::Connected(_)) {
+            peer.session = Session::None;
+            return restart(&peer.entry, GoneReason::Absent);
+        }
+        if changed { vec![Event::PeerChanged(peer.entry.clone())] } else { Vec::new() }
+    }
+
+    /// Not in the room any more, but perhaps only its socket broke.
+    fn lose(&mut self, id: &ClientId, limit: Option<Instant>) -> Vec<Event> {
+        let Some(peer) = self.known.get_mut(id) else { return Vec::new() };
+        let worth_keeping = match peer.session {
+            Session::Connected(_) => true,
+            Session::Started(_) => self.role == Role::Receiver,
+            Session::None => false,
+        };
+        if worth_keeping {
+            peer.presence = Presence::Absent(limit);
+            return Vec::new();
+        }
+        self.remove(id, GoneReason::Absent)
+    }
+
+    fn remove(&mut self, id: &ClientId, reason: GoneReason) -> Vec<Event> {
+        self.known.remove(id).map(|_| Event::PeerGone(id.clone(), reason)).into_iter().collect()
+    }
+}
+
+impl Peer {
+    fn new(entry: PeerEntry) -> Self {
+        Self { entry, presence: Presence::Here, session: Session::None }
+    }
+
+    /// Old clients tell no epoch and don't come back by themselves: one that was away is a new process.
+    fn is_same_process(&self, entry: &PeerEntry) -> bool {
+        match (&self.entry.epoch, &entry.epoch) {
+            (Some(known), Some(told)) => known == told,
+            (None, None) => self.presence == Presence::Here,
+            _ => false,
+        }
+    }
+
+    fn expiry(&self) -> Option<Instant> {
+        match self.presence {
+            Presence::Absent(limit) => limit,
+            Presence::Here => None,
+        }
+    }
+}
+
+impl Session {
+    fn id(&self) -> Option<&SessionId> {
+        match self {
+            Session::None => None,
+            Session::Started(id) | Session::Connected(id) => id.as_ref(),
+        }
+    }
+
+    fn is_other_than(&self, id: Option<&SessionId>) -> bool {
+        *self != Session::None && self.id() != id
+    }
+
+    /// What one end says to the other begins a session or ends it.
+    fn follow(&mut self, signal: &Signal) {
+        let id = &signal.session_id;
+        match signal.body {
+            Body::Offer { .. } if *self == Session::None || self.is_other_than(id.as_ref()) => {
+                *self = Session::Started(id.clone());
+            }
+            Body::Bye if id.is_none() || self.id() == id.as_ref() => *self = Session::None,
+            _ => {}
+        }
+    }
+}
+
+fn restart(entry: &PeerEntry, reason: GoneReason) -> Vec<Event> {
+    vec![Event::PeerGone(entry.client_id.clone(), reason), Event::PeerReady(entry.clone())]
+}
