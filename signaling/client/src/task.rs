@@ -1,0 +1,156 @@
+//! The task that owns the socket and the clock, and drives the Client.
+
+use crate::{
+    connect::{ConnectError, connect},
+    options::Target,
+    socket::Socket,
+};
+use room_protocol::client::{Client, ClientConfig, Event, Input, Output, State};
+use std::{future::Future, pin::Pin, time::Instant};
+use tokio::{sync::mpsc, task::JoinSet, time::sleep_until};
+use tracing::{debug, info, warn};
+
+type Attempt = Pin<Box<dyn Future<Output = Result<Socket, ConnectError>> + Send>>;
+
+/// The way to the server, as far as there is one.
+enum Link {
+    None,
+    Opening(Attempt),
+    Open(Box<Socket>),
+}
+
+struct Task {
+    target: Target,
+    link: Link,
+    /// Sockets that are saying goodbye.
+    leaving: JoinSet<()>,
+    events: mpsc::UnboundedSender<Event>,
+    /// The trouble that was last warned of, to say it once and not with every attempt.
+    trouble: Option<String>,
+}
+
+/// Runs until the client is closed and its goodbye is said.
+pub(crate) async fn run(
+    config: ClientConfig,
+    target: Target,
+    mut commands: mpsc::UnboundedReceiver<Input>,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    info!(uri = %target.uri, room = ?config.room, role = ?config.role, "signaling starts");
+    let mut client = Client::new(config, getrandom::u64().unwrap_or_default(), Instant::now());
+    let mut task = Task { target, link: Link::None, leaving: JoinSet::new(), events, trouble: None };
+    loop {
+        while let Some(output) = client.poll_output() {
+            task.perform(output, client.state());
+        }
+        if client.state() == State::Closed {
+            break;
+        }
+        let deadline = client.poll_timeout();
+        tokio::select! {
+            command = commands.recv() => client.handle(Instant::now(), command.unwrap_or(Input::Shutdown)),
+            input = task.next() => client.handle(Instant::now(), input),
+            () = until(deadline) => client.handle_timeout(Instant::now()),
+        }
+        while task.leaving.try_join_next().is_some() {}
+    }
+    while task.leaving.join_next().await.is_some() {}
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Task {
+    fn perform(&mut self, output: Output, state: State) {
+        match (output, &mut self.link) {
+            (Output::Connect, _) => self.link = Link::Opening(Box::pin(connect(self.target.clone()))),
+            (Output::Send(frame), Link::Open(socket)) => socket.send(frame),
+            (Output::Ping, Link::Open(socket)) => socket.ping(),
+            (Output::Send(_) | Output::Ping, _) => {}
+            (Output::Disconnect, Link::Opening(_)) => {
+                if state != State::Closed {
+                    self.warn("the server did not answer in time".to_owned());
+                }
+                self.link = Link::None;
+            }
+            (Output::Disconnect, _) => self.say_goodbye(),
+            (Output::Event(event), _) => self.tell(event),
+        }
+    }
+
+    /// What the socket has to say. Cancel safe.
+    async fn next(&mut self) -> Input {
+        match &mut self.link {
+            Link::None => std::future::pending().await,
+            Link::Opening(attempt) => {
+                let opened = attempt.await;
+                self.link = Link::None;
+                self.opened(opened)
+            }
+            Link::Open(socket) => {
+                let input = socket.next().await;
+                if let Input::Disconnected(code) = input {
+                    debug!(?code, "the connection ended");
+                    self.say_goodbye();
+                }
+                input
+            }
+        }
+    }
+
+    fn opened(&mut self, opened: Result<Socket, ConnectError>) -> Input {
+        match opened {
+            Ok(socket) => {
+                self.link = Link::Open(Box::new(socket));
+                Input::Connected
+            }
+            Err(ConnectError::Later(words)) => {
+                self.warn(words);
+                Input::Disconnected(None)
+            }
+            Err(ConnectError::Misconfigured(words)) => {
+                self.warn(words.clone());
+                Input::Misconfigured(words)
+            }
+        }
+    }
+
+    /// In the background: a dead connection must not delay the next one.
+    fn say_goodbye(&mut self) {
+        if let Link::Open(socket) = std::mem::replace(&mut self.link, Link::None) {
+            self.leaving.spawn(socket.close());
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        match &event {
+            Event::State(state) => {
+                if *state == State::Joined {
+                    self.trouble = None;
+                }
+                info!(?state, uri = %self.target.uri, "signaling");
+            }
+            Event::Failed(failure) => warn!(%failure, "signaling failed"),
+            Event::Refused { code, message, request, target_id } => {
+                warn!(?code, ?message, ?request, ?target_id, "the server refuses");
+            }
+            Event::PeerReady(peer) => debug!(peer = ?peer.client_id, "peer ready"),
+            Event::PeerGone(peer, reason) => debug!(?peer, ?reason, "peer gone"),
+            Event::Joined { .. } | Event::PeerChanged(_) | Event::Signal(_) => {}
+        }
+        // Whoever doesn't listen any more doesn't want to know.
+        let _ = self.events.send(event);
+    }
+
+    fn warn(&mut self, words: String) {
+        if self.trouble.as_ref() == Some(&words) {
+            return debug!(%words, "still no connection");
+        }
+        warn!(uri = %self.target.uri, "{words}");
+        self.trouble = Some(words);
+    }
+}
