@@ -1,11 +1,29 @@
-//! The server as a value.
+//! The server as a value. This file is what it is asked and what it answers; the modules below are how.
+//!
+//! Architecture invariants: what a client can send is never an [`Input`] of its own, only the text of one; after an
+//! [`Output::Close`] the connection is forgotten, and whoever it was in a room has left it.
+
+mod clock;
+mod dispatch;
+mod join;
+mod relay;
+mod request;
+mod room;
+mod say;
+mod session;
 
 use crate::{
     id::{ClientId, RoomId},
-    wire::{ErrorCode, IceServer, LeftReason, PeerEntry, Role},
+    wire::{ErrorCode, IceServer, LeftReason, PeerEntry, Role, close},
 };
 use bytestring::ByteString;
+use clock::after;
+use request::Refusal;
+use room::Room;
+use say::Say;
+use session::{Place, Registered, Session};
 use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -137,60 +155,176 @@ impl Default for HubConfig {
 
 /// The server as a value: inputs and the time go in, outputs come out.
 #[derive(Debug)]
-pub struct Hub {}
+pub struct Hub {
+    config: HubConfig,
+    seed: [u8; 32],
+    /// How many ids were made.
+    made: u64,
+    sessions: BTreeMap<ConnId, Session>,
+    rooms: BTreeMap<RoomId, Room>,
+    /// One entry a connection, at [`Session::due`].
+    deadlines: BTreeSet<(Instant, ConnId)>,
+    /// Joins that waited and can go on. Empty between two inputs.
+    retries: VecDeque<ConnId>,
+    outputs: VecDeque<Output>,
+    draining: bool,
+}
 
 impl Hub {
     /// A server with nobody there. `seed` feeds the ids that it makes for clients that bring none.
     pub fn new(config: HubConfig, seed: [u8; 32]) -> Self {
-        todo!()
+        Self {
+            config,
+            seed,
+            made: 0,
+            sessions: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            retries: VecDeque::new(),
+            outputs: VecDeque::new(),
+            draining: false,
+        }
     }
+
     /// Takes one input; then drain [`Hub::poll_output`].
     pub fn handle(&mut self, now: Instant, input: Input) {
-        todo!()
+        match input {
+            Input::Connected(conn, PeerInfo { ip: _ }) => self.connect(now, conn),
+            Input::Frame(conn, text) => {
+                self.heard(now, conn);
+                self.read(now, conn, text);
+            }
+            Input::BadFrame(conn) => {
+                self.heard(now, conn);
+                self.refuse(conn, Refusal::bad("not a text frame in UTF-8"));
+            }
+            Input::TooBig(conn) => {
+                self.close(conn, close::TOO_BIG, "frame too big", LeftReason::Disconnected);
+            }
+            Input::Alive(conn) => self.heard(now, conn),
+            Input::Overflowed(conn) => {
+                self.refuse(conn, Refusal::new(ErrorCode::SlowConsumer, "read faster, or ask for less"));
+            }
+            Input::Disconnected(conn) => self.end(conn, LeftReason::Disconnected),
+        }
+        self.settle(now);
     }
+
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        self.outputs.pop_front()
     }
+
     /// When [`Hub::handle_timeout`] wants to be called next. It may be earlier than anything happens.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.deadlines.first().map(|(at, _)| *at)
     }
+
     /// The time has come. Calling it early is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        while let Some((at, conn)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, conn));
+            if let Some(session) = self.sessions.get_mut(&conn) {
+                session.due = None;
+                self.due(now, conn);
+                self.settle(now);
+                self.schedule(conn);
+            }
+        }
     }
+
     /// Tells everyone that the server goes away; new registers and joins are refused from now on. Members go on
-    /// talking until [`Hub::close_all`].
-    pub fn drain(&mut self, now: Instant, retry_after: Duration) {
-        todo!()
+    /// talking until [`Hub::close_all`]. Old clients that never joined by themselves are not told: they would not
+    /// understand.
+    pub fn drain(&mut self, _now: Instant, retry_after: Duration) {
+        self.draining = true;
+        let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+        let text = Say::Draining { retry_after_ms }.text();
+        let understands = |registered: &Registered| match &registered.place {
+            Place::Nowhere => true,
+            Place::Automatic(_) => false,
+            Place::In(room_id) => {
+                let member =
+                    self.rooms.get(room_id).and_then(|room| room.member(registered.client_id.as_str()));
+                member.is_some_and(|member| !member.automatic)
+            }
+        };
+        for (conn, session) in &self.sessions {
+            if session.registered().is_some_and(understands) {
+                self.outputs.push_back(Output::Send(*conn, text.clone()));
+            }
+        }
     }
+
     /// Closes every connection with 1012. Nobody is told who left: everybody does.
     pub fn close_all(&mut self) {
-        todo!()
+        let conns = std::mem::take(&mut self.sessions).into_keys();
+        self.outputs.extend(conns.map(|conn| Output::Close(conn, close::SERVICE_RESTART, "going away")));
+        self.rooms.clear();
+        self.deadlines.clear();
     }
+
     /// Whether [`Hub::drain`] was called.
     pub fn is_draining(&self) -> bool {
-        todo!()
+        self.draining
     }
+
     /// How many connections there are.
     pub fn connections(&self) -> usize {
-        todo!()
+        self.sessions.len()
     }
+
     /// How many rooms there are.
     pub fn rooms(&self) -> usize {
-        todo!()
+        self.rooms.len()
     }
+
     /// How many members all rooms have together.
     pub fn members(&self) -> usize {
-        todo!()
+        self.rooms.values().map(Room::len).sum()
     }
+
     /// The rooms, in order.
     pub fn room_ids(&self) -> impl Iterator<Item = &RoomId> {
-        std::iter::empty()
+        self.rooms.keys()
     }
+
     /// Who is in a room, in order of their ids. Empty where there is no such room.
     pub fn members_of(&self, room_id: &RoomId) -> Vec<PeerEntry> {
-        todo!()
+        self.rooms.get(room_id).map(Room::entries).unwrap_or_default()
+    }
+
+    fn connect(&mut self, now: Instant, conn: ConnId) {
+        self.sessions.entry(conn).or_insert_with(|| Session::new(now, &self.config));
+        self.schedule(conn);
+    }
+
+    fn close(&mut self, conn: ConnId, code: u16, reason: &'static str, left: LeftReason) {
+        if self.sessions.contains_key(&conn) {
+            self.outputs.push_back(Output::Close(conn, code, reason));
+            self.end(conn, left);
+        }
+    }
+
+    /// A connection is no more.
+    fn end(&mut self, conn: ConnId, left: LeftReason) {
+        self.leave(conn, left);
+        let Some(session) = self.sessions.remove(&conn) else { return };
+        if let Some(at) = session.due {
+            self.deadlines.remove(&(at, conn));
+        }
+        if let Some(waiting) = session.registered().and_then(|registered| registered.waiting.as_ref()) {
+            self.withdraw(conn, waiting.holder);
+        }
+        if let Some(probe) = session.probe {
+            self.retries.extend(probe.challengers);
+        }
+    }
+
+    /// Lets those joins go on whose way became free.
+    fn settle(&mut self, now: Instant) {
+        while let Some(conn) = self.retries.pop_front() {
+            self.retry(now, conn);
+        }
     }
 }

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod hub;
 pub mod id;
+pub mod scan;
 pub mod wire;
 
 pub use bytestring::ByteString;

@@ -25,6 +25,7 @@ pub enum Role {
 
 impl Role {
     /// The role that messages without a target go to.
+    #[must_use]
     pub fn opposite(self) -> Self {
         match self {
             Role::Sender => Role::Receiver,
@@ -133,6 +134,8 @@ pub mod close {
     pub const SLOW_CONSUMER: u16 = 4008;
     /// No token, a bad one or an expired one.
     pub const UNAUTHORIZED: u16 = 4010;
+    /// Nothing was heard of it for too long (RFC 6455 registry: an unexpected condition).
+    pub const SILENT: u16 = 1011;
     /// A frame over the limit (RFC 6455).
     pub const TOO_BIG: u16 = 1009;
     /// The server is going away and wants its clients back later (RFC 6455 registry).

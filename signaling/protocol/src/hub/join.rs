@@ -1,0 +1,207 @@
+//! Into a room and out of it (rules 6, 8, 9 and 11).
+
+use super::{
+    ConnId, Event, Hub, Output, after,
+    request::Refusal,
+    room::{Join, Member},
+    say::Say,
+    session::{Place, Probe, Process, Waiting},
+};
+use crate::{
+    id::{ClientId, RoomId},
+    wire::{ErrorCode, LeftReason, Role, close},
+};
+use std::time::Instant;
+
+/// What a connection brings to a room, whichever room.
+struct Joiner {
+    client_id: ClientId,
+    protocol: u32,
+    process: Option<Process>,
+    /// Where it is now.
+    room_id: Option<RoomId>,
+}
+
+/// Who has the id that a joiner wants.
+enum Holder {
+    /// Nobody, or the joiner's very connection.
+    None,
+    /// The same process, on an older connection.
+    Same(ConnId),
+    /// Somebody else.
+    Other(ConnId),
+}
+
+impl Hub {
+    /// The join of an old client that doesn't ask for one.
+    pub(super) fn default_join(&self, role: Role) -> Option<Join> {
+        let room_id = self.config.default_room.clone()?;
+        Some(Join { room_id, role, meta: None, automatic: true })
+    }
+
+    /// Brings a connection into a room, or changes what it is there. If somebody else has its id, that one is asked
+    /// for a sign of life first, and this comes back to [`Hub::retry`].
+    pub(super) fn join(&mut self, now: Instant, conn: ConnId, join: Join) -> Result<(), Refusal> {
+        let Some(joiner) = self.joiner(conn) else { return Ok(()) };
+        if self.draining {
+            return Err(Refusal::new(ErrorCode::ServerDraining, "the server is going away"));
+        }
+        self.check_limits(&joiner.client_id, &join)?;
+        match self.holder(conn, &joiner, &join.room_id) {
+            Holder::None => self.enter(conn, joiner, join),
+            Holder::Same(old) => {
+                if let Some(registered) = self.sessions.get_mut(&old).and_then(|old| old.registered_mut()) {
+                    // The member stays; only its connection is another one from here on.
+                    registered.place = Place::Nowhere;
+                }
+                self.close(old, close::REPLACED, "registered again elsewhere", LeftReason::Disconnected);
+                self.enter(conn, joiner, join);
+            }
+            Holder::Other(holder) => self.challenge(now, conn, holder, join),
+        }
+        Ok(())
+    }
+
+    fn joiner(&self, conn: ConnId) -> Option<Joiner> {
+        let registered = self.sessions.get(&conn)?.registered()?;
+        let room_id = match &registered.place {
+            Place::In(room_id) => Some(room_id.clone()),
+            Place::Nowhere | Place::Automatic(_) => None,
+        };
+        Some(Joiner {
+            client_id: registered.client_id.clone(),
+            protocol: registered.protocol,
+            process: registered.process.clone(),
+            room_id,
+        })
+    }
+
+    fn check_limits(&self, client_id: &ClientId, join: &Join) -> Result<(), Refusal> {
+        let room = self.rooms.get(&join.room_id);
+        if room.is_none() && self.rooms.len() >= self.config.max_rooms {
+            return Err(Refusal::new(ErrorCode::TooManyRooms, "the server has no space for another room"));
+        }
+        let (members, senders) = room.map_or((0, 0), |room| (room.len(), room.senders()));
+        let before = room.and_then(|room| room.member(client_id.as_str())).map(|member| member.role);
+        if before.is_none() && members >= self.config.max_members {
+            return Err(Refusal::new(ErrorCode::RoomFull, "the room has no space for another member"));
+        }
+        if join.role == Role::Sender && before != Some(Role::Sender) && senders >= self.config.max_senders {
+            return Err(Refusal::new(ErrorCode::RoomFull, "the room has no space for another sender"));
+        }
+        Ok(())
+    }
+
+    fn holder(&self, conn: ConnId, joiner: &Joiner, room_id: &RoomId) -> Holder {
+        let room = self.rooms.get(room_id);
+        let Some(holder) =
+            room.and_then(|room| room.member(joiner.client_id.as_str())).map(|member| member.conn)
+        else {
+            return Holder::None;
+        };
+        if holder == conn {
+            return Holder::None;
+        }
+        let process = self.sessions.get(&holder).and_then(|session| session.registered()?.process.as_ref());
+        match (process, &joiner.process) {
+            (Some(old), Some(new)) if old.instance == new.instance => Holder::Same(holder),
+            _ => Holder::Other(holder),
+        }
+    }
+
+    /// Asks the holder of an id whether it lives.
+    fn challenge(&mut self, now: Instant, conn: ConnId, holder: ConnId, join: Join) {
+        if let Some(registered) = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut()) {
+            let waiting = Waiting { join, holder, deferred: Vec::new(), bytes: 0 };
+            registered.waiting = Some(Box::new(waiting));
+        }
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        if let Some(probe) = &mut session.probe {
+            probe.challengers.push(conn);
+            return;
+        }
+        let until = after(now, self.config.takeover_probe);
+        session.probe = Some(Box::new(Probe { until, challengers: vec![conn] }));
+        self.outputs.push_back(Output::Ping(holder));
+        self.schedule(holder);
+    }
+
+    /// The way may be free for a join that waited.
+    pub(super) fn retry(&mut self, now: Instant, conn: ConnId) {
+        let registered = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut());
+        let Some(waiting) = registered.and_then(|registered| registered.waiting.take()) else { return };
+        if let Err(refusal) = self.join(now, conn, waiting.join) {
+            self.refuse(conn, refusal.of("join"));
+        }
+        for text in waiting.deferred {
+            self.read(now, conn, text);
+        }
+    }
+
+    /// A connection that waited for the holder of an id doesn't any more.
+    pub(super) fn withdraw(&mut self, conn: ConnId, holder: ConnId) {
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        if let Some(probe) = &mut session.probe {
+            probe.challengers.retain(|challenger| *challenger != conn);
+            if probe.challengers.is_empty() {
+                session.probe = None;
+            }
+        }
+    }
+
+    /// Nothing stands in the way: leaves one room and is in the other.
+    fn enter(&mut self, conn: ConnId, joiner: Joiner, join: Join) {
+        let Joiner { client_id, protocol, process, room_id } = joiner;
+        if room_id.is_some_and(|room_id| room_id != join.room_id) {
+            self.leave(conn, LeftReason::Left);
+        }
+        let Join { room_id, role, meta, automatic } = join;
+        let epoch = process.map(|process| process.epoch);
+        let room = self.rooms.entry(room_id.clone()).or_default();
+        let audience = room.put(&client_id, Member { conn, role, protocol, epoch, meta, automatic });
+        if let Some(registered) = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut()) {
+            registered.place = Place::In(room_id.clone());
+        }
+        if !automatic {
+            let (peers, ice_servers) = (room.peers_of(&client_id), &*self.config.ice_servers);
+            let text = Say::Joined { room_id: &room_id, role, peers, ice_servers }.text();
+            self.outputs.push_back(Output::Send(conn, text));
+        }
+        if let Some(entry) = room.entry(&client_id).filter(|_| !audience.joined.is_empty()) {
+            let text = Say::PeerJoined(entry).text();
+            let sends = audience.joined.into_iter().map(|to| Output::Send(to, text.clone()));
+            self.outputs.extend(sends);
+        }
+        self.announce_left(&client_id, LeftReason::Left, audience.left);
+        self.outputs.push_back(Output::Event(conn, Event::Joined { client_id, room_id, role }));
+    }
+
+    /// Takes a connection out of its room, if it is in one.
+    pub(super) fn leave(&mut self, conn: ConnId, reason: LeftReason) -> bool {
+        let Some(session) = self.sessions.get_mut(&conn) else { return false };
+        let Some(registered) = session.registered_mut() else { return false };
+        let Place::In(room_id) = std::mem::replace(&mut registered.place, Place::Nowhere) else {
+            return false;
+        };
+        let client_id = registered.client_id.clone();
+        if let Some(probe) = session.probe.take() {
+            // The id that they want is free.
+            self.retries.extend(probe.challengers);
+        }
+        let Some(room) = self.rooms.get_mut(&room_id) else { return false };
+        let audience = room.remove(&client_id).unwrap_or_default();
+        if room.len() == 0 {
+            self.rooms.remove(&room_id);
+        }
+        self.announce_left(&client_id, reason, audience);
+        self.outputs.push_back(Output::Event(conn, Event::Left { client_id, room_id, reason }));
+        true
+    }
+
+    fn announce_left(&mut self, client_id: &ClientId, reason: LeftReason, audience: Vec<ConnId>) {
+        if !audience.is_empty() {
+            let text = Say::PeerLeft { client_id, reason }.text();
+            self.outputs.extend(audience.into_iter().map(|to| Output::Send(to, text.clone())));
+        }
+    }
+}
