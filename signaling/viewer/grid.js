@@ -54,6 +54,11 @@ export class Grid {
     for (const tile of this.#tiles.get(sender) ?? []) tile.mark(state, detail);
   }
 
+  /** Keeps the last picture of a sender whose connection is about to be closed. */
+  freeze(sender) {
+    for (const tile of this.#tiles.get(sender) ?? []) tile.freeze();
+  }
+
   remove(sender) {
     this.#resize(sender, 0);
   }
@@ -82,6 +87,8 @@ export class Grid {
 
 class Tile {
   #video = null;
+  /** The last picture of a session that is over, until the next one has a picture. */
+  #still = null;
   #state;
   #size;
 
@@ -105,46 +112,54 @@ class Tile {
     this.#state.textContent = detail || WORDS[state] || state;
   }
 
-  /** Plays the track in a video element of its own that takes the place of the old one with its first picture. */
+  /** Plays the track in a new video element, over the still picture of what was before. */
   play(track) {
-    const video = make('video', 'video');
+    this.freeze();
+    const video = make('video', 'picture');
     video.autoplay = true;
     video.muted = true;
     video.playsInline = true;
     video.srcObject = new MediaStream([track]);
-    this.#pending?.remove();
-    this.#pending = video;
-    // It must be in the page to be decoded everywhere; it lies under the old picture until it has one itself.
-    this.element.prepend(video);
-    const swap = () => {
-      if (this.#pending !== video) return;
-      this.#pending = null;
-      release(this.#video);
-      this.#video = video;
-    };
-    if (this.#video) video.addEventListener('loadeddata', swap, { once: true });
-    else swap();
     video.addEventListener('resize', () => {
-      if (this.#video === video || this.#pending === video) {
-        this.#size.textContent = `${video.videoWidth}×${video.videoHeight}`;
-      }
+      this.#size.textContent = `${video.videoWidth}×${video.videoHeight}`;
     });
+    video.addEventListener('playing', () => this.#video === video && this.#dropStill(), { once: true });
+    this.#video = video;
+    this.element.querySelector('.caption').before(video);
     video.play().catch((error) => {
       if (error.name === 'NotAllowedError') video.controls = true; // The user may start it by hand.
     });
   }
 
+  /** Turns what is seen into a still picture: a video element goes black with the end of its connection. */
+  freeze() {
+    const video = this.#video;
+    if (!video) return;
+    this.#video = null;
+    if (video.videoWidth) {
+      const still = make('canvas', 'picture');
+      still.width = video.videoWidth;
+      still.height = video.videoHeight;
+      still.getContext('2d').drawImage(video, 0, 0);
+      this.#dropStill();
+      this.#still = still;
+      video.before(still);
+    }
+    release(video);
+  }
+
   remove() {
-    release(this.#pending);
-    release(this.#video);
+    if (this.#video) release(this.#video);
     this.element.remove();
   }
 
-  #pending = null;
+  #dropStill() {
+    this.#still?.remove();
+    this.#still = null;
+  }
 }
 
 function release(video) {
-  if (!video) return;
   video.srcObject = null;
   video.remove();
 }

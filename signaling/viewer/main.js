@@ -102,7 +102,7 @@ function message(message) {
 
 function offered(from, message) {
   if (typeof from !== 'string' || typeof message.sdp !== 'string') return;
-  peers.get(from)?.close();
+  closeSession(from);
   owed.delete(from);
   const peer = new Peer(from, message.session_id ?? undefined, iceServers, {
     state: peerChanged,
@@ -133,8 +133,7 @@ function peerChanged(peer) {
 
 /** See the top of this file. */
 function recover(peer) {
-  peer.close(true);
-  peers.delete(peer.sender);
+  closeSession(peer.sender, true);
   owed.add(peer.sender);
   if (recovery.timer !== null) return;
   recovery.timer = setTimeout(() => {
@@ -150,8 +149,7 @@ function apply(actions) {
     if (what === 'end') {
       end(id);
     } else {
-      peers.get(id)?.close();
-      peers.delete(id);
+      closeSession(id);
       page.grid.mark(id, 'waiting', '');
     }
   }
@@ -159,12 +157,18 @@ function apply(actions) {
 }
 
 function end(sender) {
-  peers.get(sender)?.close();
-  peers.delete(sender);
+  closeSession(sender);
   owed.delete(sender);
   apply(presence.media(sender, 'none'));
   page.grid.remove(sender);
   showNotice();
+}
+
+/** The tile keeps the last picture. */
+function closeSession(sender, tell = false) {
+  page.grid.freeze(sender);
+  peers.get(sender)?.close(tell);
+  peers.delete(sender);
 }
 
 function current(from, { session_id: sessionId }) {
