@@ -1,5 +1,23 @@
-//! The plugin `roomwebrtc`.
+//! The plugin `roomwebrtc`: `roomwebrtcsink` sends to a room, `roomwebrtcsrc` receives from one.
 
 mod certificate;
 mod connection;
 mod signaling;
+mod sink;
+
+use gst::glib;
+
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    sink::register(plugin)
+}
+
+gst::plugin_define!(
+    roomwebrtc,
+    env!("CARGO_PKG_DESCRIPTION"),
+    plugin_init,
+    env!("CARGO_PKG_VERSION"),
+    "MPL",
+    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_NAME"),
+    "room-signaling"
+);

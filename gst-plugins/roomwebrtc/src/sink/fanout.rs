@@ -1,0 +1,305 @@
+//! One encoded stream to many receivers, split at access units. The streaming thread pushes; each receiver has a tap
+//! with a gate of its own. Data is shared by reference, never copied per receiver.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Queued media beyond which a receiver sheds frames; it goes on at an IDR once it is below [`RESUME_LEVEL`].
+const SHED_LEVEL: gst::ClockTime = gst::ClockTime::from_mseconds(500);
+const RESUME_LEVEL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
+/// One access unit on its way.
+pub(crate) struct Unit {
+    /// Stamped with the time of the receivers' clock.
+    pub(crate) buffer: gst::Buffer,
+    /// Whether decoding can begin here.
+    pub(crate) key: bool,
+}
+
+/// The stream of one pad.
+#[derive(Debug, Default)]
+pub(crate) struct Fanout {
+    taps: Mutex<Arc<[Arc<Tap>]>>,
+    frames: AtomicU64,
+    keyframes: AtomicU64,
+    last_keyframe: Mutex<Option<Instant>>,
+}
+
+impl Fanout {
+    /// Gives a unit to every tap. Never waits for a receiver. True if somebody needs a keyframe now.
+    pub(crate) fn push(&self, unit: &Unit) -> bool {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        if unit.key {
+            self.keyframes.fetch_add(1, Ordering::Relaxed);
+            *lock(&self.last_keyframe) = Some(Instant::now());
+        }
+        // The list is replaced, never changed: no lock is held while pushing.
+        let taps = lock(&self.taps).clone();
+        taps.iter().fold(false, |wanted, tap| tap.push(unit) || wanted)
+    }
+
+    /// Adds a receiver's tap.
+    pub(crate) fn add(&self, tap: Arc<Tap>) {
+        let mut taps = lock(&self.taps);
+        *taps = taps.iter().cloned().chain([tap]).collect();
+    }
+
+    /// Takes a receiver's tap out.
+    pub(crate) fn remove(&self, tap: &Arc<Tap>) {
+        let mut taps = lock(&self.taps);
+        *taps = taps.iter().filter(|other| !Arc::ptr_eq(other, tap)).cloned().collect();
+    }
+
+    /// After a jump in the stream every receiver starts at an IDR again.
+    pub(crate) fn regate(&self) {
+        lock(&self.taps).iter().for_each(|tap| tap.regate());
+    }
+
+    /// Access units and keyframes that came in so far.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.frames.load(Ordering::Relaxed), self.keyframes.load(Ordering::Relaxed))
+    }
+
+    /// When the last keyframe came in.
+    pub(crate) fn last_keyframe(&self) -> Option<Instant> {
+        *lock(&self.last_keyframe)
+    }
+}
+
+/// A poisoned lock means a panic elsewhere, which is reported there; the data is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a tap's gate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Gate {
+    /// Not connected: whatever comes is dropped, or else one old packet would wait inside webrtcbin.
+    Closed = 0,
+    /// Connected: opens at the next IDR.
+    Waiting = 1,
+    /// Media flows.
+    Open = 2,
+    /// The receiver fell behind: opens at an IDR once its queue is short again.
+    Shedding = 3,
+}
+
+impl Gate {
+    fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Gate::Waiting,
+            2 => Gate::Open,
+            3 => Gate::Shedding,
+            _ => Gate::Closed,
+        }
+    }
+}
+
+/// One receiver's end of a [`Fanout`].
+#[derive(Debug)]
+pub(crate) struct Tap {
+    source: gst_app::AppSrc,
+    gate: AtomicU8,
+    sent: AtomicU64,
+    shed: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Tap {
+    /// A closed tap in front of `source`.
+    pub(crate) fn new(source: gst_app::AppSrc) -> Self {
+        Self {
+            source,
+            gate: AtomicU8::new(Gate::Closed as u8),
+            sent: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// The receiver is connected: media may flow from the next IDR on.
+    pub(crate) fn connect(&self) {
+        self.change(Gate::Closed, Gate::Waiting);
+    }
+
+    fn regate(&self) {
+        self.change(Gate::Open, Gate::Waiting);
+    }
+
+    fn change(&self, from: Gate, to: Gate) {
+        let _ = self.gate.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Where the gate stands.
+    pub(crate) fn gate(&self) -> Gate {
+        Gate::from_u8(self.gate.load(Ordering::Acquire))
+    }
+
+    /// Frames sent, frames shed, bytes sent.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        (read(&self.sent), read(&self.shed), read(&self.bytes))
+    }
+
+    /// How much media waits to be sent.
+    pub(crate) fn level(&self) -> gst::ClockTime {
+        self.source.current_level_time()
+    }
+
+    /// True if this receiver waits for a keyframe that hasn't been asked for.
+    fn push(&self, unit: &Unit) -> bool {
+        let gate = self.gate();
+        let open = match gate {
+            Gate::Closed => return false,
+            Gate::Waiting => unit.key,
+            Gate::Open => self.level() < SHED_LEVEL,
+            Gate::Shedding => unit.key && self.level() < RESUME_LEVEL,
+        };
+        if !open {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+            if gate == Gate::Open {
+                self.change(Gate::Open, Gate::Shedding);
+            }
+            return gate != Gate::Open && self.level() < RESUME_LEVEL;
+        }
+        if gate != Gate::Open {
+            self.change(gate, Gate::Open);
+        }
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(unit.buffer.size() as u64, Ordering::Relaxed);
+        // A source that is shutting down refuses: the receiver is on its way out.
+        let _ = self.source.push_buffer(unit.buffer.clone());
+        false
+    }
+}
+
+/// Makes the buffers that receivers get out of those that come in: times on the clock, and no memory of a pool, which a
+/// slow receiver would keep from a hardware encoder.
+#[derive(Debug, Default)]
+pub(crate) struct Restamp {
+    last: Option<gst::ClockTime>,
+}
+
+impl Restamp {
+    /// `time` is the clock time of the unit; it is moved just so far that times rise.
+    pub(crate) fn unit(&mut self, buffer: &gst::BufferRef, time: gst::ClockTime) -> Unit {
+        let time = match self.last {
+            Some(last) if time <= last => last + gst::ClockTime::from_nseconds(1),
+            _ => time,
+        };
+        self.last = Some(time);
+        let pooled = buffer.flags().contains(gst::BufferFlags::TAG_MEMORY) || has_pool(buffer);
+        let copied = if pooled { buffer.copy_deep().ok() } else { None };
+        let mut copy = copied.unwrap_or_else(|| buffer.copy());
+        if let Some(copy) = copy.get_mut() {
+            copy.set_pts(time);
+            copy.set_dts(time);
+        }
+        Unit { buffer: copy, key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) }
+    }
+}
+
+fn has_pool(buffer: &gst::BufferRef) -> bool {
+    // SAFETY: a plain read of the field that says which pool the buffer goes back to; `buffer` is borrowed for it.
+    unsafe { !(*buffer.as_ptr()).pool.is_null() }
+}
+
+/// How long an end of stream may wait for what is queued to be sent.
+pub(crate) const DRAIN: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gst::prelude::*;
+
+    fn tap() -> (Arc<Tap>, gst_app::AppSrc) {
+        gst::init().unwrap();
+        let source = gst_app::AppSrc::builder().format(gst::Format::Time).max_bytes(0).build();
+        source.set_state(gst::State::Paused).unwrap();
+        (Arc::new(Tap::new(source.clone())), source)
+    }
+
+    fn unit(ms: u64, key: bool) -> Unit {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::with_size(100).unwrap();
+        let inner = buffer.get_mut().unwrap();
+        inner.set_pts(gst::ClockTime::from_mseconds(ms));
+        inner.set_duration(gst::ClockTime::from_mseconds(100));
+        Unit { buffer, key }
+    }
+
+    #[test]
+    fn nothing_passes_before_the_connection_and_then_an_idr_is_first() {
+        let (tap, source) = tap();
+        let fanout = Fanout::default();
+        fanout.add(tap.clone());
+        assert!(!fanout.push(&unit(0, true)), "a closed gate asks for nothing");
+        tap.connect();
+        assert!(fanout.push(&unit(1, false)), "an IDR is asked for");
+        assert_eq!(source.current_level_buffers(), 0);
+        assert!(!fanout.push(&unit(2, true)));
+        assert!(!fanout.push(&unit(3, false)));
+        assert_eq!((tap.gate(), source.current_level_buffers()), (Gate::Open, 2));
+        source.set_state(gst::State::Null).unwrap();
+    }
+
+    #[test]
+    fn a_receiver_that_falls_behind_sheds_frames_and_the_others_do_not() {
+        let (slow, slow_source) = tap();
+        let (fast, fast_source) = tap();
+        let fanout = Fanout::default();
+        for tap in [&slow, &fast] {
+            fanout.add(tap.clone());
+            tap.connect();
+        }
+        fanout.push(&unit(0, true));
+        // Nobody drains the slow one's queue; the fast one's is emptied as a running pipeline would.
+        for n in 1..20 {
+            fast_source.set_state(gst::State::Ready).unwrap();
+            fast_source.set_state(gst::State::Paused).unwrap();
+            fanout.push(&unit(n * 100, n == 15));
+        }
+        assert_eq!((slow.gate(), fast.gate()), (Gate::Shedding, Gate::Open));
+        assert_eq!(fast.counts().1, 0);
+        assert!(slow_source.current_level_time() <= SHED_LEVEL + gst::ClockTime::from_mseconds(100));
+        slow_source.set_state(gst::State::Ready).unwrap();
+        slow_source.set_state(gst::State::Paused).unwrap();
+        assert!(fanout.push(&unit(2100, false)), "its queue is short again: an IDR is asked for");
+        fanout.push(&unit(2200, true));
+        assert_eq!(slow.gate(), Gate::Open);
+        for source in [slow_source, fast_source] {
+            source.set_state(gst::State::Null).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_jump_closes_open_gates_until_an_idr() {
+        let (tap, source) = tap();
+        let fanout = Fanout::default();
+        fanout.add(tap.clone());
+        tap.connect();
+        fanout.push(&unit(0, true));
+        fanout.regate();
+        assert_eq!(tap.gate(), Gate::Waiting);
+        fanout.remove(&tap);
+        fanout.push(&unit(1, true));
+        assert_eq!(tap.gate(), Gate::Waiting, "a removed tap gets nothing");
+        source.set_state(gst::State::Null).unwrap();
+    }
+
+    #[test]
+    fn times_rise_whatever_comes_in() {
+        gst::init().unwrap();
+        let buffer = gst::Buffer::with_size(1).unwrap();
+        let mut restamp = Restamp::default();
+        let ms = gst::ClockTime::from_mseconds;
+        let times: Vec<_> = [10, 5, 20].map(|n| restamp.unit(&buffer, ms(n)).buffer.pts().unwrap()).into();
+        assert_eq!(times, [ms(10), ms(10) + gst::ClockTime::from_nseconds(1), ms(20)]);
+    }
+}

@@ -1,0 +1,416 @@
+//! The element: properties, signals, request pads, state changes. The work is done in the modules beside this one.
+
+use super::{
+    conductor::{Command, Conductor, Start},
+    input::Input,
+    mailbox::Mailbox,
+    negotiation,
+    settings::{self, Settings},
+    stats::Shared,
+};
+use crate::{
+    certificate,
+    connection::CAT,
+    signaling::{self, SignalingSettings, SignalingState},
+};
+use gst::{glib, prelude::*, subclass::prelude::*};
+use room_signaling_client::wire::Role;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+/// How long stopping may wait for the goodbye to get out.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+#[derive(Default)]
+pub struct RoomWebRtcSink {
+    settings: Mutex<(SignalingSettings, Settings)>,
+    inputs: Mutex<BTreeMap<u32, Arc<Input>>>,
+    mailbox: Mailbox,
+    shared: Arc<Shared>,
+    server: Mutex<Option<room_signaling::Running>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for RoomWebRtcSink {
+    const NAME: &'static str = "GstRoomWebRTCSink";
+    type Type = super::RoomWebRtcSink;
+    type ParentType = gst::Bin;
+}
+
+impl ObjectImpl for RoomWebRtcSink {
+    fn constructed(&self) {
+        self.parent_constructed();
+        self.obj().set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
+        self.obj().set_element_flags(gst::ElementFlags::SINK);
+    }
+
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut all = signaling::properties();
+            all.extend(settings::properties());
+            all.push(
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb(
+                        "Frames, keyframes, and for each receiver its id, state, frames sent and shed, bytes, queue in \
+                         ms, age of its last RTCP in ms; reading never waits",
+                    )
+                    .read_only()
+                    .build(),
+            );
+            all.push(
+                glib::ParamSpecBoxed::builder::<Vec<String>>("receivers")
+                    .nick("Receivers")
+                    .blurb("Ids of the receivers that have a media session, in order")
+                    .read_only()
+                    .build(),
+            );
+            all
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let changed = {
+            let mut settings = lock(&self.settings);
+            let own = settings.1.set(pspec.name(), value);
+            if !own && !settings.0.set(pspec.name(), value) {
+                gst::error!(CAT, imp = self, "unknown property {}", pspec.name());
+            }
+            own.then(|| settings.1.clone())
+        };
+        if let Some(settings) = changed {
+            self.mailbox.send(Command::Settings(settings));
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => self.shared.stats().to_value(),
+            "receivers" => self.shared.receivers().to_value(),
+            "signaling-state" => self.shared.signaling_state().to_value(),
+            name => {
+                let settings = lock(&self.settings);
+                let value = settings.1.get(name).or_else(|| settings.0.get(name));
+                value.unwrap_or_else(|| pspec.default_value().clone())
+            }
+        }
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(signals);
+        &SIGNALS
+    }
+
+    fn dispose(&self) {
+        self.stop();
+    }
+}
+
+/// Signals are emitted on the conductor's thread, actions may be called from any. Neither waits for the network.
+fn signals() -> Vec<glib::subclass::Signal> {
+    use glib::subclass::Signal;
+    let action = |name: &'static str| Signal::builder(name).action();
+    let string = String::static_type();
+    vec![
+        Signal::builder("receiver-added").param_types([string, gst::Element::static_type()]).build(),
+        Signal::builder("receiver-removed").param_types([string, string]).build(),
+        Signal::builder("authorize-receiver")
+            .param_types([string, string])
+            .return_type::<bool>()
+            .class_handler(|_| Some(true.to_value()))
+            .accumulator(|_, _, value| match value.get() {
+                Ok(true) => std::ops::ControlFlow::Continue(true.to_value()),
+                _ => std::ops::ControlFlow::Break(false.to_value()),
+            })
+            .build(),
+        Signal::builder("data").param_types([string, string, glib::Bytes::static_type()]).build(),
+        action("kick").param_types([string]).class_handler(|values| {
+            if let [element, id] = values
+                && let (Ok(element), Ok(id)) = (element.get::<super::RoomWebRtcSink>(), id.get())
+            {
+                element.imp().mailbox.send(Command::Kick(id));
+            }
+            None
+        }).build(),
+        action("request-keyframe").class_handler(|values| {
+            if let Some(Ok(element)) = values.first().map(glib::Value::get::<super::RoomWebRtcSink>) {
+                element.imp().mailbox.send(Command::RequestKeyframe);
+            }
+            None
+        }).build(),
+        action("send-data").param_types([string, glib::Bytes::static_type()]).class_handler(|values| {
+            if let [element, id, bytes] = values
+                && let (Ok(element), Ok(id), Ok(bytes)) =
+                    (element.get::<super::RoomWebRtcSink>(), id.get(), bytes.get())
+            {
+                element.imp().mailbox.send(Command::SendData(id, bytes));
+            }
+            None
+        }).build(),
+    ]
+}
+
+impl GstObjectImpl for RoomWebRtcSink {}
+
+impl ElementImpl for RoomWebRtcSink {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Room WebRTC sink",
+                "Sink/Network/WebRTC",
+                "Joins a room on a signaling server and sends one stream, encoded once, to every receiver there",
+                "The room-signaling project",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let template = gst::PadTemplate::new(
+                "video_%u",
+                gst::PadDirection::Sink,
+                gst::PadPresence::Request,
+                &negotiation::template_caps(),
+            );
+            template.into_iter().collect()
+        });
+        &TEMPLATES
+    }
+
+    fn request_new_pad(
+        &self,
+        template: &gst::PadTemplate,
+        name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        let wanted = name.and_then(|name| name.strip_prefix("video_")).and_then(|n| n.parse::<u32>().ok());
+        let index = {
+            let inputs = lock(&self.inputs);
+            wanted.unwrap_or_else(|| (0..).find(|n| !inputs.contains_key(n)).unwrap_or(u32::MAX))
+        };
+        if lock(&self.inputs).contains_key(&index) {
+            gst::error!(CAT, imp = self, "the pad video_{index} exists already");
+            return None;
+        }
+        let ghost = ghost_pad(template, index);
+        let input = Arc::new(Input::new(index, ghost.clone(), self.mailbox.clone()));
+        lock(&self.inputs).insert(index, input.clone());
+        if self.obj().add_pad(&ghost).is_err() {
+            lock(&self.inputs).remove(&index);
+            return None;
+        }
+        input.introduce();
+        Some(ghost.upcast())
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        let input = {
+            let mut inputs = lock(&self.inputs);
+            let index = inputs.iter().find(|(_, input)| input.ghost.upcast_ref::<gst::Pad>() == pad).map(|(index, _)| *index);
+            index.and_then(|index| inputs.remove(&index))
+        };
+        let Some(input) = input else { return };
+        let _ = pad.set_active(false);
+        input.release(&self.obj());
+        let _ = self.obj().remove_pad(pad);
+    }
+
+    fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
+        if let Some(clock) = clock {
+            self.mailbox.send(Command::Clock(clock.clone()));
+        }
+        self.parent_set_clock(clock)
+    }
+
+    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::NullToReady => {
+                certificate::warm_up();
+                self.start_server()?;
+            }
+            gst::StateChange::ReadyToPaused => self.start()?,
+            _ => {}
+        }
+        let result = self.parent_change_state(transition);
+        match transition {
+            gst::StateChange::PausedToReady => self.stop(),
+            // Stopping the server waits for its thread: no lock is held meanwhile.
+            gst::StateChange::ReadyToNull => drop(self.take_server()),
+            gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
+            _ => {}
+        }
+        result
+    }
+}
+
+impl BinImpl for RoomWebRtcSink {}
+
+fn ghost_pad(template: &gst::PadTemplate, index: u32) -> gst::GhostPad {
+    gst::GhostPad::builder_from_template(template)
+        .name(format!("video_{index}"))
+        .event_function(move |pad, parent, event| {
+            RoomWebRtcSink::catch_panic_pad_function(
+                parent,
+                || false,
+                |imp| imp.sink_event(index, pad, event),
+            )
+        })
+        .query_function(move |pad, parent, query| {
+            RoomWebRtcSink::catch_panic_pad_function(parent, || false, |imp| imp.sink_query(index, pad, query))
+        })
+        .build()
+}
+
+impl RoomWebRtcSink {
+    fn input(&self, index: u32) -> Option<Arc<Input>> {
+        lock(&self.inputs).get(&index).cloned()
+    }
+
+    fn sink_event(&self, index: u32, pad: &gst::GhostPad, event: gst::Event) -> bool {
+        let bin = self.obj();
+        if let Some(input) = self.input(index) {
+            match event.view() {
+                gst::EventView::Caps(caps) => {
+                    if let Err(refusal) = input.set_caps(&bin, caps.caps()) {
+                        gst::element_imp_error!(self, gst::StreamError::Format, ["{refusal}"]);
+                        return false;
+                    }
+                }
+                gst::EventView::Segment(_) => input.segment(),
+                gst::EventView::FlushStop(_) => input.flushed(),
+                gst::EventView::Eos(_) => input.ends(&bin),
+                _ => {}
+            }
+        }
+        gst::Pad::event_default(pad, Some(&*bin), event)
+    }
+
+    fn sink_query(&self, index: u32, pad: &gst::GhostPad, query: &mut gst::QueryRef) -> bool {
+        let input = self.input(index);
+        match (query.view_mut(), input) {
+            (gst::QueryViewMut::Caps(query), Some(input)) => {
+                let caps = input.answer_caps(query.filter_owned().as_ref());
+                query.set_result(&caps);
+                true
+            }
+            (gst::QueryViewMut::AcceptCaps(query), Some(input)) => {
+                let caps = query.caps_owned();
+                query.set_result(input.accepts(&caps));
+                true
+            }
+            (_, _) => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    fn start_server(&self) -> Result<(), gst::StateChangeError> {
+        let listen = {
+            let settings = lock(&self.settings);
+            settings.1.run_signaling_server.then(|| settings.1.signaling_server_listen.clone())
+        };
+        let Some(listen) = listen else { return Ok(()) };
+        let address = listen.parse().map_err(|_| {
+            gst::element_imp_error!(
+                self,
+                gst::ResourceError::Settings,
+                ["signaling-server-listen is {listen:?}: write address:port, such as 127.0.0.1:8765"]
+            );
+            gst::StateChangeError
+        })?;
+        let config = room_signaling::Config { listen: address, ..room_signaling::Config::default() };
+        let running = room_signaling::spawn_thread(config).map_err(|error| {
+            gst::element_imp_error!(
+                self,
+                gst::ResourceError::OpenReadWrite,
+                ["the signaling server can't listen on {listen}: {error}; set signaling-server-listen to another port"]
+            );
+            gst::StateChangeError
+        })?;
+        gst::info!(CAT, imp = self, "viewer: http://{}/", running.local_addr());
+        *lock(&self.server) = Some(running);
+        Ok(())
+    }
+
+    fn take_server(&self) -> Option<room_signaling::Running> {
+        lock(&self.server).take()
+    }
+
+    fn start(&self) -> Result<(), gst::StateChangeError> {
+        let (mut signaling, settings) = lock(&self.settings).clone();
+        if let Some(server) = &*lock(&self.server) {
+            signaling.uri = format!("ws://{}", reachable(server.local_addr()));
+        }
+        let wrong = |words: String| {
+            gst::element_imp_error!(self, gst::ResourceError::Settings, ["{words}"]);
+            gst::StateChangeError
+        };
+        let options = signaling.options(Role::Sender).map_err(wrong)?;
+        let (handle, mut events) = {
+            let _runtime = signaling::runtime().enter();
+            room_signaling_client::spawn(options).map_err(|error| wrong(error.to_string()))?
+        };
+        let channel = mpsc::channel();
+        let sender = channel.0.clone();
+        signaling::runtime().spawn(async move {
+            while let Some(event) = events.recv().await {
+                if sender.send(Command::Signaling(event)).is_err() {
+                    return;
+                }
+            }
+            let _ = sender.send(Command::SignalingEnded);
+        });
+        self.shared.reset();
+        self.shared.set_signaling_state(SignalingState::Connecting);
+        self.mailbox.connect(Some(channel.0.clone()));
+        let start = Start {
+            element: self.obj().downgrade(),
+            channel,
+            handle,
+            shared: self.shared.clone(),
+            signaling,
+            settings: settings.clone(),
+        };
+        Conductor::spawn(start).map_err(|error| wrong(format!("no thread for the conductor: {error}")))?;
+        if let Some(clock) = self.obj().clock() {
+            self.mailbox.send(Command::Clock(clock));
+        }
+        let inputs: Vec<Arc<Input>> = lock(&self.inputs).values().cloned().collect();
+        for input in inputs {
+            input.introduce();
+            if settings.tune_upstream {
+                input.tune_upstream(&self.obj());
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye and waits for it a little; what takes longer ends by itself.
+    fn stop(&self) {
+        let Some(conductor) = self.mailbox.connect(None) else { return };
+        let (done, ended) = mpsc::sync_channel(1);
+        if conductor.send(Command::Stop(done)).is_ok() {
+            let _ = ended.recv_timeout(GOODBYE);
+        }
+        self.shared.reset();
+    }
+}
+
+/// The server's own address as this process reaches it: a wildcard address is no destination.
+fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = match address {
+            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    address
+}

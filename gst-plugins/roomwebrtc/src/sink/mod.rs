@@ -1,0 +1,26 @@
+//! `roomwebrtcsink`: sends one encoded stream for each of its pads to every receiver in a room.
+
+mod conductor;
+mod fanout;
+mod imp;
+mod input;
+mod keyframes;
+mod mailbox;
+mod negotiation;
+mod receiver;
+mod receivers;
+mod settings;
+mod stats;
+mod upstream;
+
+use gst::{glib, prelude::*};
+
+glib::wrapper! {
+    /// The element `roomwebrtcsink`.
+    pub struct RoomWebRtcSink(ObjectSubclass<imp::RoomWebRtcSink>) @extends gst::Bin, gst::Element, gst::Object;
+}
+
+/// Registers the element with `plugin`.
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(Some(plugin), "roomwebrtcsink", gst::Rank::NONE, RoomWebRtcSink::static_type())
+}

@@ -1,0 +1,149 @@
+//! The sink's own properties, beside those of signaling.
+
+use gst::{glib, prelude::*};
+use std::time::Duration;
+
+/// What the user decides.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) target_id: Option<String>,
+    pub(crate) keyframe_interval_min: Duration,
+    pub(crate) retransmission: bool,
+    pub(crate) max_receivers: u32,
+    pub(crate) receiver_timeout: Duration,
+    pub(crate) tune_upstream: bool,
+    pub(crate) data_channel: bool,
+    pub(crate) run_signaling_server: bool,
+    pub(crate) signaling_server_listen: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            target_id: None,
+            keyframe_interval_min: Duration::from_millis(500),
+            retransmission: true,
+            max_receivers: 0,
+            receiver_timeout: Duration::from_secs(15),
+            tune_upstream: true,
+            data_channel: false,
+            run_signaling_server: false,
+            signaling_server_listen: "127.0.0.1:8765".into(),
+        }
+    }
+}
+
+/// The property specifications of [`Settings`].
+pub(crate) fn properties() -> Vec<glib::ParamSpec> {
+    let defaults = Settings::default();
+    let flag = |name: &'static str, nick: &'static str, blurb: &'static str, default: bool| {
+        glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_ready().build()
+    };
+    let milliseconds = |name: &'static str, nick: &'static str, blurb: &'static str, default: Duration| {
+        glib::ParamSpecUInt::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .default_value(to_ms(default))
+            .mutable_playing()
+            .build()
+    };
+    vec![
+        glib::ParamSpecString::builder("target-id")
+            .nick("Target id")
+            .blurb("Send to this member of the room only (null: to every receiver)")
+            .mutable_ready()
+            .build(),
+        milliseconds(
+            "keyframe-interval-min",
+            "Minimum keyframe interval",
+            "Least time in ms between two keyframes forced from the encoder, whoever asks for them",
+            defaults.keyframe_interval_min,
+        ),
+        flag(
+            "retransmission",
+            "Retransmission",
+            "Send lost packets again when a receiver asks for them (NACK and RTX, RFC 4585 and 4588)",
+            defaults.retransmission,
+        ),
+        glib::ParamSpecUInt::builder("max-receivers")
+            .nick("Maximum receivers")
+            .blurb("How many receivers are served at once; others wait for a place (0: no limit)")
+            .default_value(defaults.max_receivers)
+            .mutable_playing()
+            .build(),
+        milliseconds(
+            "receiver-timeout",
+            "Receiver timeout",
+            "A receiver whose RTCP stays away for this many ms, and for three of its own intervals, is removed",
+            defaults.receiver_timeout,
+        ),
+        flag(
+            "tune-upstream",
+            "Tune upstream",
+            "Set what makes a known encoder upstream live (x264enc: tune=zerolatency, ...) where it has its defaults",
+            defaults.tune_upstream,
+        ),
+        flag(
+            "data-channel",
+            "Data channel",
+            "Offer a data channel named room to every receiver, for send-data and the data signal",
+            defaults.data_channel,
+        ),
+        flag(
+            "run-signaling-server",
+            "Run signaling server",
+            "Run a signaling server inside this process, viewer page included, and be in a room of it",
+            defaults.run_signaling_server,
+        ),
+        glib::ParamSpecString::builder("signaling-server-listen")
+            .nick("Signaling server listen address")
+            .blurb("Address and port of the signaling server inside (run-signaling-server); port 0 takes a free one")
+            .default_value(Some(defaults.signaling_server_listen.as_str()))
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+impl Settings {
+    /// Sets one of [`properties`]; false if it is none of them.
+    pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        let flag = || value.get::<bool>().unwrap_or_default();
+        let number = || value.get::<u32>().unwrap_or_default();
+        let text = || value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty());
+        match name {
+            "target-id" => self.target_id = text(),
+            "keyframe-interval-min" => self.keyframe_interval_min = Duration::from_millis(number().into()),
+            "retransmission" => self.retransmission = flag(),
+            "max-receivers" => self.max_receivers = number(),
+            "receiver-timeout" => self.receiver_timeout = Duration::from_millis(number().into()),
+            "tune-upstream" => self.tune_upstream = flag(),
+            "data-channel" => self.data_channel = flag(),
+            "run-signaling-server" => self.run_signaling_server = flag(),
+            "signaling-server-listen" => {
+                self.signaling_server_listen = text().unwrap_or_else(|| Self::default().signaling_server_listen);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Reads one of [`properties`].
+    pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "target-id" => self.target_id.to_value(),
+            "keyframe-interval-min" => to_ms(self.keyframe_interval_min).to_value(),
+            "retransmission" => self.retransmission.to_value(),
+            "max-receivers" => self.max_receivers.to_value(),
+            "receiver-timeout" => to_ms(self.receiver_timeout).to_value(),
+            "tune-upstream" => self.tune_upstream.to_value(),
+            "data-channel" => self.data_channel.to_value(),
+            "run-signaling-server" => self.run_signaling_server.to_value(),
+            "signaling-server-listen" => self.signaling_server_listen.to_value(),
+            _ => return None,
+        })
+    }
+}
+
+fn to_ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
