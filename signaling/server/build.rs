@@ -1,0 +1,42 @@
+//! Puts the viewer page into the server: writes a table of its files.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What a browser loads; tests and notes beside the page stay out.
+const EXTENSIONS: [&str; 10] =
+    ["html", "js", "mjs", "css", "svg", "png", "ico", "json", "webmanifest", "woff2"];
+const NOT_SERVED: [&str; 4] = ["test", "tests", "node_modules", "package.json"];
+
+fn main() -> io::Result<()> {
+    let variable = |name| env::var_os(name).map(PathBuf::from).ok_or_else(|| io::Error::other(name));
+    let viewer = variable("CARGO_MANIFEST_DIR")?.join("../viewer");
+    println!("cargo::rerun-if-changed={}", viewer.display());
+    println!("cargo::rerun-if-changed=build.rs");
+    let mut files = Vec::new();
+    collect(&viewer, "", &mut files)?;
+    files.sort();
+    let rows: String =
+        files.iter().map(|(name, path)| format!("    ({name:?}, include_bytes!({path:?})),\n")).collect();
+    let table = format!("pub(super) static FILES: &[(&str, &[u8])] = &[\n{rows}];\n");
+    fs::write(variable("OUT_DIR")?.join("viewer_files.rs"), table)
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') || NOT_SERVED.contains(&name.as_str()) {
+            continue;
+        }
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            collect(&path, &format!("{prefix}{name}/"), files)?;
+        } else if path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known)) {
+            files.push((format!("{prefix}{name}"), path.canonicalize()?));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! One WebSocket connection: a task that reads messages for the Hub and writes what the Hub queued, each in turns so
+//! that no connection keeps the thread from the others.
+
+use crate::{
+    io::{Meter, Rest, Turn},
+    queue::Queue,
+    shell::{Shell, Slot},
+};
+use room_protocol::{
+    ByteString,
+    hub::{ConnId, Input},
+    wire::close,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, Sleep},
+};
+use tungstenite::{
+    Error, Message,
+    protocol::{Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
+};
+
+/// What tungstenite keeps for reading. A whole frame passes through it, so it grows with the frames.
+const READ_BUFFER: usize = 512;
+/// Messages that one connection may bring before the others get their turn.
+const MESSAGES_A_TURN: usize = 32;
+/// How long the last words may take to be written.
+const PARTING: Duration = Duration::from_secs(5);
+/// How long input is thrown away after the last words (protocol.md, rule 14).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// One connection, to be polled until its end. A future by hand: an async function would keep the socket twice.
+pub(crate) struct Connection<S> {
+    id: ConnId,
+    stream: S,
+    websocket: WebSocketContext,
+    meter: Meter,
+    rest: Option<Box<Rest>>,
+    queue: Rc<Queue>,
+    phase: Phase,
+    shell: Rc<Shell>,
+    /// Its place among the connections that the server takes.
+    _slot: Slot,
+}
+
+enum Phase {
+    /// Messages go both ways.
+    Open,
+    /// The last words are being written; input is thrown away.
+    Parting(Pin<Box<Sleep>>),
+    /// They are written and the write side is shut; input is still thrown away, or a reset would eat them.
+    Lingering(Pin<Box<Sleep>>),
+}
+
+/// How a turn of reading ended.
+enum Read {
+    /// There is nothing more to read for now.
+    Blocked,
+    /// There may be more; others first.
+    More,
+    /// The connection is to be closed: its queue is.
+    Closing,
+    /// The socket is gone.
+    Gone,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection that has been upgraded. `read_ahead` came behind the head of the request.
+    pub(crate) fn open(
+        shell: Rc<Shell>,
+        slot: Slot,
+        stream: S,
+        address: SocketAddr,
+        read_ahead: Vec<u8>,
+    ) -> Self {
+        let (id, queue) = shell.connect(address);
+        Self {
+            id,
+            stream,
+            websocket: websocket(shell.config().max_message),
+            meter: Meter::default(),
+            rest: (!read_ahead.is_empty()).then(|| Rest::new(read_ahead)),
+            queue,
+            phase: Phase::Open,
+            shell,
+            _slot: slot,
+        }
+    }
+
+    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.phase, Phase::Open) && !self.queue.is_closed() {
+            match self.read(cx) {
+                Read::Blocked => self.shrink(),
+                Read::More => cx.waker().wake_by_ref(),
+                Read::Closing => {}
+                Read::Gone => return Poll::Ready(()),
+            }
+        }
+        if matches!(self.phase, Phase::Open) && self.queue.is_closed() {
+            self.phase = Phase::Parting(after(PARTING));
+            self.rest = None;
+        }
+        let written = match self.queue.poll_write(&mut self.stream, cx) {
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Ok(())) => true,
+            Poll::Pending => false,
+        };
+        if written && matches!(self.phase, Phase::Parting(_)) {
+            match Pin::new(&mut self.stream).poll_shutdown(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => self.phase = Phase::Lingering(after(LINGER)),
+                Poll::Pending => {}
+            }
+        }
+        match &mut self.phase {
+            Phase::Open => Poll::Pending,
+            Phase::Parting(deadline) | Phase::Lingering(deadline) => {
+                if deadline.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                self.discard(cx)
+            }
+        }
+    }
+
+    /// Reads messages and hands them to the Hub.
+    fn read(&mut self, cx: &mut Context<'_>) -> Read {
+        let shell = self.shell.clone();
+        let mut scratch = shell.scratch();
+        let mut turn = Turn {
+            stream: &mut self.stream,
+            cx,
+            scratch: &mut scratch,
+            rest: &mut self.rest,
+            meter: &mut self.meter,
+            queue: &self.queue,
+        };
+        let mut end = Read::More;
+        for _ in 0..MESSAGES_A_TURN {
+            let result = self.websocket.read(&mut turn);
+            if matches!(result, Ok(Message::Close(_))) {
+                // The answer to it is queued; that this is the end is no error here.
+                let _ = self.websocket.flush(&mut turn);
+            }
+            if let Some(result) = take(&shell, self.id, &self.queue, result) {
+                end = result;
+                break;
+            }
+            if self.queue.is_overflowed() {
+                shell.overflow(self.id);
+            }
+            if self.queue.is_closed() {
+                end = Read::Closing;
+                break;
+            }
+        }
+        if let Some(rest) = scratch.take_rest() {
+            self.rest = Some(rest);
+        }
+        end
+    }
+
+    /// Gives back what tungstenite's buffers grew by.
+    fn shrink(&mut self) {
+        if self.meter.longest() > READ_BUFFER as u64 && self.meter.at_rest() {
+            self.websocket = websocket(self.shell.config().max_message);
+            self.meter.restart();
+        }
+    }
+
+    /// Throws away what comes until the peer is gone.
+    fn discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = self.shell.scratch();
+        for _ in 0..MESSAGES_A_TURN {
+            let result = ready!(scratch.discard(&mut self.stream, cx));
+            if !matches!(result, Ok(1..)) {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = self.queue.begin_turn();
+        let result = self.poll_phase(cx);
+        self.queue.end_turn(waker, cx);
+        result
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.shell.disconnect(self.id);
+    }
+}
+
+/// Tells the Hub what was read. `None`: go on.
+fn take(shell: &Shell, id: ConnId, queue: &Queue, result: Result<Message, Error>) -> Option<Read> {
+    match result {
+        Ok(Message::Text(text)) => {
+            // Tungstenite has checked it; checking again is cheaper than to trust it without a check.
+            match ByteString::try_from(bytes::Bytes::from(text)) {
+                Ok(text) => shell.handle(Input::Frame(id, text)),
+                Err(_) => shell.handle(Input::BadFrame(id)),
+            }
+        }
+        Ok(Message::Binary(_)) => shell.handle(Input::BadFrame(id)),
+        Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => shell.handle(Input::Alive(id)),
+        Ok(Message::Close(_)) => {
+            queue.end();
+            shell.handle(Input::Disconnected(id));
+            return Some(Read::Closing);
+        }
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Some(Read::Blocked),
+        Err(Error::Capacity(_)) => {
+            shell.handle(Input::TooBig(id));
+            // The Hub has said so; nothing can be read behind such a frame, so make sure of it.
+            queue.close(close::TOO_BIG, "message too big");
+            return Some(Read::Closing);
+        }
+        // RFC 6455 section 8.1: text that is no UTF-8 fails the connection.
+        Err(Error::Utf8(_)) => return Some(fail(shell, id, queue, CloseCode::Invalid, "text must be UTF-8")),
+        Err(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+            return Some(Read::Gone);
+        }
+        Err(Error::Protocol(_)) => {
+            return Some(fail(shell, id, queue, CloseCode::Protocol, "not the WebSocket protocol"));
+        }
+        Err(_) => return Some(Read::Gone),
+    }
+    None
+}
+
+/// Closes a connection that can't be understood any more.
+fn fail(shell: &Shell, id: ConnId, queue: &Queue, code: CloseCode, reason: &str) -> Read {
+    queue.close(code.into(), reason);
+    shell.handle(Input::Disconnected(id));
+    Read::Closing
+}
+
+fn websocket(max_message: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
+        // The old C++ client answers pings so.
+        .accept_unmasked_frames(true);
+    WebSocketContext::new(Role::Server, Some(config))
+}
+
+fn after(time: Duration) -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep_until(Instant::now() + time))
+}

@@ -1,0 +1,269 @@
+//! HTTP/1.1 as far as it is needed: one request a connection, which is a WebSocket's beginning or a plain GET.
+//!
+//! Nothing of it outlives the request: what an HTTP library keeps for the next one would be most of what an idle
+//! connection costs.
+
+use crate::{Config, access, log, shell::Shell, viewer};
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time,
+};
+use tungstenite::{
+    error::{Error, ProtocolError},
+    handshake::server::{Request, create_response, write_response},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Version},
+};
+
+/// The longest head of a request.
+const MAX_HEAD: usize = 8 << 10;
+/// The most headers of a request.
+const MAX_HEADERS: usize = 64;
+/// How long a peer may take to read an answer.
+const ANSWERING: Duration = Duration::from_secs(10);
+/// How long input is thrown away after an answer, so that a reset doesn't eat it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What to say to a request.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    content_type: &'static str,
+    /// Further headers, each with its line end.
+    headers: &'static str,
+    body: std::borrow::Cow<'static, [u8]>,
+}
+
+impl Answer {
+    fn refusal(status: u16, words: impl Into<String>) -> Self {
+        let words: String = words.into() + "\n";
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            headers: "Cache-Control: no-store\r\n",
+            body: words.into_bytes().into(),
+        }
+    }
+
+    fn with_headers(self, headers: &'static str) -> Self {
+        Self { headers, ..self }
+    }
+
+    fn to_bytes(&self, with_body: bool) -> Vec<u8> {
+        let reason = tungstenite::http::StatusCode::from_u16(self.status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}\
+             X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {}\r\nConnection: close\r\n\r\n",
+            self.status,
+            self.content_type,
+            self.body.len(),
+            self.headers,
+            viewer::CONTENT_SECURITY_POLICY,
+        );
+        let mut bytes = head.into_bytes();
+        if with_body {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
+    }
+}
+
+/// Why there is no head of a request.
+#[derive(Debug)]
+enum HeadError {
+    TooLarge,
+    Malformed(httparse::Error),
+    /// The peer is gone, or never said anything.
+    Gone,
+}
+
+/// Reads the one request of a connection and answers it. Where a WebSocket begins, returns the socket and what was
+/// read of it already. `busy`: there is no room for another connection.
+pub(crate) async fn converse(
+    shell: &Shell,
+    mut stream: TcpStream,
+    remote: SocketAddr,
+    busy: bool,
+) -> Option<(TcpStream, Vec<u8>)> {
+    let mut head = Vec::with_capacity(1 << 10);
+    let (answer, with_body) =
+        match time::timeout(shell.config().head_timeout, read_head(&mut stream, &mut head)).await {
+            Err(_) => (Answer::refusal(408, "The request took too long."), true),
+            Ok(Err(HeadError::Gone)) => return None,
+            Ok(Err(HeadError::TooLarge)) => {
+                (Answer::refusal(431, "The head of the request is too large."), true)
+            }
+            Ok(Err(HeadError::Malformed(error))) => {
+                (Answer::refusal(400, format!("Not a request: {error}.")), true)
+            }
+            Ok(Ok((request, length))) => {
+                let with_body = request.method() != Method::HEAD;
+                match judge(shell, &stream, &request, busy) {
+                    Verdict::Upgrade(response) => {
+                        stream.write_all(&response).await.ok()?;
+                        return Some((stream, head.split_off(length)));
+                    }
+                    Verdict::Answer(answer) => {
+                        log::answered(remote, answer.status, request.uri().path());
+                        (answer, with_body)
+                    }
+                }
+            }
+        };
+    if answer.status >= 400 {
+        log::turned_away(remote, answer.status, String::from_utf8_lossy(&answer.body).trim_end());
+    }
+    drop(head);
+    // The peer may be gone, or not read: there is nobody to tell.
+    let _ = time::timeout(ANSWERING, send(&mut stream, &answer.to_bytes(with_body))).await;
+    None
+}
+
+/// Reads until the head of a request is whole. Returns it and its length; what follows it stays in `buffer`.
+async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<(Request, usize), HeadError> {
+    loop {
+        let seen = buffer.len();
+        let mut limited = (&mut *stream).take((MAX_HEAD - seen) as u64);
+        if limited.read_buf(buffer).await.map_err(|_| HeadError::Gone)? == 0 {
+            return Err(if seen == MAX_HEAD { HeadError::TooLarge } else { HeadError::Gone });
+        }
+        // Parsing anew for each byte that trickles in would cost; a head ends with an empty line.
+        let tail = &buffer[seen.saturating_sub(3)..];
+        if !tail.windows(2).any(|pair| pair == b"\n\n") && !tail.windows(3).any(|three| three == b"\n\r\n") {
+            continue;
+        }
+        if let Some(parsed) = parse(buffer)? {
+            return Ok(parsed);
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let length = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(error) => return Err(HeadError::Malformed(error)),
+    };
+    let mut request = Request::new(());
+    let bad = |_| HeadError::Malformed(httparse::Error::Token);
+    *request.method_mut() = parsed.method.unwrap_or_default().parse().map_err(|_| bad(()))?;
+    *request.uri_mut() = parsed.path.unwrap_or_default().parse().map_err(|_| bad(()))?;
+    *request.version_mut() = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    for header in parsed.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad(()))?;
+        let value = HeaderValue::from_bytes(header.value).map_err(|_| bad(()))?;
+        request.headers_mut().append(name, value);
+    }
+    Ok(Some((request, length)))
+}
+
+enum Verdict {
+    /// A WebSocket begins with these bytes.
+    Upgrade(Vec<u8>),
+    Answer(Answer),
+}
+
+fn judge(shell: &Shell, stream: &TcpStream, request: &Request, busy: bool) -> Verdict {
+    match route(shell.config(), stream, request, busy) {
+        Ok(verdict) => verdict,
+        Err(refusal) => Verdict::Answer(refusal),
+    }
+}
+
+fn route(config: &Config, stream: &TcpStream, request: &Request, busy: bool) -> Result<Verdict, Answer> {
+    if busy {
+        let refusal =
+            Answer::refusal(503, "This server has as many connections as it takes. Try again later.");
+        return Err(refusal.with_headers("Cache-Control: no-store\r\nRetry-After: 5\r\n"));
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Answer::refusal(405, "Only GET.").with_headers("Allow: GET, HEAD\r\n"));
+    }
+    let host = single(request.headers(), "host")?;
+    match host {
+        Some(host) => access::check_host(config, stream.local_addr().ok(), host)
+            .map_err(|words| Answer::refusal(403, words))?,
+        None if request.version() == Version::HTTP_11 => {
+            return Err(Answer::refusal(400, "The request has no Host header."));
+        }
+        None => {}
+    }
+    let path = request.uri().path();
+    if is_upgrade(request.headers()) {
+        if !matches!(path, "/" | "/ws") {
+            return Err(Answer::refusal(404, "WebSockets are taken on / and /ws."));
+        }
+        if let Some(origin) = single(request.headers(), "origin")? {
+            access::check_origin(config, host, origin).map_err(|words| Answer::refusal(403, words))?;
+        }
+        return upgrade(request).map(Verdict::Upgrade);
+    }
+    plain(path).map(Verdict::Answer)
+}
+
+/// Answers a request that is no WebSocket's beginning.
+fn plain(path: &str) -> Result<Answer, Answer> {
+    if path == "/healthz" {
+        return Ok(Answer {
+            status: 200,
+            content_type: "application/json",
+            headers: "Cache-Control: no-store\r\n",
+            body: b"{\"status\":\"ok\"}\n".into(),
+        });
+    }
+    if path == "/ws" {
+        let refusal = Answer::refusal(426, "This is for WebSockets only; the page is at /.");
+        return Err(refusal.with_headers("Upgrade: websocket\r\n"));
+    }
+    let (content, content_type) =
+        viewer::file(path).ok_or_else(|| Answer::refusal(404, "There is no such page."))?;
+    Ok(Answer { status: 200, content_type, headers: "Cache-Control: no-cache\r\n", body: content.into() })
+}
+
+/// The value of a header that may be there once at most.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Answer> {
+    let mut values = headers.get_all(name).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(Answer::refusal(400, format!("The request has more than one {name} header.")));
+    }
+    first
+        .map(|value| {
+            value.to_str().map_err(|_| Answer::refusal(400, format!("The {name} header is not text.")))
+        })
+        .transpose()
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.get("upgrade").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The answer that begins a WebSocket. No extension is ever taken: compression costs 40 KB a connection.
+fn upgrade(request: &Request) -> Result<Vec<u8>, Answer> {
+    let response = create_response(request).map_err(|error| match error {
+        Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+            Answer::refusal(426, "Only version 13 of the WebSocket protocol (RFC 6455).")
+                .with_headers("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n")
+        }
+        error => Answer::refusal(400, format!("Not a WebSocket's beginning: {error}.")),
+    })?;
+    let mut bytes = Vec::new();
+    write_response(&mut bytes, &response).map_err(|error| Answer::refusal(500, error.to_string()))?;
+    Ok(bytes)
+}
+
+/// Writes an answer, shuts the write side and waits a little for the peer to be done.
+async fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.shutdown().await?;
+    // Whether it ends or the time is up: then the connection is over.
+    let _ = time::timeout(LINGER, tokio::io::copy(stream, &mut tokio::io::sink())).await;
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! What waits for one connection to read it: frames that share their bytes with other queues, written without a
+//! copy, bounded by what one peer and all peers together may keep waiting.
+
+use bytes::Bytes;
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+use tokio::io::AsyncWrite;
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Control, Data, OpCode},
+};
+
+/// The longest header of a frame from a server (RFC 6455 section 5.2: no mask).
+const MAX_HEADER: usize = 10;
+/// Frames given to one write.
+const FRAMES_A_WRITE: usize = 16;
+/// What a waiting frame costs beside its payload: so many empty ones are not free.
+const FRAME_COST: usize = size_of::<Frame>() + MAX_HEADER;
+
+/// Bounds that every queue of a server shares.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Bytes that one queue may hold.
+    pub(crate) each: usize,
+    /// Bytes that all may hold together.
+    pub(crate) all: usize,
+    /// Bytes that all hold.
+    pub(crate) held: Cell<usize>,
+}
+
+/// What waits for one connection.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    inner: RefCell<Inner>,
+    limits: Rc<Limits>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    frames: VecDeque<Frame>,
+    /// Bytes of the first frame, its header included, that are written already.
+    written: usize,
+    /// What this queue counts for in [`Limits::held`].
+    held: usize,
+    state: State,
+    one_a_write: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Takes frames within the limits.
+    #[default]
+    Open,
+    /// Was too full. Takes nothing.
+    Overflowed,
+    /// Takes the last words, whatever the limits say.
+    Parting,
+    /// Its last frame is in. Takes nothing.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Frame {
+    kind: Kind,
+    payload: Bytes,
+}
+
+/// What kind of frame to make of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A text frame.
+    Text,
+    /// A ping.
+    Ping,
+    /// A close frame: code and reason.
+    Close,
+    /// A whole frame with its header already.
+    Framed,
+}
+
+impl Frame {
+    fn header(&self, buffer: &mut [u8; MAX_HEADER]) -> usize {
+        let opcode = match self.kind {
+            Kind::Text => OpCode::Data(Data::Text),
+            Kind::Ping => OpCode::Control(Control::Ping),
+            Kind::Close => OpCode::Control(Control::Close),
+            Kind::Framed => return 0,
+        };
+        let header = FrameHeader { opcode, ..FrameHeader::default() };
+        let mut rest = &mut buffer[..];
+        // It always fits: MAX_HEADER is the longest.
+        let _ = header.format(self.payload.len() as u64, &mut rest);
+        MAX_HEADER - rest.len()
+    }
+
+    fn cost(&self) -> usize {
+        self.payload.len() + FRAME_COST
+    }
+}
+
+impl Queue {
+    pub(crate) fn new(limits: Rc<Limits>) -> Self {
+        Self { inner: RefCell::default(), limits }
+    }
+
+    /// Puts a frame at the end and wakes the connection. Where there is no room for it, the queue has overflowed and
+    /// takes nothing more until [`Queue::part`].
+    pub(crate) fn push(&self, kind: Kind, payload: Bytes) {
+        let mut inner = self.inner.borrow_mut();
+        let frame = Frame { kind, payload };
+        let cost = frame.cost();
+        match inner.state {
+            State::Overflowed | State::Closed => return,
+            State::Open
+                if inner.held + cost > self.limits.each
+                    || self.limits.held.get() + cost > self.limits.all =>
+            {
+                inner.state = State::Overflowed;
+                return;
+            }
+            State::Open | State::Parting => {}
+        }
+        inner.frames.push_back(frame);
+        inner.held += cost;
+        self.limits.held.set(self.limits.held.get() + cost);
+        inner.wake();
+    }
+
+    /// After an overflow: throws away what waits, except for a frame that is half written, and takes last words.
+    pub(crate) fn part(&self) {
+        let mut inner = self.inner.borrow_mut();
+        let keep = usize::from(inner.written > 0);
+        let freed: usize = inner.frames.drain(keep..).map(|frame| frame.cost()).sum();
+        inner.held -= freed;
+        self.limits.held.set(self.limits.held.get() - freed);
+        inner.frames.shrink_to_fit();
+        inner.state = State::Parting;
+    }
+
+    /// Puts a close frame at the end: what comes later is dropped.
+    pub(crate) fn close(&self, code: u16, reason: &str) {
+        // A control frame carries at most 125 bytes (RFC 6455 section 5.5).
+        let payload: Vec<u8> = code.to_be_bytes().into_iter().chain(reason.bytes().take(123)).collect();
+        self.push(Kind::Close, payload.into());
+        self.end();
+    }
+
+    /// Takes nothing more.
+    pub(crate) fn end(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.state = State::Closed;
+        inner.wake();
+    }
+
+    /// Whether a frame found no room.
+    pub(crate) fn is_overflowed(&self) -> bool {
+        self.inner.borrow().state == State::Overflowed
+    }
+
+    /// Whether its last frame is in.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.borrow().state == State::Closed
+    }
+
+    /// From now on each frame gets a write of its own: old clients read one frame a `recv`.
+    pub(crate) fn one_frame_a_write(&self) {
+        self.inner.borrow_mut().one_a_write = true;
+    }
+
+    /// Takes the waker away for the time of a turn: what the turn itself queues it also writes.
+    pub(crate) fn begin_turn(&self) -> Option<Waker> {
+        self.inner.borrow_mut().waker.take()
+    }
+
+    /// Whom to wake for what comes after the turn.
+    pub(crate) fn end_turn(&self, waker: Option<Waker>, cx: &Context<'_>) {
+        let waker = waker.filter(|known| known.will_wake(cx.waker())).unwrap_or_else(|| cx.waker().clone());
+        self.inner.borrow_mut().waker = Some(waker);
+    }
+
+    /// Writes until nothing waits.
+    pub(crate) fn poll_write<S>(&self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let mut inner = self.inner.borrow_mut();
+        while !inner.frames.is_empty() {
+            let count = ready!(inner.write_some(stream, cx))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let freed = inner.advance(count);
+            self.limits.held.set(self.limits.held.get() - freed);
+        }
+        // A queue that grew gives its memory back.
+        inner.frames = VecDeque::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Inner {
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn write_some<S>(&self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let mut headers = [[0; MAX_HEADER]; FRAMES_A_WRITE];
+        let mut slices = [IoSlice::new(&[]); 2 * FRAMES_A_WRITE];
+        let mut used = 0;
+        let mut skip = self.written;
+        let frames = self.frames.iter().take(if self.one_a_write { 1 } else { FRAMES_A_WRITE });
+        for (frame, buffer) in frames.zip(&mut headers) {
+            let length = frame.header(buffer);
+            for part in [&buffer[..length], &frame.payload[..]] {
+                let done = skip.min(part.len());
+                skip -= done;
+                let part = &part[done..];
+                if !part.is_empty() {
+                    slices[used] = IoSlice::new(part);
+                    used += 1;
+                }
+            }
+        }
+        Pin::new(stream).poll_write_vectored(cx, &slices[..used])
+    }
+
+    /// Takes out what is written and returns what that frees.
+    fn advance(&mut self, count: usize) -> usize {
+        self.written += count;
+        let mut freed = 0;
+        while let Some(frame) = self.frames.front() {
+            let length = frame.header(&mut [0; MAX_HEADER]) + frame.payload.len();
+            if self.written < length {
+                break;
+            }
+            self.written -= length;
+            freed += frame.cost();
+            self.frames.pop_front();
+        }
+        self.held -= freed;
+        freed
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.limits.held.set(self.limits.held.get() - self.inner.get_mut().held);
+    }
+}

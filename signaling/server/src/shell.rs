@@ -1,0 +1,212 @@
+//! Drives the Hub: hands it what happens and the time, and does what it asks for, at one place.
+
+use crate::{
+    Config,
+    io::Scratch,
+    log,
+    queue::{Kind, Limits, Queue},
+};
+use bytes::Bytes;
+use room_protocol::{
+    Hub,
+    hub::{ConnId, Event, Input, Output, PeerInfo},
+};
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::Notify, time};
+
+/// How long the last words of all connections may take at the end, beside [`Config::drain`].
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The Hub and the queues of its connections.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    config: Config,
+    hub: RefCell<Hub>,
+    peers: RefCell<HashMap<ConnId, Peer>>,
+    limits: Rc<Limits>,
+    scratch: RefCell<Scratch>,
+    next_id: Cell<u64>,
+    slots: Rc<Cell<usize>>,
+    /// When the alarm is set to go off.
+    alarm: Cell<Option<Instant>>,
+    /// It has to go off earlier.
+    earlier: Notify,
+    /// A connection has ended.
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct Peer {
+    queue: Rc<Queue>,
+    address: SocketAddr,
+}
+
+/// A place among the connections that a server takes, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    taken: Rc<Cell<usize>>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.taken.set(self.taken.get() - 1);
+    }
+}
+
+impl Shell {
+    pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
+        let limits = Limits { each: config.max_queue, all: config.max_queues, held: Cell::new(0) };
+        Self {
+            hub: RefCell::new(Hub::new(config.hub.clone(), seed)),
+            peers: RefCell::default(),
+            limits: Rc::new(limits),
+            scratch: RefCell::new(Scratch::new()),
+            next_id: Cell::new(0),
+            slots: Rc::default(),
+            alarm: Cell::new(None),
+            earlier: Notify::new(),
+            ended: Notify::new(),
+            config,
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The buffer that connections read through, for the time of a turn.
+    pub(crate) fn scratch(&self) -> RefMut<'_, Scratch> {
+        self.scratch.borrow_mut()
+    }
+
+    /// Takes a place, and tells how many are taken now.
+    pub(crate) fn slot(&self) -> (Slot, usize) {
+        let taken = self.slots.get() + 1;
+        self.slots.set(taken);
+        (Slot { taken: self.slots.clone() }, taken)
+    }
+
+    /// A WebSocket is open.
+    pub(crate) fn connect(&self, address: SocketAddr) -> (ConnId, Rc<Queue>) {
+        let id = ConnId(self.next_id.replace(self.next_id.get() + 1));
+        let queue = Rc::new(Queue::new(self.limits.clone()));
+        self.peers.borrow_mut().insert(id, Peer { queue: queue.clone(), address });
+        log::connected(id, address);
+        self.handle(Input::Connected(id, PeerInfo { ip: address.ip() }));
+        (id, queue)
+    }
+
+    /// A connection has ended.
+    pub(crate) fn disconnect(&self, id: ConnId) {
+        self.handle(Input::Disconnected(id));
+        if let Some(peer) = self.peers.borrow_mut().remove(&id) {
+            log::disconnected(id, peer.address);
+        }
+        self.ended.notify_one();
+    }
+
+    /// The queue of a connection is too full.
+    pub(crate) fn overflow(&self, id: ConnId) {
+        self.deliver(vec![id]);
+    }
+
+    /// Tells the Hub and does what it asks for.
+    pub(crate) fn handle(&self, input: Input) {
+        self.hub.borrow_mut().handle(Instant::now(), input);
+        self.deliver(Vec::new());
+    }
+
+    /// Does what the Hub asks for. What one connection has no room for never keeps the others from theirs: first
+    /// everything is handed out, then the Hub hears of the overflows.
+    fn deliver(&self, mut overflowed: Vec<ConnId>) {
+        loop {
+            while let Some(output) = self.poll_output() {
+                self.perform(output, &mut overflowed);
+            }
+            let Some(id) = overflowed.pop() else { break };
+            if let Some(peer) = self.peers.borrow().get(&id) {
+                peer.queue.part();
+            }
+            self.hub.borrow_mut().handle(Instant::now(), Input::Overflowed(id));
+        }
+        self.set_alarm();
+    }
+
+    fn poll_output(&self) -> Option<Output> {
+        self.hub.borrow_mut().poll_output()
+    }
+
+    fn perform(&self, output: Output, overflowed: &mut Vec<ConnId>) {
+        let (Output::Send(id, _) | Output::Ping(id) | Output::Close(id, ..) | Output::Event(id, _)) = output;
+        let peers = self.peers.borrow();
+        let Some(Peer { queue, address }) = peers.get(&id) else { return };
+        let had_room = !queue.is_overflowed();
+        match output {
+            Output::Send(_, text) => {
+                log::sending(id, &text);
+                queue.push(Kind::Text, text.into_bytes());
+            }
+            Output::Ping(_) => queue.push(Kind::Ping, Bytes::new()),
+            Output::Close(_, code, reason) => {
+                log::closing(id, *address, code, reason);
+                queue.close(code, reason);
+            }
+            Output::Event(_, event) => {
+                if let Event::Registered { protocol: 0, .. } = event {
+                    queue.one_frame_a_write();
+                }
+                log::event(id, *address, &event);
+            }
+        }
+        if had_room && queue.is_overflowed() {
+            overflowed.push(id);
+        }
+    }
+
+    fn set_alarm(&self) {
+        let next = self.hub.borrow().poll_timeout();
+        if let Some(next) = next
+            && self.alarm.get().is_none_or(|alarm| next < alarm)
+        {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Tells the Hub the time whenever it wants to know. Never ends.
+    pub(crate) async fn keep_time(&self) {
+        loop {
+            let next = self.hub.borrow().poll_timeout();
+            self.alarm.set(next);
+            let Some(next) = next else {
+                self.earlier.notified().await;
+                continue;
+            };
+            if time::timeout_at(next.into(), self.earlier.notified()).await.is_err() {
+                self.hub.borrow_mut().handle_timeout(Instant::now());
+                self.deliver(Vec::new());
+            }
+        }
+    }
+
+    /// Announces the end, lets members go on for [`Config::drain`], then closes all. Ends early when all are gone.
+    pub(crate) async fn drain(&self) {
+        self.hub.borrow_mut().drain(Instant::now(), self.config.retry_after);
+        self.deliver(Vec::new());
+        let _ = time::timeout(self.config.drain, self.all_gone()).await;
+        self.hub.borrow_mut().close_all();
+        self.deliver(Vec::new());
+        let _ = time::timeout(FAREWELL, self.all_gone()).await;
+    }
+
+    async fn all_gone(&self) {
+        while !self.peers.borrow().is_empty() {
+            self.ended.notified().await;
+        }
+    }
+}
