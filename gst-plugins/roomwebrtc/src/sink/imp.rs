@@ -132,29 +132,37 @@ fn signals() -> Vec<glib::subclass::Signal> {
             })
             .build(),
         Signal::builder("data").param_types([string, string, glib::Bytes::static_type()]).build(),
-        action("kick").param_types([string]).class_handler(|values| {
-            if let [element, id] = values
-                && let (Ok(element), Ok(id)) = (element.get::<super::RoomWebRtcSink>(), id.get())
-            {
-                element.imp().mailbox.send(Command::Kick(id));
-            }
-            None
-        }).build(),
-        action("request-keyframe").class_handler(|values| {
-            if let Some(Ok(element)) = values.first().map(glib::Value::get::<super::RoomWebRtcSink>) {
-                element.imp().mailbox.send(Command::RequestKeyframe);
-            }
-            None
-        }).build(),
-        action("send-data").param_types([string, glib::Bytes::static_type()]).class_handler(|values| {
-            if let [element, id, bytes] = values
-                && let (Ok(element), Ok(id), Ok(bytes)) =
-                    (element.get::<super::RoomWebRtcSink>(), id.get(), bytes.get())
-            {
-                element.imp().mailbox.send(Command::SendData(id, bytes));
-            }
-            None
-        }).build(),
+        action("kick")
+            .param_types([string])
+            .class_handler(|values| {
+                if let [element, id] = values
+                    && let (Ok(element), Ok(id)) = (element.get::<super::RoomWebRtcSink>(), id.get())
+                {
+                    element.imp().mailbox.send(Command::Kick(id));
+                }
+                None
+            })
+            .build(),
+        action("request-keyframe")
+            .class_handler(|values| {
+                if let Some(Ok(element)) = values.first().map(glib::Value::get::<super::RoomWebRtcSink>) {
+                    element.imp().mailbox.send(Command::RequestKeyframe);
+                }
+                None
+            })
+            .build(),
+        action("send-data")
+            .param_types([string, glib::Bytes::static_type()])
+            .class_handler(|values| {
+                if let [element, id, bytes] = values
+                    && let (Ok(element), Ok(id), Ok(bytes)) =
+                        (element.get::<super::RoomWebRtcSink>(), id.get(), bytes.get())
+                {
+                    element.imp().mailbox.send(Command::SendData(id, bytes));
+                }
+                None
+            })
+            .build(),
     ]
 }
 
@@ -215,7 +223,10 @@ impl ElementImpl for RoomWebRtcSink {
     fn release_pad(&self, pad: &gst::Pad) {
         let input = {
             let mut inputs = lock(&self.inputs);
-            let index = inputs.iter().find(|(_, input)| input.ghost.upcast_ref::<gst::Pad>() == pad).map(|(index, _)| *index);
+            let index = inputs
+                .iter()
+                .find(|(_, input)| input.ghost.upcast_ref::<gst::Pad>() == pad)
+                .map(|(index, _)| *index);
             index.and_then(|index| inputs.remove(&index))
         };
         let Some(input) = input else { return };
@@ -231,7 +242,10 @@ impl ElementImpl for RoomWebRtcSink {
         self.parent_set_clock(clock)
     }
 
-    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
             gst::StateChange::NullToReady => {
                 certificate::warm_up();
@@ -265,7 +279,11 @@ fn ghost_pad(template: &gst::PadTemplate, index: u32) -> gst::GhostPad {
             )
         })
         .query_function(move |pad, parent, query| {
-            RoomWebRtcSink::catch_panic_pad_function(parent, || false, |imp| imp.sink_query(index, pad, query))
+            RoomWebRtcSink::catch_panic_pad_function(
+                parent,
+                || false,
+                |imp| imp.sink_query(index, pad, query),
+            )
         })
         .build()
 }

@@ -42,7 +42,14 @@ struct Chain {
 impl Input {
     /// A pad with nothing behind it yet.
     pub(crate) fn new(index: u32, ghost: gst::GhostPad, mailbox: Mailbox) -> Self {
-        Self { index, ghost, mailbox, fanout: Arc::default(), jumped: Arc::default(), chain: Mutex::new(None) }
+        Self {
+            index,
+            ghost,
+            mailbox,
+            fanout: Arc::default(),
+            jumped: Arc::default(),
+            chain: Mutex::new(None),
+        }
     }
 
     fn chain(&self) -> MutexGuard<'_, Option<Chain>> {
@@ -100,7 +107,11 @@ impl Input {
     }
 
     fn flows(&self, codec: Codec) {
-        self.mailbox.send(Command::PadReady(StreamInfo { pad: self.index, codec, fanout: self.fanout.clone() }));
+        self.mailbox.send(Command::PadReady(StreamInfo {
+            pad: self.index,
+            codec,
+            fanout: self.fanout.clone(),
+        }));
     }
 
     /// A new segment: after an end of stream (a seek back, say) the stream flows again.
@@ -203,7 +214,9 @@ impl Input {
                 "{} runs already and can't be tuned: set it to low latency yourself",
                 encoder.name()
             ),
-            Tuned::Unknown => gst::info!(CAT, obj = bin, "nothing is known of how to tune {}", encoder.name()),
+            Tuned::Unknown => {
+                gst::info!(CAT, obj = bin, "nothing is known of how to tune {}", encoder.name())
+            }
         }
     }
 }
@@ -255,8 +268,13 @@ impl UnitPath {
 }
 
 /// When a buffer is due, on the clock: running time jumps with pauses and seeks, base time plus running time does not.
-fn clock_time(sink: &gst_app::AppSink, sample: &gst::Sample, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+fn clock_time(
+    sink: &gst_app::AppSink,
+    sample: &gst::Sample,
+    buffer: &gst::BufferRef,
+) -> Option<gst::ClockTime> {
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-    let running = buffer.pts().and_then(|pts| segment.to_running_time(pts)).or_else(|| sink.current_running_time())?;
+    let running =
+        buffer.pts().and_then(|pts| segment.to_running_time(pts)).or_else(|| sink.current_running_time())?;
     sink.base_time()?.checked_add(running)
 }

@@ -152,7 +152,13 @@ pub(crate) fn judge(caps: &gst::CapsRef, current: Option<Codec>) -> Result<Codec
 fn is_8_bit_420(profile: &str) -> bool {
     matches!(
         profile,
-        "constrained-baseline" | "baseline" | "extended" | "main" | "high" | "progressive-high" | "constrained-high"
+        "constrained-baseline"
+            | "baseline"
+            | "extended"
+            | "main"
+            | "high"
+            | "progressive-high"
+            | "constrained-high"
     )
 }
 
@@ -186,7 +192,10 @@ pub(crate) fn outgoing_offer(sdp: &str) -> String {
     let mut out = String::with_capacity(sdp.len() + 128);
     for line in sdp.split_inclusive("\r\n") {
         let text = line.trim_end();
-        if text.starts_with("a=fmtp:") && text.contains("packetization-mode=1") && !text.contains("profile-level-id") {
+        if text.starts_with("a=fmtp:")
+            && text.contains("packetization-mode=1")
+            && !text.contains("profile-level-id")
+        {
             out.push_str(text);
             out.push_str(";profile-level-id=42e01f;level-asymmetry-allowed=1\r\n");
         } else {
@@ -232,7 +241,11 @@ mod tests {
     #[test]
     fn profiles_that_browsers_do_not_decode_are_refused() {
         for good in ["constrained-baseline", "baseline", "main", "high", "constrained-high"] {
-            assert_eq!(judge(&caps(&format!("video/x-h264,profile={good}")), None), Ok(Codec::H264), "{good}");
+            assert_eq!(
+                judge(&caps(&format!("video/x-h264,profile={good}")), None),
+                Ok(Codec::H264),
+                "{good}"
+            );
         }
         for bad in ["high-4:4:4", "high-4:2:2", "high-10", "high-4:4:4-intra"] {
             let verdict = judge(&caps(&format!("video/x-h264,profile=(string){bad}")), None);

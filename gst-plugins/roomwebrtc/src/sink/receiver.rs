@@ -95,7 +95,10 @@ impl Session {
             reports: Arc::default(),
         };
         let started = session.add_streams(config.streams, config.retransmission, tell).and_then(|()| {
-            session.pipeline.set_state(gst::State::Playing).map_err(|_| glib::bool_error!("pipeline won't play"))
+            session
+                .pipeline
+                .set_state(gst::State::Playing)
+                .map_err(|_| glib::bool_error!("pipeline won't play"))
         });
         if let Err(error) = started {
             session.end();
@@ -172,13 +175,18 @@ impl Session {
         transceiver.set_property("direction", gst_webrtc::WebRTCRTPTransceiverDirection::Sendonly);
         transceiver.set_property("do-nack", retransmission);
         transceiver.set_property("codec-preferences", codec.codec_preferences(payload_type, ssrc));
-        let output = payloader.static_pad("src").ok_or_else(|| glib::bool_error!("a payloader has a source pad"))?;
+        let output =
+            payloader.static_pad("src").ok_or_else(|| glib::bool_error!("a payloader has a source pad"))?;
         output.link(&sink).map_err(|error| glib::bool_error!("payloader to webrtcbin: {error}"))?;
         Ok(source)
     }
 
     /// Puts the offer in force and returns it as it has to be sent.
-    pub(crate) fn take_offer(&mut self, offer: &WebRTCSessionDescription, tell: &Tell) -> Result<String, String> {
+    pub(crate) fn take_offer(
+        &mut self,
+        offer: &WebRTCSessionDescription,
+        tell: &Tell,
+    ) -> Result<String, String> {
         let text = offer.sdp().as_text().map_err(|error| error.to_string())?;
         self.local_sdp = negotiation::outgoing_offer(&certificate::with_fingerprint(&text));
         let tell = tell.clone();
@@ -195,7 +203,9 @@ impl Session {
     pub(crate) fn take_answer(&mut self, sdp: &str, tell: &Tell) -> Result<(), String> {
         let answer = connection::parse(WebRTCSDPType::Answer, sdp)?;
         if !negotiation::takes_media(&answer.sdp()) {
-            return Err("the receiver takes none of the offered streams (its answer has port 0 for each)".into());
+            return Err(
+                "the receiver takes none of the offered streams (its answer has port 0 for each)".into()
+            );
         }
         sdp.clone_into(&mut self.remote_sdp);
         let tell = tell.clone();
@@ -225,7 +235,8 @@ impl Session {
     /// Follows the peer's receiver reports. Possible once the offer is in force.
     pub(crate) fn watch_reports(&self) {
         let rtpbin = self.webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
-        let session = rtpbin.and_then(|bin| bin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0_u32]));
+        let session = rtpbin
+            .and_then(|bin| bin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0_u32]));
         let Some(session) = session else { return };
         let reports = self.reports.clone();
         session.connect("on-receiving-rtcp", false, move |_| {
@@ -242,7 +253,9 @@ impl Session {
 
     /// True if nothing was heard from the receiver for so long that it must be gone.
     pub(crate) fn is_silent(&self, now: Instant, timeout: Duration) -> bool {
-        self.reports.silence(now).is_some_and(|(silence, interval)| silence > timeout.max(interval.saturating_mul(3)))
+        self.reports
+            .silence(now)
+            .is_some_and(|(silence, interval)| silence > timeout.max(interval.saturating_mul(3)))
     }
 
     /// The tap of each stream.
@@ -263,7 +276,8 @@ impl Session {
 
     /// Sends bytes over the data channel; words if there is none.
     pub(crate) fn send_data(&self, bytes: &glib::Bytes) -> Result<(), String> {
-        let channel = self.channel.as_ref().ok_or("the data channel is off: set data-channel=true before starting")?;
+        let channel =
+            self.channel.as_ref().ok_or("the data channel is off: set data-channel=true before starting")?;
         channel.send_data_full(Some(bytes)).map_err(|error| error.to_string())
     }
 

@@ -43,27 +43,27 @@ impl Phase {
     pub(crate) fn session(&self) -> Option<&Session> {
         match self {
             Phase::Idle { .. } => None,
-            Phase::Offering { session, .. } | Phase::Connecting { session, .. } | Phase::Connected { session } => {
-                Some(session)
-            }
+            Phase::Offering { session, .. }
+            | Phase::Connecting { session, .. }
+            | Phase::Connected { session } => Some(session),
         }
     }
 
     pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
         match self {
             Phase::Idle { .. } => None,
-            Phase::Offering { session, .. } | Phase::Connecting { session, .. } | Phase::Connected { session } => {
-                Some(session)
-            }
+            Phase::Offering { session, .. }
+            | Phase::Connecting { session, .. }
+            | Phase::Connected { session } => Some(session),
         }
     }
 
     pub(crate) fn into_session(self) -> Option<Session> {
         match self {
             Phase::Idle { .. } => None,
-            Phase::Offering { session, .. } | Phase::Connecting { session, .. } | Phase::Connected { session } => {
-                Some(session)
-            }
+            Phase::Offering { session, .. }
+            | Phase::Connecting { session, .. }
+            | Phase::Connected { session } => Some(session),
         }
     }
 

@@ -37,7 +37,12 @@ impl Default for Settings {
 pub(crate) fn properties() -> Vec<glib::ParamSpec> {
     let defaults = Settings::default();
     let flag = |name: &'static str, nick: &'static str, blurb: &'static str, default: bool| {
-        glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_ready().build()
+        glib::ParamSpecBoolean::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .default_value(default)
+            .mutable_ready()
+            .build()
     };
     let milliseconds = |name: &'static str, nick: &'static str, blurb: &'static str, default: Duration| {
         glib::ParamSpecUInt::builder(name)
@@ -120,7 +125,8 @@ impl Settings {
             "data-channel" => self.data_channel = flag(),
             "run-signaling-server" => self.run_signaling_server = flag(),
             "signaling-server-listen" => {
-                self.signaling_server_listen = text().unwrap_or_else(|| Self::default().signaling_server_listen);
+                self.signaling_server_listen =
+                    text().unwrap_or_else(|| Self::default().signaling_server_listen);
             }
             _ => return false,
         }

@@ -106,7 +106,7 @@ fn stream_stats(stream: &StreamInfo) -> gst::Structure {
     let (frames, keyframes) = stream.fanout.counts();
     gst::Structure::builder("stream")
         .field("pad", stream.pad)
-        .field("codec", stream.codec.as_str())
+        .field("codec", stream.codec.encoding_name())
         .field("frames", frames)
         .field("keyframes", keyframes)
         .build()

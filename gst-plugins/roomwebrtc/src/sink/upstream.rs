@@ -12,7 +12,12 @@ struct Tuning {
 const TUNINGS: &[Tuning] = &[
     Tuning {
         factory: "x264enc",
-        values: &[("tune", "zerolatency"), ("speed-preset", "veryfast"), ("key-int-max", "60"), ("bframes", "0")],
+        values: &[
+            ("tune", "zerolatency"),
+            ("speed-preset", "veryfast"),
+            ("key-int-max", "60"),
+            ("bframes", "0"),
+        ],
     },
     Tuning {
         factory: "openh264enc",
@@ -31,12 +36,23 @@ const TUNINGS: &[Tuning] = &[
     },
     Tuning {
         factory: "nvh264enc",
-        values: &[("zerolatency", "true"), ("preset", "low-latency-hq"), ("gop-size", "60"), ("bframes", "0")],
+        values: &[
+            ("zerolatency", "true"),
+            ("preset", "low-latency-hq"),
+            ("gop-size", "60"),
+            ("bframes", "0"),
+        ],
     },
-    Tuning { factory: "vah264enc", values: &[("b-frames", "0"), ("key-int-max", "60"), ("target-usage", "6")] },
+    Tuning {
+        factory: "vah264enc",
+        values: &[("b-frames", "0"), ("key-int-max", "60"), ("target-usage", "6")],
+    },
     Tuning { factory: "vah264lpenc", values: &[("b-frames", "0"), ("key-int-max", "60")] },
     Tuning { factory: "vaapih264enc", values: &[("max-bframes", "0"), ("keyframe-period", "60")] },
-    Tuning { factory: "qsvh264enc", values: &[("low-latency", "true"), ("b-frames", "0"), ("gop-size", "60")] },
+    Tuning {
+        factory: "qsvh264enc",
+        values: &[("low-latency", "true"), ("b-frames", "0"), ("gop-size", "60")],
+    },
     Tuning { factory: "mpph264enc", values: &[("gop", "60")] },
 ];
 

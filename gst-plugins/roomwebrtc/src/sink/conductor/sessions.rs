@@ -1,0 +1,208 @@
+//! The conductor's dealings with media sessions: when they start, what they say, why they end.
+
+use super::{Command, Conductor, post};
+use crate::{
+    connection::{CAT, IceConfig},
+    sink::{
+        receiver::{Session, SessionConfig, SessionEvent, StreamInfo, Tell},
+        receivers::{Phase, Retry},
+    },
+};
+use gst::{glib, prelude::*};
+use gst_webrtc::WebRTCPeerConnectionState as Connection;
+use room_signaling_client::{
+    Media,
+    protocol::{ClientId, SessionId},
+    wire::{Body, IceCandidate, Signal},
+};
+use std::{
+    sync::{Arc, mpsc},
+    time::Instant,
+};
+
+impl Conductor {
+    pub(super) fn start_waiting(&mut self, now: Instant) {
+        let Some(streams) = self.streams(now) else { return };
+        let Some(clock) = self.clock.clone() else { return };
+        let waiting: Vec<ClientId> =
+            self.receivers.iter().filter(|(_, r)| r.phase.is_due(now)).map(|(id, _)| id.clone()).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let ice = self.signaling.ice(&self.ice_servers);
+        for id in waiting {
+            let limit = usize::try_from(self.settings.max_receivers).unwrap_or(usize::MAX);
+            if limit > 0 && self.sessions().count() >= limit {
+                gst::info!(CAT, "max-receivers={limit} is reached: {id} waits");
+                return;
+            }
+            self.start_session(&id, &streams, &clock, &ice);
+        }
+    }
+
+    pub(super) fn start_session(&mut self, id: &ClientId, streams: &[StreamInfo], clock: &gst::Clock, ice: &IceConfig) {
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let serial = self.next_serial;
+        let tell = self.tell(id, serial);
+        let config = SessionConfig {
+            id: random_session_id(),
+            streams,
+            clock,
+            ice,
+            retransmission: self.settings.retransmission,
+            data_channel: self.settings.data_channel,
+        };
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        receiver.serial = serial;
+        match Session::start(config, &tell) {
+            Ok(session) => {
+                let webrtcbin = session.webrtcbin.clone();
+                receiver.phase = Phase::Offering { session, since: Instant::now() };
+                self.announce_added(id, &webrtcbin);
+                if let Some(session) = self.receivers.get(id).and_then(|r| r.phase.session()) {
+                    session.ask_for_offer(&tell);
+                }
+            }
+            Err(error) => {
+                gst::error!(CAT, "no session for {id}: {error}");
+                receiver.phase = Phase::Idle { retry: receiver.retry_after_failure() };
+            }
+        }
+    }
+
+    pub(super) fn tell(&self, id: &ClientId, serial: u64) -> Tell {
+        tell_to(&self.sender, id, serial)
+    }
+
+    pub(super) fn handle_session(&mut self, id: &ClientId, serial: u64, event: SessionEvent) {
+        let tell = self.tell(id, serial);
+        let Some(receiver) = self.receivers.get_mut(id).filter(|r| r.serial == serial) else { return };
+        let Some(session) = receiver.phase.session_mut() else { return };
+        match event {
+            SessionEvent::Offer(offer) => match session.take_offer(&offer, &tell) {
+                Ok(sdp) => {
+                    let signal = address(id, &session.id, Body::Offer { sdp });
+                    self.handle.send(signal);
+                    self.handle.media(id, Media::Started);
+                }
+                Err(words) => self.fail(id, &words),
+            },
+            SessionEvent::OfferSet => session.watch_reports(),
+            SessionEvent::Candidate(m_line, candidate) => {
+                let candidate = IceCandidate {
+                    candidate,
+                    sdp_mid: session.mid_of(m_line),
+                    sdp_m_line_index: Some(m_line),
+                };
+                self.handle.send(address(id, &session.id, Body::Candidate { candidate }));
+            }
+            SessionEvent::Connection(state) => self.connection_changed(id, state),
+            SessionEvent::KeyframeWanted(pad) => self.want_keyframe(pad),
+            SessionEvent::Data(label, bytes) => {
+                if let Some(element) = self.element.upgrade() {
+                    element.emit_by_name::<()>("data", &[&id.as_str(), &label, &bytes]);
+                }
+            }
+            SessionEvent::Stats(stats) => receiver.webrtc_stats = Some(stats),
+            SessionEvent::Failed(words) => self.fail(id, &words),
+        }
+    }
+
+    fn connection_changed(&mut self, id: &ClientId, state: Connection) {
+        gst::info!(CAT, "{id}: connection {state:?}");
+        match state {
+            Connection::Connected => {
+                let Some(receiver) = self.receivers.get_mut(id) else { return };
+                if receiver.connected() {
+                    self.changed = true;
+                    self.handle.media(id, Media::Connected);
+                    self.want_keyframes();
+                }
+            }
+            Connection::Failed => self.fail(id, "connection failed"),
+            Connection::Closed => self.fail(id, "connection closed"),
+            _ => {}
+        }
+    }
+
+    /// The session can't go on; if its peer is still there, it gets another one later.
+    pub(super) fn fail(&mut self, id: &ClientId, reason: &str) {
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        let retry = receiver.retry_after_failure();
+        gst::warning!(CAT, "{id}: {reason}");
+        self.end_session(id, reason, retry, true);
+    }
+
+    /// Ends the session with a receiver, which stays known.
+    pub(super) fn end_session(&mut self, id: &ClientId, reason: &str, retry: Retry, say_bye: bool) {
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        let phase = std::mem::replace(&mut receiver.phase, Phase::Idle { retry });
+        receiver.webrtc_stats = None;
+        let Some(session) = phase.into_session() else { return };
+        if say_bye {
+            self.handle.send(address(id, &session.id, Body::Bye));
+        }
+        self.teardowns.extend(session.end());
+        self.handle.media(id, Media::Ended);
+        self.announce_removed(id, reason);
+    }
+
+    pub(super) fn end_all(&mut self, reason: &str) {
+        let all: Vec<ClientId> = self.receivers.keys().cloned().collect();
+        for id in all {
+            self.end_session(&id, reason, Retry::Now, true);
+        }
+    }
+
+    pub(super) fn kick(&mut self, id: &str) {
+        let known = self.receivers.get_key_value(id).map(|(id, _)| id.clone());
+        match known {
+            Some(id) => self.end_session(&id, "kicked", Retry::Never, true),
+            None => gst::warning!(CAT, "kick: there is no receiver {id:?}"),
+        }
+    }
+
+    pub(super) fn send_data(&self, id: Option<&str>, bytes: &glib::Bytes) {
+        for (to, receiver) in self.receivers.iter().filter(|(to, _)| id.is_none_or(|id| id == to.as_str())) {
+            if let Phase::Connected { session } = &receiver.phase
+                && let Err(words) = session.send_data(bytes)
+            {
+                gst::warning!(CAT, "send-data to {to}: {words}");
+            }
+        }
+    }
+
+    pub(super) fn announce_added(&mut self, id: &ClientId, webrtcbin: &gst::Element) {
+        self.changed = true;
+        let Some(element) = self.element.upgrade() else { return };
+        element.emit_by_name::<()>("receiver-added", &[&id.as_str(), webrtcbin]);
+        post(&element, gst::Structure::builder("room-receiver-added").field("id", id.as_str()).build());
+    }
+
+    pub(super) fn announce_removed(&mut self, id: &ClientId, reason: &str) {
+        self.changed = true;
+        let Some(element) = self.element.upgrade() else { return };
+        element.emit_by_name::<()>("receiver-removed", &[&id.as_str(), &reason]);
+        let message =
+            gst::Structure::builder("room-receiver-removed").field("id", id.as_str()).field("reason", reason);
+        post(&element, message.build());
+    }
+}
+
+/// Sends the events of session number `serial` to the conductor.
+pub(super) fn tell_to(sender: &mpsc::Sender<Command>, id: &ClientId, serial: u64) -> Tell {
+    let (sender, id) = (sender.clone(), id.clone());
+    Arc::new(move |event| {
+        let _ = sender.send(Command::Session(id.clone(), serial, event));
+    })
+}
+
+fn address(to: &ClientId, session: &SessionId, body: Body) -> Signal {
+    Signal { body, target_id: Some(to.clone()), session_id: Some(session.clone()), from: None }
+}
+
+/// 64 random bits: unique among the sessions of one pair of peers, which is all that is asked of it.
+fn random_session_id() -> SessionId {
+    let bits = (u64::from(glib::random_int()) << 32) | u64::from(glib::random_int());
+    SessionId::new(format!("{bits:016x}")).expect("16 hexadecimal digits are an id")
+}

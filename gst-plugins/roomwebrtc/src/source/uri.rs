@@ -1,0 +1,104 @@
+//! `room://host:port/name`: the room `name` of the signaling server `ws://host:port`; `rooms://` is the same over TLS.
+//! Names are percent-encoded UTF-8 (RFC 3986), so that every name can be written.
+
+use gst::glib;
+use room_signaling_client::wire::{DEFAULT_PORT, DEFAULT_ROOM};
+
+/// The schemes, plain and over TLS.
+pub(super) const PROTOCOLS: [&str; 2] = ["room", "rooms"];
+
+/// A room URI, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RoomUri {
+    /// What the property `signaling-uri` takes.
+    pub(super) signaling_uri: String,
+    /// The name, decoded.
+    pub(super) room: String,
+}
+
+/// Takes `uri` apart. The port may be left out, and so may the room. The error says what is wrong.
+pub(super) fn parse(uri: &str) -> Result<RoomUri, String> {
+    let wrong = |what: &str| format!("{uri:?} is no room URI: {what}; write room://host:{DEFAULT_PORT}/name");
+    let (scheme, rest) = uri.split_once("://").ok_or_else(|| wrong("there is no ://"))?;
+    let socket = match scheme.to_ascii_lowercase().as_str() {
+        "room" => "ws",
+        "rooms" => "wss",
+        _ => return Err(wrong("it begins with neither room:// nor rooms://")),
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    if authority.is_empty() || authority.contains('@') {
+        return Err(wrong("there is no plain host"));
+    }
+    let room = match path {
+        "" => DEFAULT_ROOM.to_owned(),
+        path => glib::uri_unescape_string(path, None::<&str>)
+            .map(String::from)
+            .ok_or_else(|| wrong("the room's name is no percent-encoded UTF-8"))?,
+    };
+    Ok(RoomUri { signaling_uri: format!("{socket}://{}", with_port(authority)), room })
+}
+
+/// The room URI of these properties, where there is one.
+pub(super) fn build(signaling_uri: &str, room: &str) -> Option<String> {
+    let (scheme, authority) = signaling_uri.split_once("://")?;
+    let scheme = match scheme {
+        "ws" => "room",
+        "wss" => "rooms",
+        _ => return None,
+    };
+    let authority = authority.split('/').next()?;
+    Some(format!("{scheme}://{authority}/{}", glib::uri_escape_string(room, None::<&str>, false)))
+}
+
+fn with_port(authority: &str) -> String {
+    // The colons of an IPv6 address are inside brackets.
+    let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    if authority.get(host_end..).is_some_and(|rest| rest.contains(':')) {
+        authority.to_owned()
+    } else {
+        format!("{authority}:{DEFAULT_PORT}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_names_server_and_room() {
+        for (uri, server, room) in [
+            ("room://127.0.0.1:8765/living_room", "ws://127.0.0.1:8765", "living_room"),
+            ("rooms://example.org/a", "wss://example.org:8765", "a"),
+            ("room://[::1]/a", "ws://[::1]:8765", "a"),
+            ("room://[::1]:99/a", "ws://[::1]:99", "a"),
+            ("room://h", "ws://h:8765", "room_default"),
+            ("room://h:1/", "ws://h:1", "room_default"),
+            ("room://h:1/%E5%AE%A2%E5%8E%85", "ws://h:1", "客厅"),
+            ("room://h:1/a%2Fb%3F%25", "ws://h:1", "a/b?%"),
+            ("room://h:1/客厅", "ws://h:1", "客厅"),
+        ] {
+            let expected = RoomUri { signaling_uri: server.to_owned(), room: room.to_owned() };
+            assert_eq!(parse(uri), Ok(expected), "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_room_uri_is_refused_with_words() {
+        for uri in ["", "h", "http://h/a", "room:///a", "room://u@h/a", "room://h/%FF", "room://h/%"] {
+            let words = parse(uri).expect_err(uri);
+            assert!(words.contains("room://host:8765/name"), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_is_built_parses_back() {
+        for room in ["living_room", "客厅", "a/b c?#%"] {
+            let uri = build("wss://h:1/ws", room).expect("a URI");
+            assert!(uri.is_ascii(), "{uri}");
+            let expected = RoomUri { signaling_uri: "wss://h:1".to_owned(), room: room.to_owned() };
+            assert_eq!(parse(&uri), Ok(expected));
+        }
+        assert_eq!(build("http://h", "a"), None);
+    }
+}
