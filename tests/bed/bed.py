@@ -30,7 +30,7 @@ VP8 = "vp8enc name=encoder deadline=1 cpu-used=8 target-bitrate=1000000 keyframe
 def picture(width: int = 320, height: int = 240, name: str = "picture") -> str:
     """The live source of bar-code pictures."""
     caps = f"video/x-raw,format=I420,width={width},height={height},framerate={RATE}/1"
-    return (f"appsrc name={name} is-live=true format=time do-timestamp=true leaky-type=downstream max-buffers=3 max-bytes=0 "
+    return (f"appsrc name={name} is-live=true format=time do-timestamp=true leaky-type=downstream max-buffers=30 max-bytes=0 "
             f"caps={caps} ! queue")
 
 

@@ -70,17 +70,18 @@ def fields_of(structure):
 class Feeder:
     """Feeds an appsrc with bar-code pictures at the rate of its caps, in real time."""
 
-    def __init__(self, element, source, unpaced):
+    def __init__(self, element, options):
         caps = element.get_property("caps").get_structure(0)
         _, rate, over = caps.get_fraction("framerate")
-        self.element, self.step, self.unpaced = element, over / rate, unpaced
-        self.painter = barcode.Painter(caps.get_value("width"), caps.get_value("height"), source)
+        self.element, self.step, self.unpaced = element, over / rate, options.unpaced
+        self.pictures = options.pictures or float("inf")
+        self.painter = barcode.Painter(caps.get_value("width"), caps.get_value("height"), options.source)
         self.running = True
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self):
         due = time.monotonic()
-        while self.running:
+        while self.running and self.painter.counter < self.pictures:
             buffer = Gst.Buffer.new_wrapped(self.painter.paint())
             buffer.duration = int(self.step * Gst.SECOND)
             if self.unpaced:
@@ -90,6 +91,7 @@ class Feeder:
             due = max(due + self.step, time.monotonic() - 1)
             if not self.unpaced:
                 time.sleep(max(0.0, due - time.monotonic()))
+        self.element.end_of_stream()
 
 
 class Counter:
@@ -168,7 +170,7 @@ class Program:
         for element in found:
             name = element.get_name()
             if name.startswith("picture"):
-                self.feeders.append(Feeder(element, self.options.source, self.options.unpaced))
+                self.feeders.append(Feeder(element, self.options))
             elif name.startswith(("frames", "stream")):
                 element.set_property("emit-signals", True)
                 element.connect("new-sample", read_frame if name.startswith("frames") else read_unit, label or name)
@@ -184,16 +186,17 @@ class Program:
             if any(s == signal for s in list_signals(element)):
                 element.connect(signal, lambda _e, peer, detail, s=signal: tell("signal", name=s, id=peer, detail=plain(detail)))
 
-    def pad_added(self, _element, pad):
-        tell("pad", name=pad.get_name(), removed=False)
+    def pad_added(self, element, pad):
+        name = pad.get_name() if element.get_name() == "room" else f"{element.get_name()}.{pad.get_name()}"
+        tell("pad", name=name, removed=False)
         if not self.options.each_pad or pad.direction != Gst.PadDirection.SRC:
             return
         self.branches += 1
         branch = Gst.parse_bin_from_description(self.options.each_pad, True)
         self.pipeline.add(branch)
-        self.adopt(branch, label=pad.get_name())
+        self.adopt(branch, label=name)
         branch.sync_state_with_parent()
-        tell("linked", name=pad.get_name(), result=pad.link(branch.get_static_pad("sink")).value_nick)
+        tell("linked", name=name, result=pad.link(branch.get_static_pad("sink")).value_nick)
 
     def message(self, _bus, message):
         kind, source = message.type, message.src.get_name() if message.src else ""
@@ -302,6 +305,7 @@ def main():
     parser.add_argument("--each-pad", help="a bin description for each pad that the room* element gains")
     parser.add_argument("--start", default="PLAYING", help="the state to start in; empty: stay in NULL")
     parser.add_argument("--unpaced", action="store_true", help="feed pictures as fast as they are taken")
+    parser.add_argument("--pictures", type=int, help="end the stream after so many")
     parser.add_argument("--keep-on-error", action="store_true", help="an error on the bus does not end the program")
     options = parser.parse_args()
     Gst.init(None)

@@ -1,0 +1,63 @@
+"""One sender, one receiver of each kind: the right picture, moving, at the full rate for ten seconds."""
+
+import pytest
+
+from bed import frames, network
+from bed.bed import DECODE_ANY, PORT, VP8, X264, Bed, picture
+
+SECONDS = 10
+codecs = pytest.mark.parametrize("encoder", [X264, VP8], ids=["h264", "vp8"])
+
+
+@codecs
+def test_to_roomwebrtcsrc(bed: Bed, encoder: str):
+    bed.sender("living_room", encoder=encoder)
+    receiver = bed.receiver("living_room", decode=DECODE_ANY)
+    frames.check_flow(frames.watch(receiver, SECONDS), SECONDS)
+
+
+@codecs
+def test_to_chromium(bed: Bed, encoder: str):
+    bed.sender("living_room", encoder=encoder)
+    browser = bed.browser("living_room")
+    frames.check_flow(frames.watch(browser, SECONDS), SECONDS)
+    assert not browser.of("page-error")
+
+
+@codecs
+def test_to_stock_aiortc_speaking_the_old_way(bed: Bed, encoder: str):
+    bed.sender("living_room", encoder=encoder)
+    old = bed.old_client("living_room")
+    frames.check_flow(frames.watch(old, SECONDS), SECONDS)
+    types = {e["type"] for e in old.of("signaling")}
+    assert types <= {"registered", "joined", "offer", "candidate"}, "an old client got a word that it doesn't know"
+
+
+def test_a_receiver_that_is_there_first(bed: Bed):
+    receiver = bed.receiver("living_room")
+    bed.sender("living_room")
+    frames.check_flow(frames.watch(receiver, 3), 3)
+
+
+def test_one_line_with_the_server_inside_and_a_browser(empty_bed: Bed):
+    listen = f"{network.SENDERS}:{PORT}"
+    empty_bed.pipeline("alone", f"{picture()} ! {X264} ! roomwebrtcsink name=room room=living_room "
+                                f"run-signaling-server=true signaling-server-listen={listen}")
+    browser = empty_bed.browser("living_room")
+    frames.check_flow(frames.watch(browser, 3), 3)
+
+
+def test_by_uri(bed: Bed):
+    bed.sender("living_room")
+    receiver = bed.pipeline(
+        "by-uri", f"uridecodebin uri=room://{network.SENDERS}:{PORT}/living_room ! videoconvert ! video/x-raw,format=I420 "
+                  "! appsink name=frames sync=false", receiving=True)
+    frames.check_flow(frames.watch(receiver, 3), 3)
+
+
+def test_a_relay_without_decoding(bed: Bed):
+    bed.sender("a")
+    bed.pipeline("relay", f"roomwebrtcsrc name=room room=a client-id=relay signaling-uri={bed.uri} ! queue "
+                          f"! roomwebrtcsink room=b client-id=relay signaling-uri={bed.uri}")
+    receiver = bed.receiver("b")
+    frames.check_flow(frames.watch(receiver, 3), 3)

@@ -1,0 +1,130 @@
+"""Time and flow through the sink: pacing, pause, seek, sizes, pads, states, Ctrl-C."""
+
+import pathlib
+import signal
+import time
+
+import pytest
+
+from bed import frames
+from bed.bed import RATE, X264, Bed, picture
+from bed.process import wait_until
+
+
+@pytest.fixture
+def recording(bed: Bed) -> pathlib.Path:
+    """Twenty seconds of bar-code pictures in a file, a key frame every second."""
+    path = bed.logs / "recording.mkv"
+    writer = bed.pipeline(
+        "writer", "appsrc name=picture format=time block=true caps=video/x-raw,format=I420,width=320,height=240,framerate=30/1 "
+                  f"! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! matroskamux ! filesink location={path}",
+        "--unpaced", "--pictures=600")
+    writer.wait_for("bus", kind="eos", timeout=30)
+    writer.stop()
+    return path
+
+
+def test_a_file_is_paced_then_ends(bed: Bed):
+    """300 buffers at 30/s take ten seconds; then EOS, `bye`, and the receivers' sessions end."""
+    receiver, old = bed.receiver("living_room"), bed.old_client("living_room")
+    began = time.time()
+    sender = bed.gst_launch(
+        "launch", "videotestsrc num-buffers=300 ! video/x-raw,width=320,height=240,framerate=30/1 ! "
+                  f"x264enc tune=zerolatency speed-preset=ultrafast ! {bed.sink('living_room')}")
+    first = receiver.wait("a picture", lambda: receiver.of("frame"))[0]
+    sender.wait("the end", lambda: not sender.running(), 20)
+    seconds = time.time() - began
+    assert sender.popen.returncode == 0, sender.tail()
+    assert 9.5 <= seconds <= 12.5, f"300 buffers at 30 a second took {seconds:.1f} s"
+    old.wait_for("signaling", type="bye")
+    bed.wait_members("living_room", {"watcher", "old"})
+    got, possible = len(receiver.of("frame")), RATE * (began + 10 - first["t"])
+    assert got >= 0.9 * possible, f"{got} pictures where {possible:.0f} were possible"
+
+
+def test_pause_and_play(bed: Bed):
+    sender, receiver = bed.sender("living_room"), bed.receiver("living_room")
+    before = frames.latency(frames.watch(receiver, 1.5))
+    sender.ask("state", value="PAUSED")
+    time.sleep(2)
+    paused = time.time()
+    time.sleep(0.5)
+    assert len(frames.frames(receiver, since=paused)) <= 1, "a paused sender sends nothing"
+    sender.ask("state", value="PLAYING")
+    frames.wait_first(receiver, since=paused)
+    time.sleep(1.5)  # what the source had queued meanwhile
+    after = frames.watch(receiver, 2)
+    frames.check_flow(after, 2)
+    print(before, frames.latency(after))
+    assert frames.latency(after)["p50"] <= before["p50"] + 40, "the pause must not stay as delay"
+
+
+def test_a_flushing_seek(bed: Bed, recording: pathlib.Path):
+    sender = bed.pipeline("player", f"filesrc location={recording} ! matroskademux ! h264parse ! {bed.sink('living_room')}")
+    bed.wait_state(sender)
+    receiver = bed.receiver("living_room")
+    receiver.wait("the middle", lambda: max(frames.counters(frames.frames(receiver)), default=0) > 90)
+    sought = time.time()
+    assert sender.ask("seek", to=0)
+    receiver.wait("the beginning again", lambda: min(frames.counters(frames.frames(receiver, since=sought)), default=999) < 60, 5)
+    time.sleep(0.5)
+    since = time.time()
+    time.sleep(2)
+    after = [f for f in frames.frames(receiver, since=since) if f["t"] < since + 2]
+    frames.check_flow(after, 2)
+    assert len(after) <= 2 * RATE * 1.15, "still paced by the clock"
+
+
+def test_the_size_changes_in_mid_stream(bed: Bed):
+    sender = bed.pipeline("scaler", f"{picture()} ! videoscale ! capsfilter name=size caps=video/x-raw,width=320,height=240 "
+                                    f"! {X264} ! {bed.sink('living_room')}")
+    bed.wait_state(sender)
+    receiver, browser = bed.receiver("living_room"), bed.browser("living_room")
+    for watcher in (receiver, browser):
+        assert frames.wait_first(watcher)["width"] == 320
+    for width, height in ((640, 480), (160, 120), (320, 240)):
+        changed = time.time()
+        sender.ask("set", element="size", property="caps", value=f"video/x-raw,width={width},height={height}")
+        for watcher in (receiver, browser):
+            watcher.wait(f"a picture of {width}x{height}", lambda w=watcher: [
+                f for f in frames.frames(w, since=changed) if (f["width"], f["height"]) == (width, height) and "counter" in f], 10)
+    frames.check_flow(frames.watch(receiver, 2), 2)
+    assert len([e for e in receiver.of("pad")]) == 1, "no session was made anew"
+
+
+def test_a_second_pad(bed: Bed):
+    sender, receiver = bed.sender("living_room"), bed.receiver("living_room")
+    frames.wait_first(receiver)
+    added = sender.ask("add", element="room", description=f"{picture(name='picture2')} ! {X264.replace('name=encoder', 'name=encoder2')}")
+    assert added["link"] == "ok"
+    for pad in ("video_0", "video_1"):
+        receiver.wait(f"pictures on {pad}", lambda p=pad: frames.frames(receiver, pad=p, since=time.time() - 0.5), 10)
+    browser = bed.browser("living_room")
+    browser.wait("two videos", lambda: len({f["pad"] for f in frames.frames(browser, since=time.time() - 1)}) == 2, 15)
+    began = time.time()
+    time.sleep(2)
+    for pad in ("video_0", "video_1"):
+        frames.check_flow([f for f in frames.frames(receiver, pad=pad, since=began) if f["t"] < began + 2], 2)
+
+
+def test_a_receiver_before_the_sender_plays(bed: Bed):
+    sender = bed.pipeline("sleeper", f"{picture()} ! {X264} ! {bed.sink('living_room')}", "--start=PAUSED")
+    bed.wait_state(sender)
+    receiver, browser = bed.receiver("living_room"), bed.browser("living_room")
+    wait_until("both in the room", lambda: len(bed.members("living_room")) == 3)
+    sender.ask("state", value="PLAYING")
+    for watcher in (receiver, browser):
+        frames.wait_first(watcher, 5)
+    frames.check_flow(frames.watch(receiver, 2), 2)
+
+
+def test_ctrl_c_leaves_no_ghost(bed: Bed):
+    sender = bed.gst_launch("launch", f"videotestsrc is-live=true ! x264enc ! {bed.sink('living_room')}")
+    watcher = bed.gst_launch(
+        "watch", f"roomwebrtcsrc room=living_room client-id=watcher signaling-uri={bed.uri} ! fakesink", receiving=True)
+    bed.wait_members("living_room", {"camera", "watcher"})
+    for process in (sender, watcher):
+        process.send_signal(signal.SIGINT)
+    for process in (sender, watcher):
+        process.popen.wait(5)
+    assert bed.members("living_room") == {}
