@@ -55,7 +55,9 @@ mod tests {
         (0..2_000)
             .map(|seed| {
                 let mut backoff = Backoff::new(seed);
-                (0..attempts).for_each(|_| drop(backoff.delay()));
+                for _ in 0..attempts {
+                    backoff.delay();
+                }
                 backoff.delay()
             })
             .max()

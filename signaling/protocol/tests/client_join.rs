@@ -1,0 +1,179 @@
+//! Connect, register, join; and what is known of the room from then on.
+
+mod client_support;
+
+use client_support::*;
+use room_protocol::{
+    client::{ClientConfig, Event, GoneReason, Input, State},
+    wire::{Body, IceServer, Role},
+};
+use serde_json::json;
+
+const INSTANCE: &str = "07070707070707070707070707070707";
+
+#[test]
+fn connects_registers_and_joins() {
+    let mut client = Scenario::new(config(Role::Receiver));
+    assert_eq!(client.did(), [tell(Event::State(State::Connecting)), Did::Connect]);
+    let register = json!({"type": "register", "client_id": "me", "protocol": 1, "instance": INSTANCE});
+    assert_eq!(client.handle(Input::Connected), [Did::Say(register)]);
+    let join = json!({"type": "join", "room_id": "living_room", "role": "receiver"});
+    assert_eq!(client.hear(registered()), [Did::Say(join)]);
+    let camera = peer("camera", "sender", "aa");
+    assert_eq!(
+        client.hear(joined(std::slice::from_ref(&camera))),
+        [tell(Event::State(State::Joined)), tell_joined(), ready(&camera)]
+    );
+    assert_eq!(client.client.state(), State::Joined);
+}
+
+#[test]
+fn says_all_that_is_configured_and_hands_out_ice_servers() {
+    let mut client = Scenario::new(ClientConfig {
+        token: Some("secret-token".to_owned()),
+        password: Some("secret-word".to_owned()),
+        meta: Some(json!({"name": "门口"})),
+        ..config(Role::Sender)
+    });
+    client.did();
+    let Did::Say(register) = client.handle(Input::Connected).remove(0) else { panic!() };
+    assert_eq!(register["token"], "secret-token");
+    let join = json!({"type": "join", "room_id": "living_room", "role": "sender", "password": "secret-word",
+                      "meta": {"name": "门口"}});
+    assert_eq!(client.hear(registered()), [Did::Say(join)]);
+    let mut welcome = joined(&[]);
+    welcome["ice_servers"] =
+        json!([{"urls": ["turn:turn.example.org"], "username": "u", "credential": "c", "later": 1}]);
+    let ice_servers = vec![IceServer {
+        urls: vec!["turn:turn.example.org".to_owned()],
+        username: Some("u".to_owned()),
+        credential: Some("c".to_owned()),
+    }];
+    let told = Event::Joined { client_id: id("me"), ice_servers };
+    assert_eq!(client.hear(welcome), [tell(Event::State(State::Joined)), tell(told)]);
+}
+
+#[test]
+fn nothing_secret_is_in_what_could_be_logged() {
+    let client = Scenario::new(ClientConfig {
+        token: Some("secret-token".to_owned()),
+        password: Some("secret-word".to_owned()),
+        ..config(Role::Sender)
+    });
+    let shown = format!("{:?}", client.client);
+    assert!(shown.contains("living_room"), "{shown}");
+    assert!(!shown.contains("secret") && !shown.contains("0707"), "{shown}");
+}
+
+#[test]
+fn keeps_the_id_that_the_server_gave() {
+    let mut client = Scenario::new(ClientConfig { client_id: None, ..config(Role::Sender) });
+    client.did();
+    let nameless = json!({"type": "register", "protocol": 1, "instance": INSTANCE});
+    assert_eq!(client.handle(Input::Connected), [Did::Say(nameless)]);
+    let mut given = registered();
+    given["client_id"] = "c-1".into();
+    client.hear(given);
+    let told = Event::Joined { client_id: id("c-1"), ice_servers: vec![] };
+    assert_eq!(client.hear(joined(&[])), [tell(Event::State(State::Joined)), tell(told)]);
+    client.reconnect();
+    let named = json!({"type": "register", "client_id": "c-1", "protocol": 1, "instance": INSTANCE});
+    assert_eq!(client.handle(Input::Connected), [Did::Say(named)]);
+}
+
+#[test]
+fn only_the_opposite_role_is_of_interest() {
+    let (other, viewer) = (peer("other", "sender", "aa"), peer("viewer", "receiver", "bb"));
+    let mut client = Scenario::new(config(Role::Sender));
+    client.did();
+    let told = client.join(&[other.clone(), viewer.clone(), peer("me", "receiver", "cc")]);
+    assert_eq!(told, [tell(Event::State(State::Joined)), tell_joined(), ready(&viewer)]);
+    assert_eq!(client.hear(peer_joined(&peer("me", "receiver", "cc"))), []);
+    assert_eq!(client.hear(peer_joined(&other)), []);
+    assert_eq!(client.hear(peer_left("other", "left")), []);
+    assert_eq!(client.present(), ["viewer"]);
+    let turned = peer("viewer", "sender", "bb");
+    assert_eq!(client.hear(peer_joined(&turned)), [gone("viewer", GoneReason::Left)]);
+    assert_eq!(client.present(), Vec::<&str>::new());
+}
+
+#[test]
+fn peers_come_change_and_go() {
+    let mut client = Scenario::joined(Role::Receiver, &[]);
+    let mut camera = peer("camera", "sender", "aa");
+    assert_eq!(client.hear(peer_joined(&camera)), [ready(&camera)]);
+    assert_eq!(client.hear(peer_joined(&camera)), []);
+    camera["meta"] = json!({"name": "front"});
+    assert_eq!(client.hear(peer_joined(&camera)), [changed(&camera)]);
+    assert_eq!(client.hear(peer_left("camera", "left")), [gone("camera", GoneReason::Left)]);
+    assert_eq!(client.hear(peer_left("camera", "left")), []);
+}
+
+#[test]
+fn words_of_later_versions_change_nothing() {
+    let mut client = Scenario::new(config(Role::Receiver));
+    client.did();
+    client.handle(Input::Connected);
+    assert_eq!(client.hear(json!({"type": "welcome"})), []);
+    client.hear(registered());
+    let camera = peer("camera", "sender", "aa");
+    let mut welcome = joined(&[json!({"client_id": "x", "role": "observer"}), camera.clone(), json!(7)]);
+    welcome["later"] = json!({"a": [1, 2]});
+    assert_eq!(client.hear(welcome), [tell(Event::State(State::Joined)), tell_joined(), ready(&camera)]);
+    for frame in [
+        json!({"type": "server.news", "x": 1}),
+        json!({"type": "chat", "from": "camera", "text": "hello"}),
+        json!({"type": "pong"}),
+        json!({"type": "peers", "peers": [], "total": 0}),
+        json!({"type": "peer_joined", "client_id": "y", "role": "observer"}),
+        json!({"type": "error", "code": "later", "message": 7}),
+        json!({"type": 7}),
+        json!({}),
+        json!([1]),
+        json!(null),
+    ] {
+        assert_eq!(client.hear(frame.clone()), [], "{frame}");
+    }
+    let reason = peer_left("camera", "banished");
+    assert_eq!(client.hear(reason), [gone("camera", GoneReason::Absent)]);
+}
+
+#[test]
+fn what_is_no_message_is_ignored() {
+    let mut client = Scenario::joined(Role::Receiver, &[peer("camera", "sender", "aa")]);
+    let deep = "[".repeat(20_000);
+    let long_number = format!("{{\"type\":\"offer\",\"x\":{}}}", "9".repeat(5_000));
+    for frame in
+        ["", "{", "nonsense", "\u{0}", "{\"type\":\"joined\"}", "{\"type\":\"offer\",\"from\":\"camera\"}"]
+            .into_iter()
+            .chain([deep.as_str(), long_number.as_str()])
+    {
+        assert_eq!(client.handle(Input::Frame(frame.into())), [], "{:.40}", frame);
+    }
+    assert_eq!(client.handle(Input::Frame("{\"type\":\"offer\",\"sdp\":\"v=0\"}".into())), [], "from nobody");
+    assert_eq!(client.present(), ["camera"]);
+}
+
+#[test]
+fn frames_out_of_turn_are_ignored() {
+    let mut client = Scenario::new(config(Role::Receiver));
+    client.did();
+    assert_eq!(client.hear(registered()), [], "not even connected");
+    client.handle(Input::Connected);
+    assert_eq!(client.hear(joined(&[])), [], "not registered");
+    assert_eq!(client.hear(peer_joined(&peer("camera", "sender", "aa"))), []);
+    let early = from("camera", session("s1"), Body::Bye);
+    assert_eq!(client.hear(serde_json::to_value(early).unwrap()), []);
+    client.hear(registered());
+    assert_eq!(client.hear(registered()), [], "twice");
+    client.hear(joined(&[]));
+    assert_eq!(client.handle(Input::Connected), [], "twice");
+    assert_eq!(client.client.state(), State::Joined);
+}
+
+#[test]
+fn joined_again_refreshes() {
+    let camera = peer("camera", "sender", "aa");
+    let mut client = Scenario::joined(Role::Receiver, std::slice::from_ref(&camera));
+    assert_eq!(client.hear(joined(&[camera])), [tell_joined()]);
+}

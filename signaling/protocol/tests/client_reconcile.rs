@@ -1,0 +1,308 @@
+//! Which media sessions a broken connection, on either side, leaves alone, and which it ends.
+
+mod client_support;
+
+use client_support::*;
+use room_protocol::{
+    client::{
+        Event,
+        GoneReason::{Absent, Left, Replaced},
+        Input, Media, State,
+    },
+    wire::Role,
+};
+use serde_json::json;
+use std::time::Duration;
+
+const S: Duration = Duration::from_secs(1);
+
+/// A sender whose socket broke and is open again, with one receiver whose session is in this state.
+fn sender_back_with(media: Option<Media>) -> Scenario {
+    let mut client = Scenario::joined(Role::Sender, &[peer("viewer", "receiver", "aa")]);
+    if let Some(media) = media {
+        client.say(to("viewer", session("s1"), offer()));
+        client.media("viewer", media);
+    }
+    client.reconnect();
+    client
+}
+
+fn in_room(more: Vec<Did>) -> Vec<Did> {
+    let mut all = vec![tell(Event::State(State::Joined)), tell_joined()];
+    all.extend(more);
+    all
+}
+
+#[test]
+fn a_known_process_with_media_keeps_its_session() {
+    let mut client = sender_back_with(Some(Media::Connected));
+    assert_eq!(client.join(&[peer("viewer", "receiver", "aa")]), in_room(vec![]));
+}
+
+#[test]
+fn its_changed_meta_is_told() {
+    let mut client = sender_back_with(Some(Media::Connected));
+    let mut viewer = peer("viewer", "receiver", "aa");
+    viewer["meta"] = json!("other");
+    assert_eq!(client.join(std::slice::from_ref(&viewer)), in_room(vec![changed(&viewer)]));
+}
+
+#[test]
+fn a_session_that_never_connected_starts_anew() {
+    for media in [None, Some(Media::Started), Some(Media::Ended)] {
+        let mut client = sender_back_with(media);
+        let viewer = peer("viewer", "receiver", "aa");
+        let told = client.join(std::slice::from_ref(&viewer));
+        assert_eq!(told, in_room(vec![gone("viewer", Absent), ready(&viewer)]), "{media:?}");
+    }
+}
+
+#[test]
+fn a_new_process_gets_a_new_session() {
+    for media in [None, Some(Media::Started), Some(Media::Connected)] {
+        let mut client = sender_back_with(media);
+        let viewer = peer("viewer", "receiver", "bb");
+        let told = client.join(std::slice::from_ref(&viewer));
+        assert_eq!(told, in_room(vec![gone("viewer", Replaced), ready(&viewer)]), "{media:?}");
+    }
+}
+
+#[test]
+fn a_restarted_sender_is_a_new_one_to_receivers() {
+    let mut client = Scenario::joined(Role::Receiver, &[peer("camera", "sender", "aa")]);
+    client.media("camera", Media::Connected);
+    assert_eq!(client.hear(peer_left("camera", "disconnected")), []);
+    let camera = peer("camera", "sender", "bb");
+    assert_eq!(client.hear(peer_joined(&camera)), [gone("camera", Replaced), ready(&camera)]);
+    let camera = peer("camera", "sender", "cc");
+    assert_eq!(
+        client.hear(peer_joined(&camera)),
+        [gone("camera", Replaced), ready(&camera)],
+        "without peer_left"
+    );
+}
+
+#[test]
+fn who_is_absent_after_a_reconnect_gets_30_s() {
+    let mut client = sender_back_with(Some(Media::Connected));
+    assert_eq!(client.join(&[]), in_room(vec![]));
+    assert_eq!(client.run_alive_for(30 * S - Duration::from_millis(1)), []);
+    assert_eq!(client.run_for(Duration::from_millis(1)), [gone("viewer", Absent)]);
+    assert_eq!(client.run_alive_for(100 * S), []);
+}
+
+#[test]
+fn who_comes_back_within_30_s_keeps_its_session_for_good() {
+    let mut client = sender_back_with(Some(Media::Connected));
+    client.join(&[]);
+    assert_eq!(client.run_alive_for(29 * S), []);
+    assert_eq!(client.hear(peer_joined(&peer("viewer", "receiver", "aa"))), []);
+    assert_eq!(client.run_alive_for(100 * S), []);
+    assert_eq!(client.present(), ["viewer"]);
+}
+
+#[test]
+fn who_is_absent_and_has_no_media_is_gone_at_once() {
+    for media in [None, Some(Media::Started), Some(Media::Ended)] {
+        let mut client = sender_back_with(media);
+        assert_eq!(client.join(&[]), in_room(vec![gone("viewer", Absent)]), "{media:?}");
+    }
+}
+
+#[test]
+fn the_end_of_its_media_ends_the_absence() {
+    let mut client = sender_back_with(Some(Media::Connected));
+    client.join(&[]);
+    client.run_alive_for(5 * S);
+    let ended = Input::Media(id("viewer"), Media::Ended);
+    assert_eq!(client.handle(ended.clone()), [gone("viewer", Absent)]);
+    assert_eq!(client.handle(ended), []);
+    assert_eq!(client.run_alive_for(100 * S), []);
+}
+
+#[test]
+fn the_30_s_start_again_with_every_return_and_stand_still_outside() {
+    let mut client = sender_back_with(Some(Media::Connected));
+    client.join(&[]);
+    client.run_alive_for(20 * S);
+    client.handle(Input::Disconnected(None));
+    let outside = client.run_for(60 * S);
+    assert!(!outside.contains(&gone("viewer", Absent)), "{outside:?}");
+    while client.client.poll_timeout().is_some() && !client.run_to_timeout().contains(&Did::Connect) {}
+    assert_eq!(client.join(&[]), in_room(vec![]));
+    assert_eq!(client.run_alive_for(29 * S), []);
+    assert_eq!(client.run_for(S), [gone("viewer", Absent)]);
+}
+
+#[test]
+fn left_and_kicked_end_media_at_once() {
+    for reason in ["left", "kicked"] {
+        let mut client = Scenario::joined(Role::Sender, &[peer("viewer", "receiver", "aa")]);
+        client.media("viewer", Media::Connected);
+        assert_eq!(client.hear(peer_left("viewer", reason)), [gone("viewer", Left)], "{reason}");
+    }
+}
+
+#[test]
+fn disconnected_leaves_it_to_the_media_without_a_limit() {
+    for reason in ["disconnected", "timeout"] {
+        let mut client = Scenario::joined(Role::Sender, &[peer("viewer", "receiver", "aa")]);
+        client.media("viewer", Media::Connected);
+        assert_eq!(client.hear(peer_left("viewer", reason)), []);
+        assert_eq!(client.present(), Vec::<&str>::new());
+        assert_eq!(client.run_alive_for(300 * S), [], "{reason}");
+        assert_eq!(client.handle(Input::Media(id("viewer"), Media::Ended)), [gone("viewer", Absent)]);
+    }
+}
+
+#[test]
+fn disconnected_before_its_media_connected_is_gone_at_once() {
+    for media in [None, Some(Media::Started), Some(Media::Ended)] {
+        let mut client = Scenario::joined(Role::Sender, &[peer("viewer", "receiver", "aa")]);
+        media.into_iter().for_each(|media| client.media("viewer", media));
+        assert_eq!(client.hear(peer_left("viewer", "timeout")), [gone("viewer", Absent)], "{media:?}");
+        let viewer = peer("viewer", "receiver", "aa");
+        assert_eq!(client.hear(peer_joined(&viewer)), [ready(&viewer)]);
+    }
+}
+
+#[test]
+fn a_peer_that_only_has_a_new_socket_keeps_media_but_not_a_negotiation() {
+    let viewer = peer("viewer", "receiver", "aa");
+    let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
+    client.say(to("viewer", session("s1"), offer()));
+    assert_eq!(client.hear(peer_joined(&viewer)), [gone("viewer", Absent), ready(&viewer)]);
+    client.say(to("viewer", session("s2"), offer()));
+    client.media("viewer", Media::Connected);
+    assert_eq!(client.hear(peer_joined(&viewer)), []);
+}
+
+#[test]
+fn changed_meta_does_not_disturb_a_negotiation() {
+    let mut viewer = peer("viewer", "receiver", "aa");
+    let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
+    client.say(to("viewer", session("s1"), offer()));
+    viewer["meta"] = json!(1);
+    assert_eq!(client.hear(peer_joined(&viewer)), [changed(&viewer)]);
+}
+
+#[test]
+fn the_end_of_media_with_a_peer_that_is_there_is_the_owners_business() {
+    let mut client = Scenario::joined(Role::Sender, &[peer("viewer", "receiver", "aa")]);
+    client.media("viewer", Media::Connected);
+    client.media("viewer", Media::Ended);
+    assert_eq!(client.present(), ["viewer"]);
+    assert_eq!(client.handle(Input::Media(id("stranger"), Media::Ended)), []);
+}
+
+/// A receiver that was offered something by a sender.
+fn receiver_with_offer() -> Scenario {
+    let mut client = Scenario::joined(Role::Receiver, &[peer("camera", "sender", "aa")]);
+    client.hear(serde_json::to_value(from("camera", session("s1"), offer())).unwrap());
+    client
+}
+
+#[test]
+fn a_receiver_waits_for_a_new_offer_rather_than_dropping_what_may_connect_yet() {
+    let camera = peer("camera", "sender", "aa");
+    let mut client = receiver_with_offer();
+    client.reconnect();
+    assert_eq!(client.join(std::slice::from_ref(&camera)), in_room(vec![]));
+    assert_eq!(client.hear(peer_joined(&camera)), []);
+    assert_eq!(client.hear(peer_left("camera", "disconnected")), []);
+    assert_eq!(client.hear(peer_joined(&camera)), []);
+    let next = from("camera", session("s2"), offer());
+    assert_eq!(
+        client.hear(serde_json::to_value(&next).unwrap()),
+        [gone("camera", Replaced), ready(&camera), tell(Event::Signal(next))]
+    );
+}
+
+#[test]
+fn but_not_longer_than_30_s() {
+    let mut client = receiver_with_offer();
+    client.hear(peer_left("camera", "disconnected"));
+    assert_eq!(client.run_alive_for(29 * S), []);
+    assert_eq!(client.run_for(S), [gone("camera", Absent)]);
+
+    let mut client = receiver_with_offer();
+    client.reconnect();
+    assert_eq!(client.join(&[]), in_room(vec![]));
+    assert_eq!(client.run_alive_for(29 * S), []);
+    assert_eq!(client.run_for(S), [gone("camera", Absent)]);
+}
+
+#[test]
+fn old_peers_keep_their_media_over_our_reconnect() {
+    let old = old_peer("viewer", "receiver");
+    let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&old));
+    client.media("viewer", Media::Connected);
+    client.reconnect();
+    assert_eq!(client.join(std::slice::from_ref(&old)), in_room(vec![]));
+}
+
+#[test]
+fn old_peers_that_come_again_are_new_processes() {
+    let old = old_peer("viewer", "receiver");
+    let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&old));
+    client.media("viewer", Media::Connected);
+    assert_eq!(client.hear(peer_left("viewer", "disconnected")), []);
+    assert_eq!(client.hear(peer_joined(&old)), [gone("viewer", Replaced), ready(&old)]);
+
+    client.media("viewer", Media::Connected);
+    client.reconnect();
+    assert_eq!(client.join(&[]), in_room(vec![]));
+    assert_eq!(client.hear(peer_joined(&old)), [gone("viewer", Replaced), ready(&old)]);
+
+    client.media("viewer", Media::Connected);
+    client.hear(peer_left("viewer", "timeout"));
+    client.reconnect();
+    let told = client.join(std::slice::from_ref(&old));
+    assert_eq!(told, in_room(vec![gone("viewer", Replaced), ready(&old)]), "it came while we were away");
+}
+
+#[test]
+fn an_old_peer_that_learned_the_protocol_is_a_new_process() {
+    let mut client = Scenario::joined(Role::Sender, &[old_peer("viewer", "receiver")]);
+    client.media("viewer", Media::Connected);
+    let new = peer("viewer", "receiver", "aa");
+    assert_eq!(client.hear(peer_joined(&new)), [gone("viewer", Replaced), ready(&new)]);
+    let old = old_peer("viewer", "receiver");
+    assert_eq!(client.hear(peer_joined(&old)), [gone("viewer", Replaced), ready(&old)]);
+}
+
+#[test]
+fn a_list_that_was_cut_off_proves_nobodys_absence() {
+    let mut client =
+        Scenario::joined(Role::Sender, &[peer("zoe", "receiver", "aa"), peer("zac", "receiver", "bb")]);
+    client.media("zoe", Media::Connected);
+    client.reconnect();
+    let many: Vec<_> = (0..1_000).map(|n| peer(&format!("p{n:03}"), "receiver", "cc")).collect();
+    client.handle(Input::Connected);
+    client.hear(registered());
+    let mut welcome = joined(&many);
+    welcome["total"] = json!(1_002);
+    let zac = peer("zac", "receiver", "bb");
+    let mut expected = vec![gone("zac", Absent), ready(&zac)];
+    expected.extend(many.iter().map(ready));
+    assert_eq!(client.hear(welcome), in_room(expected));
+    assert_eq!(client.run_alive_for(40 * S), []);
+}
+
+#[test]
+fn the_order_is_joined_then_the_absent_then_the_list() {
+    let known = ["a", "b", "c"].map(|id| peer(id, "receiver", id));
+    let mut client = Scenario::joined(Role::Sender, &known);
+    client.reconnect();
+    let listed = [peer("d", "receiver", "d"), known[0].clone()];
+    assert_eq!(
+        client.join(&listed),
+        in_room(vec![
+            gone("b", Absent),
+            gone("c", Absent),
+            ready(&listed[0]),
+            gone("a", Absent),
+            ready(&known[0]),
+        ])
+    );
+}
