@@ -323,16 +323,16 @@ fn watch(webrtcbin: &gst::Element, tell: &Tell) {
     });
 }
 
-/// PLI and FIR of the receiver arrive as events that go up from webrtcbin: they end here and are passed on as one wish.
+/// PLI and FIR of the receiver arrive as events that go up from webrtcbin: the source at
+/// the end of their way has no use for them.
 fn watch_keyframe_requests(source: &gst_app::AppSrc, pad_index: u32, tell: &Tell) {
     let Some(pad) = source.static_pad("src") else { return };
     let tell = tell.clone();
     pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
-        let wanted = info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event));
-        if wanted {
+        if info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event)) {
             tell(SessionEvent::KeyframeWanted(pad_index));
         }
-        if wanted { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+        gst::PadProbeReturn::Ok
     });
 }
 

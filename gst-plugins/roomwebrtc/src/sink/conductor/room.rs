@@ -40,7 +40,12 @@ impl Conductor {
             }
             Event::Signal(signal) => self.handle_signal(signal),
             Event::Refused { code, message, target_id, .. } => {
-                gst::warning!(CAT, "the server refused something: {message}");
+                // That a peer left while something was on its way to it is nothing unusual.
+                if code == ErrorCode::TargetNotFound {
+                    gst::debug!(CAT, "{target_id:?}: {message}");
+                } else {
+                    gst::warning!(CAT, "the server refused something: {message}");
+                }
                 if code == ErrorCode::TargetBusy
                     && let Some(id) = target_id.and_then(|id| ClientId::new(id).ok())
                 {

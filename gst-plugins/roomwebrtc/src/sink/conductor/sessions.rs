@@ -40,7 +40,13 @@ impl Conductor {
         }
     }
 
-    pub(super) fn start_session(&mut self, id: &ClientId, streams: &[StreamInfo], clock: &gst::Clock, ice: &IceConfig) {
+    pub(super) fn start_session(
+        &mut self,
+        id: &ClientId,
+        streams: &[StreamInfo],
+        clock: &gst::Clock,
+        ice: &IceConfig,
+    ) {
         self.next_serial = self.next_serial.wrapping_add(1);
         let serial = self.next_serial;
         let tell = self.tell(id, serial);
