@@ -1,0 +1,468 @@
+#!/usr/bin/env python3
+"""Receives the video of every sender in a room with stock aiortc: counts, prints or records it.
+
+Media sessions outlive the signaling server: when it restarts, video goes on, and this program is back in the room by
+itself. A sender that restarts with its old id is picked up again. To do something else with the pictures, start at
+`Session.watch`: every decoded frame of every sender passes there as an `av.VideoFrame`.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import secrets
+import signal
+import ssl
+import sys
+import threading
+import time
+import unicodedata
+from fractions import Fraction
+from pathlib import Path
+
+try:
+    import av
+    import websockets
+    from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+    from aiortc.mediastreams import MediaStreamError
+    from aiortc.sdp import candidate_from_sdp
+except ModuleNotFoundError as missing:
+    sys.exit(
+        f"The Python module “{missing.name}” is missing. Install what this program needs:\n"
+        f'    {sys.executable} -m pip install "aiortc>=1.9" "websockets>=13"\n'
+        "(On Debian: first `sudo apt install python3-venv`, then `python3 -m venv venv` and run venv/bin/python.)"
+    )
+
+EXAMPLES = """examples:
+  receiver.py --room-id living_room --stats            print frames per second of every camera in the room
+  receiver.py --room-id living_room --frames 100       end with success after 100 frames
+  receiver.py --server-ip 192.168.1.5 --record cam.mp4
+  receiver.py --uri wss://example.org/ws --room-id 客厅 --turn turn.example.org --turn-user me --turn-pass secret
+"""
+av.logging.set_level(av.logging.ERROR)
+ABSENT_SECONDS = 30  # How long a session outlives the absence of its sender after a reconnect.
+FATAL_CLOSES = {
+    4001: "this receiver was started again elsewhere with the same identity",
+    4002: "somebody else in the room uses this client id; choose another with --client-id",
+    4003: "the server doesn't understand this program: they do not fit together",
+    4010: "the server wants a valid token; give one with --token",
+    1009: "a message of this program was too big for the server",
+}
+PASSING_REFUSALS = {"room_full", "too_many_rooms", "too_many_attempts", "server_draining"}
+
+
+class Failed(Exception):
+    """It can't work; the text says why."""
+
+
+class Recorder:
+    """Writes the frames of one track into a file as H.264, across restarts of its sender."""
+
+    def __init__(self, path):
+        self.file = av.open(str(path), "w")
+        self.stream, self.started, self.offset, self.last = None, 0.0, 0, -1
+        self.lock = threading.Lock()
+
+    def write(self, frame, first):
+        """Runs on a thread of its own: encoding takes milliseconds. `first`: a new session begins."""
+        with self.lock:
+            if self.stream is None:
+                self.start(frame)
+            # Time stamps begin anywhere; the first of each session is put where the clock is.
+            ticks = int(frame.pts * frame.time_base * 90_000)
+            if first:
+                self.offset = int((time.monotonic() - self.started) * 90_000) - ticks
+            self.last = max(self.last + 1, ticks + self.offset)
+            picture = frame.reformat(self.stream.width, self.stream.height, "yuv420p")
+            picture.pts, picture.time_base = self.last, Fraction(1, 90_000)
+            picture.pict_type = av.video.frame.PictureType.NONE  # The encoder decides.
+            self.file.mux(self.stream.encode(picture))
+
+    def start(self, frame):
+        options = {"preset": "veryfast", "tune": "zerolatency"}
+        self.stream = self.file.add_stream("libx264", rate=30, options=options)
+        self.stream.width, self.stream.height = frame.width & ~1, frame.height & ~1
+        self.stream.pix_fmt, self.stream.gop_size = "yuv420p", 60
+        self.stream.codec_context.time_base = Fraction(1, 90_000)
+        self.started = time.monotonic()
+
+    def close(self):
+        with self.lock:
+            if self.stream is not None:
+                self.file.mux(self.stream.encode())
+            self.file.close()
+
+
+class Session:
+    """One media session: a peer connection that answers one offer of one sender."""
+
+    def __init__(self, receiver, sender, session_id):
+        self.receiver, self.sender, self.session_id = receiver, sender, session_id
+        self.epoch, self.connected = receiver.epochs.get(sender), False
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=receiver.ice_servers))
+        self.pc.on("track", self.on_track)
+        self.pc.on("connectionstatechange", self.on_state)
+        self.inbox, self.tasks, self.tracks, self.closed = asyncio.Queue(), [], 0, False
+        self.offered = time.monotonic()
+        self.spawn(self.negotiate())
+
+    def spawn(self, work):
+        self.tasks.append(asyncio.ensure_future(work))
+
+    async def negotiate(self):
+        """Offer first, then candidates, in the order in which they came."""
+        while True:
+            message = await self.inbox.get()
+            try:
+                if message["type"] == "offer":
+                    await self.answer(message["sdp"])
+                else:
+                    await self.add_candidate(message.get("candidate") or {})
+            except Exception as error:  # Bad words of a peer end at most the session with that peer.
+                say(f"{self.sender}: {message['type']} refused: {error}")
+                if message["type"] == "offer":
+                    self.receiver.end(self.sender, tell=True)
+
+    async def answer(self, sdp):
+        preferred = f"video/{self.receiver.options.codec}".lower()
+        codecs = sorted(RTCRtpReceiver.getCapabilities("video").codecs, key=lambda c: c.mimeType.lower() != preferred)
+        for _ in range(sum(line.startswith("m=video ") for line in sdp.splitlines())):
+            self.pc.addTransceiver("video", direction="recvonly").setCodecPreferences(codecs)
+        await self.pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        await self.pc.setLocalDescription(await self.pc.createAnswer())
+        # aiortc gathers before it answers: its candidates are all in the answer.
+        await self.send({"type": "answer", "sdp": self.pc.localDescription.sdp})
+
+    async def add_candidate(self, message):
+        line = message.get("candidate")
+        if not line:  # The end of candidates; aiortc raises on it.
+            return
+        candidate = candidate_from_sdp(line.split(":", 1)[-1])
+        candidate.sdpMid, candidate.sdpMLineIndex = message.get("sdpMid"), message.get("sdpMLineIndex")
+        await self.pc.addIceCandidate(candidate)
+
+    def on_track(self, track):
+        name = f"{self.sender}/{self.tracks}" if self.tracks else self.sender
+        self.tracks += track.kind == "video"
+        self.spawn(self.watch(track, name))
+
+    async def watch(self, track, name):
+        """Takes every frame of a track. Audio is taken too (its queue would grow) and thrown away."""
+        recorder, first = None, True
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            if track.kind != "video":
+                continue
+            if first:
+                took = time.monotonic() - self.offered
+                say(f"{name}: {frame.width}x{frame.height}, first frame {took:.2f} s after the offer")
+                recorder = self.receiver.recorder(name)
+            if recorder:
+                await asyncio.get_running_loop().run_in_executor(None, recorder.write, frame, first)
+            first = False
+            self.receiver.count(name, frame)
+
+    def on_state(self):
+        if not self.closed and self.pc.connectionState in ("connected", "failed", "closed"):
+            self.receiver.media(self, self.pc.connectionState)
+
+    async def send(self, message):
+        if not self.closed:
+            await self.receiver.send({**message, "target_id": self.sender, "session_id": self.session_id})
+
+    async def close(self, tell=False):
+        if tell:
+            await self.send({"type": "bye"})
+        self.closed = True
+        for task in self.tasks:
+            task.cancel()
+        await self.pc.close()
+
+
+class Receiver:
+    """Who is in the room, and a session with each sender there."""
+
+    def __init__(self, options):
+        host = f"[{options.server_ip}]" if ":" in options.server_ip else options.server_ip
+        self.options, self.uri = options, options.uri or f"ws://{host}:{options.server_port}"
+        client_id = unicodedata.normalize("NFC", options.client_id or f"python-{secrets.token_hex(4)}")
+        room_id = unicodedata.normalize("NFC", options.room_id)
+        # The instance is a secret of this process, by which the server knows it again.
+        self.register = {"type": "register", "client_id": client_id, "protocol": 1, "instance": secrets.token_hex(16)}
+        self.register["token"] = options.token
+        self.join = {"type": "join", "room_id": room_id, "role": "receiver"}
+        self.join.update(password=options.password, token=options.token)
+        # By sender: the session, the epoch of those who are in the room, the timer of those who are missing.
+        self.sessions, self.epochs, self.absent = {}, {}, {}
+        self.ws, self.joined, self.retry_after, self.refusal = None, False, 0.0, None
+        self.counts, self.recorders, self.ice_servers = {}, {}, self.own_ice_servers()
+        self.pause, self.rejoining = 0.5, None
+        self.done = asyncio.Event()
+
+    # --- signaling
+
+    async def run(self):
+        """Connects, and connects again for ever; returns never, raises `Failed`."""
+        attempt = 0
+        while True:
+            self.joined, code, why = False, None, ""
+            try:
+                async with websockets.connect(self.uri, open_timeout=10, ping_interval=10, ping_timeout=10) as self.ws:
+                    await self.converse()
+            except websockets.ConnectionClosed as closed:
+                code, why = (closed.rcvd.code if closed.rcvd else None), str(closed)
+            except websockets.InvalidURI as error:
+                raise Failed(f"{self.uri} is no server address; write it like ws://host:8765 ({error})") from error
+            except ssl.SSLCertVerificationError as error:
+                raise Failed(f"the certificate of {self.uri} is not trusted ({error.verify_message})") from error
+            except (OSError, asyncio.TimeoutError, websockets.WebSocketException) as error:
+                why = str(error) or type(error).__name__
+            if code in FATAL_CLOSES:
+                raise Failed(FATAL_CLOSES[code] + (f" (the server says: {self.refusal})" if self.refusal else ""))
+            if self.joined or attempt == 0:
+                say(f"no connection to {self.uri} ({self.refusal or why}); trying again, video goes on")
+            attempt = 1 if self.joined else attempt + 1
+            # Full jitter: up to a bound that doubles from 100 ms to 10 s. A draining server says when to come.
+            spread = 1.0 if self.retry_after else min(10.0, 0.1 * 2 ** min(attempt - 1, 10))
+            await asyncio.sleep(self.retry_after + random.uniform(0, spread))
+            self.retry_after = 0.0
+
+    async def converse(self):
+        self.refusal = None
+        await self.send(self.register)
+        await self.send(self.join)
+        async for text in self.ws:
+            message = json.loads(text)
+            self.hear(message.get("type"), message)
+
+    async def send(self, message):
+        """Drops what can't be said: after a reconnect, sessions are made good again."""
+        try:
+            await self.ws.send(json.dumps({k: v for k, v in message.items() if v is not None}))
+        except (websockets.ConnectionClosed, AttributeError):
+            pass
+
+    def hear(self, kind, message):
+        sender = message.get("from")
+        session = self.sessions.get(sender)
+        if session and session.session_id and message.get("session_id") not in (None, session.session_id):
+            session = None  # About a session that is over.
+        if kind == "joined":
+            self.on_joined(message)
+        elif kind == "peer_joined":
+            self.present(message)
+        elif kind == "peer_left":
+            self.left(message["client_id"], message.get("reason"))
+        elif kind == "offer":
+            self.end(sender)
+            self.sessions[sender] = Session(self, sender, message.get("session_id"))
+            self.sessions[sender].inbox.put_nowait(message)
+        elif kind == "candidate" and session:
+            session.inbox.put_nowait(message)
+        elif kind == "bye" and session:
+            say(f"{sender}: ended")
+            self.end(sender)
+        elif kind == "draining":
+            self.retry_after = min(60.0, message.get("retry_after_ms", 0) / 1000)
+        elif kind == "error":
+            self.refused(message)
+
+    def refused(self, message):
+        self.refusal = message.get("message") or message.get("code")
+        if message.get("request") == "join" and message.get("code") not in PASSING_REFUSALS:
+            raise Failed(f"the server does not let us into the room: {self.refusal}")
+        if message.get("request") == "join":
+            asyncio.ensure_future(self.ws.close())
+
+    # --- presence: which sessions are still good (docs: “Reconnecting without losing video”)
+
+    def on_joined(self, message):
+        self.joined = True
+        self.ice_servers = self.own_ice_servers() + [
+            RTCIceServer(urls=s["urls"], username=s.get("username"), credential=s.get("credential"))
+            for s in message.get("ice_servers") or []
+        ]
+        say(f"in room {message.get('room_id')} as {self.register['client_id']}")
+        peers = [p for p in message.get("peers") or [] if p.get("role") == "sender"]
+        for peer in peers:
+            self.present(peer)
+        if message.get("total", 0) > len(message.get("peers") or []):
+            return  # The list was cut: it proves nobody absent.
+        for sender in self.sessions.keys() - {p["client_id"] for p in peers}:
+            self.epochs.pop(sender, None)
+            if sender not in self.absent:
+                loop = asyncio.get_running_loop()
+                self.absent[sender] = loop.call_later(ABSENT_SECONDS, self.gone, sender, "did not come back")
+
+    def present(self, peer):
+        """A sender is there: new, back or changed."""
+        sender, epoch = peer["client_id"], peer.get("epoch")
+        if sender in self.absent:
+            self.absent.pop(sender).cancel()
+        if peer.get("role") != "sender":
+            return self.end(sender)
+        session = self.sessions.get(sender)
+        if session and session.epoch != epoch:
+            say(f"{sender}: restarted")
+            self.end(sender)
+        self.epochs[sender] = epoch
+
+    def left(self, sender, reason):
+        self.epochs.pop(sender, None)
+        # A lost signaling connection says nothing about media that flows: the media itself decides.
+        session = self.sessions.get(sender)
+        if session and (reason in ("left", "kicked") or not session.connected):
+            self.gone(sender, reason)
+
+    def gone(self, sender, why, tell=False):
+        say(f"{sender}: gone ({why})")
+        self.end(sender, tell)
+
+    def media(self, session, state):
+        """The connection of a session came up or ended by itself."""
+        sender = session.sender
+        if self.sessions.get(sender) is not session:
+            return
+        if state == "connected":
+            session.connected, self.pause = True, 0.5
+            return
+        if state == "failed" and sender in self.epochs and self.rejoining is None:
+            self.rejoining = asyncio.ensure_future(self.rejoin())
+        self.gone(sender, f"media {state}", tell=True)
+
+    async def rejoin(self):
+        """For a sender that is still in the room: leaving and joining makes every kind of sender offer anew."""
+        await asyncio.sleep(self.pause)
+        self.pause, self.rejoining = min(60.0, self.pause * 2), None
+        await self.send({"type": "leave"})
+        await self.send(self.join)
+
+    def end(self, sender, tell=False):
+        if sender in self.absent:
+            self.absent.pop(sender).cancel()
+        session = self.sessions.pop(sender, None)
+        if session:
+            asyncio.ensure_future(session.close(tell))
+
+    # --- what is done with the frames
+
+    def count(self, name, frame):
+        entry = self.counts.setdefault(name, {"frames": 0, "printed": 0})
+        entry["frames"] += 1
+        entry["size"] = f"{frame.width}x{frame.height}"
+        if self.options.frames and self.total() >= self.options.frames:
+            self.done.set()
+
+    def total(self):
+        return sum(entry["frames"] for entry in self.counts.values())
+
+    def recorder(self, name):
+        """The file of a track: the first gets the name that was asked for, others that name with a number."""
+        path = Path(self.options.record) if self.options.record else None
+        if path and name not in self.recorders:
+            number = len(self.recorders) + 1
+            path = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+            say(f"{name}: recording to {path}")
+            self.recorders[name] = Recorder(path)
+        return self.recorders.get(name)
+
+    async def print_stats(self):
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(1)
+            now = time.monotonic()
+            for name, entry in self.counts.items():
+                fps = (entry["frames"] - entry["printed"]) / (now - last)
+                entry["printed"] = entry["frames"]
+                print(f"{name}: {fps:.1f} fps, {entry['size']}, {entry['frames']} frames", flush=True)
+            last = now
+
+    def own_ice_servers(self):
+        """aiortc uses one STUN and one TURN server: ours come before those that the server names."""
+        o = self.options
+        stun = [RTCIceServer(urls=[with_scheme(o.stun, "stun")])] if o.stun else []
+        turn = [RTCIceServer([with_scheme(o.turn, "turn")], o.turn_user, o.turn_pass)] if o.turn else []
+        return stun + turn
+
+    async def close(self):
+        sessions, self.sessions = list(self.sessions.values()), {}
+        if sessions:
+            await asyncio.wait([asyncio.ensure_future(s.close(tell=True)) for s in sessions], timeout=3)
+        await self.send({"type": "leave"})
+        for recorder in self.recorders.values():
+            recorder.close()
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def with_scheme(address, scheme):
+    return address if address.startswith((f"{scheme}:", f"{scheme}s:")) else f"{scheme}:{address}"
+
+
+async def receive(options):
+    """Until Ctrl-C, --frames or --timeout; returns the exit code."""
+    receiver = Receiver(options)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, receiver.done.set)
+        except NotImplementedError:  # Windows: Ctrl-C comes as KeyboardInterrupt.
+            pass
+    run, done = asyncio.ensure_future(receiver.run()), asyncio.ensure_future(receiver.done.wait())
+    stats = asyncio.ensure_future(receiver.print_stats()) if options.stats else None
+    timeout = options.timeout if options.frames else None
+    try:
+        await asyncio.wait([run, done], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await receiver.close()
+        for task in filter(None, (done, stats)):
+            task.cancel()
+        if not run.done():
+            run.cancel()  # Closes the WebSocket, with all that was said before.
+            await asyncio.wait([run], timeout=3)
+    if not run.cancelled() and run.done() and run.exception():
+        raise run.exception()
+    if options.frames and receiver.total() < options.frames:
+        raise Failed(f"only {receiver.total()} of {options.frames} frames came from room {options.room_id}")
+    say(f"{receiver.total()} frames received")
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--server-ip", default="127.0.0.1", metavar="HOST", help="signaling server (%(default)s)")
+    add("--server-port", type=int, default=8765, metavar="PORT", help="its port (%(default)s)")
+    add("--uri", help="ws:// or wss:// address of the server, instead of ip and port")
+    add("--client-id", metavar="ID", help="name of this receiver in the room (made up)")
+    add("--room-id", default="room_default", metavar="ROOM", help="room to receive from (%(default)s)")
+    add("--token", help="where the server wants one")
+    add("--password", help="of the room, where it has one")
+    add("--stun", metavar="HOST:PORT", help="STUN server, beside what the signaling server names")
+    add("--turn", metavar="HOST:PORT", help="TURN server, likewise; also turn:HOST:PORT?transport=tcp")
+    add("--turn-user", metavar="NAME")
+    add("--turn-pass", metavar="SECRET")
+    add("--codec", choices=["h264", "vp8"], default="h264", help="preferred where the sender has both (%(default)s)")
+    add("--record", metavar="FILE", help="write the video into FILE (.mp4 or .mkv); further senders: FILE-2 and so on")
+    add("--frames", type=int, metavar="N", help="end with success after N decoded frames")
+    add("--timeout", type=float, default=30, metavar="SECONDS", help="with --frames: fail after that (%(default)s)")
+    add("--stats", action="store_true", help="print frames per second, each second")
+    options = parser.parse_args(arguments)
+    if options.record and Path(options.record).suffix not in (".mp4", ".mkv"):
+        parser.error("--record wants a name that ends in .mp4 or .mkv")
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(receive(parse()))
+    except Failed as failure:
+        sys.exit(f"receiver.py: {failure}")
+    except KeyboardInterrupt:
+        pass
