@@ -421,9 +421,10 @@ impl Client {
         let Some(client_id) = self.config.client_id.clone() else { return };
         self.backoff.reset();
         self.enter(State::Joined);
+        let cut_off = total > peers.len();
         peers.retain(|entry| entry.client_id != client_id);
         self.tell(Event::Joined { client_id, ice_servers });
-        let events = self.peers.reconcile(now, peers, total);
+        let events = self.peers.reconcile(now, peers, cut_off);
         self.tell_all(events);
     }
 

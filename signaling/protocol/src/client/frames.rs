@@ -48,8 +48,12 @@ fn read_leniently(message: &mut Map<String, Value>) {
     {
         *reason = Value::from("disconnected");
     }
-    if let Some(Value::Array(peers)) = message.get_mut("peers") {
-        peers.retain(|peer| PeerEntry::deserialize(peer).is_ok());
+    let Some(Value::Array(peers)) = message.get_mut("peers") else { return };
+    let told = peers.len();
+    peers.retain(|peer| PeerEntry::deserialize(peer).is_ok());
+    let unreadable = (told - peers.len()) as u64;
+    if let Some(total) = message.get("total").and_then(Value::as_u64) {
+        message.insert("total".to_owned(), total.saturating_sub(unreadable).into());
     }
 }
 

@@ -16,8 +16,6 @@ use std::{
 
 /// How long a media session lives on whose peer is not in the room that we came back to.
 const ABSENT_LIMIT: Duration = Duration::from_secs(30);
-/// The server lists this many members and no more (rule 6).
-const MAX_LISTED: usize = 1_000;
 
 /// The members of the room that this client has to do with: those of the opposite role.
 #[derive(Debug)]
@@ -58,11 +56,10 @@ impl Peers {
         self.known.values().filter(|peer| peer.presence == Presence::Here).map(|peer| &peer.entry)
     }
 
-    /// The room as the server lists it when we come in, at first or again.
-    pub(super) fn reconcile(&mut self, now: Instant, listed: Vec<PeerEntry>, total: usize) -> Vec<Event> {
+    /// The room as the server lists it when we come in, at first or again. A list that was cut off (rule 6) proves
+    /// nobody's absence: who isn't on it is as before.
+    pub(super) fn reconcile(&mut self, now: Instant, listed: Vec<PeerEntry>, cut_off: bool) -> Vec<Event> {
         let mut events = Vec::new();
-        // A list that was cut off proves nobody's absence: who isn't on it is as before.
-        let cut_off = listed.len() >= MAX_LISTED && total > listed.len();
         let unlisted: Vec<ClientId> = self
             .known
             .keys()

@@ -114,7 +114,10 @@ impl Room {
         let before = self.members.remove(id);
         let role = member.role;
         let saw = |viewer: Role| before.as_ref().is_some_and(|before| sees(viewer, before.role));
-        let changed = before.as_ref().is_none_or(|before| !before.looks_like(&member));
+        // A takeover is told even if nothing else changed: what was on its way to the old socket may be lost, so a
+        // media session that is still being negotiated has to start anew.
+        let changed =
+            before.as_ref().is_none_or(|before| before.conn != member.conn || !before.looks_like(&member));
         let mut audience = Audience::default();
         if changed {
             let all = role == Role::Sender || saw(Role::Receiver);
