@@ -20,15 +20,25 @@ pub(crate) fn closing(ConnId(connection): ConnId, remote: SocketAddr, code: u16,
 pub(crate) fn event(ConnId(connection): ConnId, remote: SocketAddr, event: &Event) {
     match event {
         Event::Registered { client_id, protocol } => {
-            info!(connection, %remote, client = ?client_id, protocol, "registered");
+            info!(connection, %remote, client = client_id.as_str(), protocol, "registered");
         }
         Event::Joined { client_id, room_id, role } => {
-            info!(connection, %remote, client = ?client_id, room = ?room_id, ?role, "joined");
+            let (client, room) = (client_id.as_str(), room_id.as_str());
+            info!(connection, %remote, client, room, role = word(role), "joined");
         }
         Event::Left { client_id, room_id, reason } => {
-            info!(connection, %remote, client = ?client_id, room = ?room_id, ?reason, "left");
+            let (client, room) = (client_id.as_str(), room_id.as_str());
+            info!(connection, %remote, client, room, reason = word(reason), "left");
         }
-        Event::Refused { code } => info!(connection, %remote, ?code, "refused"),
+        Event::Refused { code } => info!(connection, %remote, code = word(code), "refused"),
+    }
+}
+
+/// The word that stands for it on the wire.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => format!("{other:?}"),
     }
 }
 
@@ -39,7 +49,7 @@ pub(crate) fn turned_away(remote: SocketAddr, status: u16, why: &str) {
 
 /// A request over HTTP was answered.
 pub(crate) fn answered(remote: SocketAddr, status: u16, path: &str) {
-    debug!(%remote, status, ?path, "answered");
+    debug!(%remote, status, path, "answered");
 }
 
 /// A message goes out. Only descriptions and candidates are shown, and only at `trace`: other messages may carry

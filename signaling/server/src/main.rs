@@ -61,11 +61,11 @@ fn raise_file_limit(max_connections: usize) {
         Ok((soft, _)) if soft >= wanted => {}
         Ok((_, hard)) => {
             let raised = rlimit::Resource::NOFILE.set(wanted.min(hard), hard);
-            if raised.is_err() || hard < wanted {
+            if raised.is_err() || hard < max_connections as u64 {
                 warn!(
                     hard,
-                    wanted,
-                    "the limit of open files allows fewer connections than --max-connections: raise it \
+                    max_connections,
+                    "the limit of open files allows no more connections than that: raise it \
                      (ulimit -Hn, LimitNOFILE= of systemd)"
                 );
             }
