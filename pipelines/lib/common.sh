@@ -1,0 +1,143 @@
+# What the pipeline scripts share: common options, checks, the start. Sourced, never run.
+# The leading comment of a script is its --help. A script reads its own options, passes others to common_option or
+# receiver_option, says what it needs, and ends in launch.
+
+ROOM=${ROOM:-room_default}
+SERVER=${SERVER:-ws://127.0.0.1:8765}
+CLIENT_ID=${CLIENT_ID:-}
+STUN=${STUN:-}
+TURN=${TURN:-}
+dry_run=0
+here=$(cd "$(dirname "$0")" && pwd)
+
+common_options='  --room ROOM       room to be in (ROOM, room_default)
+  --server URI      signaling server (SERVER, ws://127.0.0.1:8765)
+  --client-id ID    name in the room (CLIENT_ID, made by the server)
+  --stun URI        STUN server, stun://host:port (STUN, what the server says)
+  --turn URI        TURN server, turn://user:password@host:port (TURN, what the server says)
+  --dry-run         print the gst-launch line instead of running it
+  --help            this text
+What is in capitals can also be set in the environment. End with Ctrl-C.'
+
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 2
+}
+
+# The value of the option in $1.
+value() {
+    [ $# -ge 2 ] || die "$1 wants a value (see --help)"
+    printf '%s' "$2"
+}
+
+# Reads one option that all scripts have and sets `used` to the number of arguments it took.
+common_option() {
+    used=2
+    case $1 in
+        --room) ROOM=$(value "$@") ;;
+        --server) SERVER=$(value "$@") ;;
+        --client-id) CLIENT_ID=$(value "$@") ;;
+        --stun) STUN=$(value "$@") ;;
+        --turn) TURN=$(value "$@") ;;
+        --dry-run) dry_run=1 used=1 ;;
+        -h | --help)
+            sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+            printf '%s\n' "$common_options"
+            exit 0
+            ;;
+        *) die "unknown option: $1 (see --help)" ;;
+    esac
+}
+
+# Likewise, with those of all receivers.
+receiver_option() {
+    used=2
+    case $1 in
+        --sender) SENDER=$(value "$@") ;;
+        --latency) LATENCY=$(value "$@") ;;
+        *) common_option "$@" ;;
+    esac
+}
+
+# A value as gst-launch takes it, whatever is in it.
+quoted() {
+    case $1 in
+        *[!A-Za-z0-9_.:/-]* | '') printf '"%s"' "$(printf '%s' "$1" | sed 's/[\\"]/\\&/g')" ;;
+        *) printf '%s' "$1" ;;
+    esac
+}
+
+# What is set on the room element, a property in each line.
+room_properties() {
+    printf 'signaling-uri=%s\nroom=%s\n' "$(quoted "$SERVER")" "$(quoted "$ROOM")"
+    [ -z "$CLIENT_ID" ] || printf 'client-id=%s\n' "$(quoted "$CLIENT_ID")"
+    [ -z "$STUN" ] || printf 'stun-server=%s\n' "$(quoted "$STUN")"
+    [ -z "$TURN" ] || printf 'turn-servers=<"%s">\n' "$TURN"
+    [ -z "${SENDER:-}" ] || printf 'sender-id=%s\n' "$(quoted "$SENDER")"
+}
+
+# Stops with the package to install unless the element is there. $1: element, $2: Debian package.
+need() {
+    [ "$dry_run" = 1 ] || gst-inspect-1.0 --exists "$1" ||
+        die "GStreamer has no element $1. On Debian: sudo apt install $2"
+}
+
+# Stops unless our own element $1 is there; finds a plugin that is built but not installed.
+need_room_element() {
+    [ "$dry_run" = 0 ] || return 0
+    command -v gst-launch-1.0 >/dev/null ||
+        die 'GStreamer is missing. On Debian: sudo apt install gstreamer1.0-tools'
+    built=$here/../target/release
+    if ! gst-inspect-1.0 --exists "$1" && [ -e "$built/libgstroomwebrtc.so" ]; then
+        GST_PLUGIN_PATH=$(cd "$built" && pwd)${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
+        export GST_PLUGIN_PATH
+    fi
+    gst-inspect-1.0 --exists "$1" ||
+        die "GStreamer has no element $1. Build it with: cargo build --release -p gst-plugin-roomwebrtc"
+    need webrtcbin gstreamer1.0-plugins-bad
+    need nicesrc gstreamer1.0-nice
+}
+
+# Sets `encoder` for the codec in $1. The sink tunes it for low latency by itself.
+choose_encoder() {
+    case $1 in
+        h264) need x264enc gstreamer1.0-plugins-ugly && encoder=x264enc ;;
+        vp8) need vp8enc gstreamer1.0-plugins-good && encoder='vp8enc deadline=1' ;;
+        *) die "--codec is h264 or vp8, not $1" ;;
+    esac
+}
+
+# The caps of raw video of size WxH in $1 and frames per second in $2.
+raw_video() {
+    case $1 in
+        [1-9]*x[1-9]*) printf 'video/x-raw,width=%s,height=%s,framerate=%s/1' "${1%x*}" "${1#*x}" "$2" ;;
+        *) die "--size is like 1280x720, not $1" ;;
+    esac
+}
+
+# Becomes gst-launch-1.0 with these arguments, in which ROOM_PROPERTIES stands for those of the room.
+# With -e, Ctrl-C ends the stream in good order: files are finished, the room is left.
+launch() {
+    for argument in "$@"; do
+        shift
+        if [ "$argument" = ROOM_PROPERTIES ]; then
+            while IFS= read -r property; do
+                set -- "$@" "$property"
+            done <<EOT
+$(room_properties)
+EOT
+        else
+            set -- "$@" "$argument"
+        fi
+    done
+    [ "$dry_run" = 1 ] || exec gst-launch-1.0 -e "$@"
+    printf 'gst-launch-1.0 -e'
+    for argument in "$@"; do
+        case $argument in
+            !) printf ' !' ;;
+            *[!A-Za-z0-9_.,:/=@%+-]*) printf " '%s'" "$(printf '%s' "$argument" | sed "s/'/'\\\\''/g")" ;;
+            *) printf ' %s' "$argument" ;;
+        esac
+    done
+    printf '\n'
+}

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Records the H.264 video of a room into MP4 files, as it was sent (nothing is encoded again).
+#   receive-record.sh --room living_room --file cam.mp4
+#   receive-record.sh --room living_room --file part-%03d.mp4 --split 60     a new file each minute
+#
+# Options:
+#   --file NAME       where to (FILE, recording.mp4); with --split it has a number in it, such as %03d
+#   --split SECONDS   begin a new file so often, at a keyframe
+#   --sender ID       which sender (SENDER, the first that is there)
+#   --latency MS      jitter buffer (LATENCY, 200: a recording wants completeness)
+
+set -eu
+. "$(dirname "$0")/lib/common.sh"
+SENDER=${SENDER:-} LATENCY=${LATENCY:-200} FILE=${FILE:-recording.mp4} SPLIT=${SPLIT:-}
+while [ $# -gt 0 ]; do
+    used=2
+    case $1 in
+        --file) FILE=$(value "$@") ;;
+        --split) SPLIT=$(value "$@") ;;
+        *) receiver_option "$@" ;;
+    esac
+    shift "$used"
+done
+
+need_room_element roomwebrtcsrc
+need h264parse gstreamer1.0-plugins-bad
+need mp4mux gstreamer1.0-plugins-good
+if [ -n "$SPLIT" ]; then
+    case $FILE in *%*d*) ;; *) die "with --split, --file needs a number in its name: part-%03d.mp4" ;; esac
+    set -- splitmuxsink location="$(quoted "$FILE")" max-size-time="${SPLIT}000000000"
+else
+    set -- mp4mux ! filesink location="$(quoted "$FILE")"
+fi
+launch roomwebrtcsrc ROOM_PROPERTIES latency="$LATENCY" ! h264parse ! "$@"
