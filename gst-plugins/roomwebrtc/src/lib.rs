@@ -4,11 +4,13 @@ mod certificate;
 mod connection;
 mod signaling;
 mod sink;
+mod source;
 
 use gst::glib;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    sink::register(plugin)
+    sink::register(plugin)?;
+    source::register(plugin)
 }
 
 gst::plugin_define!(

@@ -111,7 +111,8 @@ impl Default for SignalingSettings {
     }
 }
 
-fn random_instance() -> Instance {
+/// The secret of one process (or of what others shall take for one).
+pub(crate) fn random_instance() -> Instance {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the kernel's random numbers, which don't fail on Linux");
     Instance::from_random(bytes)

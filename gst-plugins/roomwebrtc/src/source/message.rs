@@ -17,7 +17,8 @@ pub(super) fn sender_added(element: &RoomWebRtcSrc, id: &ClientId) {
 
 /// `room-sender-removed`, with the fields `id` and `reason`.
 pub(super) fn sender_removed(element: &RoomWebRtcSrc, id: &ClientId, reason: &str) {
-    let structure = gst::Structure::builder("room-sender-removed").field("id", id.as_str()).field("reason", reason);
+    let structure =
+        gst::Structure::builder("room-sender-removed").field("id", id.as_str()).field("reason", reason);
     post(element, structure.build());
 }
 

@@ -8,11 +8,13 @@ use gst::{glib, prelude::*};
 
 mod control;
 mod imp;
+mod link;
 mod message;
 mod offer;
 mod output;
 mod session;
 mod settings;
+mod stats;
 mod stream;
 mod timeline;
 mod uri;

@@ -49,7 +49,13 @@ pub(super) const CODECS: [Codec; 3] = [
         caps: "video/x-h264,stream-format=(string)byte-stream,alignment=(string)au",
         kind: Kind::Video,
     },
-    Codec { name: "vp8", encoding: "VP8", chain: "rtpvp8depay name=depay", caps: "video/x-vp8", kind: Kind::Video },
+    Codec {
+        name: "vp8",
+        encoding: "VP8",
+        chain: "rtpvp8depay name=depay",
+        caps: "video/x-vp8",
+        kind: Kind::Video,
+    },
     Codec {
         name: "opus",
         encoding: "OPUS",
@@ -97,7 +103,8 @@ fn taken_kind(section: &str, codecs: &[String]) -> Option<Kind> {
         _ => return None,
     };
     let sends = !section.lines().any(|line| matches!(line.trim_end(), "a=recvonly" | "a=inactive"));
-    let wanted = |codec: &Codec| codec.kind == kind && codecs.iter().any(|name| codec.name.eq_ignore_ascii_case(name));
+    let wanted =
+        |codec: &Codec| codec.kind == kind && codecs.iter().any(|name| codec.name.eq_ignore_ascii_case(name));
     (sends && encodings(section).filter_map(Codec::of_encoding).any(wanted)).then_some(kind)
 }
 

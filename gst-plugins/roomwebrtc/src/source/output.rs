@@ -11,10 +11,13 @@ use super::{
     timeline::{self, Timeline, Unit, Verdict, Way},
 };
 use gst::{glib, prelude::*};
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
-    mpsc,
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
 };
 
 /// What all outputs of one run of the element share.
@@ -24,6 +27,65 @@ pub(super) struct Origin {
     pub(super) group: gst::GroupId,
     pub(super) latency: gst::ClockTime,
     pub(super) commands: mpsc::Sender<Command>,
+}
+
+/// The outputs of one run of the element.
+pub(super) struct Outputs {
+    origin: Origin,
+    /// `None` once the element has taken its pads away.
+    list: Mutex<Option<BTreeMap<StreamKey, Arc<Output>>>>,
+}
+
+impl Outputs {
+    /// None yet.
+    pub(super) fn new(origin: Origin) -> Self {
+        Self { origin, list: Mutex::new(Some(BTreeMap::new())) }
+    }
+
+    /// The output of this stream; a new one where there is none, which makes the application hear of a new pad.
+    /// Only for the control thread.
+    pub(super) fn get_or_add(
+        &self,
+        key: StreamKey,
+        caps: &gst::Caps,
+    ) -> Result<Arc<Output>, glib::BoolError> {
+        let closed = || glib::bool_error!("the element has stopped");
+        if let Some(output) = self.lock().as_ref().ok_or_else(closed)?.get(&key) {
+            return Ok(output.clone());
+        }
+        // The application is called in here, and the lock is not held.
+        let output = Arc::new(Output::new(&self.origin, key, caps)?);
+        match self.lock().as_mut() {
+            Some(list) => drop(list.insert(key, output.clone())),
+            None => {
+                output.remove();
+                return Err(closed());
+            }
+        }
+        Ok(output)
+    }
+
+    /// EOS on all; false where there are none.
+    pub(super) fn end(&self) -> bool {
+        let outputs = self.all();
+        outputs.iter().for_each(|output| output.end());
+        !outputs.is_empty()
+    }
+
+    /// Takes all pads away, for good. For an element that is in READY.
+    pub(super) fn close(&self) {
+        let list = self.lock().take();
+        list.iter().flat_map(BTreeMap::values).for_each(|output| output.remove());
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(&self) -> Vec<Arc<Output>> {
+        self.lock().iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<BTreeMap<StreamKey, Arc<Output>>>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A pad and what feeds it.
@@ -61,8 +123,9 @@ impl Output {
         let template =
             element.pad_template(template).ok_or_else(|| glib::bool_error!("no pad template {template}"))?;
         let target = source.static_pad("src").ok_or_else(|| glib::bool_error!("appsrc without a pad"))?;
-        let pad =
-            gst::GhostPad::builder_from_template_with_target(&template, &target)?.name(key.pad_name()).build();
+        let pad = gst::GhostPad::builder_from_template_with_target(&template, &target)?
+            .name(key.pad_name())
+            .build();
         let output = Self {
             key,
             origin: origin.clone(),
@@ -170,17 +233,19 @@ impl Output {
     fn add_probes(&self, element: &RoomWebRtcSrc, pad: &gst::Pad) {
         let (key, commands) = (self.key, self.origin.commands.clone());
         pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
-            if !info.event().is_some_and(gst_video::ForceKeyUnitEvent::is) {
+            if !info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event)) {
                 return gst::PadProbeReturn::Ok;
             }
             let _ = commands.send(Command::Keyframe(key));
             gst::PadProbeReturn::Drop
         });
-        let (group, id) = (self.origin.group, self.pad.create_stream_id(element, Some(key.pad_name())));
+        let (group, id) =
+            (self.origin.group, self.pad.create_stream_id(element, Some(key.pad_name().as_str())));
         pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             // Streams that belong together say so by the group.
             if let Some(event) = info.event().filter(|event| event.type_() == gst::EventType::StreamStart) {
-                let event = gst::event::StreamStart::builder(&id).group_id(group).seqnum(event.seqnum()).build();
+                let event =
+                    gst::event::StreamStart::builder(&id).group_id(group).seqnum(event.seqnum()).build();
                 info.data = Some(gst::PadProbeData::Event(event));
             }
             gst::PadProbeReturn::Ok

@@ -113,7 +113,10 @@ impl Settings {
             return Err(format!("codecs has {codec:?}: known are {}", known_codecs()));
         }
         if self.codecs.is_empty() {
-            return Err(format!("codecs is empty, so nothing could be received: known are {}", known_codecs()));
+            return Err(format!(
+                "codecs is empty, so nothing could be received: known are {}",
+                known_codecs()
+            ));
         }
         Ok(())
     }

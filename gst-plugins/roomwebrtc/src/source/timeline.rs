@@ -1,7 +1,7 @@
 //! When an access unit is due, and whether it may go on: the rules of an output, without GStreamer objects.
 
-use gst::prelude::*;
 use gst::ClockTime;
+use gst::prelude::*;
 
 /// Downstream that holds this much is too slow: what comes is dropped until it has caught up.
 const TOO_MUCH: ClockTime = ClockTime::from_mseconds(1000);

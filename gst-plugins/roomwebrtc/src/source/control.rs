@@ -1,0 +1,481 @@
+//! The thread that owns what happens: signaling events, the notes of the session and the time all come here, in order,
+//! so that the session has one owner and no lock.
+//!
+//! Architecture invariant: nothing here waits for a peer, the network or downstream, and no lock is held while
+//! webrtcbin or the application is called.
+
+use super::{
+    RoomWebRtcSrc,
+    link::{self, Link},
+    message,
+    offer::StreamKey,
+    output::{Origin, Outputs},
+    session::{Effect, Note, Session, Tell},
+    settings::Settings,
+    stats,
+};
+use crate::{connection::CAT, signaling::SignalingState};
+use gst::{glib, prelude::*};
+use room_signaling_client::{
+    Event, Failure, GoneReason, Media, Options, State,
+    protocol::{ClientId, SessionId},
+    wire::{Body, ErrorCode, IceServer, Signal},
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+/// How often a session is looked after.
+const TICK: Duration = Duration::from_millis(250);
+/// After a `bye`, a new session may follow at once: only then is it the end.
+const GOODBYE_GRACE: Duration = Duration::from_secs(1);
+/// How long goodbyes and teardown may go on after the element has stopped waiting for them.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// The first and the longest wait before a sender, whose session failed, is asked for another one.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What the thread is told.
+pub(super) enum Command {
+    /// The signaling client of this generation says.
+    Signaling(u64, Event),
+    /// The signaling client of this generation has said goodbye.
+    SignalingEnded(u64),
+    /// The session of this number says.
+    Session(u64, Note),
+    /// A session has been torn down.
+    SessionEnded,
+    /// Downstream needs a keyframe of this stream.
+    Keyframe(StreamKey),
+    /// Say goodbye and end.
+    Stop,
+}
+
+/// The element's end of the thread.
+pub(super) struct Control {
+    commands: mpsc::Sender<Command>,
+    ended: mpsc::Receiver<()>,
+    outputs: Arc<Outputs>,
+}
+
+impl Control {
+    /// Starts the signaling client and the thread. The error is for the user.
+    pub(super) fn start(
+        element: &RoomWebRtcSrc,
+        settings: Settings,
+        options: Options,
+    ) -> Result<Self, String> {
+        let wanted = settings.wanted_sender()?;
+        let (commands, inbox) = mpsc::channel();
+        let link = Link::start(options, commands.clone()).map_err(|error| error.to_string())?;
+        let outputs = Arc::new(Outputs::new(Origin {
+            element: element.downgrade(),
+            group: gst::GroupId::next(),
+            latency: settings.latency(),
+            commands: commands.clone(),
+        }));
+        let (guard, ended) = mpsc::channel();
+        let mut thread = Thread {
+            element: element.downgrade(),
+            settings,
+            wanted,
+            commands: commands.clone(),
+            link,
+            state: SignalingState::Idle,
+            ice_servers: Vec::new(),
+            outputs: outputs.clone(),
+            pads_announced: false,
+            present: BTreeSet::new(),
+            turned_away: BTreeSet::new(),
+            session: None,
+            sessions: 0,
+            teardowns: 0,
+            tick: None,
+            goodbye: None,
+            retry: None,
+            patience: RETRY.0,
+            stopped: None,
+        };
+        let run = move || {
+            thread.run(&inbox);
+            drop(guard);
+        };
+        std::thread::Builder::new()
+            .name("room-source".into())
+            .spawn(run)
+            .map_err(|error| format!("no thread can be made: {error}"))?;
+        Ok(Self { commands, ended, outputs })
+    }
+
+    /// Says goodbye and ends the session. Waits for that at most `limit`; the rest happens without anyone waiting.
+    pub(super) fn stop(&self, limit: Duration) {
+        // Fails when the thread has ended, which is what is wanted; so does waiting for it.
+        let _ = self.commands.send(Command::Stop);
+        let _ = self.ended.recv_timeout(limit);
+    }
+
+    /// Takes all pads away. For an element in READY.
+    pub(super) fn remove_outputs(&self) {
+        self.outputs.close();
+    }
+}
+
+struct Thread {
+    element: glib::WeakRef<RoomWebRtcSrc>,
+    settings: Settings,
+    wanted: Option<ClientId>,
+    commands: mpsc::Sender<Command>,
+    link: Link,
+    state: SignalingState,
+    ice_servers: Vec<IceServer>,
+    outputs: Arc<Outputs>,
+    pads_announced: bool,
+    /// The senders in the room.
+    present: BTreeSet<ClientId>,
+    /// Those of them whose offer was not taken, because there was another session.
+    turned_away: BTreeSet<ClientId>,
+    session: Option<Session>,
+    /// How many there were: the number of the current one.
+    sessions: u64,
+    /// How many are being torn down.
+    teardowns: usize,
+    tick: Option<Instant>,
+    goodbye: Option<Instant>,
+    retry: Option<Instant>,
+    patience: Duration,
+    /// Since when nothing but goodbyes is left to do.
+    stopped: Option<Instant>,
+}
+
+impl Thread {
+    fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
+        while !self.is_done() {
+            let command = match self.deadline() {
+                Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => inbox.recv().map_err(mpsc::RecvTimeoutError::from),
+            };
+            if let Ok(command) = command {
+                self.handle(command);
+            }
+            self.handle_time(Instant::now());
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopped
+            .is_some_and(|since| (self.link.is_over() && self.teardowns == 0) || since.elapsed() > STOP_LIMIT)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let limit = self.stopped.map(|since| since + STOP_LIMIT);
+        [self.tick, self.goodbye, self.retry, self.link.deadline(), limit].into_iter().flatten().min()
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Signaling(generation, event) if self.link.is_current(generation) => self.on_event(event),
+            Command::Session(number, note) if number == self.sessions => self.on_note(note),
+            Command::SignalingEnded(generation) => self.link.ended(generation, Instant::now()),
+            Command::SessionEnded => self.teardowns = self.teardowns.saturating_sub(1),
+            Command::Keyframe(key) => {
+                if let Some(session) = &self.session {
+                    session.ask_for_keyframe(key);
+                }
+            }
+            Command::Stop => {
+                self.finish("closed");
+                self.stopped = Some(Instant::now());
+            }
+            // Of a client or a session that is no more.
+            Command::Signaling(..) | Command::Session(..) => {}
+        }
+    }
+
+    fn handle_time(&mut self, now: Instant) {
+        if self.tick.is_some_and(|at| at <= now) {
+            self.tick = self.session.is_some().then(|| now + TICK);
+            if let Some(effect) = self.session.as_mut().map(|session| session.handle_time(now)) {
+                self.apply(effect);
+            }
+            self.announce_pads(now);
+            self.update_stats();
+        }
+        if self.goodbye.is_some_and(|at| at <= now) {
+            self.goodbye = None;
+            self.end_streams();
+        }
+        if self.retry.is_some_and(|at| at <= now) {
+            self.retry = None;
+            if self.session.is_none() && self.stopped.is_none() {
+                self.ask_for_offers(now);
+            }
+        }
+        if let Err(error) = self.link.handle_time(now) {
+            self.fail(None, &error.to_string());
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        if let Some((id, here)) = link::presence(&event) {
+            if here {
+                self.present.insert(id.clone())
+            } else {
+                self.present.remove(id)
+            };
+            self.turned_away.remove(id);
+        }
+        match event {
+            Event::State(state) => self.on_state(state),
+            Event::Joined { client_id, ice_servers } => {
+                self.link.keep_id(client_id);
+                self.ice_servers = ice_servers;
+            }
+            Event::PeerGone(id, reason) => self.on_gone(&id, reason),
+            Event::Signal(Signal { body, session_id, from: Some(from), .. }) => {
+                self.on_signal(from, session_id, body)
+            }
+            Event::Refused { code, message, request, .. } => {
+                gst::info!(CAT, "the server refused {}: {code:?}, {message}", request.unwrap_or_default());
+            }
+            Event::Failed(Failure { code, message }) => self.fail(code, &message),
+            Event::PeerReady(_) | Event::PeerChanged(_) | Event::Signal(_) => {}
+        }
+    }
+
+    fn on_state(&mut self, state: State) {
+        let state = match SignalingState::from(state) {
+            // We were in the room before, and only left it to be offered to anew.
+            SignalingState::Connecting if self.state != SignalingState::Idle => SignalingState::Reconnecting,
+            SignalingState::Closed if self.state == SignalingState::Failed => return,
+            state => state,
+        };
+        self.set_state(state);
+    }
+
+    fn set_state(&mut self, state: SignalingState) {
+        if self.state != state {
+            self.state = state;
+            if let Some(element) = self.element.upgrade() {
+                element.set_signaling_state(state);
+                message::signaling_state(&element, state);
+            }
+        }
+    }
+
+    fn on_gone(&mut self, id: &ClientId, reason: GoneReason) {
+        let ours = self.is_session_of(id);
+        if ours {
+            self.end_session(match reason {
+                GoneReason::Left => "left",
+                GoneReason::Replaced => "replaced",
+                GoneReason::Absent => "absent",
+            });
+        }
+        if ours && reason == GoneReason::Left && self.eos_on_bye() {
+            self.end_streams();
+        } else if reason != GoneReason::Replaced {
+            // A sender that was replaced offers by itself.
+            self.look_for_another(Instant::now());
+        }
+    }
+
+    fn on_signal(&mut self, from: ClientId, id: Option<SessionId>, body: Body) {
+        match body {
+            Body::Offer { sdp } => self.on_offer(from, id, sdp),
+            _ if !self.is_session_of(&from) => {}
+            Body::Candidate { candidate } => {
+                if let Some(session) = self.session.as_ref().filter(|session| session.is_named(id.as_ref())) {
+                    session.add_candidate(&candidate);
+                }
+            }
+            Body::Bye => {
+                if self.session.as_ref().is_some_and(|session| session.is_named(id.as_ref())) {
+                    self.end_session("bye");
+                    self.link.media(&from, Media::Ended);
+                    if self.eos_on_bye() {
+                        self.goodbye = Some(Instant::now() + GOODBYE_GRACE);
+                    } else {
+                        self.look_for_another(Instant::now());
+                    }
+                }
+            }
+            Body::Answer { .. } => gst::debug!(CAT, "{from} answers, but nothing was offered to it"),
+        }
+    }
+
+    fn on_offer(&mut self, from: ClientId, id: Option<SessionId>, sdp: String) {
+        let wanted = self.wanted.as_ref().is_none_or(|wanted| *wanted == from);
+        let free = self.session.as_ref().is_none_or(|session| session.peer == from);
+        if self.stopped.is_some() || !wanted || !free {
+            gst::debug!(CAT, "the offer of {from} is not taken");
+            self.link.say(&from, id.as_ref(), Body::Bye);
+            self.link.media(&from, Media::Ended);
+            if wanted {
+                self.turned_away.insert(from);
+            }
+            return;
+        }
+        self.end_session("replaced");
+        (self.goodbye, self.retry) = (None, None);
+        self.sessions += 1;
+        let (number, commands) = (self.sessions, self.commands.clone());
+        // Sending fails when the thread has ended, and nobody wants to know.
+        let tell: Tell = Arc::new(move |note| drop(commands.send(Command::Session(number, note))));
+        let ice = self.settings.signaling.ice(&self.ice_servers);
+        match Session::start((from.clone(), id.clone()), sdp, &ice, &self.settings, tell) {
+            Ok(session) => {
+                gst::info!(CAT, "answering {from}");
+                self.link.media(&from, Media::Started);
+                self.session = Some(session);
+                self.tick = Some(Instant::now() + TICK);
+            }
+            Err(words) => {
+                gst::warning!(CAT, "the offer of {from} can't be answered: {words}");
+                self.link.say(&from, id.as_ref(), Body::Bye);
+                self.link.media(&from, Media::Ended);
+            }
+        }
+    }
+
+    fn on_note(&mut self, note: Note) {
+        if let Some(effect) = self.session.as_mut().map(|session| session.handle(note)) {
+            self.apply(effect);
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        let Some(session) = &mut self.session else { return };
+        match effect {
+            Effect::None => {}
+            Effect::Say(body) => self.link.say(&session.peer, session.id.as_ref(), body),
+            Effect::Connected => {
+                self.patience = RETRY.0;
+                self.link.media(&session.peer, Media::Connected);
+                if let Some(element) = self.element.upgrade() {
+                    message::sender_added(&element, &session.peer);
+                }
+            }
+            Effect::NeedOutput(key, caps) => match self.outputs.get_or_add(key, &caps) {
+                Ok(output) => {
+                    session.attach(&output);
+                    self.announce_pads(Instant::now());
+                }
+                Err(error) => gst::warning!(CAT, "no pad for {}: {error}", key.pad_name()),
+            },
+            Effect::Stats(stats) => {
+                if let Some(element) = self.element.upgrade() {
+                    element.set_webrtc_stats(stats);
+                }
+            }
+            Effect::Over(words) => self.session_failed(&words),
+        }
+    }
+
+    fn session_failed(&mut self, words: &str) {
+        let Some(session) = &self.session else { return };
+        let peer = session.peer.clone();
+        gst::warning!(CAT, "the session with {peer} ends: {words}");
+        self.link.say(&peer, session.id.as_ref(), Body::Bye);
+        self.end_session(words);
+        self.link.media(&peer, Media::Ended);
+        if self.present.contains(&peer) {
+            self.retry = Some(Instant::now() + self.patience);
+            self.patience = self.patience.saturating_mul(2).min(RETRY.1);
+        }
+    }
+
+    /// Ends the session, whoever wanted it. The pads stay.
+    fn end_session(&mut self, reason: &str) {
+        let Some(session) = self.session.take() else { return };
+        let commands = self.commands.clone();
+        self.teardowns += 1;
+        session.end(move || drop(commands.send(Command::SessionEnded)));
+        gst::info!(CAT, "the session with {} is over: {reason}", session.peer);
+        if let Some(element) = self.element.upgrade().filter(|_| session.is_connected()) {
+            message::sender_removed(&element, &session.peer, reason);
+        }
+        // What was torn down may still say something: it is not the next session.
+        self.sessions += 1;
+        self.update_stats();
+    }
+
+    /// After the sender has gone: those who were turned away can be asked to offer again.
+    fn look_for_another(&mut self, now: Instant) {
+        if self.session.is_some() || self.stopped.is_some() {
+            return;
+        }
+        if self.turned_away.is_empty() {
+            self.retry = self.retry.filter(|_| !self.present.is_empty());
+        } else {
+            self.retry = Some(now);
+        }
+    }
+
+    fn ask_for_offers(&mut self, now: Instant) {
+        if self.state == SignalingState::Joined {
+            gst::info!(CAT, "leaving the room and coming back, to be offered to anew");
+            self.present.clear();
+            self.turned_away.clear();
+            self.link.leave_and_come_back(now);
+        } else {
+            self.retry = Some(now + RETRY.0);
+        }
+    }
+
+    /// The stream is at its end: EOS, and goodbye.
+    fn end_streams(&mut self) {
+        if self.outputs.end() {
+            self.finish("end of stream");
+        }
+    }
+
+    fn finish(&mut self, reason: &str) {
+        self.end_session(reason);
+        (self.goodbye, self.retry, self.tick) = (None, None, None);
+        self.link.shutdown();
+        self.set_state(if self.state == SignalingState::Failed {
+            self.state
+        } else {
+            SignalingState::Closed
+        });
+    }
+
+    fn fail(&mut self, code: Option<ErrorCode>, words: &str) {
+        self.set_state(SignalingState::Failed);
+        self.finish("failed");
+        let Some(element) = self.element.upgrade() else { return };
+        match code {
+            Some(ErrorCode::Unauthorized | ErrorCode::Forbidden) => {
+                gst::element_error!(element, gst::ResourceError::NotAuthorized, ["{}", words]);
+            }
+            _ => gst::element_error!(element, gst::ResourceError::OpenRead, ["{}", words]),
+        }
+    }
+
+    fn announce_pads(&mut self, now: Instant) {
+        if !self.pads_announced
+            && self.session.as_ref().is_some_and(|session| session.is_complete(now))
+            && let Some(element) = self.element.upgrade()
+        {
+            self.pads_announced = true;
+            element.no_more_pads();
+        }
+    }
+
+    fn update_stats(&self) {
+        let Some(element) = self.element.upgrade() else { return };
+        element.set_stats(stats::build(self.state, self.session.as_ref(), &self.outputs));
+        if let Some(session) = self.session.as_ref().filter(|_| element.take_interest_in_stats()) {
+            session.request_stats();
+        }
+    }
+
+    fn is_session_of(&self, id: &ClientId) -> bool {
+        self.session.as_ref().is_some_and(|session| session.peer == *id)
+    }
+
+    fn eos_on_bye(&self) -> bool {
+        self.element.upgrade().is_some_and(|element| element.eos_on_bye())
+    }
+}

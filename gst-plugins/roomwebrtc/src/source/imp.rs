@@ -1,0 +1,272 @@
+//! The element: properties, states, queries. What it does is in [`super::control`].
+
+use super::{
+    control::Control,
+    offer::CODECS,
+    settings::{self, Settings},
+    uri,
+};
+use crate::{certificate, connection::CAT, signaling::SignalingState};
+use gst::{glib, prelude::*, subclass::prelude::*};
+use room_signaling_client::wire::Role;
+use std::{
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// How long PAUSED→READY waits for goodbyes.
+const STOP_LIMIT: Duration = Duration::from_millis(500);
+
+/// State and settings of a `roomwebrtcsrc`.
+#[derive(Default)]
+pub struct RoomWebRtcSrc {
+    settings: Mutex<Settings>,
+    control: Mutex<Option<Control>>,
+    playing: AtomicBool,
+    shown: Mutex<Shown>,
+    stats_read: AtomicBool,
+}
+
+/// What read-only properties show.
+#[derive(Default)]
+struct Shown {
+    state: SignalingState,
+    stats: Option<gst::Structure>,
+    webrtc: Option<gst::Structure>,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for RoomWebRtcSrc {
+    const NAME: &'static str = "GstRoomWebRtcSrc";
+    type Type = super::RoomWebRtcSrc;
+    type ParentType = gst::Bin;
+    type Interfaces = (gst::URIHandler,);
+}
+
+impl ObjectImpl for RoomWebRtcSrc {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut specs = settings::properties();
+            specs.push(
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb(
+                        "Who sends, and what came: room-source-stats with a room-source-pad-stats for each pad and, \
+                         while it is read now and then, the statistics of webrtcbin in the field webrtc",
+                    )
+                    .read_only()
+                    .build(),
+            );
+            specs
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, spec: &glib::ParamSpec) {
+        if !lock(&self.settings).set(spec.name(), value) {
+            gst::error!(CAT, imp = self, "no property {}", spec.name());
+        }
+    }
+
+    fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
+        match spec.name() {
+            "signaling-state" => lock(&self.shown).state.to_value(),
+            "stats" => self.stats().to_value(),
+            name => lock(&self.settings).get(name).unwrap_or_else(|| spec.default_value().clone()),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        // So that a pipeline sends an EOS event here, whether there is a pad or not.
+        element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
+        element.set_element_flags(gst::ElementFlags::SOURCE);
+    }
+}
+
+impl GstObjectImpl for RoomWebRtcSrc {}
+
+impl ElementImpl for RoomWebRtcSrc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Room WebRTC source",
+                "Source/Network/WebRTC",
+                "Receives the streams of a sender in a room, peer to peer, introduced by room-signaling",
+                "The room-signaling developers",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            use super::offer::Kind;
+            [("video_%u", Kind::Video), ("audio_%u", Kind::Audio)]
+                .into_iter()
+                .filter_map(|(name, kind)| {
+                    let caps = CODECS.iter().filter(|codec| codec.kind == kind);
+                    let caps: gst::Caps =
+                        caps.filter_map(|codec| codec.caps.parse::<gst::Caps>().ok()).collect();
+                    gst::PadTemplate::new(name, gst::PadDirection::Src, gst::PadPresence::Sometimes, &caps)
+                        .ok()
+                })
+                .collect()
+        });
+        &TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::NullToReady => certificate::warm_up(),
+            gst::StateChange::ReadyToPaused => self.start()?,
+            gst::StateChange::PlayingToPaused => self.playing.store(false, Ordering::Relaxed),
+            gst::StateChange::PausedToReady => self.stop(),
+            _ => {}
+        }
+        let result = self.parent_change_state(transition);
+        match transition {
+            gst::StateChange::ReadyToPaused => {
+                if result.is_err() {
+                    self.stop();
+                    self.clean_up();
+                }
+                // Live, though the live sources inside come later.
+                result.map(|_| gst::StateChangeSuccess::NoPreroll)
+            }
+            gst::StateChange::PausedToPlaying => {
+                self.playing.store(result.is_ok(), Ordering::Relaxed);
+                result
+            }
+            gst::StateChange::PlayingToPaused => result.map(|_| gst::StateChangeSuccess::NoPreroll),
+            gst::StateChange::PausedToReady => {
+                self.clean_up();
+                result
+            }
+            _ => result,
+        }
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        if let gst::QueryViewMut::Latency(query) = query.view_mut() {
+            query.set(true, lock(&self.settings).latency(), gst::ClockTime::NONE);
+            return true;
+        }
+        self.parent_query(query)
+    }
+}
+
+impl BinImpl for RoomWebRtcSrc {}
+
+impl URIHandlerImpl for RoomWebRtcSrc {
+    const URI_TYPE: gst::URIType = gst::URIType::Src;
+
+    fn protocols() -> &'static [&'static str] {
+        &uri::PROTOCOLS
+    }
+
+    fn uri(&self) -> Option<String> {
+        let settings = lock(&self.settings);
+        uri::build(&settings.signaling.uri, &settings.signaling.room)
+    }
+
+    fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
+        if lock(&self.control).is_some() {
+            return Err(glib::Error::new(
+                gst::URIError::BadState,
+                "the URI can be changed in READY and below only",
+            ));
+        }
+        let parsed = uri::parse(uri).map_err(|words| glib::Error::new(gst::URIError::BadUri, &words))?;
+        let mut settings = lock(&self.settings);
+        settings.signaling.uri = parsed.signaling_uri;
+        settings.signaling.room = parsed.room;
+        Ok(())
+    }
+}
+
+impl RoomWebRtcSrc {
+    fn start(&self) -> Result<(), gst::StateChangeError> {
+        let settings = lock(&self.settings).clone();
+        let options = settings.check().and_then(|()| settings.signaling.options(Role::Receiver));
+        let control = options.and_then(|options| Control::start(&self.obj(), settings, options));
+        match control {
+            Ok(control) => {
+                *lock(&self.control) = Some(control);
+                Ok(())
+            }
+            Err(words) => {
+                gst::element_imp_error!(self, gst::ResourceError::Settings, ["{}", words]);
+                Err(gst::StateChangeError)
+            }
+        }
+    }
+
+    /// The lock is not held while waiting: `set_uri` and the statistics must not wait too.
+    fn stop(&self) {
+        let control = lock(&self.control).take();
+        if let Some(control) = control {
+            control.stop(STOP_LIMIT);
+            *lock(&self.control) = Some(control);
+        }
+    }
+
+    fn clean_up(&self) {
+        let control = lock(&self.control).take();
+        if let Some(control) = control {
+            control.remove_outputs();
+        }
+        *lock(&self.shown) = Shown::default();
+        self.obj().notify("signaling-state");
+    }
+
+    fn stats(&self) -> gst::Structure {
+        self.stats_read.store(true, Ordering::Relaxed);
+        let shown = lock(&self.shown);
+        let mut stats = shown.stats.clone().unwrap_or_else(|| gst::Structure::new_empty("room-source-stats"));
+        if let Some(webrtc) = &shown.webrtc {
+            stats.set("webrtc", webrtc);
+        }
+        stats
+    }
+}
+
+/// What the control thread and the outputs want of the element.
+impl super::RoomWebRtcSrc {
+    pub(super) fn is_playing(&self) -> bool {
+        self.imp().playing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn eos_on_bye(&self) -> bool {
+        lock(&self.imp().settings).eos_on_bye
+    }
+
+    pub(super) fn set_signaling_state(&self, state: SignalingState) {
+        lock(&self.imp().shown).state = state;
+        self.notify("signaling-state");
+    }
+
+    pub(super) fn set_stats(&self, stats: gst::Structure) {
+        lock(&self.imp().shown).stats = Some(stats);
+    }
+
+    pub(super) fn set_webrtc_stats(&self, stats: gst::Structure) {
+        lock(&self.imp().shown).webrtc = Some(stats);
+    }
+
+    /// Whether somebody has read the statistics since this was last called.
+    pub(super) fn take_interest_in_stats(&self) -> bool {
+        self.imp().stats_read.swap(false, Ordering::Relaxed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,21 @@
+//! The property `stats`: a structure that is put together while running and read without waiting.
+
+use super::{output::Outputs, session::Session};
+use crate::signaling::SignalingState;
+
+/// What the control thread knows: the structure `room-source-stats`.
+pub(super) fn build(state: SignalingState, session: Option<&Session>, outputs: &Outputs) -> gst::Structure {
+    let mut stats = gst::Structure::builder("room-source-stats")
+        .field("signaling-state", state)
+        .field("connected", session.is_some_and(Session::is_connected))
+        .field("sender-id", session.map(|session| session.peer.as_str()))
+        .field("session-id", session.and_then(|session| session.id.as_ref()).map(|id| id.as_str()))
+        .build();
+    for output in outputs.all() {
+        let (sent, dropped) = output.counts();
+        let pad =
+            gst::Structure::builder("room-source-pad-stats").field("units", sent).field("dropped", dropped);
+        stats.set(output.key().pad_name(), pad.build());
+    }
+    stats
+}
