@@ -61,8 +61,9 @@ impl Hub {
             }
             (Stage::Registered(registered), "join") => {
                 let default_room = self.config.default_room.as_ref().filter(|_| registered.protocol == 0);
-                let join = request::join(text, default_room)?;
+                let join = request::join(text, default_room);
                 self.joins_by_itself(conn);
+                let join = join?;
                 self.join(now, conn, join)
             }
             (_, "leave") => {

@@ -1,0 +1,70 @@
+//! Rule 2: what is an id.
+
+use crate::world::{Said, World, error};
+use room_protocol::{ClientId, IdError};
+use serde_json::json;
+
+#[test]
+fn any_script_makes_a_good_id() {
+    for id in
+        ["a", "客厅", "Wohnzimmer 2", "{\"}\\", "камера-1", &"x".repeat(128), "é", "👩‍🚀".trim_matches('x')]
+    {
+        // A joined emoji has a zero-width joiner in it.
+        assert_eq!(ClientId::new(id).is_ok(), !id.contains('\u{200d}'), "{id:?}");
+    }
+    let mut world = World::new();
+    let a = world.client("a");
+    world.join(a, "客厅", "sender");
+    let [Said(_, joined)] = &world.take()[..] else { panic!() };
+    assert_eq!(joined["room_id"], "客厅");
+}
+
+#[test]
+fn what_can_not_be_seen_or_told_apart_is_no_id() {
+    let cases = [
+        ("", IdError::Empty),
+        (&"é".repeat(65), IdError::TooLong(130)),
+        ("a\nb", IdError::Character(0x0A)),
+        ("a\u{7f}", IdError::Character(0x7F)),
+        ("a\u{202e}b", IdError::Character(0x202E)),
+        ("a\u{2066}b", IdError::Character(0x2066)),
+        ("\u{feff}a", IdError::Character(0xFEFF)),
+        ("a\u{200b}b", IdError::Character(0x200B)),
+        ("a\u{2028}b", IdError::Character(0x2028)),
+        (" a", IdError::Space),
+        ("a\u{3000}", IdError::Space),
+    ];
+    for (text, error) in cases {
+        assert_eq!(ClientId::new(text), Err(error), "{text:?}");
+    }
+}
+
+#[test]
+fn ids_are_compared_byte_for_byte() {
+    let mut world = World::new();
+    let composed = world.member("r", "\u{e9}", "sender");
+    let decomposed = world.member("r", "e\u{301}", "sender");
+    let upper = world.member("r", "É", "sender");
+    assert_eq!(world.peers(composed).len(), 2);
+    world.say(decomposed, json!({"type": "x", "target_id": "É"}));
+    assert_eq!(world.take(), [Said(upper, json!({"type": "x", "target_id": "É", "from": "e\u{301}"}))]);
+}
+
+#[test]
+fn a_bad_id_is_refused_and_the_connection_stays() {
+    let mut world = World::new();
+    let conn = world.connect();
+    for register in [json!({"client_id": " a"}), json!({"client_id": "a", "instance": "a\u{0}b"})] {
+        let mut message = register;
+        message["type"] = "register".into();
+        world.say(conn, message);
+        assert_eq!(world.take(), [error(conn, "invalid_id", "register")]);
+    }
+    world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1}));
+    world.take();
+    for room in ["", "a\u{200d}", &"x".repeat(129)] {
+        world.say(conn, json!({"type": "join", "room_id": room}));
+        assert_eq!(world.take(), [error(conn, "invalid_id", "join")]);
+    }
+    assert_eq!(world.hub.rooms(), 0);
+}

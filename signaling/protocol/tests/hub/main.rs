@@ -1,0 +1,17 @@
+//! What the Hub does, rule by rule, on virtual time: inputs in, exact outputs out, nothing left over.
+
+#![expect(clippy::unchecked_time_subtraction, reason = "of constants, in tests")]
+
+mod bad_input;
+mod draining;
+mod heartbeat;
+mod ids;
+mod limits;
+mod old_clients;
+mod presence;
+mod registration;
+mod relay;
+mod rooms;
+mod takeover;
+mod views;
+mod world;

@@ -1,0 +1,140 @@
+//! Rule 9 and the messages `join`, `leave` and `peers`: into a room, out of it, into another.
+
+use crate::world::{Said, World, error};
+use room_protocol::{HubConfig, Instance, RoomId, hub::Event, wire::IceServer};
+use serde_json::{Value, json};
+
+fn joined(room: &str, role: &str, peers: Value, total: usize) -> Value {
+    json!({"type": "joined", "room_id": room, "role": role, "peers": peers, "total": total, "ice_servers": []})
+}
+
+fn epoch(id: &str) -> String {
+    Instance::new(&format!("secret of {id}")).expect("a secret").epoch().to_string()
+}
+
+#[test]
+fn a_client_joins_and_is_told_who_is_there() {
+    let mut world = World::new();
+    let a = world.client("a");
+    world.say(
+        a,
+        json!({"type": "join", "room_id": "r", "role": "sender", "meta": {"name": "door", "n": [1, null]}}),
+    );
+    assert_eq!(world.take(), [Said(a, joined("r", "sender", json!([]), 0))]);
+    let b = world.client("b");
+    world.say(b, json!({"type": "join", "room_id": "r"}));
+    let meta = json!({"name": "door", "n": [1, null]});
+    let entry_a =
+        json!({"client_id": "a", "role": "sender", "protocol": 1, "epoch": epoch("a"), "meta": meta});
+    let joined_b = json!({"type": "peer_joined", "client_id": "b", "role": "receiver", "protocol": 1, "epoch": epoch("b")});
+    assert_eq!(world.take(), [Said(b, joined("r", "receiver", json!([entry_a]), 1)), Said(a, joined_b)]);
+    let Some((_, Event::Joined { client_id, room_id, .. })) = world.events.last() else { panic!() };
+    assert_eq!((client_id.as_str(), room_id.as_str()), ("b", "r"));
+}
+
+#[test]
+fn joined_carries_the_ice_servers_and_nothing_else_does() {
+    let turn = IceServer {
+        urls: vec!["turn:t.example".into()],
+        username: Some("u".into()),
+        credential: Some("c".into()),
+    };
+    let mut world = World::with(HubConfig { ice_servers: vec![turn], ..HubConfig::default() });
+    let a = world.client("a");
+    world.join(a, "r", "sender");
+    let [Said(_, answer)] = &world.take()[..] else { panic!() };
+    assert_eq!(
+        answer["ice_servers"],
+        json!([{"urls": ["turn:t.example"], "username": "u", "credential": "c"}])
+    );
+    world.say(a, json!({"type": "peers"}));
+    world.say(a, json!({"type": "leave"}));
+    assert!(!format!("{:?}", world.take()).contains("turn:"));
+}
+
+#[test]
+fn a_client_leaves() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let b = world.member("r", "b", "receiver");
+    world.say(a, json!({"type": "leave"}));
+    let gone = json!({"type": "peer_left", "client_id": "a", "reason": "left"});
+    assert_eq!(world.take(), [Said(b, gone), Said(a, json!({"type": "left"}))]);
+    assert_eq!(world.hub.members(), 1);
+    for request in ["leave", "peers", "offer"] {
+        world.say(a, json!({"type": request}));
+        assert_eq!(world.take(), [error(a, "not_joined", request)]);
+    }
+}
+
+#[test]
+fn the_last_one_closes_the_room() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    assert_eq!(world.hub.room_ids().map(RoomId::as_str).collect::<Vec<_>>(), ["r"]);
+    world.input(room_protocol::hub::Input::Disconnected(a));
+    assert_eq!((world.hub.rooms(), world.hub.members(), world.hub.connections()), (0, 0, 0));
+    assert_eq!(world.hub.poll_timeout(), None);
+}
+
+#[test]
+fn joining_another_room_leaves_the_first() {
+    let mut world = World::new();
+    let a = world.member("one", "a", "sender");
+    let b = world.member("one", "b", "receiver");
+    let c = world.member("two", "c", "receiver");
+    world.join(a, "two", "sender");
+    let gone = json!({"type": "peer_left", "client_id": "a", "reason": "left"});
+    let entry_c = json!({"client_id": "c", "role": "receiver", "protocol": 1, "epoch": epoch("c")});
+    let come = json!({"type": "peer_joined", "client_id": "a", "role": "sender", "protocol": 1, "epoch": epoch("a")});
+    assert_eq!(
+        world.take(),
+        [Said(b, gone), Said(a, joined("two", "sender", json!([entry_c]), 1)), Said(c, come)]
+    );
+    world.say(a, json!({"type": "offer"}));
+    assert_eq!(world.take(), [Said(c, json!({"type": "offer", "from": "a"}))]);
+}
+
+#[test]
+fn a_join_that_fails_leaves_everything_as_it_was() {
+    let mut world = World::with(HubConfig { max_members: 2, max_rooms: 2, ..HubConfig::default() });
+    let a = world.member("one", "a", "sender");
+    let b = world.member("one", "b", "receiver");
+    world.member("two", "c", "receiver");
+    world.member("two", "d", "receiver");
+    let refusals = [
+        (json!({"type": "join", "room_id": "two", "role": "sender"}), "room_full"),
+        (json!({"type": "join", "room_id": "three", "role": "sender"}), "too_many_rooms"),
+        (json!({"type": "join", "room_id": "two", "role": "boss"}), "unknown_role"),
+        (json!({"type": "join", "room_id": "two", "role": "Sender"}), "unknown_role"),
+        (json!({"type": "join", "room_id": " ", "role": "sender"}), "invalid_id"),
+        (json!({"type": "join", "room_id": ["two"]}), "bad_message"),
+    ];
+    for (join, code) in refusals {
+        world.say(a, join);
+        assert_eq!(world.take(), [error(a, code, "join")]);
+        assert_eq!(world.peers(a), ["b"]);
+        world.say(a, json!({"type": "offer"}));
+        assert_eq!(world.take(), [Said(b, json!({"type": "offer", "from": "a"}))]);
+    }
+}
+
+#[test]
+fn joining_the_same_room_again_refreshes_and_disturbs_nobody() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let _b = world.member("r", "b", "receiver");
+    world.join(a, "r", "sender");
+    let entry_b = json!({"client_id": "b", "role": "receiver", "protocol": 1, "epoch": epoch("b")});
+    assert_eq!(world.take(), [Said(a, joined("r", "sender", json!([entry_b]), 1))]);
+}
+
+#[test]
+fn an_empty_role_is_a_receiver() {
+    let mut world = World::new();
+    let a = world.client("a");
+    for role in [json!(null), json!(""), json!("receiver")] {
+        world.say(a, json!({"type": "join", "room_id": "r", "role": role}));
+        assert_eq!(world.take(), [Said(a, joined("r", "receiver", json!([]), 0))]);
+    }
+}

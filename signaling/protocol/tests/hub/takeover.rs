@@ -1,0 +1,279 @@
+//! Rule 8: an id that is taken.
+
+use crate::world::{Closed, Pinged, Said, World, error};
+use room_protocol::hub::{Event, Input};
+use room_protocol::wire::LeftReason;
+use serde_json::json;
+use std::time::Duration;
+
+const PROBE: Duration = Duration::from_secs(2);
+
+fn types(world: &mut World) -> Vec<String> {
+    let line = |out| match out {
+        Said(to, said) => format!("{} {}", to.0, said["type"].as_str().unwrap_or_default()),
+        Pinged(to) => format!("{} ping", to.0),
+        Closed(to, code) => format!("{} closed {code}", to.0),
+    };
+    world.take().into_iter().map(line).collect()
+}
+
+#[test]
+fn the_same_process_takes_over_and_was_never_gone() {
+    let mut world = World::new();
+    let old = world.member("r", "a", "sender");
+    let b = world.member("r", "b", "receiver");
+    let new = world.client("a");
+    world.join(new, "r", "sender");
+    // The others are told, as what was on its way to the old socket may be lost.
+    assert_eq!(
+        types(&mut world),
+        [format!("{} closed 4001", old.0), format!("{} joined", new.0), format!("{} peer_joined", b.0)]
+    );
+    // The end of the old socket never removes its successor.
+    world.input(Input::Disconnected(old));
+    assert_eq!(world.take(), []);
+    world.say(b, json!({"type": "answer", "target_id": "a"}));
+    assert_eq!(world.take(), [Said(new, json!({"type": "answer", "target_id": "a", "from": "b"}))]);
+    assert_eq!(world.hub.members(), 2);
+}
+
+#[test]
+fn what_is_new_about_the_successor_is_told() {
+    let mut world = World::new();
+    let old = world.member("r", "a", "receiver");
+    let b = world.member("r", "b", "receiver");
+    let new = world.client("a");
+    world.join(new, "r", "sender");
+    assert_eq!(
+        types(&mut world),
+        [format!("{} closed 4001", old.0), format!("{} joined", new.0), format!("{} peer_joined", b.0)]
+    );
+}
+
+#[test]
+fn somebody_else_does_not_get_the_id_of_one_who_answers() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let _b = world.member("r", "b", "receiver");
+    let other = world.process("a", "another process");
+    world.join(other, "r", "sender");
+    assert_eq!(world.take(), [Pinged(a)]);
+    world.pass(PROBE / 2);
+    world.input(Input::Alive(a));
+    assert_eq!(world.take(), [error(other, "client_id_taken", "join"), Closed(other, 4002)]);
+    world.pass(PROBE);
+    assert_eq!(world.take(), [], "the probe is over");
+    assert_eq!(world.peers(a), ["b"]);
+}
+
+#[test]
+fn a_frame_is_an_answer_too() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let other = world.process("a", "another process");
+    world.join(other, "r", "sender");
+    world.take();
+    world.text(a, "{");
+    let bad = json!({"type": "error", "code": "bad_message"});
+    assert_eq!(world.take(), [error(other, "client_id_taken", "join"), Closed(other, 4002), Said(a, bad)]);
+}
+
+#[test]
+fn one_who_is_silent_loses_its_id() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let b = world.member("r", "b", "receiver");
+    let other = world.process("a", "another process");
+    world.join(other, "r", "sender");
+    assert_eq!(world.take(), [Pinged(a)]);
+    world.pass(PROBE - Duration::from_millis(1));
+    assert_eq!(world.take(), []);
+    world.pass(Duration::from_millis(1));
+    let outs = world.take();
+    let gone = json!({"type": "peer_left", "client_id": "a", "reason": "timeout"});
+    assert_eq!(outs[..2], [Closed(a, 1011), Said(b, gone)]);
+    let [Said(to, joined), Said(told, come)] = &outs[2..] else { panic!("{outs:?}") };
+    assert_eq!(
+        (*to, &joined["type"], *told, &come["type"]),
+        (other, &json!("joined"), b, &json!("peer_joined"))
+    );
+    assert!(
+        world
+            .events
+            .iter()
+            .any(|(conn, event)| *conn == a
+                && matches!(event, Event::Left { reason: LeftReason::Timeout, .. }))
+    );
+    world.input(Input::Alive(a));
+    world.input(Input::Disconnected(a));
+    assert_eq!(world.take(), []);
+    assert_eq!(world.peers(other), ["b"]);
+}
+
+#[test]
+fn clients_without_a_secret_are_never_the_same_process() {
+    let mut world = World::new();
+    let a = world.old_member("r", "a", "receiver");
+    let again = world.old("a");
+    world.join(again, "r", "receiver");
+    assert_eq!(world.take(), [Pinged(a)]);
+    world.pass(PROBE);
+    assert_eq!(types(&mut world), [format!("{} closed 1011", a.0), format!("{} joined", again.0)]);
+}
+
+#[test]
+fn the_id_is_free_as_soon_as_its_holder_leaves() {
+    let leave = |world: &mut World, a| world.say(a, json!({"type": "leave"}));
+    let close = |world: &mut World, a| world.input(Input::Disconnected(a));
+    // `leave` is a sign of life, so that one answers first.
+    for (go, expect) in [(&close as &dyn Fn(&mut World, _), "joined"), (&leave, "error")] {
+        let mut world = World::new();
+        let a = world.member("r", "a", "sender");
+        let other = world.process("a", "another process");
+        world.join(other, "r", "sender");
+        world.take();
+        go(&mut world, a);
+        assert_eq!(types(&mut world)[0], format!("{} {expect}", other.0));
+    }
+}
+
+#[test]
+fn several_want_the_id_of_a_silent_one() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let one = world.process("a", "one");
+    let two = world.process("a", "two");
+    let three = world.process("a", "three");
+    for conn in [one, two, three] {
+        world.join(conn, "r", "sender");
+    }
+    assert_eq!(world.take(), [Pinged(a)], "it is asked once");
+    world.input(Input::Disconnected(two));
+    world.pass(PROBE);
+    // The first of them has it; the next one has to ask anew.
+    assert_eq!(
+        types(&mut world),
+        [format!("{} closed 1011", a.0), format!("{} joined", one.0), format!("{} ping", one.0)]
+    );
+    world.input(Input::Alive(one));
+    assert_eq!(world.take(), [error(three, "client_id_taken", "join"), Closed(three, 4002)]);
+}
+
+#[test]
+fn a_process_that_tries_twice_is_in_once() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let first = world.process("a", "new process");
+    let second = world.process("a", "new process");
+    world.join(first, "r", "sender");
+    world.join(second, "r", "sender");
+    world.take();
+    world.pass(PROBE);
+    assert_eq!(
+        types(&mut world),
+        [
+            format!("{} closed 1011", a.0),
+            format!("{} joined", first.0),
+            format!("{} closed 4001", first.0),
+            format!("{} joined", second.0)
+        ]
+    );
+}
+
+#[test]
+fn the_process_itself_comes_back_while_somebody_else_waits() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let other = world.process("a", "another process");
+    world.join(other, "r", "sender");
+    world.take();
+    let again = world.client("a");
+    world.join(again, "r", "sender");
+    assert_eq!(
+        types(&mut world),
+        [format!("{} closed 4001", a.0), format!("{} joined", again.0), format!("{} ping", again.0)]
+    );
+    world.input(Input::Alive(again));
+    assert_eq!(world.take(), [error(other, "client_id_taken", "join"), Closed(other, 4002)]);
+}
+
+#[test]
+fn who_gives_up_waiting_is_forgotten() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let other = world.process("a", "another process");
+    world.join(other, "r", "sender");
+    world.take();
+    world.input(Input::Disconnected(other));
+    world.pass(PROBE);
+    assert_eq!(world.take(), [], "a is left in peace");
+    assert_eq!(world.peers(a), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_said_while_waiting_is_heard_afterwards_in_order() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let b = world.member("r", "b", "receiver");
+    let other = world.process("a", "another process");
+    world.join(other, "r", "sender");
+    for n in 0..3 {
+        world.say(other, json!({"type": "offer", "n": n}));
+    }
+    assert_eq!(world.take(), [Pinged(a)]);
+    world.pass(PROBE);
+    let outs = world.take();
+    let offers: Vec<_> = (0..3).map(|n| Said(b, json!({"type": "offer", "n": n, "from": "a"}))).collect();
+    assert_eq!(outs[4..], offers);
+}
+
+#[test]
+fn what_is_said_while_waiting_has_a_limit() {
+    let mut world = World::new();
+    let a = world.member("r", "a", "sender");
+    let other = world.process("a", "another process");
+    world.join(other, "r", "sender");
+    for _ in 0..256 {
+        world.say(other, json!({"type": "x"}));
+    }
+    assert_eq!(world.take(), [Pinged(a)]);
+    world.say(other, json!({"type": "x"}));
+    assert_eq!(world.take(), [Said(other, json!({"type": "error", "code": "not_joined"}))]);
+}
+
+#[test]
+fn a_member_elsewhere_who_is_refused_is_closed() {
+    let mut world = World::new();
+    let a = world.member("one", "a", "sender");
+    let other = world.process("a", "another process");
+    world.join(other, "two", "sender");
+    world.take();
+    world.join(other, "one", "sender");
+    assert_eq!(world.take(), [Pinged(a)]);
+    assert_eq!(world.hub.rooms(), 2, "it stays where it is until it is clear");
+    world.input(Input::Alive(a));
+    assert_eq!(world.take(), [error(other, "client_id_taken", "join"), Closed(other, 4002)]);
+    assert_eq!(world.hub.rooms(), 1);
+}
+
+#[test]
+fn two_who_want_each_others_place_both_get_somewhere() {
+    let mut world = World::new();
+    let one = world.process("a", "one");
+    let two = world.process("a", "two");
+    world.join(one, "r1", "sender");
+    world.join(two, "r2", "sender");
+    world.take();
+    world.join(one, "r2", "sender");
+    world.join(two, "r1", "sender");
+    // Saying so was a sign of life of the second.
+    assert_eq!(
+        types(&mut world),
+        [
+            format!("{} ping", two.0),
+            format!("{} error", one.0),
+            format!("{} closed 4002", one.0),
+            format!("{} joined", two.0)
+        ]
+    );
+}

@@ -1,0 +1,168 @@
+//! One Hub, some connections and a clock of its own. Whatever the Hub puts out has to be looked at before a test ends.
+
+use room_protocol::{
+    ByteString, Hub, HubConfig,
+    hub::{ConnId, Event, Input, Output, PeerInfo},
+};
+use serde_json::{Value, json};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+/// An [`Output`] in the form that tests compare. The words of an error are free, so they are left out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Out {
+    Said(ConnId, Value),
+    Pinged(ConnId),
+    Closed(ConnId, u16),
+}
+pub(crate) use Out::{Closed, Pinged, Said};
+
+/// An error as [`Out`] shows it, answering a message of type `request`.
+pub(crate) fn error(to: ConnId, code: &str, request: &str) -> Out {
+    Said(to, json!({"type": "error", "code": code, "request": request}))
+}
+
+pub(crate) struct World {
+    pub(crate) hub: Hub,
+    pub(crate) now: Instant,
+    pub(crate) events: Vec<(ConnId, Event)>,
+    conns: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(HubConfig { server: "test".into(), ..HubConfig::default() })
+    }
+
+    pub(crate) fn with(config: HubConfig) -> Self {
+        Self { hub: Hub::new(config, [7; 32]), now: Instant::now(), events: Vec::new(), conns: 0 }
+    }
+
+    /// A new connection that has said nothing.
+    pub(crate) fn connect(&mut self) -> ConnId {
+        self.conns += 1;
+        let conn = ConnId(self.conns);
+        self.input(Input::Connected(conn, PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST) }));
+        conn
+    }
+
+    /// A registered client whose process has a secret made of `id`.
+    pub(crate) fn client(&mut self, id: &str) -> ConnId {
+        self.process(id, &format!("secret of {id}"))
+    }
+
+    /// A registered client, with the secret of its process.
+    pub(crate) fn process(&mut self, id: &str, instance: &str) -> ConnId {
+        let conn = self.connect();
+        self.say(conn, json!({"type": "register", "client_id": id, "protocol": 1, "instance": instance}));
+        self.take();
+        conn
+    }
+
+    /// A registered client of before there were protocol versions.
+    pub(crate) fn old(&mut self, id: &str) -> ConnId {
+        let conn = self.connect();
+        self.say(conn, json!({"type": "register", "client_id": id}));
+        self.take();
+        conn
+    }
+
+    /// A client in a room, its coming announced and forgotten.
+    pub(crate) fn member(&mut self, room: &str, id: &str, role: &str) -> ConnId {
+        let conn = self.client(id);
+        self.join(conn, room, role);
+        self.take();
+        conn
+    }
+
+    /// An old client in a room that it asked for.
+    pub(crate) fn old_member(&mut self, room: &str, id: &str, role: &str) -> ConnId {
+        let conn = self.old(id);
+        self.join(conn, room, role);
+        self.take();
+        conn
+    }
+
+    pub(crate) fn join(&mut self, conn: ConnId, room: &str, role: &str) {
+        self.say(conn, json!({"type": "join", "room_id": room, "role": role}));
+    }
+
+    pub(crate) fn say(&mut self, conn: ConnId, message: Value) {
+        self.text(conn, &message.to_string());
+    }
+
+    pub(crate) fn text(&mut self, conn: ConnId, text: &str) {
+        self.input(Input::Frame(conn, ByteString::from(text)));
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        self.hub.handle(self.now, input);
+    }
+
+    /// Lets time pass, everything being done when it is due.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.hub.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.hub.handle_timeout(self.now);
+        }
+        self.now = until;
+    }
+
+    /// Everything that was put out since the last time.
+    pub(crate) fn take(&mut self) -> Vec<Out> {
+        let mut outs = Vec::new();
+        while let Some(output) = self.hub.poll_output() {
+            match output {
+                Output::Send(conn, text) => outs.push(Said(conn, read(&text))),
+                Output::Ping(conn) => outs.push(Pinged(conn)),
+                Output::Close(conn, code, reason) => {
+                    assert!(!reason.is_empty());
+                    outs.push(Closed(conn, code));
+                }
+                Output::Event(conn, event) => self.events.push((conn, event)),
+            }
+        }
+        outs
+    }
+
+    /// The very text that was put out, which has to be one message to `conn`.
+    pub(crate) fn take_text(&mut self, conn: ConnId) -> String {
+        match (self.hub.poll_output(), self.hub.poll_output()) {
+            (Some(Output::Send(to, text)), None) if to == conn => text.into(),
+            other => panic!("not one message to {conn:?}: {other:?}"),
+        }
+    }
+
+    /// The ids of those whom a client is told are there.
+    pub(crate) fn peers(&mut self, conn: ConnId) -> Vec<String> {
+        self.say(conn, json!({"type": "peers"}));
+        let [Said(_, answer)] = &self.take()[..] else { panic!("no single answer") };
+        assert_eq!(answer["type"], "peers");
+        let peers = answer["peers"].as_array().expect("a list");
+        peers.iter().map(|peer| peer["client_id"].as_str().expect("an id").to_owned()).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.take(), [], "nothing is left over");
+        }
+    }
+}
+
+/// A message of the server's. Each of its own has to be one that the other end can read.
+fn read(text: &str) -> Value {
+    let mut message: Value = serde_json::from_str(text).expect("JSON");
+    if message["type"] == "error" {
+        let words = message.as_object_mut().and_then(|fields| fields.remove("message"));
+        assert!(words.is_some_and(|words| words.as_str().is_some_and(|words| !words.is_empty())));
+    }
+    if message.get("from").is_none() && message["type"] != "pong" {
+        serde_json::from_str::<room_protocol::wire::ServerMessage>(text).expect("a known message");
+    }
+    message
+}
