@@ -80,7 +80,13 @@ pub(crate) struct ServeArgs {
     max_connections: usize,
 
     /// How long members may go on talking after the shutdown was announced to them
-    #[arg(long, env = "ROOM_SIGNALING_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 1.0)]
+    #[arg(
+        long,
+        env = "ROOM_SIGNALING_DRAIN_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     drain_seconds: f64,
 
     /// How log lines look [default: text on a terminal, json elsewhere]

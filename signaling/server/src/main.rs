@@ -127,10 +127,7 @@ mod tests {
 
     #[test]
     fn a_port_in_use_says_what_to_do() {
-        let taken = room_signaling::bind(
-            Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() }.listen,
-        );
-        let taken = taken.unwrap();
+        let taken = room_signaling::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = taken.local_addr().unwrap();
         let error = format!("{:#}", bind(address).unwrap_err());
         assert!(error.contains("--listen"), "{error}");

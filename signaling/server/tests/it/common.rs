@@ -1,0 +1,313 @@
+//! What the tests share: a server on a free port, clients that speak over real sockets, and a process of the real
+//! program.
+
+use futures_util::{SinkExt, StreamExt};
+use room_signaling::{Config, Running, spawn_thread};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+
+/// Longer than anything takes that is to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server in this process.
+pub(crate) fn server(change: impl FnOnce(&mut Config)) -> Running {
+    let mut config =
+        Config { listen: "127.0.0.1:0".parse().unwrap(), drain: Duration::ZERO, ..Config::default() };
+    change(&mut config);
+    spawn_thread(config).unwrap()
+}
+
+/// Makes room for many sockets in this process.
+pub(crate) fn raise_file_limit() {
+    let (_, hard) = rlimit::Resource::NOFILE.get().unwrap();
+    rlimit::Resource::NOFILE.set(hard, hard).unwrap();
+}
+
+/// A WebSocket client.
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<TcpStream>,
+}
+
+/// What a client got.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Got {
+    Message(Value),
+    /// The close code.
+    Closed(u16),
+    /// An end without a close frame.
+    Cut,
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::connect_to(address, "/").await
+    }
+
+    pub(crate) async fn connect_to(address: SocketAddr, path: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (socket, _) = client_async(format!("ws://{address}{path}"), stream).await.unwrap();
+        Self { socket }
+    }
+
+    /// Connects, registers and joins; returns the answer to `join` as well.
+    pub(crate) async fn join(address: SocketAddr, id: &str, room: &str, role: &str) -> (Self, Value) {
+        let mut client = Self::connect(address).await;
+        client.send(json!({"type": "register", "client_id": id, "protocol": 1, "instance": format!("{id}-secret-0123456789")})).await;
+        assert_eq!(client.message().await["type"], "registered");
+        client.send(json!({"type": "join", "room_id": room, "role": role})).await;
+        let joined = client.message().await;
+        assert_eq!(joined["type"], "joined", "{joined}");
+        (client, joined)
+    }
+
+    pub(crate) async fn send(&mut self, message: Value) {
+        self.send_text(message.to_string()).await;
+    }
+
+    pub(crate) async fn send_text(&mut self, text: impl Into<String>) {
+        self.socket.send(Message::text(text.into())).await.unwrap();
+    }
+
+    /// The next thing that isn't a ping or a pong.
+    pub(crate) async fn next(&mut self) -> Got {
+        loop {
+            let next = timeout(PATIENCE, self.socket.next()).await.expect("something should have come");
+            match next {
+                Some(Ok(Message::Text(text))) => return Got::Message(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(frame))) => {
+                    return Got::Closed(frame.map_or(1005, |frame| frame.code.into()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Got::Cut,
+            }
+        }
+    }
+
+    pub(crate) async fn message(&mut self) -> Value {
+        match self.next().await {
+            Got::Message(message) => message,
+            other => panic!("a message should have come, not {other:?}"),
+        }
+    }
+
+    /// The next message of this type; others are skipped.
+    pub(crate) async fn message_of(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.message().await;
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// The close code, whatever comes before it.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        loop {
+            match self.next().await {
+                Got::Message(_) => {}
+                Got::Closed(code) => return code,
+                Got::Cut => panic!("the connection should have been closed with a code"),
+            }
+        }
+    }
+
+    /// That the server is still there for this client.
+    pub(crate) async fn ping(&mut self) {
+        self.send(json!({"type": "ping"})).await;
+        assert_eq!(self.message().await["type"], "pong");
+    }
+}
+
+/// A socket that says what no WebSocket library would.
+pub(crate) struct Raw {
+    pub(crate) stream: TcpStream,
+}
+
+impl Raw {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.unwrap() }
+    }
+
+    /// A WebSocket after its handshake.
+    pub(crate) async fn upgraded(address: SocketAddr) -> Self {
+        let mut raw = Self::connect(address).await;
+        raw.write(handshake(address, "/", "").as_bytes()).await;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(timeout(PATIENCE, raw.stream.read_u8()).await.unwrap().unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        raw
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Everything until the server shuts its side.
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let mut bytes = Vec::new();
+        timeout(PATIENCE, self.stream.read_to_end(&mut bytes))
+            .await
+            .expect("an end should have come")
+            .unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The opcode and payload of the next frame.
+    pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
+        timeout(PATIENCE, async {
+            let (first, second) =
+                (self.stream.read_u8().await.unwrap(), self.stream.read_u8().await.unwrap());
+            let length = match second {
+                126 => u64::from(self.stream.read_u16().await.unwrap()),
+                127 => self.stream.read_u64().await.unwrap(),
+                length => u64::from(length),
+            };
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            self.stream.read_exact(&mut payload).await.unwrap();
+            (first & 0x0f, payload)
+        })
+        .await
+        .expect("a frame should have come")
+    }
+
+    pub(crate) async fn message(&mut self) -> Value {
+        let (opcode, payload) = self.frame().await;
+        assert_eq!(opcode, 1, "{}", String::from_utf8_lossy(&payload));
+        serde_json::from_slice(&payload).unwrap()
+    }
+
+    /// The code of the next frame, which closes.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        let (opcode, payload) = self.frame().await;
+        assert_eq!(opcode, 8, "{}", String::from_utf8_lossy(&payload));
+        u16::from_be_bytes([payload[0], payload[1]])
+    }
+}
+
+/// The head of a request for a WebSocket.
+pub(crate) fn handshake(host: impl std::fmt::Display, path: &str, headers: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    )
+}
+
+/// A frame as a client sends it. `first` is the first octet: FIN, RSV and opcode.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    let mut frame = header(first, payload.len(), 0x80);
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// A frame without a mask.
+pub(crate) fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, payload.len(), 0);
+    frame.extend(payload);
+    frame
+}
+
+fn header(first: u8, length: usize, mask: u8) -> Vec<u8> {
+    match length {
+        0..126 => vec![first, mask | u8::try_from(length).unwrap()],
+        126..0x1_0000 => [&[first, mask | 126][..], &u16::try_from(length).unwrap().to_be_bytes()].concat(),
+        _ => [&[first, mask | 127][..], &(length as u64).to_be_bytes()].concat(),
+    }
+}
+
+/// The real program as a process. Dropping it kills it.
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    lines: mpsc::Receiver<String>,
+    /// Every line that was looked at.
+    pub(crate) seen: Vec<String>,
+}
+
+impl Program {
+    /// Starts `room-signaling` by way of a shell, after `prelude`, on a free port.
+    pub(crate) fn start(prelude: &str, arguments: &[&str]) -> (Self, SocketAddr) {
+        let mut program = Self::spawn(prelude, arguments);
+        let line = program.line_with("\"listening\"");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let address = line["listen"].as_str().unwrap().parse().unwrap();
+        (program, address)
+    }
+
+    pub(crate) fn spawn(prelude: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{prelude} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_room-signaling")])
+            .args(arguments)
+            .env("ROOM_SIGNALING_LISTEN", "127.0.0.1:0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// The next line of the log that holds `text`.
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("no line with {text:?} in:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let status =
+            Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end, and takes in the rest of the log.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    panic!("it should have ended:\n{}", self.seen.join("\n"))
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        self.seen.extend(self.lines.iter());
+        status
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

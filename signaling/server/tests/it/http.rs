@@ -1,0 +1,196 @@
+//! What the port says to who doesn't open a WebSocket, and to who may not.
+
+use crate::common::{Client, Raw, handshake, server};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// The whole answer to a request.
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut raw = Raw::connect(address).await;
+    raw.write(request.as_bytes()).await;
+    raw.read_to_end().await
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")).await
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+#[tokio::test]
+async fn the_viewer_is_on_the_same_port() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let page = get(address, "/?room=living_room").await;
+    assert_eq!(status(&page), 200, "{page}");
+    for part in [
+        "Content-Type: text/html; charset=utf-8\r\n",
+        "Cache-Control: no-cache\r\n",
+        "connect-src * ws: wss:;",
+        "default-src 'none'",
+        "media-src 'self' blob:",
+        "X-Content-Type-Options: nosniff\r\n",
+        "<script type=\"module\"",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    // Everything that the page names is there too, with a type that a browser runs.
+    let scripts: Vec<_> = page.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        let answer = get(address, &format!("/{script}")).await;
+        assert_eq!(status(&answer), 200, "{script}");
+        assert!(answer.contains("Content-Type: text/javascript; charset=utf-8\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_the_page_is_served() {
+    let server = server(|_| {});
+    for path in
+        ["/nothing", "/test/", "/package.json", "/../Cargo.toml", "/%2e%2e/Cargo.toml", "/index.html/", "//"]
+    {
+        let answer = get(server.local_addr(), path).await;
+        assert_eq!(status(&answer), 404, "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_json() {
+    let server = server(|_| {});
+    let answer = get(server.local_addr(), "/healthz").await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("Content-Type: application/json\r\n"),
+        "{head}"
+    );
+    assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap()["status"], "ok");
+}
+
+#[tokio::test]
+async fn head_has_no_body() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let answer = ask(address, &format!("HEAD / HTTP/1.1\r\nHost: {address}\r\n\r\n")).await;
+    assert_eq!(status(&answer), 200);
+    assert!(answer.ends_with("\r\n\r\n") && !answer.contains("Content-Length: 0\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_good_request_is_told_so() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let host = format!("Host: {address}\r\n");
+    let wrong_version = handshake(address, "/", "").replace("Version: 13", "Version: 8");
+    for (request, expected) in [
+        ("hello\r\n\r\n".to_owned(), 400),
+        ("\u{16}\u{3}\u{1}\u{2}\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (format!("GET / HTTP/1.1\r\n{host}{host}\r\n"), 400),
+        (format!("POST / HTTP/1.1\r\n{host}\r\n"), 405),
+        (format!("GET /ws HTTP/1.1\r\n{host}\r\n"), 426),
+        (handshake(address, "/other", ""), 404),
+        (wrong_version, 426),
+        (handshake(address, "/", "").replace("dGhlIHNhbXBsZSBub25jZQ==", "short"), 400),
+        (handshake(address, "/", "").replace("keep-alive, Upgrade", "keep-alive"), 400),
+        (format!("GET / HTTP/1.1\r\n{host}{}\r\n", "A: b\r\n".repeat(100)), 431),
+        (format!("GET / HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(8192)), 431),
+        (format!("GET /{}", "x".repeat(9000)), 431),
+    ] {
+        let answer = ask(address, &request).await;
+        assert_eq!(status(&answer), expected, "{request}\n{answer}");
+    }
+    assert_eq!(status(&ask(address, "GET /healthz HTTP/1.0\r\n\r\n").await), 200);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_ends() {
+    let server = server(|config| config.head_timeout = Duration::from_millis(200));
+    let began = Instant::now();
+    let answer = ask(server.local_addr(), "GET / HTTP/1.1\r\nHo").await;
+    assert_eq!(status(&answer), 408);
+    assert!(began.elapsed() >= Duration::from_millis(200));
+}
+
+#[tokio::test]
+async fn a_head_may_come_byte_by_byte() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let mut raw = Raw::connect(address).await;
+    for byte in handshake(address, "/ws", "").bytes() {
+        raw.write(&[byte]).await;
+    }
+    let (opcode, _) = {
+        let mut head = [0; 129];
+        tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut head).await.unwrap();
+        assert!(head.starts_with(b"HTTP/1.1 101 "));
+        raw.write(&crate::common::frame(0x89, b"")).await;
+        raw.frame().await
+    };
+    assert_eq!(opcode, 0xa);
+}
+
+#[tokio::test]
+async fn other_names_and_other_pages_are_turned_away() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    for (request, words) in [
+        (handshake("rebound.example:8765", "/", ""), "--allow-host rebound.example"),
+        ("GET / HTTP/1.1\r\nHost: rebound.example\r\n\r\n".to_owned(), "--allow-host rebound.example"),
+        (handshake(address, "/", "Origin: https://evil.example\r\n"), "--allow-origin https://evil.example"),
+        (handshake(address, "/ws", "Origin: null\r\n"), "--allow-origin null"),
+    ] {
+        let answer = ask(address, &request).await;
+        assert_eq!(status(&answer), 403, "{answer}");
+        assert!(answer.contains(words), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_itself_and_what_is_on_the_lists_may_connect() {
+    let server = server(|config| {
+        config.allow_hosts = vec!["robot.example".into()];
+        config.allow_origins = vec!["https://viewer.example".into()];
+    });
+    let address = server.local_addr();
+    for request in [
+        handshake(address, "/", &format!("Origin: http://{address}\r\n")),
+        handshake("localhost:1", "/", "Origin: http://localhost:1\r\n"),
+        handshake("robot.example", "/", "Origin: https://viewer.example\r\n"),
+    ] {
+        let mut raw = Raw::connect(address).await;
+        raw.write(request.as_bytes()).await;
+        let mut head = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 101", "{request}");
+    }
+}
+
+#[tokio::test]
+async fn no_extension_is_taken() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let mut raw = Raw::connect(address).await;
+    raw.write(handshake(address, "/", "Sec-WebSocket-Extensions: permessage-deflate\r\n").as_bytes()).await;
+    raw.write(&crate::common::frame(0x88, b"")).await;
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 101 ") && !answer.contains("Extensions"), "{answer}");
+}
+
+#[tokio::test]
+async fn over_the_limit_of_connections_newcomers_are_told() {
+    let server = server(|config| config.max_connections = 2);
+    let address = server.local_addr();
+    let (_first, second) = (Client::connect(address).await, Client::connect(address).await);
+    let answer = ask(address, &handshake(address, "/", "")).await;
+    assert_eq!(status(&answer), 503);
+    drop(second);
+    let deadline = Instant::now() + crate::common::PATIENCE;
+    while status(&get(address, "/healthz").await) != 200 {
+        assert!(Instant::now() < deadline, "a place should have become free");
+    }
+}

@@ -1,0 +1,57 @@
+//! Who is still there, and who only seems so.
+
+use crate::common::{Client, Got, Raw, frame, server, unmasked};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const BEAT: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_half_open_socket_is_found_out() {
+    let server = server(|config| {
+        config.hub.heartbeat = BEAT;
+        config.hub.heartbeat_grace = 2 * BEAT;
+    });
+    let address = server.local_addr();
+    let (mut watcher, _) = Client::join(address, "watcher", "r", "sender").await;
+    // It joins, then neither reads nor writes, and its socket stays open.
+    let mut silent = Raw::upgraded(address).await;
+    silent.write(&frame(0x81, br#"{"type":"register","client_id":"silent","protocol":1}"#)).await;
+    silent.write(&frame(0x81, br#"{"type":"join","room_id":"r"}"#)).await;
+    assert_eq!(watcher.message().await["client_id"], "silent");
+    let began = Instant::now();
+    let left = watcher.message().await;
+    assert_eq!((&left["client_id"], &left["reason"]), (&json!("silent"), &json!("timeout")));
+    assert!(began.elapsed() >= 2 * BEAT, "{:?}", began.elapsed());
+    // The watcher answers its pings, so it is still a member.
+    watcher.ping().await;
+}
+
+#[tokio::test]
+async fn any_frame_counts_as_life_even_one_without_a_mask() {
+    let server = server(|config| {
+        config.hub.heartbeat = BEAT;
+        config.hub.heartbeat_grace = 2 * BEAT;
+    });
+    let mut raw = Raw::upgraded(server.local_addr()).await;
+    raw.write(&frame(0x81, br#"{"type":"register","client_id":"c++"}"#)).await;
+    assert_eq!(raw.message().await["type"], "registered");
+    let began = Instant::now();
+    let mut pings = 0;
+    while began.elapsed() < 8 * BEAT {
+        assert_eq!(raw.frame().await, (9, Vec::new()));
+        pings += 1;
+        raw.write(&unmasked(0x8a, b"")).await;
+    }
+    assert!(pings >= 3, "{pings}");
+}
+
+#[tokio::test]
+async fn a_new_process_takes_its_id_over_at_once() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let (mut old, _) = Client::join(address, "camera", "r", "sender").await;
+    let (mut new, _) = Client::join(address, "camera", "r", "sender").await;
+    assert_eq!(old.next().await, Got::Closed(4001));
+    new.ping().await;
+}

@@ -1,0 +1,166 @@
+//! The program as it is run.
+
+use crate::common::{Client, Program, Raw, frame};
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    process::Command,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn sigterm_ends_it_gracefully() {
+    let (mut program, address) = Program::start("", &["serve", "--drain-seconds", "0.2"]);
+    let (mut client, _) = Client::join(address, "a", "r", "receiver").await;
+    program.signal("TERM");
+    assert_eq!(client.message().await["type"], "draining");
+    assert_eq!(client.close_code().await, 1012);
+    drop(client);
+    assert_eq!(program.end().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let (mut program, address) = Program::start("", &["--drain-seconds", "60"]);
+    let (mut client, _) = Client::join(address, "a", "r", "receiver").await;
+    program.signal("INT");
+    assert_eq!(client.message().await["type"], "draining");
+    program.signal("INT");
+    assert_eq!(program.end().code(), Some(1));
+}
+
+#[tokio::test]
+async fn it_survives_having_no_more_files() {
+    let (mut program, address) = Program::start("ulimit -n 40;", &[]);
+    let mut first = Client::connect(address).await;
+    let mut others = Vec::new();
+    for _ in 0..60 {
+        others.push(TcpStream::connect(address).await.unwrap());
+    }
+    program.line_with("can't take connections");
+    // Who is in is served as ever, and when files come free, newcomers are.
+    first.send(json!({"type": "register", "client_id": "first", "protocol": 1})).await;
+    assert_eq!(first.message().await["type"], "registered");
+    drop(others);
+    Client::join(address, "next", "r", "receiver").await;
+}
+
+#[tokio::test]
+async fn the_log_tells_who_came_and_keeps_secrets() {
+    let (mut program, address) = Program::start("", &["--log-level", "trace"]);
+    let mut client = Client::connect(address).await;
+    let secrets = ["secret-of-process", "secret-token", "secret-password", "secret-credential"];
+    client
+        .send(json!({"type": "register", "client_id": "cam\"\u{1f4f7} x=1", "protocol": 1, "instance": secrets[0], "token": secrets[1]}))
+        .await;
+    assert_eq!(client.message().await["type"], "registered");
+    client.send(json!({"type": "join", "room_id": "客厅", "role": "sender", "password": secrets[2], "token": secrets[1]})).await;
+    assert_eq!(client.message().await["type"], "joined");
+    client.send(json!({"type": "private", "credential": secrets[3]})).await;
+    client.send(json!({"type": "offer", "sdp": "v=0", "target_id": "nobody"})).await;
+    assert_eq!(client.message().await["code"], "target_not_found");
+    client.socket.close(None).await.unwrap();
+    program.line_with("\"disconnected\"");
+    program.signal("TERM");
+    assert_eq!(program.end().code(), Some(0));
+
+    let lines: Vec<Value> = program.seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let line = |message: &str| {
+        lines
+            .iter()
+            .find(|line| line["message"] == message)
+            .unwrap_or_else(|| panic!("no {message}: {lines:?}"))
+    };
+    for message in ["connected", "registered", "joined", "refused", "left", "disconnected"] {
+        let remote = line(message)["remote"].as_str().unwrap();
+        assert!(remote.parse::<SocketAddr>().is_ok(), "{remote}");
+    }
+    assert_eq!(line("registered")["client"], "cam\"\u{1f4f7} x=1");
+    assert_eq!((&line("joined")["room"], &line("joined")["role"]), (&json!("客厅"), &json!("sender")));
+    assert_eq!(line("refused")["code"], "target_not_found");
+    assert_eq!(line("left")["reason"], "disconnected");
+    let log = program.seen.join("\n");
+    for secret in secrets {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test]
+async fn descriptions_are_logged_at_trace_only() {
+    for (level, shown) in [("debug", false), ("trace", true)] {
+        let (mut program, address) = Program::start("", &["--log-level", level]);
+        let (mut sender, _) = Client::join(address, "a", "r", "sender").await;
+        let (mut receiver, _) = Client::join(address, "b", "r", "receiver").await;
+        sender.send(json!({"type": "offer", "sdp": "v=0 description"})).await;
+        receiver.message().await;
+        program.signal("TERM");
+        program.end();
+        assert_eq!(program.seen.iter().any(|line| line.contains("v=0 description")), shown, "{level}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_with_a_way_out() {
+    let (program, address) = Program::start("", &[]);
+    let mut second = Program::spawn("", &["--listen", &address.to_string()]);
+    assert_eq!(second.end().code(), Some(1));
+    let said = second.seen.join("\n");
+    assert!(said.contains(&address.to_string()) && said.contains("--listen"), "{said}");
+    drop(program);
+}
+
+#[test]
+fn listening_to_the_network_is_warned_of() {
+    let mut program = Program::spawn("", &["--listen", "0.0.0.0:0", "--log-format", "text"]);
+    let line = program.line_with("WARN room_signaling");
+    assert!(line.contains("authentication"), "{line}");
+}
+
+#[test]
+fn the_environment_sets_what_flags_do_and_help_has_examples() {
+    let mut program = Program::spawn("ROOM_SIGNALING_DRAIN_SECONDS=never", &["serve"]);
+    assert_eq!(program.end().code(), Some(2));
+    let help = Command::new(env!("CARGO_BIN_EXE_room-signaling")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for part in ["Examples:", "--listen", "ROOM_SIGNALING_LISTEN", "--ice-servers"] {
+        assert!(help.contains(part), "{part} in {help}");
+    }
+}
+
+/// Buffers that grew give their memory back: what is left of 60 KB in each direction is next to nothing.
+#[tokio::test]
+async fn an_idle_connection_costs_little_whatever_passed_through_it() {
+    const COUNT: usize = 400;
+    crate::common::raise_file_limit();
+    let (program, address) = Program::start("", &["--log-level", "warn,room_signaling=info"]);
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+    };
+    // The first connection brings buffers that all share.
+    let mut sockets = vec![exchange(address, 0).await];
+    let before = resident();
+    for n in 1..=COUNT {
+        sockets.push(exchange(address, n).await);
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut each = usize::MAX;
+    while each > 8 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        each = resident().saturating_sub(before) / COUNT;
+    }
+    assert!(each <= 8, "{each} KB for each of {COUNT} connections");
+}
+
+/// A connection that sent and got 60 KB.
+async fn exchange(address: SocketAddr, n: usize) -> Raw {
+    let mut raw = Raw::upgraded(address).await;
+    raw.write(&frame(0x81, format!(r#"{{"type":"register","client_id":"c{n}","protocol":1}}"#).as_bytes()))
+        .await;
+    raw.message().await;
+    raw.write(&frame(0x81, format!(r#"{{"type":"ping","p":"{}"}}"#, "x".repeat(60_000)).as_bytes())).await;
+    raw.message().await;
+    raw
+}

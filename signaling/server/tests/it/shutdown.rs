@@ -1,0 +1,70 @@
+//! How a server ends.
+
+use crate::common::{Client, PATIENCE, Raw, server};
+use room_signaling::{Config, spawn_thread};
+use serde_json::json;
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+#[tokio::test]
+async fn a_shutdown_is_announced_then_closes_with_1012() {
+    let server = server(|config| {
+        config.drain = Duration::from_millis(300);
+        config.retry_after = Duration::from_millis(700);
+    });
+    let address = server.local_addr();
+    let (mut sender, _) = Client::join(address, "a", "r", "sender").await;
+    let (mut receiver, _) = Client::join(address, "b", "r", "receiver").await;
+    let began = Instant::now();
+    let stopping = tokio::task::spawn_blocking(|| server.stop());
+    assert_eq!(receiver.message().await, json!({"type": "draining", "retry_after_ms": 700}));
+    // Members go on talking meanwhile, and nobody new comes.
+    sender.send(json!({"type": "offer", "sdp": "v=0"})).await;
+    assert_eq!(receiver.message().await["type"], "offer");
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    assert_eq!(receiver.close_code().await, 1012);
+    assert_eq!(sender.close_code().await, 1012);
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    drop((sender, receiver));
+    stopping.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn stopping_frees_the_port() {
+    let running = server(|_| {});
+    let address = running.local_addr();
+    let mut client = Client::connect(address).await;
+    running.stop().unwrap();
+    assert_eq!(client.close_code().await, 1012);
+    TcpListener::bind(address).unwrap();
+    let again = spawn_thread(Config { listen: address, ..Config::default() }).unwrap();
+    assert_eq!(again.local_addr(), address);
+    drop(again);
+    TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn with_nobody_there_it_ends_at_once() {
+    let server = server(|config| config.drain = Duration::from_secs(60));
+    let began = Instant::now();
+    server.stop().unwrap();
+    assert!(began.elapsed() < PATIENCE);
+}
+
+#[tokio::test]
+async fn who_does_not_read_does_not_hold_up_the_end() {
+    let server = server(|_| {});
+    let _silent = Raw::upgraded(server.local_addr()).await;
+    let began = Instant::now();
+    server.stop().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_port_in_use_is_an_error() {
+    let running = server(|_| {});
+    let error = spawn_thread(Config { listen: running.local_addr(), ..Config::default() }).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}

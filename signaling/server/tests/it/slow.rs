@@ -1,0 +1,138 @@
+//! One connection never makes another wait.
+
+use crate::common::{Client, Got, Raw, frame, server};
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Relays one message after another in a room of its own until told to stop; returns the slowest.
+async fn talk(address: SocketAddr, stop: Arc<AtomicBool>) -> (u32, Duration) {
+    let (mut sender, _) = Client::join(address, "sender", "other", "sender").await;
+    let (mut receiver, _) = Client::join(address, "receiver", "other", "receiver").await;
+    let (mut count, mut slowest) = (0, Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        sender.send(json!({"type": "candidate", "candidate": {"candidate": "c"}})).await;
+        assert_eq!(receiver.message().await["type"], "candidate");
+        slowest = slowest.max(began.elapsed());
+        count += 1;
+    }
+    (count, slowest)
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_closed_and_nobody_else_notices() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let stop = Arc::new(AtomicBool::new(false));
+    let talking = tokio::spawn(talk(address, stop.clone()));
+    let (mut sender, _) = Client::join(address, "sender", "r", "sender").await;
+    let (mut good, _) = Client::join(address, "good", "r", "receiver").await;
+    let (mut slow, _) = Client::join(address, "slow", "r", "receiver").await;
+
+    // Every offer goes to both; only one of them reads.
+    let text = json!({"type": "offer", "sdp": "x".repeat(60_000)}).to_string();
+    let mut sent = 0_u32;
+    let left = loop {
+        sender.send_text(text.clone()).await;
+        sent += 1;
+        assert_eq!(good.message().await["type"], "offer");
+        sender.send(json!({"type": "ping"})).await;
+        let answers = answers_until_pong(&mut sender).await;
+        if let Some(left) = answers.into_iter().find(|message| message["type"] == "peer_left") {
+            break left;
+        }
+        assert!(
+            sent < 2_000,
+            "its queue should have been full after about 1 MiB and what the system buffers"
+        );
+    };
+    assert_eq!((&left["client_id"], &left["reason"]), (&json!("slow"), &json!("disconnected")));
+    assert!(sent > 16, "a queue takes 1 MiB: {sent}");
+
+    // When it reads after all, whole frames come, in order, and the reason at last.
+    let mut last = Value::Null;
+    let code = loop {
+        match slow.next().await {
+            Got::Message(message) => last = message,
+            Got::Closed(code) => break code,
+            Got::Cut => panic!("cut after {last}"),
+        }
+    };
+    assert_eq!((code, &last["code"]), (4008, &json!("slow_consumer")));
+    stop.store(true, Ordering::Relaxed);
+    let (count, slowest) = talking.await.unwrap();
+    assert!(count > 10 && slowest < Duration::from_secs(1), "{count} relays, the slowest took {slowest:?}");
+}
+
+async fn answers_until_pong(client: &mut Client) -> Vec<Value> {
+    let mut answers = Vec::new();
+    loop {
+        let message = client.message().await;
+        if message["type"] == "pong" {
+            return answers;
+        }
+        answers.push(message);
+    }
+}
+
+#[tokio::test]
+async fn all_queues_together_are_bounded_too() {
+    let server = server(|config| config.max_queues = 256 << 10);
+    let address = server.local_addr();
+    let (mut sender, _) = Client::join(address, "sender", "r", "sender").await;
+    let (_slow, _) = Client::join(address, "slow", "r", "receiver").await;
+    let text = json!({"type": "offer", "sdp": "x".repeat(60_000)}).to_string();
+    for _ in 0..2_000 {
+        sender.send_text(text.clone()).await;
+        sender.send(json!({"type": "ping"})).await;
+        if answers_until_pong(&mut sender).await.iter().any(|message| message["type"] == "peer_left") {
+            return;
+        }
+    }
+    panic!("the queue should have been full");
+}
+
+#[tokio::test]
+async fn pings_without_end_that_nobody_reads_the_pongs_of_end_the_connection() {
+    let server = server(|config| config.max_queue = 64 << 10);
+    let mut raw = Raw::upgraded(server.local_addr()).await;
+    raw.write(&frame(0x81, br#"{"type":"register","client_id":"pinger","protocol":1}"#)).await;
+    let pings = frame(0x89, &[0; 125]).repeat(500);
+    let began = Instant::now();
+    // Once the server gave up, it shuts its side and reads for a second more.
+    while tokio::io::AsyncWriteExt::write_all(&mut raw.stream, &pings).await.is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the server should have ended it");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_does_not_keep_others_waiting() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let mut flood = Raw::upgraded(address).await;
+    flood.write(&frame(0x81, br#"{"type":"register","client_id":"flood","protocol":1}"#)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let flooding = tokio::spawn(async move {
+        let burst = frame(0x8a, b"").repeat(20_000);
+        while !stopped.load(Ordering::Relaxed) {
+            flood.write(&burst).await;
+        }
+    });
+    let talking = tokio::spawn(talk(address, stop.clone()));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (count, slowest) = talking.await.unwrap();
+    assert!(
+        count > 10 && slowest < Duration::from_millis(300),
+        "{count} relays, the slowest took {slowest:?}"
+    );
+    flooding.await.unwrap();
+}
