@@ -24,7 +24,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server that hasn't answered `register` or `join` by then will not. It probes an old socket for 2 s (rule 8).
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// More silence than the server's heartbeat explains, after which we ask; and after which we stop waiting for an answer.
-pub const SILENCE_GRACE: Duration = Duration::from_secs(10);
+/// Together with the usual heartbeat less than the 30 s that others keep our media sessions for.
+pub const SILENCE_GRACE: Duration = Duration::from_secs(5);
 /// The heartbeat of a server that names none (rule 10).
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
 /// No server may make a client deaf for longer than this.
@@ -106,8 +107,10 @@ pub enum Media {
     Started,
     /// Media flows.
     Connected,
-    /// The session is over by itself. Not to be told of a session that [`Event::PeerGone`] ended: by then it could be
-    /// taken for the next one's end.
+    /// The session is over by itself. If it had connected and the peer is still there, a sender gets
+    /// [`Event::PeerReady`] for it at once, unless either end said `bye` before this; so say `bye` first where no new
+    /// session is wanted. Not to be told of a session that [`Event::PeerGone`] ended: by then it could be taken for the
+    /// next one's end.
     Ended,
 }
 
@@ -152,7 +155,7 @@ pub enum Event {
         ice_servers: Vec<IceServer>,
     },
     /// This peer, of the opposite role, wants a (new) media session: it is new here, or a new process, or its session
-    /// never connected. Whatever session there was with it has been ended by [`Event::PeerGone`] before.
+    /// never connected or broke off. Whatever session there was with it has been ended by [`Event::PeerGone`] before.
     PeerReady(PeerEntry),
     /// A known peer whose `meta` changed. Its session goes on.
     PeerChanged(PeerEntry),
@@ -183,8 +186,8 @@ pub enum GoneReason {
     Left,
     /// A new process has its id, or it began a new session itself.
     Replaced,
-    /// Not seen in the room for 30 s, or gone before its media connected, or its session never connected and starts
-    /// anew.
+    /// Not seen in the room for 30 s, or gone before its media connected, or its media is over while it was away; or
+    /// it is there, but its session never connected or broke off, and starts anew.
     Absent,
 }
 

@@ -9,7 +9,7 @@ use room_protocol::{
         GoneReason::{Absent, Left, Replaced},
         Input, Media, State,
     },
-    wire::Role,
+    wire::{Body, Role},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -187,12 +187,40 @@ fn changed_meta_does_not_disturb_a_negotiation() {
 }
 
 #[test]
-fn the_end_of_media_with_a_peer_that_is_there_is_the_owners_business() {
-    let mut client = Scenario::joined(Role::Sender, &[peer("viewer", "receiver", "aa")]);
+fn media_that_broke_off_with_a_peer_that_is_there_starts_anew() {
+    let viewer = peer("viewer", "receiver", "aa");
+    let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
+    client.say(to("viewer", session("s1"), offer()));
     client.media("viewer", Media::Connected);
-    client.media("viewer", Media::Ended);
+    let ended = Input::Media(id("viewer"), Media::Ended);
+    assert_eq!(client.handle(ended.clone()), [gone("viewer", Absent), ready(&viewer)]);
+    client.say(to("viewer", session("s2"), offer()));
+    assert_eq!(client.handle(ended), [], "it never connected: trying again at once would never end");
     assert_eq!(client.present(), ["viewer"]);
-    assert_eq!(client.handle(Input::Media(id("stranger"), Media::Ended)), []);
+}
+
+#[test]
+fn not_after_a_bye_and_not_with_old_receivers_nor_by_receivers() {
+    let ended = |peer| Input::Media(id(peer), Media::Ended);
+    let mut client =
+        Scenario::joined(Role::Sender, &[peer("a", "receiver", "aa"), old_peer("old", "receiver")]);
+    for says_bye in ["me", "a"] {
+        client.say(to("a", session("s1"), offer()));
+        client.media("a", Media::Connected);
+        if says_bye == "me" {
+            client.say(to("a", session("s1"), Body::Bye));
+        } else {
+            client.hear(serde_json::to_value(from("a", session("s1"), Body::Bye)).unwrap());
+        }
+        assert_eq!(client.handle(ended("a")), [], "{says_bye} said bye");
+    }
+    client.media("old", Media::Connected);
+    assert_eq!(client.handle(ended("old")), []);
+    assert_eq!(client.handle(ended("stranger")), []);
+
+    let mut client = Scenario::joined(Role::Receiver, &[peer("camera", "sender", "aa")]);
+    client.media("camera", Media::Connected);
+    assert_eq!(client.handle(ended("camera")), []);
 }
 
 /// A receiver that was offered something by a sender.

@@ -1,8 +1,9 @@
 //! Who is there, and which media sessions are still good: the one place for reconciliation.
 //!
 //! Senders begin media sessions, receivers wait for offers. So a sender ends a session that isn't connected yet as soon
-//! as either end's socket was disturbed (something may have been lost on the way) and begins a new one. A receiver can't
-//! begin one: it ends nothing on suspicion, and lets a new offer end what was before.
+//! as either end's socket was disturbed (something may have been lost on the way) and begins a new one, and it begins a
+//! new one when media broke off that had worked. A receiver can't begin one: it ends nothing on suspicion, and lets a
+//! new offer end what was before.
 
 use super::{Event, GoneReason, Media};
 use crate::{
@@ -101,16 +102,20 @@ impl Peers {
     /// The owner tells how the media session fares.
     pub(super) fn media(&mut self, id: &ClientId, media: Media) -> Vec<Event> {
         let Some(peer) = self.known.get_mut(id) else { return Vec::new() };
-        let session = match std::mem::replace(&mut peer.session, Session::None) {
-            Session::None => None,
-            Session::Started(id) | Session::Connected(id) => id,
-        };
-        peer.session = match media {
-            Media::Started => Session::Started(session),
-            Media::Connected => Session::Connected(session),
-            Media::Ended if peer.presence == Presence::Here => Session::None,
-            Media::Ended => return self.remove(id, GoneReason::Absent),
-        };
+        let before = std::mem::replace(&mut peer.session, Session::None);
+        match media {
+            Media::Started => peer.session = Session::Started(before.into_id()),
+            Media::Connected => peer.session = Session::Connected(before.into_id()),
+            Media::Ended if peer.presence != Presence::Here => return self.remove(id, GoneReason::Absent),
+            Media::Ended => {
+                // It worked, nobody said `bye`, and the peer is there: the network between them changed, or the peer
+                // gave up waiting for us. Old receivers can't take a second offer.
+                let worked = matches!(before, Session::Connected(_));
+                if worked && self.role == Role::Sender && peer.entry.protocol > 0 {
+                    return restart(&peer.entry, GoneReason::Absent);
+                }
+            }
+        }
         Vec::new()
     }
 
@@ -234,6 +239,13 @@ impl Peer {
 }
 
 impl Session {
+    fn into_id(self) -> Option<SessionId> {
+        match self {
+            Session::None => None,
+            Session::Started(id) | Session::Connected(id) => id,
+        }
+    }
+
     fn id(&self) -> Option<&SessionId> {
         match self {
             Session::None => None,
