@@ -7,6 +7,7 @@ use crate::certificate;
 use gst::{glib, prelude::*};
 use gst_webrtc::prelude::*;
 use gst_webrtc::{WebRTCICE, WebRTCICETransportPolicy, WebRTCSDPType, WebRTCSessionDescription};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use room_signaling_client::wire::{IceCandidate, IceServer};
 use std::sync::LazyLock;
 
@@ -129,7 +130,7 @@ fn gst_uri(url: &str, username: Option<&str>, credential: Option<&str>) -> Optio
         // webrtcbin knows no STUN over TLS, and takes no query.
         "stun" => Some(format!("stun://{}", host.split('?').next().unwrap_or(host))),
         "turn" | "turns" => {
-            let escape = |text: &str| glib::uri_escape_string(text, None::<&str>, false);
+            let escape = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
             match (username, credential) {
                 (Some(user), Some(password)) => {
                     Some(format!("{scheme}://{}:{}@{host}", escape(user), escape(password)))
@@ -151,9 +152,11 @@ pub(crate) fn mid_of(sdp: &str, m_line: u32) -> Option<String> {
 
 /// What came over signaling, as webrtcbin wants it. The error is for the log.
 pub(crate) fn parse(kind: WebRTCSDPType, sdp: &str) -> Result<WebRTCSessionDescription, String> {
-    gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes())
-        .map(|message| WebRTCSessionDescription::new(kind, message))
-        .map_err(|_| "the peer's session description can't be parsed".to_owned())
+    match gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes()) {
+        // The parser takes almost anything.
+        Ok(message) if message.medias_len() > 0 => Ok(WebRTCSessionDescription::new(kind, message)),
+        _ => Err("the peer's session description has no media or can't be parsed".to_owned()),
+    }
 }
 
 /// Gives webrtcbin a candidate of the peer's. webrtcbin itself keeps those that come before the descriptions.

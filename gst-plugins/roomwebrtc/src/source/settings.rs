@@ -163,6 +163,7 @@ mod tests {
 
     #[test]
     fn wrong_values_are_named() {
+        gst::init().expect("GStreamer");
         let mut settings = Settings::default();
         assert!(settings.check().is_ok());
         settings.set("codecs", &gst::Array::new(["h264", "theora"]).to_value());
