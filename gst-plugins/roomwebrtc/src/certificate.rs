@@ -6,7 +6,10 @@
 
 use gst::prelude::*;
 use sha2::{Digest, Sha256};
-use std::sync::{LazyLock, Once};
+use std::{
+    sync::{LazyLock, Mutex, Once, PoisonError},
+    thread::JoinHandle,
+};
 
 struct Certificate {
     /// Certificate and private key, as `dtlsdec` takes them.
@@ -48,6 +51,8 @@ pub(crate) fn with_fingerprint(sdp: &str) -> String {
     }
 }
 
+static WARM_UP: Mutex<Option<JoinHandle<()>>> = Mutex::new(None);
+
 /// Spends the one-time costs on a thread of its own, once in a process: the certificate, and the RSA key that the
 /// first DTLS element makes whether it is used or not (a quarter of a second).
 pub(crate) fn warm_up() {
@@ -57,10 +62,19 @@ pub(crate) fn warm_up() {
             LazyLock::force(&CERTIFICATE);
             drop(gst::ElementFactory::make("dtlsdec").build());
         });
-        if let Err(error) = spawned {
-            gst::debug!(crate::connection::CAT, "no thread to warm up DTLS: {error}");
+        match spawned {
+            Ok(thread) => *WARM_UP.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
+            Err(error) => gst::debug!(crate::connection::CAT, "no thread to warm up DTLS: {error}"),
         }
     });
+}
+
+/// Waits for [`warm_up`] to be over: a process must not end while OpenSSL is making a key.
+pub(crate) fn wait_for_warm_up() {
+    let thread = WARM_UP.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(thread) = thread {
+        let _ = thread.join();
+    }
 }
 
 fn generate() -> Result<Certificate, rcgen::Error> {

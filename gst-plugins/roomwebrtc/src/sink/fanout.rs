@@ -179,8 +179,8 @@ impl Tap {
     }
 }
 
-/// Makes the buffers that receivers get out of those that come in: times on the clock, and no memory of a pool, which a
-/// slow receiver would keep from a hardware encoder.
+/// Makes the buffers that receivers get out of those that come in: times on the clock, and no memory of a device, which
+/// a slow receiver would keep from a hardware encoder.
 #[derive(Debug, Default)]
 pub(crate) struct Restamp {
     last: Option<gst::ClockTime>,
@@ -194,8 +194,8 @@ impl Restamp {
             _ => time,
         };
         self.last = Some(time);
-        let pooled = buffer.flags().contains(gst::BufferFlags::TAG_MEMORY) || has_pool(buffer);
-        let copied = if pooled { buffer.copy_deep().ok() } else { None };
+        let foreign = !buffer.iter_memories().all(|memory| memory.is_type(SYSTEM_MEMORY));
+        let copied = if foreign { buffer.copy_deep().ok() } else { None };
         let mut copy = copied.unwrap_or_else(|| buffer.copy());
         if let Some(copy) = copy.get_mut() {
             copy.set_pts(time);
@@ -205,10 +205,8 @@ impl Restamp {
     }
 }
 
-fn has_pool(buffer: &gst::BufferRef) -> bool {
-    // SAFETY: a plain read of the field that says which pool the buffer goes back to; `buffer` is borrowed for it.
-    unsafe { !(*buffer.as_ptr()).pool.is_null() }
-}
+/// What ordinary buffers are made of; anything else belongs to a device, which wants it back.
+const SYSTEM_MEMORY: &str = "SystemMemory";
 
 /// How long an end of stream may wait for what is queued to be sent.
 pub(crate) const DRAIN: Duration = Duration::from_millis(300);

@@ -23,6 +23,8 @@ use std::{
 
 /// How long stopping may wait for the goodbye to get out.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// How long the way to NULL may wait for the receivers' pipelines to be taken down.
+const TEARDOWN: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub struct RoomWebRtcSink {
@@ -31,6 +33,8 @@ pub struct RoomWebRtcSink {
     mailbox: Mailbox,
     shared: Arc<Shared>,
     server: Mutex<Option<room_signaling::Running>>,
+    /// Of a conductor that had not ended when stopping stopped waiting.
+    ending: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -257,8 +261,7 @@ impl ElementImpl for RoomWebRtcSink {
         let result = self.parent_change_state(transition);
         match transition {
             gst::StateChange::PausedToReady => self.stop(),
-            // Stopping the server waits for its thread: no lock is held meanwhile.
-            gst::StateChange::ReadyToNull => drop(self.take_server()),
+            gst::StateChange::ReadyToNull => self.clean_up(),
             gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
             _ => {}
         }
@@ -299,7 +302,7 @@ impl RoomWebRtcSink {
             match event.view() {
                 gst::EventView::Caps(caps) => {
                     if let Err(refusal) = input.set_caps(&bin, caps.caps()) {
-                        gst::element_imp_error!(self, gst::StreamError::Format, ["{refusal}"]);
+                        gst::element_imp_error!(self, gst::StreamError::Format, ("{refusal}"));
                         return false;
                     }
                 }
@@ -320,9 +323,9 @@ impl RoomWebRtcSink {
                 query.set_result(&caps);
                 true
             }
-            (gst::QueryViewMut::AcceptCaps(query), Some(input)) => {
+            (gst::QueryViewMut::AcceptCaps(query), _) => {
                 let caps = query.caps_owned();
-                query.set_result(input.accepts(&caps));
+                query.set_result(Input::accepts(&caps));
                 true
             }
             (_, _) => gst::Pad::query_default(pad, Some(&*self.obj()), query),
@@ -339,7 +342,7 @@ impl RoomWebRtcSink {
             gst::element_imp_error!(
                 self,
                 gst::ResourceError::Settings,
-                ["signaling-server-listen is {listen:?}: write address:port, such as 127.0.0.1:8765"]
+                ("signaling-server-listen is {listen:?}: write address:port, such as 127.0.0.1:8765")
             );
             gst::StateChangeError
         })?;
@@ -348,7 +351,7 @@ impl RoomWebRtcSink {
             gst::element_imp_error!(
                 self,
                 gst::ResourceError::OpenReadWrite,
-                ["the signaling server can't listen on {listen}: {error}; set signaling-server-listen to another port"]
+                ("the signaling server can't listen on {listen}: {error}; set signaling-server-listen to another port")
             );
             gst::StateChangeError
         })?;
@@ -357,8 +360,15 @@ impl RoomWebRtcSink {
         Ok(())
     }
 
-    fn take_server(&self) -> Option<room_signaling::Running> {
-        lock(&self.server).take()
+    /// Nothing of this element may be at work when the process ends. No lock is held while waiting.
+    fn clean_up(&self) {
+        let ending = lock(&self.ending).take();
+        if let Some(ending) = ending {
+            let _ = ending.recv_timeout(TEARDOWN);
+        }
+        let server = lock(&self.server).take();
+        drop(server);
+        certificate::wait_for_warm_up();
     }
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
@@ -367,7 +377,7 @@ impl RoomWebRtcSink {
             signaling.uri = format!("ws://{}", reachable(server.local_addr()));
         }
         let wrong = |words: String| {
-            gst::element_imp_error!(self, gst::ResourceError::Settings, ["{words}"]);
+            gst::element_imp_error!(self, gst::ResourceError::Settings, ("{words}"));
             gst::StateChangeError
         };
         let options = signaling.options(Role::Sender).map_err(wrong)?;
@@ -415,7 +425,9 @@ impl RoomWebRtcSink {
         let Some(conductor) = self.mailbox.connect(None) else { return };
         let (done, ended) = mpsc::sync_channel(1);
         if conductor.send(Command::Stop(done)).is_ok() {
-            let _ = ended.recv_timeout(GOODBYE);
+            if ended.recv_timeout(GOODBYE).is_err() {
+                *lock(&self.ending) = Some(ended);
+            }
         }
         self.shared.reset();
     }

@@ -75,15 +75,19 @@ impl Input {
         }
     }
 
-    /// Whether a stream with these caps can be sent.
-    pub(crate) fn accepts(&self, caps: &gst::CapsRef) -> bool {
-        negotiation::judge(caps, self.codec()).is_ok()
+    /// Whether caps are of a kind that this pad knows. What can't be sent all the same is let in here and refused by
+    /// [`Input::set_caps`], with words that a plain no to this query would leave unsaid.
+    pub(crate) fn accepts(caps: &gst::Caps) -> bool {
+        negotiation::template_caps().can_intersect(caps)
     }
 
     /// The stream is known now: builds the chain, decides on pacing, tells the conductor.
     pub(crate) fn set_caps(&self, bin: &super::RoomWebRtcSink, caps: &gst::CapsRef) -> Result<(), Refusal> {
         let codec = negotiation::judge(caps, self.codec())?;
-        if self.codec().is_none() {
+        if self.codec().is_some() {
+            // Another size, say: decoders go on with the parameter sets of the next IDR.
+            self.fanout.regate();
+        } else {
             self.build(bin, Some(codec)).map_err(|error| Refusal::Unknown(format!("{codec:?} ({error})")))?;
         }
         let timing = upstream::timing(self.ghost.upcast_ref());
@@ -95,11 +99,11 @@ impl Input {
             gst::element_warning!(
                 bin,
                 gst::StreamError::Encode,
-                [
+                (
                     "upstream delays the stream by {} ms: set the encoder to low latency (no B-frames, no lookahead, \
                      x264enc: tune=zerolatency)",
                     timing.latency.mseconds()
-                ]
+                )
             );
         }
         self.flows(codec);
@@ -254,7 +258,7 @@ impl UnitPath {
         }
         if self.reorder.has_b_frames(buffer.pts()) {
             if let Some(bin) = self.bin.upgrade() {
-                gst::element_error!(bin, gst::StreamError::WrongType, ["{}", Refusal::BFrames]);
+                gst::element_error!(bin, gst::StreamError::WrongType, ("{}", Refusal::BFrames));
             }
             return Err(gst::FlowError::Error);
         }

@@ -123,6 +123,8 @@ impl Output {
         let template =
             element.pad_template(template).ok_or_else(|| glib::bool_error!("no pad template {template}"))?;
         let target = source.static_pad("src").ok_or_else(|| glib::bool_error!("appsrc without a pad"))?;
+        // First of all, as this unlinks the pads of what is added.
+        element.add(&source)?;
         let pad = gst::GhostPad::builder_from_template_with_target(&template, &target)?
             .name(key.pad_name())
             .build();
@@ -136,7 +138,6 @@ impl Output {
             dropped: AtomicU64::new(0),
         };
         output.add_probes(&element, &target);
-        element.add(&output.source)?;
         output.pad.set_active(true)?;
         element.add_pad(&output.pad)?;
         output.source.sync_state_with_parent()?;

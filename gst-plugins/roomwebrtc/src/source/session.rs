@@ -152,7 +152,6 @@ impl Session {
     pub(super) fn handle(&mut self, note: Note) -> Effect {
         match note {
             Note::OfferSet => {
-                self.choose_streams();
                 let tell = self.tell.clone();
                 connection::create_description(&self.webrtcbin, WebRTCSDPType::Answer, move |answer| {
                     match answer {
@@ -275,6 +274,13 @@ impl Session {
         self.webrtcbin.connect_notify(Some("connection-state"), move |webrtcbin, _| {
             tell(Note::Connection(webrtcbin.property("connection-state")));
         });
+        let (keys, retransmission) = (self.keys.clone(), self.retransmission);
+        self.webrtcbin.connect("on-new-transceiver", false, move |values| {
+            if let Some(Ok(transceiver)) = values.get(1).map(glib::Value::get::<WebRTCRTPTransceiver>) {
+                choose(&transceiver, &keys, retransmission);
+            }
+            None
+        });
         let incoming = Incoming {
             pipeline: self.pipeline.downgrade(),
             keys: self.keys.clone(),
@@ -285,26 +291,12 @@ impl Session {
         self.webrtcbin.connect_pad_added(move |_, pad| incoming.take(pad));
     }
 
-    /// Refuses what is not wanted, and asks for retransmission of what is, before the answer is made.
-    fn choose_streams(&self) {
-        for index in 0..i32::try_from(self.keys.len()).unwrap_or(i32::MAX) {
-            let transceiver =
-                self.webrtcbin.emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&index]);
-            let Some(transceiver) = transceiver else { break };
-            let m_line = usize::try_from(transceiver.mlineindex()).unwrap_or(usize::MAX);
-            if self.keys.get(m_line).copied().flatten().is_some() {
-                transceiver.set_property("do-nack", self.retransmission);
-            } else {
-                transceiver.set_direction(WebRTCRTPTransceiverDirection::Inactive);
-            }
-        }
-    }
-
     fn say_answer(&mut self, answer: &WebRTCSessionDescription) -> Effect {
         let Ok(sdp) = answer.sdp().as_text() else {
             return Effect::Over("webrtcbin's answer can't be written".to_owned());
         };
         self.answer = certificate::with_fingerprint(&sdp);
+        gst::trace!(CAT, "answering {}:\n{}\nwith\n{}", self.peer, self.offer, self.answer);
         // Candidates come from here on; the answer is on its way before them.
         let tell = self.tell.clone();
         connection::set_local(&self.webrtcbin, answer, move |set| {
@@ -352,6 +344,16 @@ impl Session {
             .chain(self.heard.age())
             .min()
             .unwrap_or(Duration::ZERO)
+    }
+}
+
+/// Refuses what is not wanted, and asks for retransmission of what is. Runs while the answer is made.
+fn choose(transceiver: &WebRTCRTPTransceiver, keys: &[Option<StreamKey>], retransmission: bool) {
+    let m_line = usize::try_from(transceiver.mlineindex()).unwrap_or(usize::MAX);
+    if keys.get(m_line).copied().flatten().is_some() {
+        transceiver.set_property("do-nack", retransmission);
+    } else {
+        transceiver.set_direction(WebRTCRTPTransceiverDirection::Inactive);
     }
 }
 

@@ -28,6 +28,8 @@ const TICK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the first stream waits for the caps of the other pads before receivers get what there is.
 const GATHER_STREAMS: Duration = Duration::from_millis(500);
+/// A keyframe request this soon after a keyframe was made before that one arrived.
+const CROSSING: Duration = Duration::from_millis(150);
 /// How long statistics of webrtcbin are gathered after somebody has read them.
 const STATS_INTEREST: Duration = Duration::from_secs(5);
 
@@ -174,7 +176,10 @@ impl Conductor {
                 }
             }
             Command::PadEnded(index, done) => self.pad_ended(index, &done),
-            Command::Keyframe(index) => self.want_keyframe(index),
+            Command::Keyframe(index) => {
+                gst::debug!(CAT, "a receiver waits for a keyframe of video_{index}");
+                self.want_keyframe(index);
+            }
             Command::RequestKeyframe => {
                 let pads: Vec<u32> = self.pads.keys().copied().collect();
                 pads.into_iter().for_each(|index| self.want_keyframe(index));
@@ -325,6 +330,15 @@ impl Conductor {
     fn want_keyframe(&mut self, index: u32) {
         if let Some(pad) = self.pads.get_mut(&index) {
             pad.keyframes.request(Instant::now());
+        }
+    }
+
+    /// A receiver asked over the network. Its words crossed a keyframe that is on its way: it has what it wants, and if
+    /// that one is lost it asks again. Without this every join would cost two keyframes.
+    fn keyframe_asked_for(&mut self, index: u32) {
+        let last = self.pads.get(&index).and_then(|pad| pad.stream.as_ref()?.fanout.last_keyframe());
+        if last.is_none_or(|at| at.elapsed() >= CROSSING) {
+            self.want_keyframe(index);
         }
     }
 

@@ -55,7 +55,7 @@ impl Conductor {
             Event::Failed(failure) => {
                 self.signaling_state(SignalingState::Failed);
                 if let Some(element) = self.element.upgrade() {
-                    gst::element_error!(element, gst::ResourceError::Settings, ["{}", failure.message]);
+                    gst::element_error!(element, gst::ResourceError::Settings, ("{}", failure.message));
                 }
             }
         }

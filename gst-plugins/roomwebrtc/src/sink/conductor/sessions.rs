@@ -103,7 +103,10 @@ impl Conductor {
                 self.handle.send(address(id, &session.id, Body::Candidate { candidate }));
             }
             SessionEvent::Connection(state) => self.connection_changed(id, state),
-            SessionEvent::KeyframeWanted(pad) => self.want_keyframe(pad),
+            SessionEvent::KeyframeWanted(pad) => {
+                gst::debug!(CAT, "{id} asks for a keyframe of video_{pad}");
+                self.keyframe_asked_for(pad);
+            }
             SessionEvent::Data(label, bytes) => {
                 if let Some(element) = self.element.upgrade() {
                     element.emit_by_name::<()>("data", &[&id.as_str(), &label, &bytes]);
