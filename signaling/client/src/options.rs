@@ -96,7 +96,7 @@ pub(crate) struct Target {
 pub(crate) fn check(options: &Options) -> Result<Target, OptionsError> {
     let wrong = |problem: &str| OptionsError::Uri { uri: shown(&options.uri), problem: problem.to_owned() };
     let uri: Uri = options.uri.trim().parse().map_err(|error| wrong(&format!("{error}; {EXAMPLE}")))?;
-    let secure = match uri.scheme_str() {
+    let secure = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
         Some("ws") => false,
         Some("wss") => true,
         _ => return Err(wrong(&format!("it must begin with ws:// or wss://; {EXAMPLE}"))),
@@ -169,4 +169,91 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), OptionsError> 
         return Err(OptionsError::NoCertificate { path: path.to_owned() });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use room_protocol::{Instance, RoomId, wire::Role};
+
+    fn options(uri: &str) -> Options {
+        let room = RoomId::new("living_room").unwrap();
+        Options::new(uri, ClientConfig::new(room, Role::Sender, Instance::from_random([0; 16])))
+    }
+
+    #[test]
+    fn addresses_are_completed() {
+        for (uri, full, host, port) in [
+            ("ws://127.0.0.1", "ws://127.0.0.1:8765/", "127.0.0.1", 8765),
+            ("ws://127.0.0.1:80", "ws://127.0.0.1:80/", "127.0.0.1", 80),
+            (" ws://camera.local:9000/ws ", "ws://camera.local:9000/ws", "camera.local", 9000),
+            ("WS://[::1]:1", "ws://[::1]:1/", "::1", 1),
+            ("ws://[2001:db8::1]", "ws://[2001:db8::1]:8765/", "2001:db8::1", 8765),
+            ("ws://host/ws?x=1", "ws://host:8765/ws?x=1", "host", 8765),
+        ] {
+            let target = check(&options(uri)).unwrap();
+            assert_eq!(
+                (target.uri.to_string().as_str(), target.host.as_str(), target.port),
+                (full, host, port)
+            );
+            assert!(target.tls.is_none());
+        }
+        for (uri, full) in [("wss://host", "wss://host:8765/"), ("wss://[::1]:443", "wss://[::1]:443/")] {
+            let target = check(&options(uri)).unwrap();
+            assert_eq!(target.uri.to_string(), full);
+            assert!(target.tls.is_some());
+        }
+    }
+
+    #[test]
+    fn wrong_addresses_are_named_with_what_to_do() {
+        for (uri, words) in [
+            ("", "something like ws://"),
+            ("127.0.0.1:8765", "something like ws://"),
+            ("localhost", "must begin with ws://"),
+            ("http://host:8765", "must begin with ws://"),
+            ("ws:///", "something like ws://"),
+            ("ws://:8765", "the host is missing"),
+            ("ws://host:0", "from 1 to 65535"),
+            ("ws://host:65536", "from 1 to 65535"),
+            ("ws://host:port", "something like ws://"),
+            ("ws://host name", "something like ws://"),
+            ("ws://客厅", "something like ws://"),
+            ("ws://[::1", "something like ws://"),
+            ("wss://under score", "something like"),
+        ] {
+            let error = check(&options(uri)).err().unwrap_or_else(|| panic!("{uri} is fine?")).to_string();
+            assert!(error.contains(words), "{uri}: {error}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_refused_and_not_repeated() {
+        let error = check(&options("ws://user:secret@host")).err().unwrap().to_string();
+        assert!(error.contains("@host") && error.contains("token") && !error.contains("secret"), "{error}");
+        let error = check(&options("http://user:secret@host")).err().unwrap().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn authority_files_are_looked_at_before_anything_is_tried() {
+        let with = |uri, file: &Path| Options { tls_ca_file: Some(file.to_owned()), ..options(uri) };
+        let missing = Path::new("/nonexistent/ca.pem");
+        let error = check(&with("wss://host", missing)).err().unwrap().to_string();
+        assert!(error.contains("/nonexistent/ca.pem") && error.contains("name a PEM file"), "{error}");
+        let error = check(&with("ws://host", missing)).err().unwrap().to_string();
+        assert!(error.contains("write wss://"), "{error}");
+        let empty = std::env::temp_dir().join(format!("room-client-{}-empty.pem", std::process::id()));
+        for text in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            std::fs::write(&empty, text).unwrap();
+            let error = check(&with("wss://host", &empty)).err().unwrap().to_string();
+            assert!(error.contains("has no certificate") && error.contains("empty.pem"), "{error}");
+        }
+        std::fs::remove_file(&empty).unwrap();
+    }
+
+    #[test]
+    fn outside_of_a_runtime_is_an_error_not_a_panic() {
+        assert!(matches!(crate::spawn(options("ws://host")), Err(OptionsError::NoRuntime)));
+    }
 }

@@ -1,0 +1,95 @@
+//! `wss`: whom the client trusts, and what it says when it doesn't.
+
+mod support;
+
+use room_signaling_client::{Options, State};
+use std::path::Path;
+use support::*;
+
+fn trusting(uri: String, file: &Path) -> Options {
+    Options { tls_ca_file: Some(file.to_owned()), ..options(uri) }
+}
+
+#[tokio::test]
+async fn an_authority_from_a_file_is_trusted() {
+    let authority = Authority::new("trusted");
+    let server = Server::start().await.with_tls(&authority, "127.0.0.1");
+    let mut client = Client::new(trusting(server.uri(), &authority.file));
+    let (mut connection, _) = server.accept_into_room(&[]).await;
+    client.until(State::Joined).await;
+    client.handle.shutdown();
+    assert_eq!(connection.hear().await["type"], "leave");
+    client.until(State::Closed).await;
+}
+
+#[tokio::test]
+async fn names_work_too() {
+    let authority = Authority::new("named");
+    let server = Server::start().await.with_tls(&authority, "localhost");
+    let uri = format!("wss://localhost:{}", server.address().port());
+    let mut client = Client::new(trusting(uri, &authority.file));
+    server.accept_into_room(&[]).await;
+    client.until(State::Joined).await;
+}
+
+/// The words of a client whose TLS handshake with this server fails.
+async fn refusal(server: &Server, options: Options) -> String {
+    let client = Client::new(options);
+    let (words, _) = tokio::join!(client.failure(), async {
+        let tcp = server.accept_tcp().await;
+        server.try_tls(tcp).await
+    });
+    words
+}
+
+#[tokio::test]
+async fn another_authority_is_not_trusted_and_the_words_say_what_to_do() {
+    let (authority, other) = (Authority::new("real"), Authority::new("other"));
+    let server = Server::start().await.with_tls(&authority, "127.0.0.1");
+    let words = refusal(&server, trusting(server.uri(), &other.file)).await;
+    assert!(words.contains("not to be trusted") && words.contains("authority that signed it"), "{words}");
+    let words = refusal(&server, trusting(server.uri(), &other.file)).await;
+    assert!(words.contains("127.0.0.1"), "{words}");
+}
+
+#[tokio::test]
+async fn another_name_is_not_trusted() {
+    let authority = Authority::new("name");
+    let server = Server::start().await.with_tls(&authority, "video.example.org");
+    let words = refusal(&server, trusting(server.uri(), &authority.file)).await;
+    assert!(words.contains("connect by a name that it is made for"), "{words}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_named_as_such() {
+    let authority = Authority::new("plain");
+    let server = Server::start().await;
+    let client = Client::new(trusting(server.uri().replace("ws://", "wss://"), &authority.file));
+    let (words, _) = tokio::join!(client.failure(), async {
+        use tokio::io::AsyncWriteExt;
+        let mut tcp = server.accept_tcp().await;
+        tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await
+    });
+    assert!(words.contains("doesn't speak TLS: write ws://"), "{words}");
+}
+
+#[tokio::test]
+async fn a_server_that_was_trusted_before_is_tried_again() {
+    let (authority, other) = (Authority::new("before"), Authority::new("interim"));
+    let server = Server::start().await.with_tls(&authority, "127.0.0.1");
+    let (address, uri) = (server.address(), server.uri());
+    let mut client = Client::new(trusting(uri, &authority.file));
+    let connection = server.accept_into_room(&[]).await;
+    client.until(State::Joined).await;
+    drop(server);
+    drop(connection);
+    client.until(State::Reconnecting).await;
+
+    let wrong = Server::start_at(address).await.with_tls(&other, "127.0.0.1");
+    let tcp = wrong.accept_tcp().await;
+    assert!(!wrong.try_tls(tcp).await);
+    drop(wrong);
+    let right = Server::start_at(address).await.with_tls(&authority, "127.0.0.1");
+    right.accept_into_room(&[]).await;
+    client.until(State::Joined).await;
+}
