@@ -1,0 +1,20 @@
+#!/bin/sh
+# Runs every fuzz target of the protocol for SECONDS each (20 if not said) and fails if one of them finds something.
+# Stable Rust will do: RUSTC_BOOTSTRAP lets it take the flags that cargo-fuzz needs.
+set -eu
+
+seconds=${1:-20}
+cd "$(dirname "$0")"
+target_dir=$(cd ../../.. && pwd)/target/fuzz
+export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$target_dir"
+
+cargo fuzz --version >/dev/null 2>&1 || env -u RUSTC_BOOTSTRAP cargo install cargo-fuzz --version '^0.13' --locked
+
+cargo fuzz build
+for target in $(cargo fuzz list); do
+    echo "fuzzing $target for $seconds s"
+    # Starting from what is worth starting from: real messages.
+    mkdir -p "corpus/$target" "seeds/$target"
+    cargo fuzz run "$target" "corpus/$target" "seeds/$target" -- \
+        -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=1024 -print_final_stats=1
+done
