@@ -18,9 +18,12 @@ fn main() -> io::Result<()> {
     let mut files = Vec::new();
     collect(&viewer, "", &mut files)?;
     files.sort();
-    let rows: String =
-        files.iter().map(|(name, path)| format!("    ({name:?}, include_bytes!({path:?})),\n")).collect();
-    let table = format!("pub(super) static FILES: &[(&str, &[u8])] = &[\n{rows}];\n");
+    let mut table = String::from("pub(super) static FILES: &[(&str, &[u8])] = &[\n");
+    for (name, path) in &files {
+        let path = path.to_str().ok_or_else(|| io::Error::other("the path to the viewer is no UTF-8"))?;
+        table.extend(["    (", &format!("{name:?}, include_bytes!({path:?})"), "),\n"]);
+    }
+    table += "];\n";
     fs::write(variable("OUT_DIR")?.join("viewer_files.rs"), table)
 }
 

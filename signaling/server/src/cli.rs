@@ -66,7 +66,7 @@ pub(crate) struct ServeArgs {
     stun: Vec<String>,
 
     /// ICE servers that clients are told of when they join, as RTCPeerConnection takes them:
-    /// [{"urls": ["turn:turn.example.org"], "username": "u", "credential": "c"}]
+    /// `[{"urls": ["turn:turn.example.org"], "username": "u", "credential": "c"}]`
     #[arg(long, env = "ROOM_SIGNALING_ICE_SERVERS", value_name = "JSON", hide_env_values = true)]
     ice_servers: Option<String>,
 

@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             websocket: websocket(shell.config().max_message),
             meter: Meter::default(),
-            rest: (!read_ahead.is_empty()).then(|| Rest::new(read_ahead)),
+            rest: (!read_ahead.is_empty()).then(|| Box::new(Rest::new(read_ahead))),
             queue,
             phase: Phase::Open,
             shell,

@@ -92,6 +92,8 @@ pub(crate) async fn converse(
     let mut head = Vec::with_capacity(1 << 10);
     let (answer, with_body) =
         match time::timeout(shell.config().head_timeout, read_head(&mut stream, &mut head)).await {
+            // Browsers open sockets ahead of need.
+            Err(_) if head.is_empty() => return None,
             Err(_) => (Answer::refusal(408, "The request took too long."), true),
             Ok(Err(HeadError::Gone)) => return None,
             Ok(Err(HeadError::TooLarge)) => {
@@ -152,13 +154,13 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
         Err(error) => return Err(HeadError::Malformed(error)),
     };
     let mut request = Request::new(());
-    let bad = |_| HeadError::Malformed(httparse::Error::Token);
-    *request.method_mut() = parsed.method.unwrap_or_default().parse().map_err(|_| bad(()))?;
-    *request.uri_mut() = parsed.path.unwrap_or_default().parse().map_err(|_| bad(()))?;
+    let bad = || HeadError::Malformed(httparse::Error::Token);
+    *request.method_mut() = parsed.method.unwrap_or_default().parse().map_err(|_| bad())?;
+    *request.uri_mut() = parsed.path.unwrap_or_default().parse().map_err(|_| bad())?;
     *request.version_mut() = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     for header in parsed.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad(()))?;
-        let value = HeaderValue::from_bytes(header.value).map_err(|_| bad(()))?;
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad())?;
+        let value = HeaderValue::from_bytes(header.value).map_err(|_| bad())?;
         request.headers_mut().append(name, value);
     }
     Ok(Some((request, length)))

@@ -56,7 +56,7 @@ impl Scratch {
     /// Takes out what the turn did not get to.
     pub(crate) fn take_rest(&mut self) -> Option<Box<Rest>> {
         let rest = &self.bytes[self.start..self.end];
-        let rest = (!rest.is_empty()).then(|| Rest::new(rest.to_vec()));
+        let rest = (!rest.is_empty()).then(|| Box::new(Rest::new(rest.to_vec())));
         (self.start, self.end) = (0, 0);
         rest
     }
@@ -76,8 +76,8 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    pub(crate) fn new(bytes: Vec<u8>) -> Box<Self> {
-        Box::new(Self { bytes, start: 0 })
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
     }
 }
 
@@ -199,5 +199,29 @@ impl Meter {
             // Tungstenite comes to the same end; nothing is read after that.
             Err(_) => &[],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_meter_rests_between_messages_alone() {
+        let short = [0x81, 0x83, 1, 2, 3, 4, b'a', b'b', b'c'];
+        let long = [&[0x81, 0xfe, 0x02, 0x00, 1, 2, 3, 4][..], &[0; 512]].concat();
+        let fragments = [0x01, 0x80, 1, 2, 3, 4, 0x89, 0x80, 1, 2, 3, 4, 0x80, 0x80, 1, 2, 3, 4];
+        let ends = [short.len(), short.len() + long.len(), short.len() + long.len() + fragments.len()];
+        let bytes = [&short[..], &long, &fragments].concat();
+        let mut meter = Meter::default();
+        for (index, byte) in bytes.iter().enumerate() {
+            meter.pass(&[*byte]);
+            assert_eq!(meter.at_rest(), ends.contains(&(index + 1)), "after {} bytes", index + 1);
+        }
+        assert_eq!(meter.longest(), 512);
+        let mut at_once = Meter::default();
+        at_once.pass(&bytes);
+        assert!(at_once.at_rest());
+        assert_eq!(at_once.longest(), 512);
     }
 }

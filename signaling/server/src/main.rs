@@ -40,7 +40,8 @@ fn start_log(args: &ServeArgs) -> anyhow::Result<()> {
         format!("--log-level {:?} is neither a level nor a list of directives", args.log_level)
     })?;
     let terminal = io::stderr().is_terminal();
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(terminal);
+    let colors = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colors);
     let json = match args.log_format {
         Some(format) => format == LogFormat::Json,
         None => !terminal,

@@ -259,3 +259,111 @@ impl Drop for Queue {
         self.limits.held.set(self.limits.held.get() - self.inner.get_mut().held);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, duplex};
+
+    fn queue(each: usize, all: usize) -> (Queue, Rc<Limits>) {
+        let limits = Rc::new(Limits { each, all, held: Cell::new(0) });
+        (Queue::new(limits.clone()), limits)
+    }
+
+    /// Everything that the queue writes into a pipe of `capacity`, read in small pieces.
+    async fn written(queue: &Queue, capacity: usize) -> Vec<u8> {
+        let (mut ours, mut theirs) = duplex(capacity);
+        let write = async {
+            poll_fn(|cx| queue.poll_write(&mut ours, cx)).await.unwrap();
+            drop(ours);
+        };
+        let mut bytes = Vec::new();
+        let (read, ()) = tokio::join!(theirs.read_to_end(&mut bytes), write);
+        read.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn frames_of_each_kind_and_length_are_written_whole() {
+        let (queue, limits) = queue(1 << 20, 1 << 20);
+        let texts: Vec<String> = [0, 1, 125, 126, 65_535, 65_536].map(|length| "x".repeat(length)).into();
+        for text in &texts {
+            queue.push(Kind::Text, text.clone().into());
+        }
+        queue.push(Kind::Ping, Bytes::new());
+        queue.push(Kind::Framed, Bytes::from_static(&[0x8a, 0]));
+        queue.close(4001, "replaced");
+        queue.push(Kind::Text, Bytes::from_static(b"too late"));
+
+        let mut expected = Vec::new();
+        let headers: [&[u8]; 6] = [
+            &[0x81, 0],
+            &[0x81, 1],
+            &[0x81, 125],
+            &[0x81, 126, 0, 126],
+            &[0x81, 126, 0xff, 0xff],
+            &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0],
+        ];
+        for (header, text) in headers.iter().zip(&texts) {
+            expected.extend_from_slice(header);
+            expected.extend_from_slice(text.as_bytes());
+        }
+        expected.extend_from_slice(b"\x89\0\x8a\0\x88\x0a\x0f\xa1replaced");
+        assert!(written(&queue, 7).await == expected);
+        assert_eq!(limits.held.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_frame_a_write_writes_the_same() {
+        let (queue, _) = queue(1 << 20, 1 << 20);
+        queue.one_frame_a_write();
+        queue.push(Kind::Text, Bytes::from_static(b"a"));
+        queue.push(Kind::Text, Bytes::from_static(b"b"));
+        assert_eq!(written(&queue, 64).await, b"\x81\x01a\x81\x01b");
+    }
+
+    #[test]
+    fn a_queue_overflows_at_its_own_limit_and_at_that_of_all() {
+        let (first, limits) = queue(1_000, 1_500);
+        let second = Queue::new(limits.clone());
+        first.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
+        assert!(!first.is_overflowed());
+        second.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
+        assert!(second.is_overflowed() && !first.is_overflowed());
+        first.push(Kind::Text, Bytes::from_static(&[b'x'; 200]));
+        assert!(first.is_overflowed());
+        drop((first, second));
+        assert_eq!(limits.held.get(), 0);
+    }
+
+    #[test]
+    fn empty_frames_are_not_free() {
+        let (queue, _) = queue(10_000, 10_000);
+        for _ in 0..1_000 {
+            queue.push(Kind::Ping, Bytes::new());
+        }
+        assert!(queue.is_overflowed());
+    }
+
+    #[tokio::test]
+    async fn last_words_follow_the_frame_that_is_half_written() {
+        let (queue, limits) = queue(1_000, 1_000);
+        queue.push(Kind::Text, Bytes::from_static(b"half"));
+        queue.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
+        let (mut ours, mut theirs) = duplex(3);
+        let blocked = poll_fn(|cx| Poll::Ready(queue.poll_write(&mut ours, cx).is_pending())).await;
+        assert!(blocked);
+        let mut bytes = vec![0; 3];
+        theirs.read_exact(&mut bytes).await.unwrap();
+
+        queue.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
+        assert!(queue.is_overflowed());
+        queue.part();
+        queue.push(Kind::Text, Bytes::from_static(b"bye"));
+        queue.close(4008, "");
+        bytes.extend(written(&queue, 64).await);
+        assert_eq!(bytes, b"\x81\x04half\x81\x03bye\x88\x02\x0f\xa8");
+        assert_eq!(limits.held.get(), 0);
+    }
+}

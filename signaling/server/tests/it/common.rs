@@ -226,8 +226,8 @@ pub(crate) fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
 fn header(first: u8, length: usize, mask: u8) -> Vec<u8> {
     match length {
         0..126 => vec![first, mask | u8::try_from(length).unwrap()],
-        126..0x1_0000 => [&[first, mask | 126][..], &u16::try_from(length).unwrap().to_be_bytes()].concat(),
-        _ => [&[first, mask | 127][..], &(length as u64).to_be_bytes()].concat(),
+        126..0x1_0000 => [&[first, mask | 0x7e][..], &u16::try_from(length).unwrap().to_be_bytes()].concat(),
+        _ => [&[first, mask | 0x7f][..], &(length as u64).to_be_bytes()].concat(),
     }
 }
 
@@ -277,7 +277,9 @@ impl Program {
                         return line;
                     }
                 }
-                Err(_) => panic!("no line with {text:?} in:\n{}", self.seen.join("\n")),
+                Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
+                    panic!("no line with {text:?} in:\n{}", self.seen.join("\n"))
+                }
             }
         }
     }

@@ -1,4 +1,5 @@
 //! The server over real sockets, on free ports.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod common;
 mod crowd;

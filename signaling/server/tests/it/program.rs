@@ -89,11 +89,12 @@ async fn the_log_tells_who_came_and_keeps_secrets() {
 #[tokio::test]
 async fn descriptions_are_logged_at_trace_only() {
     for (level, shown) in [("debug", false), ("trace", true)] {
-        let (mut program, address) = Program::start("", &["--log-level", level]);
+        let (mut program, address) = Program::start("", &["--log-level", level, "--drain-seconds", "0"]);
         let (mut sender, _) = Client::join(address, "a", "r", "sender").await;
         let (mut receiver, _) = Client::join(address, "b", "r", "receiver").await;
         sender.send(json!({"type": "offer", "sdp": "v=0 description"})).await;
         receiver.message().await;
+        drop((sender, receiver));
         program.signal("TERM");
         program.end();
         assert_eq!(program.seen.iter().any(|line| line.contains("v=0 description")), shown, "{level}");

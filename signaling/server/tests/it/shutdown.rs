@@ -47,7 +47,7 @@ async fn stopping_frees_the_port() {
 
 #[test]
 fn with_nobody_there_it_ends_at_once() {
-    let server = server(|config| config.drain = Duration::from_secs(60));
+    let server = server(|config| config.drain = 6 * PATIENCE);
     let began = Instant::now();
     server.stop().unwrap();
     assert!(began.elapsed() < PATIENCE);
