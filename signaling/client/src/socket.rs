@@ -39,7 +39,7 @@ impl Socket {
 
     pub(crate) fn send(&mut self, frame: ByteString) {
         // Text to text: the check that it is UTF-8 can't fail.
-        if let Ok(text) = Utf8Bytes::try_from(Bytes::from(frame.into_bytes())) {
+        if let Ok(text) = Utf8Bytes::try_from(frame.into_bytes()) {
             self.queue.push_back(Message::Text(text));
         }
     }

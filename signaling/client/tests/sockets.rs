@@ -1,4 +1,5 @@
 //! The client over real sockets: coming in, coming back, giving up and saying goodbye.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

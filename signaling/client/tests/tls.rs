@@ -1,4 +1,5 @@
 //! `wss`: whom the client trusts, and what it says when it doesn't.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

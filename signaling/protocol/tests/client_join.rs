@@ -1,4 +1,5 @@
 //! Connect, register, join; and what is known of the room from then on.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
 
@@ -148,7 +149,7 @@ fn what_is_no_message_is_ignored() {
             .into_iter()
             .chain([deep.as_str(), long_number.as_str()])
     {
-        assert_eq!(client.handle(Input::Frame(frame.into())), [], "{:.40}", frame);
+        assert_eq!(client.handle(Input::Frame(frame.into())), [], "{frame:.40}");
     }
     assert_eq!(client.handle(Input::Frame("{\"type\":\"offer\",\"sdp\":\"v=0\"}".into())), [], "from nobody");
     assert_eq!(client.present(), ["camera"]);

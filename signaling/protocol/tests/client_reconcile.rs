@@ -1,4 +1,5 @@
 //! Which media sessions a broken connection, on either side, leaves alone, and which it ends.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
 
@@ -15,6 +16,7 @@ use serde_json::json;
 use std::time::Duration;
 
 const S: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
 
 /// A sender whose socket broke and is open again, with one receiver whose session is in this state.
 fn sender_back_with(media: Option<Media>) -> Scenario {
@@ -86,8 +88,8 @@ fn a_restarted_sender_is_a_new_one_to_receivers() {
 fn who_is_absent_after_a_reconnect_gets_30_s() {
     let mut client = sender_back_with(Some(Media::Connected));
     assert_eq!(client.join(&[]), in_room(vec![]));
-    assert_eq!(client.run_alive_for(30 * S - Duration::from_millis(1)), []);
-    assert_eq!(client.run_for(Duration::from_millis(1)), [gone("viewer", Absent)]);
+    assert_eq!(client.run_alive_for((30 * S).saturating_sub(MS)), []);
+    assert_eq!(client.run_for(MS), [gone("viewer", Absent)]);
     assert_eq!(client.run_alive_for(100 * S), []);
 }
 
@@ -159,7 +161,9 @@ fn disconnected_leaves_it_to_the_media_without_a_limit() {
 fn disconnected_before_its_media_connected_is_gone_at_once() {
     for media in [None, Some(Media::Started), Some(Media::Ended)] {
         let mut client = Scenario::joined(Role::Sender, &[peer("viewer", "receiver", "aa")]);
-        media.into_iter().for_each(|media| client.media("viewer", media));
+        if let Some(media) = media {
+            client.media("viewer", media);
+        }
         assert_eq!(client.hear(peer_left("viewer", "timeout")), [gone("viewer", Absent)], "{media:?}");
         let viewer = peer("viewer", "receiver", "aa");
         assert_eq!(client.hear(peer_joined(&viewer)), [ready(&viewer)]);

@@ -1,4 +1,5 @@
 //! What peers say to each other: addresses, session ids, and what a client keeps to itself.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
 

@@ -1,4 +1,5 @@
 //! A Hub and its Clients together: who comes, who goes, what is restarted, and which media sessions live on.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod pair_support;
 

@@ -133,6 +133,7 @@ pub fn id(text: &str) -> ClientId {
     ClientId::new(text).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as signals have it")]
 pub fn session(text: &str) -> Option<SessionId> {
     Some(SessionId::new(text).unwrap())
 }

@@ -299,7 +299,7 @@ impl World {
                 Packet::Text(text) => hub.handle(self.now, hub::Input::Frame(conn, text)),
                 Packet::Ping => {
                     hub.handle(self.now, hub::Input::Alive(conn));
-                    self.to_client(conn, Packet::Pong);
+                    self.push_to_client(conn, Packet::Pong);
                 }
                 Packet::Pong => hub.handle(self.now, hub::Input::Alive(conn)),
                 Packet::Close(_) => {
@@ -320,14 +320,14 @@ impl World {
             match packet {
                 Packet::Text(text) => self.input(node, client::Input::Frame(text)),
                 Packet::Ping => {
-                    self.to_hub(conn, Packet::Pong);
+                    self.push_to_hub(conn, Packet::Pong);
                     self.input(node, client::Input::Alive);
                 }
                 Packet::Pong => self.input(node, client::Input::Alive),
                 Packet::Close(code) => {
                     wire.client_open = false;
                     self.nodes[node].conn = None;
-                    self.to_hub(conn, Packet::Close(None));
+                    self.push_to_hub(conn, Packet::Close(None));
                     self.input(node, client::Input::Disconnected(code));
                 }
             }
@@ -372,10 +372,10 @@ impl World {
 
     fn perform_for_hub(&mut self, output: hub::Output) {
         match output {
-            hub::Output::Send(conn, text) => self.to_client(conn, Packet::Text(text)),
-            hub::Output::Ping(conn) => self.to_client(conn, Packet::Ping),
+            hub::Output::Send(conn, text) => self.push_to_client(conn, Packet::Text(text)),
+            hub::Output::Ping(conn) => self.push_to_client(conn, Packet::Ping),
             hub::Output::Close(conn, code, _) => {
-                self.to_client(conn, Packet::Close(Some(code)));
+                self.push_to_client(conn, Packet::Close(Some(code)));
                 if let Some(wire) = self.wires.get_mut(&conn) {
                     wire.hub_open = false;
                 }
@@ -388,8 +388,8 @@ impl World {
         let conn = self.nodes[node].conn;
         match (output, conn) {
             (client::Output::Connect, _) => self.nodes[node].connecting = Some(self.now + LATENCY),
-            (client::Output::Send(text), Some(conn)) => self.to_hub(conn, Packet::Text(text)),
-            (client::Output::Ping, Some(conn)) => self.to_hub(conn, Packet::Ping),
+            (client::Output::Send(text), Some(conn)) => self.push_to_hub(conn, Packet::Text(text)),
+            (client::Output::Ping, Some(conn)) => self.push_to_hub(conn, Packet::Ping),
             (client::Output::Disconnect, _) => {
                 self.nodes[node].connecting = None;
                 self.close_client_side(node);
@@ -401,19 +401,19 @@ impl World {
 
     fn close_client_side(&mut self, node: usize) {
         let Some(conn) = self.nodes[node].conn.take() else { return };
-        self.to_hub(conn, Packet::Close(None));
+        self.push_to_hub(conn, Packet::Close(None));
         if let Some(wire) = self.wires.get_mut(&conn) {
             wire.client_open = false;
         }
     }
 
-    fn to_hub(&mut self, conn: ConnId, packet: Packet) {
+    fn push_to_hub(&mut self, conn: ConnId, packet: Packet) {
         if let Some(wire) = self.wires.get_mut(&conn).filter(|wire| !wire.cut) {
             wire.to_hub.push_back((self.now + LATENCY, packet));
         }
     }
 
-    fn to_client(&mut self, conn: ConnId, packet: Packet) {
+    fn push_to_client(&mut self, conn: ConnId, packet: Packet) {
         if let Some(wire) = self.wires.get_mut(&conn).filter(|wire| !wire.cut) {
             wire.to_client.push_back((self.now + LATENCY, packet));
         }

@@ -1,0 +1,165 @@
+//! What a Client is told and what it tells.
+
+use super::Failure;
+use crate::{
+    id::{ClientId, Instance, RoomId},
+    wire::{ErrorCode, IceServer, PeerEntry, Role, Signal},
+};
+use bytestring::ByteString;
+use std::fmt;
+
+/// Who this client is and where it wants to be.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// Absent: the server makes one at first; it is kept over reconnects.
+    pub client_id: Option<ClientId>,
+    /// The room to be in.
+    pub room: RoomId,
+    /// What to do there.
+    pub role: Role,
+    /// The secret of this process.
+    pub instance: Instance,
+    /// For servers with users.
+    pub token: Option<String>,
+    /// Of the room.
+    pub password: Option<String>,
+    /// What others are told of this client: any JSON up to 1 KiB.
+    pub meta: Option<serde_json::Value>,
+}
+
+impl ClientConfig {
+    /// A client with an id of the server's making, no token, no password and no meta.
+    pub fn new(room: RoomId, role: Role, instance: Instance) -> Self {
+        Self { client_id: None, room, role, instance, token: None, password: None, meta: None }
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    /// Without token and password, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("client_id", &self.client_id)
+            .field("room", &self.room)
+            .field("role", &self.role)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("meta", &self.meta)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What happens to the Client.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The WebSocket asked for by [`Output::Connect`] is open.
+    Connected,
+    /// A text frame came.
+    Frame(ByteString),
+    /// Any other frame came: the server lives.
+    Alive,
+    /// The WebSocket could not be opened, or has ended, with the close code where there was one.
+    /// Nothing of that socket may come after this, or after [`Output::Disconnect`].
+    Disconnected(Option<u16>),
+    /// The WebSocket could not be opened, and will not be as things are configured, in words that say what to do: no
+    /// trust in the certificate, no signaling server there. Fatal unless this client has been in its room before: then
+    /// the configuration was right, and running media must not end because somebody is working at the server.
+    Misconfigured(String),
+    /// Say this to a peer. Dropped when not in the room: what it is about starts anew after the next join.
+    /// A missing `session_id` is filled in where the session with the target is known; an empty candidate is dropped.
+    Send(Signal),
+    /// How the media session with a peer fares; decides what a reconnect keeps.
+    Media(ClientId, Media),
+    /// Say `bye` to every peer with a session, `leave`, close, and never come back.
+    Shutdown,
+}
+
+/// The state of the media session with one peer, as its owner sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// A session was begun: offered or answered. Sending or getting an offer says as much.
+    Started,
+    /// Media flows.
+    Connected,
+    /// The session is over by itself. If it had connected and the peer is still there, a sender gets
+    /// [`Event::PeerReady`] for it at once, unless either end said `bye` before this; so say `bye` first where no new
+    /// session is wanted. Not to be told of a session that [`Event::PeerGone`] ended: by then it could be taken for the
+    /// next one's end.
+    Ended,
+}
+
+/// What the Client wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Open a WebSocket.
+    Connect,
+    /// Write this text frame.
+    Send(ByteString),
+    /// Write a WebSocket ping.
+    Ping,
+    /// Flush, close the WebSocket or stop opening it, and tell nothing more of it.
+    Disconnect,
+    /// Tell the owner.
+    Event(Event),
+}
+
+/// Where the Client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// On its way to the server.
+    Connecting,
+    /// In the room.
+    Joined,
+    /// The server is out of reach; another try comes. Media goes on.
+    Reconnecting,
+    /// Over: by [`Input::Shutdown`] or [`Event::Failed`].
+    Closed,
+}
+
+/// What the owner is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The state changed. The first one is [`State::Connecting`], the last one [`State::Closed`].
+    State(State),
+    /// In the room, at first or again. Comes before any peer event of that connection.
+    Joined {
+        /// The id in use.
+        client_id: ClientId,
+        /// What to give every new RTCPeerConnection.
+        ice_servers: Vec<IceServer>,
+    },
+    /// This peer, of the opposite role, wants a (new) media session: it is new here, or a new process, or its session
+    /// never connected or broke off. Whatever session there was with it has been ended by [`Event::PeerGone`] before.
+    PeerReady(PeerEntry),
+    /// A known peer whose `meta` changed. Its session goes on.
+    PeerChanged(PeerEntry),
+    /// End the media session with this peer now.
+    PeerGone(ClientId, GoneReason),
+    /// A peer says something about media; `from` is always there. An offer of a new session comes after the
+    /// [`Event::PeerGone`] and [`Event::PeerReady`] that end the one before. After a `bye`, end that session.
+    Signal(Signal),
+    /// The server answered a request with an error that does not end the connection.
+    Refused {
+        /// The code on the wire.
+        code: ErrorCode,
+        /// The server's words.
+        message: String,
+        /// The offending type.
+        request: Option<String>,
+        /// Whom it was for.
+        target_id: Option<String>,
+    },
+    /// It can't work: the configuration must change. Nothing follows but [`State::Closed`].
+    Failed(Failure),
+}
+
+/// Why a session has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GoneReason {
+    /// It left, or was removed by the server.
+    Left,
+    /// A new process has its id, or it began a new session itself.
+    Replaced,
+    /// Not seen in the room for 30 s, or gone before its media connected, or its media is over while it was away; or
+    /// it is there, but its session never connected or broke off, and starts anew.
+    Absent,
+}
