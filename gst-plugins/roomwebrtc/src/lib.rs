@@ -1,5 +1,7 @@
 //! The plugin `roomwebrtc`: `roomwebrtcsink` sends to a room, `roomwebrtcsrc` receives from one.
 
+#![allow(missing_docs, reason = "plugin_define! makes public items that can't be documented")]
+
 mod certificate;
 mod connection;
 mod signaling;

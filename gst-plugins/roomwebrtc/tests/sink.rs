@@ -1,5 +1,7 @@
 //! roomwebrtcsink at the edge to its pipeline: caps, tuning, pacing, end of stream, and words for what is wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use gst::prelude::*;
 use std::time::{Duration, Instant};
 

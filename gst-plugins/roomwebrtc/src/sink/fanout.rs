@@ -40,7 +40,11 @@ impl Fanout {
         }
         // The list is replaced, never changed: no lock is held while pushing.
         let taps = lock(&self.taps).clone();
-        taps.iter().fold(false, |wanted, tap| tap.push(unit) || wanted)
+        let mut wanted = false;
+        for tap in taps.iter() {
+            wanted |= tap.push(unit);
+        }
+        wanted
     }
 
     /// Adds a receiver's tap.

@@ -207,7 +207,7 @@ impl ElementImpl for RoomWebRtcSink {
         let wanted = name.and_then(|name| name.strip_prefix("video_")).and_then(|n| n.parse::<u32>().ok());
         let index = {
             let inputs = lock(&self.inputs);
-            wanted.unwrap_or_else(|| (0..).find(|n| !inputs.contains_key(n)).unwrap_or(u32::MAX))
+            wanted.unwrap_or_else(|| (0..=u32::MAX).find(|n| !inputs.contains_key(n)).unwrap_or(u32::MAX))
         };
         if lock(&self.inputs).contains_key(&index) {
             gst::error!(CAT, imp = self, "the pad video_{index} exists already");
@@ -424,10 +424,8 @@ impl RoomWebRtcSink {
     fn stop(&self) {
         let Some(conductor) = self.mailbox.connect(None) else { return };
         let (done, ended) = mpsc::sync_channel(1);
-        if conductor.send(Command::Stop(done)).is_ok() {
-            if ended.recv_timeout(GOODBYE).is_err() {
-                *lock(&self.ending) = Some(ended);
-            }
+        if conductor.send(Command::Stop(done)).is_ok() && ended.recv_timeout(GOODBYE).is_err() {
+            *lock(&self.ending) = Some(ended);
         }
         self.shared.reset();
     }

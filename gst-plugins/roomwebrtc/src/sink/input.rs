@@ -219,7 +219,7 @@ impl Input {
                 encoder.name()
             ),
             Tuned::Unknown => {
-                gst::info!(CAT, obj = bin, "nothing is known of how to tune {}", encoder.name())
+                gst::info!(CAT, obj = bin, "nothing is known of how to tune {}", encoder.name());
             }
         }
     }

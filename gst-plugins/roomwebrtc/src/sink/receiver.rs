@@ -202,7 +202,7 @@ impl Session {
     /// Puts the peer's answer in force.
     pub(crate) fn take_answer(&mut self, sdp: &str, tell: &Tell) -> Result<(), String> {
         let answer = connection::parse(WebRTCSDPType::Answer, sdp)?;
-        if !negotiation::takes_media(&answer.sdp()) {
+        if !negotiation::takes_media(answer.sdp()) {
             return Err(
                 "the receiver takes none of the offered streams (its answer has port 0 for each)".into()
             );

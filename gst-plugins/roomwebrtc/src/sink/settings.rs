@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// What the user decides.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Settings {
     pub(crate) target_id: Option<String>,
     pub(crate) keyframe_interval_min: Duration,

@@ -181,8 +181,7 @@ impl Conductor {
                 self.want_keyframe(index);
             }
             Command::RequestKeyframe => {
-                let pads: Vec<u32> = self.pads.keys().copied().collect();
-                pads.into_iter().for_each(|index| self.want_keyframe(index));
+                self.want_keyframes();
             }
             Command::Kick(id) => self.kick(&id),
             Command::SendData(id, bytes) => self.send_data(id.as_deref(), &bytes),
@@ -269,7 +268,7 @@ impl Conductor {
             if let Phase::Connected { session } = &receiver.phase {
                 let tell = self.tell(id, receiver.serial);
                 crate::connection::request_stats(&session.webrtcbin, move |stats| {
-                    tell(SessionEvent::Stats(stats))
+                    tell(SessionEvent::Stats(stats));
                 });
             }
         }
