@@ -109,6 +109,10 @@ fn certificate_advice(reason: &CertificateError) -> &'static str {
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => "renew it, and look at the clocks of both machines",
+        // Not a variant of its own there: what `openssl req -x509` makes unless told otherwise.
+        CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
+            "it is an authority's own; make one for the server, with basicConstraints=CA:FALSE"
+        }
         _ => "name the PEM file of the authority that signed it as the file of trusted authorities",
     }
 }

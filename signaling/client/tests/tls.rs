@@ -62,6 +62,14 @@ async fn another_name_is_not_trusted() {
 }
 
 #[tokio::test]
+async fn an_authority_that_plays_the_server_is_explained() {
+    let authority = Authority::new("127.0.0.1");
+    let server = Server::start().await.with_tls_of_the_authority(&authority);
+    let words = refusal(&server, trusting(server.uri(), &authority.file)).await;
+    assert!(words.contains("basicConstraints=CA:FALSE"), "{words}");
+}
+
+#[tokio::test]
 async fn a_server_without_tls_is_named_as_such() {
     let authority = Authority::new("plain");
     let server = Server::start().await;
