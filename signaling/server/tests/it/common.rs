@@ -143,7 +143,13 @@ impl Raw {
 
     /// A WebSocket after its handshake.
     pub(crate) async fn upgraded(address: SocketAddr) -> Self {
-        let mut raw = Self::connect(address).await;
+        Self::upgrade(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    /// The same on a socket that is connected already.
+    pub(crate) async fn upgrade(stream: TcpStream) -> Self {
+        let address = stream.peer_addr().unwrap();
+        let mut raw = Self { stream };
         raw.write(handshake(address, "/", "").as_bytes()).await;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

@@ -84,7 +84,10 @@ async fn answers_until_pong(client: &mut Client) -> Vec<Value> {
 
 #[tokio::test]
 async fn all_queues_together_are_bounded_too() {
-    let server = server(|config| config.max_queues = 256 << 10);
+    let server = server(|config| {
+        config.max_queue = usize::MAX >> 1;
+        config.max_queues = 256 << 10;
+    });
     let address = server.local_addr();
     let (mut sender, _) = Client::join(address, "sender", "r", "sender").await;
     let (_slow, _) = Client::join(address, "slow", "r", "receiver").await;
