@@ -4,6 +4,7 @@
 mod common;
 mod crowd;
 mod frames;
+mod garbage;
 mod http;
 mod liveness;
 mod program;
