@@ -83,6 +83,19 @@ fn a_new_offer_ends_the_session_before_it() {
 }
 
 #[test]
+fn an_end_that_is_told_late_does_not_confuse_the_next_session() {
+    let camera = peer("camera", "sender", "aa");
+    let mut client = Scenario::joined(Role::Receiver, &[camera]);
+    let frame = |session_id| serde_json::to_value(from("camera", session(session_id), offer())).unwrap();
+    client.hear(frame("s1"));
+    client.hear(frame("s2"));
+    client.media("camera", Media::Ended);
+    client.media("camera", Media::Started);
+    let again = from("camera", session("s2"), offer());
+    assert_eq!(client.hear(frame("s2")), [tell(Event::Signal(again))], "still the same session");
+}
+
+#[test]
 fn after_a_bye_the_next_session_replaces_nothing() {
     let camera = peer("camera", "sender", "aa");
     let mut client = Scenario::joined(Role::Receiver, &[camera]);

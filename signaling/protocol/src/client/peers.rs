@@ -40,11 +40,20 @@ enum Presence {
     Absent(Option<Instant>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Session {
+/// The media session with a peer.
+#[derive(Debug, Default)]
+struct Session {
+    phase: Phase,
+    /// The one that was named last. Kept when it is over: an owner may tell of the end when the next one has begun.
+    id: Option<SessionId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
     None,
-    Started(Option<SessionId>),
-    Connected(Option<SessionId>),
+    Started,
+    Connected,
 }
 
 impl Peers {
@@ -91,8 +100,7 @@ impl Peers {
         match reason {
             LeftReason::Left | LeftReason::Kicked => self.remove(id, GoneReason::Left),
             LeftReason::Disconnected | LeftReason::Timeout => {
-                let connected =
-                    self.known.get(id).is_some_and(|peer| matches!(peer.session, Session::Connected(_)));
+                let connected = self.known.get(id).is_some_and(|peer| peer.session.phase == Phase::Connected);
                 // Where media flows, its own liveness decides and nothing else.
                 self.lose(id, (!connected).then(|| now + ABSENT_LIMIT))
             }
@@ -102,16 +110,16 @@ impl Peers {
     /// The owner tells how the media session fares.
     pub(super) fn media(&mut self, id: &ClientId, media: Media) -> Vec<Event> {
         let Some(peer) = self.known.get_mut(id) else { return Vec::new() };
-        let before = std::mem::replace(&mut peer.session, Session::None);
+        let before = peer.session.phase;
         match media {
-            Media::Started => peer.session = Session::Started(before.into_id()),
-            Media::Connected => peer.session = Session::Connected(before.into_id()),
+            Media::Started => peer.session.phase = Phase::Started,
+            Media::Connected => peer.session.phase = Phase::Connected,
             Media::Ended if peer.presence != Presence::Here => return self.remove(id, GoneReason::Absent),
             Media::Ended => {
                 // It worked, nobody said `bye`, and the peer is there: the network between them changed, or the peer
                 // gave up waiting for us. Old receivers can't take a second offer.
-                let worked = matches!(before, Session::Connected(_));
-                if worked && self.role == Role::Sender && peer.entry.protocol > 0 {
+                peer.session.phase = Phase::None;
+                if before == Phase::Connected && self.role == Role::Sender && peer.entry.protocol > 0 {
                     return restart(&peer.entry, GoneReason::Absent);
                 }
             }
@@ -133,7 +141,7 @@ impl Peers {
     pub(super) fn address(&mut self, signal: &mut Signal) {
         let Some(peer) = signal.target_id.as_ref().and_then(|id| self.known.get_mut(id)) else { return };
         if signal.session_id.is_none() {
-            signal.session_id = peer.session.id().cloned();
+            signal.session_id.clone_from(&peer.session.id);
         }
         peer.session.follow(signal);
     }
@@ -142,11 +150,11 @@ impl Peers {
     pub(super) fn byes(&self) -> Vec<Signal> {
         self.known
             .iter()
-            .filter(|(_, peer)| peer.presence == Presence::Here && peer.session != Session::None)
+            .filter(|(_, peer)| peer.presence == Presence::Here && peer.session.phase != Phase::None)
             .map(|(id, peer)| Signal {
                 body: Body::Bye,
                 target_id: Some(id.clone()),
-                session_id: peer.session.id().cloned(),
+                session_id: peer.session.id.clone(),
                 from: None,
             })
             .collect()
@@ -189,8 +197,8 @@ impl Peers {
         peer.presence = Presence::Here;
         let changed = peer.entry != entry;
         peer.entry = entry;
-        if disturbed && self.role == Role::Sender && !matches!(peer.session, Session::Connected(_)) {
-            peer.session = Session::None;
+        if disturbed && self.role == Role::Sender && peer.session.phase != Phase::Connected {
+            peer.session = Session::default();
             return restart(&peer.entry, GoneReason::Absent);
         }
         if changed { vec![Event::PeerChanged(peer.entry.clone())] } else { Vec::new() }
@@ -199,10 +207,10 @@ impl Peers {
     /// Not in the room any more, but perhaps only its socket broke.
     fn lose(&mut self, id: &ClientId, limit: Option<Instant>) -> Vec<Event> {
         let Some(peer) = self.known.get_mut(id) else { return Vec::new() };
-        let worth_keeping = match peer.session {
-            Session::Connected(_) => true,
-            Session::Started(_) => self.role == Role::Receiver,
-            Session::None => false,
+        let worth_keeping = match peer.session.phase {
+            Phase::Connected => true,
+            Phase::Started => self.role == Role::Receiver,
+            Phase::None => false,
         };
         if worth_keeping {
             peer.presence = Presence::Absent(limit);
@@ -218,7 +226,7 @@ impl Peers {
 
 impl Peer {
     fn new(entry: PeerEntry) -> Self {
-        Self { entry, presence: Presence::Here, session: Session::None }
+        Self { entry, presence: Presence::Here, session: Session::default() }
     }
 
     /// Old clients tell no epoch and don't come back by themselves: one that was away is a new process.
@@ -239,32 +247,18 @@ impl Peer {
 }
 
 impl Session {
-    fn into_id(self) -> Option<SessionId> {
-        match self {
-            Session::None => None,
-            Session::Started(id) | Session::Connected(id) => id,
-        }
-    }
-
-    fn id(&self) -> Option<&SessionId> {
-        match self {
-            Session::None => None,
-            Session::Started(id) | Session::Connected(id) => id.as_ref(),
-        }
-    }
-
     fn is_other_than(&self, id: Option<&SessionId>) -> bool {
-        *self != Session::None && self.id() != id
+        self.phase != Phase::None && self.id.as_ref() != id
     }
 
     /// What one end says to the other begins a session or ends it.
     fn follow(&mut self, signal: &Signal) {
         let id = &signal.session_id;
         match signal.body {
-            Body::Offer { .. } if *self == Session::None || self.is_other_than(id.as_ref()) => {
-                *self = Session::Started(id.clone());
+            Body::Offer { .. } if self.phase == Phase::None || self.is_other_than(id.as_ref()) => {
+                *self = Session { phase: Phase::Started, id: id.clone() };
             }
-            Body::Bye if id.is_none() || self.id() == id.as_ref() => *self = Session::None,
+            Body::Bye if id.is_none() || self.id == *id => self.phase = Phase::None,
             _ => {}
         }
     }
