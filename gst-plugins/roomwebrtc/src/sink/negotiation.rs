@@ -140,7 +140,8 @@ pub(crate) fn judge(caps: &gst::CapsRef, current: Option<Codec>) -> Result<Codec
     if let Some(old) = current.filter(|old| *old != codec) {
         return Err(Refusal::CodecChange(old.encoding_name(), codec.encoding_name()));
     }
-    if let Ok(profile) = structure.get::<&str>("profile")
+    if codec == Codec::H264
+        && let Ok(profile) = structure.get::<&str>("profile")
         && !is_8_bit_420(profile)
     {
         return Err(Refusal::Profile(profile.into()));
@@ -234,6 +235,7 @@ mod tests {
     fn a_pad_keeps_its_codec() {
         let vp8 = caps("video/x-vp8");
         assert_eq!(judge(&vp8, None), Ok(Codec::Vp8));
+        assert_eq!(judge(&caps("video/x-vp8,profile=(string)0"), None), Ok(Codec::Vp8));
         assert_eq!(judge(&vp8, Some(Codec::H264)), Err(Refusal::CodecChange("H264", "VP8")));
         assert!(!accepted_caps(Some(Codec::H264)).can_intersect(&vp8));
     }
