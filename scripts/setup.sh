@@ -96,7 +96,7 @@ for argument in "$@"; do
     case "$argument" in
         demo|test) mode=$argument ;;
         -y|--yes) yes=1 ;;
-        -h|--help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
         *) die "unknown argument: $argument (see --help)" ;;
     esac
 done

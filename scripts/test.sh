@@ -101,7 +101,7 @@ while [ $# -gt 0 ]; do
         -k) mode=selection; selection=(-k "${2:?-k wants a name}"); shift ;;
         -v) verbose=1 ;;
         -y|--yes) setup_arguments=(--yes) ;;
-        -h|--help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
         *) die "unknown argument: $1 (see --help)" ;;
     esac
     shift

@@ -11,7 +11,7 @@ from . import network
 from .process import Event, Failed, Process, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RELEASE = ROOT / "target" / "release"
+RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 PROGRAMS = pathlib.Path(__file__).parent / "programs"
 # The system's Python has gi; the environment's has aiortc, websockets and playwright.
 SYSTEM_PYTHON = "/usr/bin/python3"

@@ -9,6 +9,8 @@ import subprocess
 
 SENDERS, RECEIVERS = "10.77.0.1", "10.77.0.2"
 _PREFIX = "rt"
+# libnice leaves out interfaces whose names begin with veth, docker or virbr.
+_LINK = "net0"
 
 
 def _ip(*arguments: str) -> None:
@@ -43,11 +45,11 @@ class Network:
         for name in (self.senders, self.receivers):
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
-        _ip("link", "add", "veth", "netns", self.senders, "type", "veth",
-            "peer", "name", "veth", "netns", self.receivers)
+        _ip("link", "add", _LINK, "netns", self.senders, "type", "veth",
+            "peer", "name", _LINK, "netns", self.receivers)
         for name, own, other in ((self.senders, SENDERS, RECEIVERS), (self.receivers, RECEIVERS, SENDERS)):
-            _ip("-n", name, "addr", "add", f"{own}/24", "dev", "veth")
-            _ip("-n", name, "link", "set", "veth", "up")
+            _ip("-n", name, "addr", "add", f"{own}/24", "dev", _LINK)
+            _ip("-n", name, "link", "set", _LINK, "up")
             # Chromium gathers no candidates without a default route.
             _ip("-n", name, "route", "add", "default", "via", other)
         return self

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and shows a room at work: server, sender, viewer page, receiver. Ctrl-C ends all of it.
+#
+#   scripts/demo.sh               until Ctrl-C
+#   scripts/demo.sh --seconds 10  ends by itself, and fails unless pictures arrived
+#   scripts/demo.sh --yes         installs without asking
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+room=living_room
+seconds='' setup_arguments=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --seconds) seconds=${2:?--seconds wants a number}; shift ;;
+        -y|--yes) setup_arguments=(--yes) ;;
+        -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+        *) die "unknown argument: $1 (see --help)" ;;
+    esac
+    shift
+done
+
+"$root/scripts/setup.sh" demo ${setup_arguments[@]+"${setup_arguments[@]}"}
+say "Building (minutes at the first time)"
+cargo build -q --release --locked --manifest-path "$root/Cargo.toml" -p room-signaling -p gst-plugin-roomwebrtc
+binaries="${CARGO_TARGET_DIR:-$root/target}/release"
+
+work=$(mktemp -d)
+use_plugins "$binaries" "$work/registry.bin"
+started=()
+
+# Ends what was started, newest first, and waits for it.
+clean_up() {
+    trap '' INT TERM
+    local i
+    for ((i = ${#started[@]} - 1; i >= 0; i--)); do
+        kill -TERM -- "-${started[i]}" 2>/dev/null || continue
+        for _ in $(seq 50); do
+            kill -0 -- "-${started[i]}" 2>/dev/null || continue 2
+            sleep 0.1
+        done
+        kill -KILL -- "-${started[i]}" 2>/dev/null || true
+    done
+    wait 2>/dev/null || true
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'say; say stopping; exit 130' INT
+trap 'exit 143' TERM
+set -m # a process group for each background job
+
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+port=8765
+while listening "$port"; do
+    say "Port $port of this machine is taken by another program; trying the next."
+    port=$((port + 1))
+done
+uri="ws://127.0.0.1:$port"
+
+"$binaries/room-signaling" serve --listen "127.0.0.1:$port" >"$work/server.log" 2>&1 &
+server=$!
+started+=("$server")
+for _ in $(seq 100); do
+    if listening "$port"; then break; fi
+    kill -0 "$server" 2>/dev/null || { cat "$work/server.log" >&2; die "the signaling server did not start"; }
+    sleep 0.1
+done
+
+/usr/bin/python3 "$root/scripts/demo.py" send "$uri" "$room" >"$work/sender.log" 2>&1 &
+sender=$!
+started+=("$sender")
+
+if compgen -G '/dev/video*' >/dev/null; then picture=v4l2src; else picture='videotestsrc is-live=true'; fi
+elsewhere=''
+if [ "$port" != 8765 ]; then elsewhere=" signaling-uri=$uri"; fi
+cat <<TEXT
+
+A camera is in the room $room:
+    $picture ! x264enc ! roomwebrtcsink room=$room$elsewhere
+
+Watch it in a browser:
+    http://127.0.0.1:$port/?room=$room
+or with GStreamer:
+    export GST_PLUGIN_PATH=$binaries
+    gst-launch-1.0 roomwebrtcsrc room=$room$elsewhere ! decodebin ! autovideosink
+
+A receiver of the demo's own says what it gets${seconds:+, for $seconds s}; Ctrl-C ends everything:
+TEXT
+
+/usr/bin/python3 "$root/scripts/demo.py" watch "$uri" "$room" ${seconds:+"$seconds"} &
+watcher=$!
+started+=("$watcher")
+status=0
+# Whoever ends first: the watcher after its time, or anyone that fails.
+wait -n "$watcher" "$sender" "$server" || status=$?
+if kill -0 "$watcher" 2>/dev/null; then
+    cat "$work/sender.log" "$work/server.log" >&2
+    die "the sender or the server ended early, see above"
+fi
+if [ "$status" != 0 ]; then cat "$work/sender.log" >&2; fi
+exit "$status"
