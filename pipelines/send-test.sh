@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sends a moving test picture with a clock into a room.
+# Sends a moving test picture into a room.
 #   send-test.sh --room living_room            into the server at 127.0.0.1:8765
 #   send-test.sh --room living_room --serve    with a server of its own: open http://127.0.0.1:8765/?room=living_room
 #
@@ -29,8 +29,7 @@ done
 
 need_room_element roomwebrtcsink
 need videotestsrc gstreamer1.0-plugins-base
-need timeoverlay gstreamer1.0-plugins-base
 choose_encoder "$CODEC"
 raw=$(raw_video "$SIZE" "$FPS")
 launch videotestsrc is-live=true pattern=ball num-buffers="$FRAMES" \
-    ! "$raw" ! timeoverlay ! $encoder ! roomwebrtcsink ROOM_PROPERTIES $serve
+    ! "$raw" ! $encoder ! roomwebrtcsink ROOM_PROPERTIES $serve

@@ -76,9 +76,14 @@ room_properties() {
     [ -z "${SENDER:-}" ] || printf 'sender-id=%s\n' "$(quoted "$SENDER")"
 }
 
+# Is this element there? Without a version named, gst-inspect asks for a plugin no older than GStreamer itself.
+exists() {
+    gst-inspect-1.0 --exists --atleast-version=0.0 "$1"
+}
+
 # Stops with the package to install unless the element is there. $1: element, $2: Debian package.
 need() {
-    [ "$dry_run" = 1 ] || gst-inspect-1.0 --exists "$1" ||
+    [ "$dry_run" = 1 ] || exists "$1" ||
         die "GStreamer has no element $1. On Debian: sudo apt install $2"
 }
 
@@ -88,11 +93,11 @@ need_room_element() {
     command -v gst-launch-1.0 >/dev/null ||
         die 'GStreamer is missing. On Debian: sudo apt install gstreamer1.0-tools'
     built=$here/../target/release
-    if ! gst-inspect-1.0 --exists "$1" && [ -e "$built/libgstroomwebrtc.so" ]; then
+    if ! exists "$1" && [ -e "$built/libgstroomwebrtc.so" ]; then
         GST_PLUGIN_PATH=$(cd "$built" && pwd)${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
         export GST_PLUGIN_PATH
     fi
-    gst-inspect-1.0 --exists "$1" ||
+    exists "$1" ||
         die "GStreamer has no element $1. Build it with: cargo build --release -p gst-plugin-roomwebrtc"
     need webrtcbin gstreamer1.0-plugins-bad
     need nicesrc gstreamer1.0-nice
