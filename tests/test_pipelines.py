@@ -1,0 +1,86 @@
+"""The ready pipelines of pipelines/: each one run against a real room, or at least parsed."""
+
+import pathlib
+import shlex
+import subprocess
+
+import pytest
+
+from bed import frames, network
+from bed.bed import DECODE_ANY, PORT, PYTHON, ROOT, VP8, X264, Bed
+
+PIPELINES = ROOT / "pipelines"
+SCRIPTS = sorted(PIPELINES.glob("*.sh"))
+
+
+def dry(script: pathlib.Path, *arguments: str) -> list[str]:
+    """The gst-launch line that a script would run."""
+    out = subprocess.run([str(script), *arguments, "--dry-run"], check=True, capture_output=True, text=True).stdout
+    return shlex.split(out)
+
+
+def parse(line: list[str], registry: pathlib.Path, built: pathlib.Path) -> None:
+    """Has GStreamer itself parse a line, without running it: every element, property and caps must exist."""
+    program = ("import sys, gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst; Gst.init(None); "
+               "Gst.parse_launchv(sys.argv[1:])")
+    subprocess.run(["/usr/bin/python3", "-c", program, *[a for a in line[1:] if a not in ("-e", "-v")]], check=True,
+                   capture_output=True, text=True,
+                   env={"PATH": "/usr/bin:/bin", "GST_PLUGIN_PATH": str(built), "GST_REGISTRY": str(registry)})
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
+def test_it_parses(script: pathlib.Path, registry: pathlib.Path, built: pathlib.Path):
+    parse(dry(script, "--room", "客厅 \"1\""), registry, built)
+
+
+@pytest.mark.parametrize("arguments", [
+    ("send-test.sh", "--codec", "vp8", "--serve"), ("send-v4l2.sh", "--mjpeg", "--size", "1920x1080"),
+    ("receive-record.sh", "--split", "60", "--file", "part-%03d.mp4", "--sender", "camera"), ("receive-display.sh", "--latency", "0"),
+], ids=lambda a: " ".join(a[:2]))
+def test_its_options_parse(arguments: tuple[str, ...], registry: pathlib.Path, built: pathlib.Path):
+    parse(dry(PIPELINES / arguments[0], *arguments[1:]), registry, built)
+
+
+def run(bed: Bed, script: str, *arguments: str, receiving: bool = True):
+    namespace = bed.network.receivers if receiving else bed.network.senders
+    return bed.start(script, [str(PIPELINES / script), "--server", bed.uri, "--room", "living_room", *arguments], namespace)
+
+
+def succeeds(process, timeout: float = 30) -> None:
+    process.wait("its end", lambda: not process.running(), timeout)
+    assert process.popen.returncode == 0, process.tail()
+
+
+def test_send_test_and_receive_fakesink(bed: Bed):
+    run(bed, "send-test.sh", "--size", "320x240", receiving=False)
+    succeeds(run(bed, "receive-fakesink.sh", "--frames", "60"))
+
+
+def test_send_test_ends_after_its_frames(bed: Bed):
+    succeeds(run(bed, "send-test.sh", "--size", "320x240", "--frames", "60", receiving=False))
+
+
+def test_receive_record(bed: Bed):
+    bed.sender("living_room")
+    path = bed.logs / "recording.mp4"
+    recorder = run(bed, "receive-record.sh", "--file", str(path))
+    recorder.wait("some data", lambda: path.exists() and path.stat().st_size > 50_000)
+    assert recorder.stop(number=2) == 0, recorder.tail()  # Ctrl-C finishes the file
+    player = bed.pipeline("player", f"filesrc location={path} ! {DECODE_ANY}", receiving=True)
+    player.wait_for("bus", kind="eos")
+    got = frames.frames(player)
+    assert len(frames.counters(got)) >= 30 and len(got) == len(frames.counters(got))
+
+
+@pytest.mark.parametrize("codec, encoder", [("h264", X264), ("vp8", VP8)])
+def test_receiver_py(bed: Bed, codec: str, encoder: str):
+    bed.sender("living_room", encoder=encoder)
+    path = bed.logs / "recording.mp4"
+    receiver = bed.start("receiver.py", [
+        PYTHON, str(PIPELINES / "receiver.py"), "--server-ip", network.SENDERS, "--server-port", str(PORT),
+        "--client-id", "python", "--room-id", "living_room", "--codec", codec, "--record", str(path), "--frames", "60",
+    ], bed.network.receivers)
+    succeeds(receiver)
+    player = bed.pipeline("player", f"filesrc location={path} ! {DECODE_ANY}", receiving=True)
+    player.wait_for("bus", kind="eos")
+    assert len(frames.counters(frames.frames(player))) >= 50
