@@ -314,13 +314,47 @@ mod tests {
         assert_eq!(limits.held.get(), 0);
     }
 
+    /// Remembers each write.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            parts: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let bytes = parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>();
+            let count = bytes.len();
+            self.0.push(bytes);
+            Poll::Ready(Ok(count))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
     #[tokio::test]
-    async fn one_frame_a_write_writes_the_same() {
-        let (queue, _) = queue(1 << 20, 1 << 20);
-        queue.one_frame_a_write();
-        queue.push(Kind::Text, Bytes::from_static(b"a"));
-        queue.push(Kind::Text, Bytes::from_static(b"b"));
-        assert_eq!(written(&queue, 64).await, b"\x81\x01a\x81\x01b");
+    async fn old_clients_get_a_write_a_frame_and_others_many_frames_a_write() {
+        for (old, expected) in
+            [(false, &[&b"\x81\x01a\x81\x01b"[..]][..]), (true, &[b"\x81\x01a", b"\x81\x01b"])]
+        {
+            let (queue, _) = queue(1 << 20, 1 << 20);
+            if old {
+                queue.one_frame_a_write();
+            }
+            queue.push(Kind::Text, Bytes::from_static(b"a"));
+            queue.push(Kind::Text, Bytes::from_static(b"b"));
+            let mut writes = Writes::default();
+            poll_fn(|cx| queue.poll_write(&mut writes, cx)).await.unwrap();
+            assert_eq!(writes.0, expected);
+        }
     }
 
     #[test]
