@@ -18,6 +18,7 @@ enum Happening {
     PowerOff(usize),
     Reset(usize),
     Cut(usize),
+    HalfOpen(usize),
     KillHub,
     StartHub,
     RestartHub,
@@ -39,7 +40,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => who.clone().prop_map(Happening::Kill),
         1 => who.clone().prop_map(Happening::PowerOff),
         3 => who.clone().prop_map(Happening::Reset),
-        2 => who.prop_map(Happening::Cut),
+        2 => who.clone().prop_map(Happening::Cut),
+        2 => who.prop_map(Happening::HalfOpen),
         1 => Just(Happening::KillHub),
         2 => Just(Happening::StartHub),
         1 => Just(Happening::RestartHub),
@@ -78,6 +80,7 @@ impl Running {
             }
             Happening::Reset(who) => running(who).into_iter().for_each(|node| world.reset(node)),
             Happening::Cut(who) => running(who).into_iter().for_each(|node| world.cut(node)),
+            Happening::HalfOpen(who) => running(who).into_iter().for_each(|node| world.half_open(node)),
             Happening::KillHub => world.kill_hub(),
             Happening::StartHub => world.start_hub_if_none(),
             Happening::RestartHub => {

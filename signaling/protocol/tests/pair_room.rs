@@ -199,6 +199,35 @@ fn one_end_that_connected_and_one_that_did_not_find_together() {
 }
 
 #[test]
+fn a_takeover_ends_no_media() {
+    let (mut world, camera, [viewer, other]) = streaming();
+    for node in [camera, viewer] {
+        world.half_open(node);
+        world.run_for(S);
+        world.assert_agreed();
+        for node in [camera, viewer, other] {
+            assert_eq!(peer_events(&mut world, node), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn a_takeover_starts_a_negotiation_anew() {
+    for name in ["camera", "viewer"] {
+        let mut world = World::new();
+        world.media_works = false;
+        let camera = world.spawn("camera", Sender);
+        let viewer = world.spawn("viewer", Receiver);
+        world.run_for(S);
+        world.half_open(if name == "camera" { camera } else { viewer });
+        world.media_works = true;
+        world.run_for(S);
+        world.assert_agreed();
+        assert_ne!(ids_of(&world, camera), ["0-1"], "{name} came back");
+    }
+}
+
+#[test]
 fn absent_for_good_after_the_servers_restart_means_30_s() {
     let (mut world, camera, [viewer, _]) = streaming();
     world.media_works = false;

@@ -183,6 +183,14 @@ impl World {
         wire.to_client = VecDeque::from([(self.now + LATENCY, Packet::Close(None))]);
     }
 
+    /// What was under way is lost, and only this node hears of the end: to the Hub the connection looks alive.
+    pub fn half_open(&mut self, node: usize) {
+        self.cut(node);
+        if self.nodes[node].conn.take().is_some() {
+            self.input(node, client::Input::Disconnected(None));
+        }
+    }
+
     /// A process and its client are alive.
     pub fn is_alive(&self, node: usize) -> bool {
         self.nodes[node].client.is_some() && self.nodes[node].state != State::Closed
