@@ -4,6 +4,9 @@
 //! What is said when, what a reconnect keeps and when to try again is all decided in [`room_protocol::client`]; here
 //! are sockets, TLS, the clock and random numbers.
 //!
+//! What happens is told to `tracing`, without tokens, passwords and instances. The WebSocket library logs whole frames
+//! at trace level: keep the targets `tungstenite` and `tokio_tungstenite` above that.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use room_signaling_client::{ClientConfig, Event, Options, new_instance, protocol::RoomId, wire::Role};
