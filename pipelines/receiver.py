@@ -159,9 +159,12 @@ class Session:
             if first:
                 took = time.monotonic() - self.offered
                 say(f"{name}: {frame.width}x{frame.height}, first frame {took:.2f} s after the offer")
-                recorder = self.receiver.recorder(name)
-            if recorder:
-                await asyncio.get_running_loop().run_in_executor(None, recorder.write, frame, first)
+            try:
+                recorder = recorder or self.receiver.recorder(name)
+                if recorder:
+                    await asyncio.get_running_loop().run_in_executor(None, recorder.write, frame, first)
+            except Exception as error:
+                return self.receiver.fail(f"recording {name} failed: {error}")
             first = False
             self.receiver.count(name, frame)
 
@@ -199,8 +202,8 @@ class Receiver:
         self.sessions, self.epochs, self.absent = {}, {}, {}
         self.ws, self.joined, self.retry_after, self.refusal = None, False, 0.0, None
         self.counts, self.recorders, self.ice_servers = {}, {}, self.own_ice_servers()
-        self.pause, self.rejoining = 0.5, None
-        self.done = asyncio.Event()
+        self.owed, self.pause, self.rejoining, self.leaving = set(), 0.5, None, False
+        self.done, self.failure = asyncio.Event(), None
 
     # --- signaling
 
@@ -262,9 +265,13 @@ class Receiver:
             self.sessions[sender].inbox.put_nowait(message)
         elif kind == "candidate" and session:
             session.inbox.put_nowait(message)
-        elif kind == "bye" and session:
+        elif kind == "bye" and (session or sender in self.owed):
             say(f"{sender}: ended")
             self.end(sender)
+        elif kind == "left":
+            if not self.leaving:  # Removed from the room. Asking to be let in again tells why, if there is a reason.
+                asyncio.ensure_future(self.ws.close())
+            self.leaving = False
         elif kind == "draining":
             self.retry_after = min(60.0, message.get("retry_after_ms", 0) / 1000)
         elif kind == "error":
@@ -329,18 +336,22 @@ class Receiver:
         if state == "connected":
             session.connected, self.pause = True, 0.5
             return
-        if state == "failed" and sender in self.epochs and self.rejoining is None:
-            self.rejoining = asyncio.ensure_future(self.rejoin())
         self.gone(sender, f"media {state}", tell=True)
+        self.owed.add(sender)  # Unless a `bye` or a new offer comes.
+        if self.rejoining is None:
+            self.rejoining = asyncio.ensure_future(self.rejoin())
 
     async def rejoin(self):
-        """For a sender that is still in the room: leaving and joining makes every kind of sender offer anew."""
+        """For senders that are still in the room: leaving and joining makes every kind of sender offer anew."""
         await asyncio.sleep(self.pause)
-        self.pause, self.rejoining = min(60.0, self.pause * 2), None
-        await self.send({"type": "leave"})
-        await self.send(self.join)
+        self.rejoining = None
+        if self.owed & self.epochs.keys():
+            self.pause, self.leaving = min(60.0, self.pause * 2), True
+            await self.send({"type": "leave"})
+            await self.send(self.join)
 
     def end(self, sender, tell=False):
+        self.owed.discard(sender)
         if sender in self.absent:
             self.absent.pop(sender).cancel()
         session = self.sessions.pop(sender, None)
@@ -355,6 +366,10 @@ class Receiver:
         entry["size"] = f"{frame.width}x{frame.height}"
         if self.options.frames and self.total() >= self.options.frames:
             self.done.set()
+
+    def fail(self, why):
+        self.failure = Failed(why)
+        self.done.set()
 
     def total(self):
         return sum(entry["frames"] for entry in self.counts.values())
@@ -393,7 +408,10 @@ class Receiver:
             await asyncio.wait([asyncio.ensure_future(s.close(tell=True)) for s in sessions], timeout=3)
         await self.send({"type": "leave"})
         for recorder in self.recorders.values():
-            recorder.close()
+            try:
+                recorder.close()
+            except Exception as error:
+                self.fail(f"a recording could not be finished: {error}")
 
 
 def say(text):
@@ -405,7 +423,7 @@ def with_scheme(address, scheme):
 
 
 async def receive(options):
-    """Until Ctrl-C, --frames or --timeout; returns the exit code."""
+    """Until Ctrl-C, --frames or --timeout; raises `Failed` where that is no success."""
     receiver = Receiver(options)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -427,6 +445,8 @@ async def receive(options):
             await asyncio.wait([run], timeout=3)
     if not run.cancelled() and run.done() and run.exception():
         raise run.exception()
+    if receiver.failure:
+        raise receiver.failure
     if options.frames and receiver.total() < options.frames:
         raise Failed(f"only {receiver.total()} of {options.frames} frames came from room {options.room_id}")
     say(f"{receiver.total()} frames received")

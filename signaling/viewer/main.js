@@ -91,7 +91,7 @@ function message(message) {
       current(from, message)?.addCandidate(message.candidate);
       break;
     case 'bye':
-      if (current(from, message)) end(from);
+      if (current(from, message) || owed.has(from)) end(from);
       break;
     case 'error':
       // An answer or candidate came too late for a sender that has gone; its `peer_left` says the rest.
@@ -139,7 +139,7 @@ function recover(peer) {
   recovery.timer = setTimeout(() => {
     recovery.timer = null;
     // Without a connection to the server, the next `joined` brings what is owed.
-    if (owed.size) signaling.rejoin();
+    if (presence.present().some((id) => owed.has(id))) signaling.rejoin();
   }, recovery.pause);
   recovery.pause = Math.min(RECOVER_LAST_MS, recovery.pause * 2);
 }

@@ -11,6 +11,9 @@ const BACKOFF_LAST_MS = 10_000;
 const JOIN_TIMEOUT_MS = 10_000;
 /** A browser sees no WebSocket pings, so it asks by itself whether the server lives: every 10 s, with 10 s to answer. */
 const PING_MS = 10_000;
+/** No server may send us away for longer, and over how long those come back whom it sent away. */
+const RETRY_AFTER_MAX_MS = 60_000;
+const RETRY_SPREAD_MS = 1_000;
 
 /** Closes that no retry can mend, in words (protocol.md, "What a client does after a close"). */
 const FATAL = new Map([
@@ -79,6 +82,7 @@ export class Signaling {
   #attempt = 0;
   #retryAfter = 0;
   #lastError = null;
+  #leaving = 0;
   #timers = { retry: null, join: null, ping: null };
   #heard = true;
   state = 'connecting';
@@ -121,6 +125,7 @@ export class Signaling {
   rejoin() {
     if (this.state !== 'joined') return;
     this.#write({ type: 'leave' });
+    this.#leaving += 1;
     this.#join();
   }
 
@@ -162,12 +167,16 @@ export class Signaling {
         this.#on.joined(message);
         break;
       case 'draining':
-        this.#retryAfter = Number(message.retry_after_ms) || 0;
+        this.#retryAfter = Math.min(RETRY_AFTER_MAX_MS, Number(message.retry_after_ms) || 0);
         break;
       case 'error':
         this.#refused(message);
         break;
       case 'left':
+        // Unasked for, it means that we were removed. Asking to be let in again tells why, if there is a reason.
+        if (this.#leaving) this.#leaving -= 1;
+        else this.#lost(null, 'removed from the room');
+        break;
       case 'pong':
         break;
       default:
@@ -194,7 +203,8 @@ export class Signaling {
       this.#stop(this.#lastError ? `${fatal} The server says: ${this.#lastError}` : fatal);
       return;
     }
-    const wait = this.#retryAfter + backoff(this.#attempt, this.#env.random);
+    const { random } = this.#env;
+    const wait = this.#retryAfter ? this.#retryAfter + random() * RETRY_SPREAD_MS : backoff(this.#attempt, random);
     this.#attempt += 1;
     this.#retryAfter = 0;
     this.#become('reconnecting', this.#lastError ?? (reason || `no connection to ${this.#config.url}`));
@@ -225,6 +235,7 @@ export class Signaling {
     this.#clear('join');
     this.#clear('ping');
     this.#heard = true;
+    this.#leaving = 0;
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();

@@ -157,14 +157,16 @@ test('the words of the server come with a stop', () => {
 });
 
 test('a draining server is given its time', () => {
-  const world = new World(() => 0);
-  world.enter();
-  world.say({ type: 'draining', retry_after_ms: 3000 });
-  world.close(1012);
-  world.advance(2999);
-  assert.equal(world.sockets.length, 1);
-  world.advance(1);
-  assert.equal(world.sockets.length, 2);
+  for (const [random, wait] of [[0, 3000], [0.5, 3500]]) {
+    const world = new World(() => random);
+    world.enter();
+    world.say({ type: 'draining', retry_after_ms: 3000 });
+    world.close(1012);
+    world.advance(wait - 1);
+    assert.equal(world.sockets.length, 1);
+    world.advance(1);
+    assert.equal(world.sockets.length, 2);
+  }
 });
 
 test('a full room is tried again, a wrong password is not', () => {
@@ -219,6 +221,15 @@ test('rejoin leaves and joins on the same connection', () => {
   world.enter();
   world.signaling.rejoin();
   assert.deepEqual(world.socket.sent.slice(2).map((m) => m.type), ['leave', 'join']);
+  world.say({ type: 'left' });
+  assert.equal(world.signaling.state, 'joined');
+});
+
+test('one that is removed from the room asks to be let in again', () => {
+  const world = new World();
+  world.enter();
+  world.say({ type: 'left' });
+  assert.equal(world.signaling.state, 'reconnecting');
 });
 
 test('closing says leave and leaves nothing behind', () => {
