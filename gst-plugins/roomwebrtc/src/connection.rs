@@ -144,9 +144,15 @@ fn gst_uri(url: &str, username: Option<&str>, credential: Option<&str>) -> Optio
 
 /// The `a=mid` of one m-line of a description (RFC 8843): candidates name their m-line by index and by this.
 pub(crate) fn mid_of(sdp: &str, m_line: u32) -> Option<String> {
-    let index = usize::try_from(m_line).ok()?;
-    // What comes before the first m-line is the session's own section.
-    let section = sdp.split("\nm=").nth(index.checked_add(1)?)?;
+    sections(sdp).nth(usize::try_from(m_line).ok()?).and_then(mid_in)
+}
+
+/// The m-lines with what belongs to them. What comes before the first one is the session's own section.
+fn sections(sdp: &str) -> impl Iterator<Item = &str> {
+    sdp.split("\nm=").skip(1)
+}
+
+fn mid_in(section: &str) -> Option<String> {
     section.lines().find_map(|line| line.strip_prefix("a=mid:")).map(|mid| mid.trim_end().to_owned())
 }
 
@@ -168,16 +174,11 @@ pub(crate) fn add_candidate(webrtcbin: &gst::Element, candidate: &IceCandidate, 
     }
     let by_mid = || {
         let mid = candidate.sdp_mid.as_deref()?;
-        (0..).map_while(|line| mid_or_end(remote_sdp, line)).position(|found| found.as_deref() == Some(mid))
+        let line = sections(remote_sdp).position(|section| mid_in(section).as_deref() == Some(mid))?;
+        u32::try_from(line).ok()
     };
-    let m_line = candidate.sdp_m_line_index.or_else(|| by_mid().and_then(|line| u32::try_from(line).ok()));
-    webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&m_line.unwrap_or(0), &candidate.candidate]);
-}
-
-/// The mid of an m-line, where it has one; `None` after the last m-line.
-fn mid_or_end(sdp: &str, m_line: usize) -> Option<Option<String>> {
-    sdp.split("\nm=").nth(m_line.checked_add(1)?)?;
-    Some(mid_of(sdp, u32::try_from(m_line).ok()?))
+    let m_line = candidate.sdp_m_line_index.or_else(by_mid).unwrap_or(0);
+    webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&m_line, &candidate.candidate]);
 }
 
 /// Asks for an offer or an answer; `then` gets it, or words for the log.

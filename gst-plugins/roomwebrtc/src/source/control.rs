@@ -233,7 +233,7 @@ impl Thread {
             }
             Event::PeerGone(id, reason) => self.on_gone(&id, reason),
             Event::Signal(Signal { body, session_id, from: Some(from), .. }) => {
-                self.on_signal(from, session_id, body)
+                self.on_signal(from, session_id, body);
             }
             Event::Refused { code, message, request, .. } => {
                 gst::info!(CAT, "the server refused {}: {code:?}, {message}", request.unwrap_or_default());
@@ -445,11 +445,10 @@ impl Thread {
         self.set_state(SignalingState::Failed);
         self.finish("failed");
         let Some(element) = self.element.upgrade() else { return };
-        match code {
-            Some(ErrorCode::Unauthorized | ErrorCode::Forbidden) => {
-                gst::element_error!(element, gst::ResourceError::NotAuthorized, ["{}", words]);
-            }
-            _ => gst::element_error!(element, gst::ResourceError::OpenRead, ["{}", words]),
+        if let Some(ErrorCode::Unauthorized | ErrorCode::Forbidden) = code {
+            gst::element_error!(element, gst::ResourceError::NotAuthorized, ("{}", words));
+        } else {
+            gst::element_error!(element, gst::ResourceError::OpenRead, ("{}", words));
         }
     }
 

@@ -203,7 +203,7 @@ impl RoomWebRtcSrc {
                 Ok(())
             }
             Err(words) => {
-                gst::element_imp_error!(self, gst::ResourceError::Settings, ["{}", words]);
+                gst::element_imp_error!(self, gst::ResourceError::Settings, ("{}", words));
                 Err(gst::StateChangeError)
             }
         }

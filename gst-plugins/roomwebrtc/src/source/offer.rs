@@ -124,9 +124,8 @@ mod tests {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn video(index: u32) -> Option<StreamKey> {
-        Some(StreamKey { kind: Kind::Video, index })
-    }
+    const FIRST: Option<StreamKey> = Some(StreamKey { kind: Kind::Video, index: 0 });
+    const SECOND: Option<StreamKey> = Some(StreamKey { kind: Kind::Video, index: 1 });
 
     const OFFER: &str = "v=0\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=rtpmap:96 H264/90000\r\na=rtpmap:97 rtx/90000\r\na=sendonly\r\n\
@@ -138,8 +137,8 @@ mod tests {
     #[test]
     fn streams_are_counted_by_kind_in_the_order_of_the_offer() {
         let audio = Some(StreamKey { kind: Kind::Audio, index: 0 });
-        assert_eq!(streams(OFFER, &names(&["h264", "vp8", "opus"])), [video(0), audio, None, video(1), None]);
-        assert_eq!(streams(OFFER, &names(&["VP8"])), [None, None, None, video(0), None]);
+        assert_eq!(streams(OFFER, &names(&["h264", "vp8", "opus"])), [FIRST, audio, None, SECOND, None]);
+        assert_eq!(streams(OFFER, &names(&["VP8"])), [None, None, None, FIRST, None]);
         assert_eq!(streams(OFFER, &[]), [None; 5]);
         assert_eq!(streams("", &names(&["h264"])), []);
     }

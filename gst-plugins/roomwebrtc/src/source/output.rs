@@ -55,20 +55,20 @@ impl Outputs {
         }
         // The application is called in here, and the lock is not held.
         let output = Arc::new(Output::new(&self.origin, key, caps)?);
-        match self.lock().as_mut() {
-            Some(list) => drop(list.insert(key, output.clone())),
-            None => {
-                output.remove();
-                return Err(closed());
-            }
+        if let Some(list) = self.lock().as_mut() {
+            list.insert(key, output.clone());
+            return Ok(output);
         }
-        Ok(output)
+        output.remove();
+        Err(closed())
     }
 
     /// EOS on all; false where there are none.
     pub(super) fn end(&self) -> bool {
         let outputs = self.all();
-        outputs.iter().for_each(|output| output.end());
+        for output in &outputs {
+            output.end();
+        }
         !outputs.is_empty()
     }
 

@@ -2,14 +2,19 @@
 
 use super::{output::Outputs, session::Session};
 use crate::signaling::SignalingState;
+use room_signaling_client::protocol::SessionId;
 
 /// What the control thread knows: the structure `room-source-stats`.
-pub(super) fn build(state: SignalingState, session: Option<&Session>, outputs: &Outputs) -> gst::Structure {
+pub(super) fn build(
+    signaling: SignalingState,
+    session: Option<&Session>,
+    outputs: &Outputs,
+) -> gst::Structure {
     let mut stats = gst::Structure::builder("room-source-stats")
-        .field("signaling-state", state)
+        .field("signaling-state", signaling)
         .field("connected", session.is_some_and(Session::is_connected))
         .field("sender-id", session.map(|session| session.peer.as_str()))
-        .field("session-id", session.and_then(|session| session.id.as_ref()).map(|id| id.as_str()))
+        .field("session-id", session.and_then(|session| session.id.as_ref()).map(SessionId::as_str))
         .build();
     for output in outputs.all() {
         let (sent, dropped) = output.counts();

@@ -1,0 +1,258 @@
+//! What the scenarios stand on: a server in this process, senders, and a watcher that writes down what it gets.
+
+use gst::prelude::*;
+use std::{
+    process::{Child, Command},
+    sync::{Arc, Mutex, Once},
+    time::{Duration, Instant},
+};
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
+const CHILD_ROOM: &str = "ROOM_SOURCE_TEST_CHILD";
+
+pub(crate) fn init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        gstroomwebrtc::plugin_register_static().unwrap();
+    });
+}
+
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A signaling server of this test's own.
+pub(crate) struct Server(room_signaling::Running);
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let config = room_signaling::Config { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };
+        Self(room_signaling::spawn_thread(config).unwrap())
+    }
+
+    pub(crate) fn uri(&self) -> String {
+        format!("ws://{}", self.0.local_addr())
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.0.local_addr().to_string()
+    }
+
+    /// The properties that bring an element into the room `living_room` of this server.
+    pub(crate) fn room(&self) -> String {
+        format!("signaling-uri={} room=living_room", self.uri())
+    }
+
+    /// A sender of a picture this wide, so that a watcher can tell who sends.
+    pub(crate) fn sender(&self, id: &str, width: u32) -> Line {
+        Line::play(&sender(&self.room(), id, width))
+    }
+
+    /// The same in a process of its own, which can be killed.
+    pub(crate) fn sender_process(&self, id: &str, width: u32) -> Process {
+        let program = std::env::current_exe().unwrap();
+        let child = Command::new(program)
+            .args(["--exact", "child_process", "--nocapture"])
+            .env(CHILD_ROOM, sender(&self.room(), id, width))
+            .stdout(std::process::Stdio::null())
+            .spawn();
+        Process(child.unwrap())
+    }
+}
+
+/// With a keyframe at the start and afterwards only when somebody asks.
+fn sender(room: &str, id: &str, width: u32) -> String {
+    format!(
+        "videotestsrc is-live=true ! video/x-raw,width={width},height=120,framerate=30/1 ! \
+         x264enc tune=zerolatency speed-preset=ultrafast key-int-max=1000 ! \
+         roomwebrtcsink name=s client-id={id} {room}"
+    )
+}
+
+/// What `child_process` does where [`Server::sender_process`] started it: send until killed.
+pub(crate) fn be_child_process() {
+    let Ok(description) = std::env::var(CHILD_ROOM) else { return };
+    let line = Line::play(&description);
+    line.wait(&[gst::MessageType::Error, gst::MessageType::Eos]);
+}
+
+/// A process that is never left behind.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A pipeline that is always taken down.
+pub(crate) struct Line(pub(crate) gst::Pipeline);
+
+impl Line {
+    pub(crate) fn new(description: &str) -> Self {
+        init();
+        // What is a single element is not made a pipeline.
+        Self(gst::parse::launch(description).unwrap().downcast().unwrap_or_else(|element| {
+            let pipeline = gst::Pipeline::new();
+            pipeline.add(&element).unwrap();
+            pipeline
+        }))
+    }
+
+    pub(crate) fn play(description: &str) -> Self {
+        let line = Self::new(description);
+        // A failure shows on the bus.
+        let _ = line.0.set_state(gst::State::Playing);
+        line
+    }
+
+    pub(crate) fn stop(&self) {
+        self.0.set_state(gst::State::Null).unwrap();
+    }
+
+    /// The element under test, or the sink of a sender.
+    pub(crate) fn element(&self) -> gst::Element {
+        self.0.by_name("s").unwrap()
+    }
+
+    pub(crate) fn signaling_state(&self) -> String {
+        self.element().property_value("signaling-state").serialize().unwrap().into()
+    }
+
+    /// The first message of these types.
+    pub(crate) fn wait(&self, types: &[gst::MessageType]) -> gst::Message {
+        let patience = gst::ClockTime::from_seconds(PATIENCE.as_secs());
+        self.0.bus().unwrap().timed_pop_filtered(patience, types).expect("a message in time")
+    }
+
+    /// The words of an error that has to come.
+    pub(crate) fn error(&self) -> String {
+        match self.wait(&[gst::MessageType::Error, gst::MessageType::Eos]).view() {
+            gst::MessageView::Error(error) => error.error().to_string(),
+            _ => panic!("it ended without an error"),
+        }
+    }
+
+    /// That nothing went wrong until now.
+    pub(crate) fn assert_no_error(&self) {
+        let error = self.0.bus().unwrap().pop_filtered(&[gst::MessageType::Error]);
+        assert!(error.is_none(), "{error:?}");
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let _ = self.0.set_state(gst::State::Null);
+    }
+}
+
+/// One buffer as it came out of a pad.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub(crate) pad: String,
+    pub(crate) pts: gst::ClockTime,
+    pub(crate) key: bool,
+    pub(crate) discont: bool,
+    pub(crate) media: String,
+    pub(crate) width: i32,
+    /// How long after its time it came.
+    pub(crate) age: Duration,
+}
+
+/// A pipeline with a roomwebrtcsrc, each of whose pads goes to an appsink.
+pub(crate) struct Watcher {
+    pub(crate) line: Line,
+    pub(crate) frames: Arc<Mutex<Vec<Frame>>>,
+    pub(crate) pads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watcher {
+    pub(crate) fn new(properties: &str) -> Self {
+        init();
+        let line = Line::new(&format!("roomwebrtcsrc name=s {properties}"));
+        let (frames, pads) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (list, names, pipeline) = (frames.clone(), pads.clone(), line.0.downgrade());
+        line.element().connect_pad_added(move |_, pad| {
+            let Some(pipeline) = pipeline.upgrade() else { return };
+            names.lock().unwrap().push(pad.name().to_string());
+            let sink = sink(pad.name().to_string(), list.clone());
+            pipeline.add(&sink).unwrap();
+            sink.sync_state_with_parent().unwrap();
+            pad.link(&sink.static_pad("sink").unwrap()).unwrap();
+        });
+        let names = pads.clone();
+        line.element().connect_no_more_pads(move |_| names.lock().unwrap().push("no more".to_owned()));
+        Self { line, frames, pads }
+    }
+
+    pub(crate) fn play(properties: &str) -> Self {
+        let watcher = Self::new(properties);
+        watcher.line.0.set_state(gst::State::Playing).unwrap();
+        watcher
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.frames.lock().unwrap().len()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Frame> {
+        self.frames.lock().unwrap().clone()
+    }
+
+    /// Waits for that many more frames, and gives them.
+    pub(crate) fn next(&self, count: usize) -> Vec<Frame> {
+        let before = self.count();
+        wait_until("frames come", || self.count() >= before + count);
+        self.all().split_off(before)
+    }
+
+    /// Waits for a frame of a picture this wide, and gives the first one.
+    pub(crate) fn first_of(&self, width: i32) -> Frame {
+        let found = || self.all().into_iter().find(|frame| frame.width == width);
+        wait_until(&format!("a picture {width} wide"), || found().is_some());
+        found().unwrap()
+    }
+}
+
+fn sink(pad: String, list: Arc<Mutex<Vec<Frame>>>) -> gst_app::AppSink {
+    let sink = gst_app::AppSink::builder().sync(false).async_(false).build();
+    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let (buffer, caps) = (sample.buffer().unwrap(), sample.caps().unwrap());
+        let caps = caps.structure(0).unwrap();
+        let pts = buffer.pts().unwrap();
+        let now = sink.current_running_time().unwrap_or_default();
+        list.lock().unwrap().push(Frame {
+            pad: pad.clone(),
+            pts,
+            key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            discont: buffer.flags().contains(gst::BufferFlags::DISCONT),
+            media: caps.name().to_string(),
+            width: caps.get("width").unwrap_or_default(),
+            age: Duration::from_nanos(now.saturating_sub(pts).nseconds()),
+        });
+        Ok(gst::FlowSuccess::Ok)
+    });
+    sink.set_callbacks(callbacks.build());
+    sink
+}
+
+/// That times never go back, whatever happened in between.
+pub(crate) fn assert_rising(frames: &[Frame]) {
+    for pair in frames.windows(2) {
+        assert!(pair[0].pts < pair[1].pts, "{pair:?}");
+    }
+}

@@ -1,0 +1,340 @@
+//! roomwebrtcsrc against a real server and real senders, in one process each test.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bed;
+
+use bed::{Line, PATIENCE, Server, Watcher, assert_rising, wait_until};
+use gst::prelude::*;
+use room_signaling_client::{
+    ClientConfig, Event, Options, new_instance,
+    protocol::{ClientId, RoomId, SessionId},
+    wire::{Body, Role, Signal},
+};
+use std::time::Duration;
+
+/// What a sender process does; nothing when run as a test.
+#[test]
+fn child_process() {
+    bed::be_child_process();
+}
+
+#[test]
+fn a_stream_comes_depayloaded_parsed_and_on_time() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 320);
+    let watcher = Watcher::play(&server.room());
+    wait_until("two seconds of frames", || watcher.count() >= 60);
+    let frames = watcher.all();
+    let first = &frames[0];
+    assert_eq!((first.media.as_str(), first.width), ("video/x-h264", 320));
+    assert!(first.key && first.discont, "{first:?}");
+    assert!(!frames[5].key && !frames[5].discont, "{:?}", frames[5]);
+    assert_rising(&frames);
+    let mut ages: Vec<Duration> = frames.iter().map(|frame| frame.age).collect();
+    ages.sort();
+    let median = ages[ages.len() / 2];
+    assert!(median < Duration::from_millis(40), "frames came {median:?} after their time");
+    let span = frames[frames.len() - 1].pts - frames[10].pts;
+    let expected = gst::ClockTime::from_mseconds(33) * u64::try_from(frames.len() - 11).unwrap();
+    assert!(span > expected * 9 / 10 && span < expected * 11 / 10, "{span} for {expected}");
+    assert_eq!(*watcher.pads.lock().unwrap(), ["video_0", "no more"]);
+    let stats = watcher.line.element().property::<gst::Structure>("stats");
+    assert_eq!(stats.get::<&str>("sender-id"), Ok("camera"));
+    wait_until("webrtcbin's statistics are among them", || {
+        watcher.line.element().property::<gst::Structure>("stats").has_field("webrtc")
+    });
+    watcher.line.assert_no_error();
+}
+
+#[test]
+fn alone_it_is_live_and_says_so() {
+    let server = Server::start();
+    let line = Line::new(&format!("roomwebrtcsrc name=s latency=70 {}", server.room()));
+    let source = line.element();
+    assert_eq!(line.0.set_state(gst::State::Paused), Ok(gst::StateChangeSuccess::NoPreroll));
+    assert_eq!(line.0.set_state(gst::State::Playing), Ok(gst::StateChangeSuccess::Success));
+    let mut query = gst::query::Latency::new();
+    assert!(source.query(&mut query));
+    assert_eq!(query.result(), (true, gst::ClockTime::from_mseconds(70), None));
+    assert_eq!(line.0.set_state(gst::State::Paused), Ok(gst::StateChangeSuccess::NoPreroll));
+    wait_until("in the room", || line.signaling_state() == "joined");
+}
+
+#[test]
+fn two_streams_come_on_two_pads_and_an_unwanted_one_stays_away() {
+    let server = Server::start();
+    let room = server.room();
+    let _sender = Line::play(&format!(
+        "videotestsrc is-live=true ! video/x-raw,width=160,height=120 ! x264enc tune=zerolatency ! s.video_0 \
+         videotestsrc is-live=true ! video/x-raw,width=320,height=240 ! vp8enc deadline=1 ! s.video_1 \
+         roomwebrtcsink name=s {room}"
+    ));
+    let both = Watcher::play(&room);
+    let one = Watcher::play(&format!("{room} codecs=<vp8>"));
+    wait_until("all pads", || both.pads.lock().unwrap().len() == 3 && one.pads.lock().unwrap().len() == 2);
+    assert_eq!(both.pads.lock().unwrap().last().unwrap(), "no more");
+    assert_eq!(*one.pads.lock().unwrap(), ["video_0", "no more"]);
+    for (pad, media) in [("video_0", "video/x-h264"), ("video_1", "video/x-vp8")] {
+        let frames = || both.all().into_iter().filter(|frame| frame.pad == pad).collect::<Vec<_>>();
+        wait_until(pad, || frames().len() > 10);
+        assert!(frames().iter().all(|frame| frame.media == media), "{pad}");
+        assert_rising(&frames());
+    }
+    assert!(one.next(10).iter().all(|frame| frame.media == "video/x-vp8"));
+}
+
+#[test]
+fn a_sender_that_said_goodbye_and_comes_back_goes_on_on_the_same_pad() {
+    let server = Server::start();
+    let sender = server.sender("camera", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.first_of(160);
+    sender.stop();
+    let _sender = server.sender("camera", 320);
+    let first = watcher.first_of(320);
+    assert!(first.key && first.discont, "{first:?}");
+    assert!(first.age < Duration::from_secs(1), "{first:?} follows the clock");
+    watcher.next(30);
+    assert_rising(&watcher.all());
+    assert_eq!(*watcher.pads.lock().unwrap(), ["video_0", "no more"]);
+    watcher.line.assert_no_error();
+}
+
+#[test]
+fn a_killed_sender_that_comes_back_goes_on_on_the_same_pad() {
+    let server = Server::start();
+    let mut sender = server.sender_process("camera", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.first_of(160);
+    sender.kill();
+    let _sender = server.sender_process("camera", 320);
+    let first = watcher.first_of(320);
+    assert!(first.key && first.discont, "{first:?}");
+    watcher.next(10);
+    assert_rising(&watcher.all());
+    assert_eq!(*watcher.pads.lock().unwrap(), ["video_0", "no more"]);
+    watcher.line.assert_no_error();
+}
+
+#[test]
+fn the_first_sender_is_kept_until_it_leaves_and_then_the_next_one_comes() {
+    let server = Server::start();
+    let first = server.sender("first", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.first_of(160);
+    let _second = server.sender("second", 320);
+    assert!(watcher.next(45).iter().all(|frame| frame.width == 160));
+    first.stop();
+    assert!(watcher.first_of(320).discont);
+    assert_rising(&watcher.all());
+    assert_eq!(*watcher.pads.lock().unwrap(), ["video_0", "no more"]);
+}
+
+#[test]
+fn the_sender_that_was_asked_for_is_waited_for() {
+    let server = Server::start();
+    let _other = server.sender("other", 160);
+    let watcher = Watcher::play(&format!("{} sender-id=mine", server.room()));
+    wait_until("in the room", || watcher.line.signaling_state() == "joined");
+    let _mine = server.sender("mine", 320);
+    watcher.first_of(320);
+    assert!(watcher.next(10).iter().all(|frame| frame.width == 320));
+}
+
+#[test]
+fn a_goodbye_is_the_end_of_the_stream_where_that_is_wanted() {
+    let server = Server::start();
+    let watcher = Watcher::play(&format!("{} eos-on-bye=true", server.room()));
+    let sender = server.sender("camera", 160);
+    watcher.first_of(160);
+    sender.stop();
+    watcher.line.wait(&[gst::MessageType::Eos]);
+    assert_eq!(watcher.line.signaling_state(), "closed");
+}
+
+#[test]
+fn a_keyframe_asked_for_downstream_comes() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.first_of(160);
+    assert!(watcher.next(45).iter().skip(15).all(|frame| !frame.key), "there are keyframes nobody asked for");
+    let pad = watcher.line.element().static_pad("video_0").unwrap();
+    let before = watcher.count();
+    pad.send_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+    wait_until("a keyframe", || watcher.all().split_off(before).iter().any(|frame| frame.key));
+}
+
+#[test]
+fn after_a_pause_it_goes_on_with_a_keyframe_on_time() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.next(30);
+    let pipeline = &watcher.line.0;
+    pipeline.set_state(gst::State::Paused).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    let before = watcher.count();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let resumed = || watcher.all().split_off(before).into_iter().position(|frame| frame.key && frame.discont);
+    wait_until("a keyframe", || resumed().is_some());
+    watcher.next(15);
+    let after = watcher.all().split_off(before + resumed().unwrap());
+    assert!(after.iter().all(|frame| frame.age < Duration::from_millis(500)), "{after:?}");
+    assert_rising(&watcher.all());
+}
+
+#[test]
+fn an_unlinked_pad_hurts_nobody_and_starts_when_it_is_linked() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 160);
+    let line = Line::play(&format!("roomwebrtcsrc name=s {}", server.room()));
+    wait_until("a pad", || line.element().static_pad("video_0").is_some());
+    std::thread::sleep(Duration::from_millis(300));
+    line.assert_no_error();
+    let late = gst::ElementFactory::make("fakesink")
+        .property("async", false)
+        .property("sync", false)
+        .build()
+        .unwrap();
+    line.0.add(&late).unwrap();
+    late.sync_state_with_parent().unwrap();
+    line.element().static_pad("video_0").unwrap().link(&late.static_pad("sink").unwrap()).unwrap();
+    wait_until("frames", || {
+        late.property::<gst::Structure>("stats").get::<u64>("rendered").unwrap_or(0) > 10
+    });
+}
+
+#[test]
+fn it_can_be_stopped_and_started_again_and_leaves_no_ghost() {
+    let server = Server::start();
+    let sender = server.sender("camera", 160);
+    let receivers = || {
+        let stats = sender.element().property::<gst::Structure>("stats");
+        stats.fields().filter(|field| field.as_str() == "viewer").count()
+    };
+    let watcher = Watcher::new(&format!("{} client-id=viewer", server.room()));
+    for round in 1..=3 {
+        let before = watcher.count();
+        watcher.line.0.set_state(gst::State::Playing).unwrap();
+        wait_until("frames", || watcher.count() > before + 5);
+        let began = std::time::Instant::now();
+        watcher.line.stop();
+        assert!(began.elapsed() < Duration::from_millis(1500), "stopping took {:?}", began.elapsed());
+        assert_eq!(watcher.line.signaling_state(), "idle");
+        assert!(watcher.line.element().src_pads().is_empty(), "round {round}");
+        wait_until("the sender has let go", || receivers() == 0);
+    }
+}
+
+#[test]
+fn nonsense_from_a_sender_is_no_error_and_the_next_sender_is_received() {
+    let server = Server::start();
+    let nonsense = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n";
+    let liars = ["nonsense", "", "v=0\r\n", nonsense].map(|sdp| liar(&server, sdp));
+    let watcher = Watcher::play(&server.room());
+    for refused in liars {
+        refused.recv_timeout(PATIENCE).expect("each nonsense is answered with bye");
+    }
+    let _sender = server.sender("camera", 160);
+    watcher.first_of(160);
+    watcher.line.assert_no_error();
+}
+
+/// A sender that offers `sdp` to everyone; tells when that was answered with `bye`.
+fn liar(server: &Server, sdp: &str) -> std::sync::mpsc::Receiver<()> {
+    let (uri, sdp) = (server.uri(), sdp.to_owned());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let config = ClientConfig::new(RoomId::new("living_room").unwrap(), Role::Sender, new_instance());
+            let (handle, mut events) = room_signaling_client::spawn(Options::new(uri, config)).unwrap();
+            while let Some(event) = events.recv().await {
+                match event {
+                    Event::PeerReady(peer) => handle.send(offer(peer.client_id, &sdp)),
+                    Event::Signal(Signal { body: Body::Bye, .. }) => break,
+                    _ => {}
+                }
+            }
+            handle.shutdown();
+            while events.recv().await.is_some() {}
+            let _ = tell.send(());
+        });
+    });
+    told
+}
+
+fn offer(to: ClientId, sdp: &str) -> Signal {
+    let body = Body::Offer { sdp: sdp.to_owned() };
+    Signal { body, target_id: Some(to), session_id: SessionId::new("lie").ok(), from: None }
+}
+
+#[test]
+fn wrong_configuration_is_an_error_at_once_and_says_what_to_do() {
+    for (setting, words) in [
+        ("signaling-uri=http://127.0.0.1:1", "ws://"),
+        ("room=\"\u{202e}x\"", "room"),
+        ("sender-id=\" \"", "sender-id"),
+        ("codecs=<theora>", "h264, vp8, opus"),
+        ("min-rtp-port=2 max-rtp-port=1", "max-rtp-port"),
+    ] {
+        let line = Line::play(&format!("roomwebrtcsrc name=s {setting}"));
+        let error = line.error();
+        assert!(error.contains(words), "{setting}: {error}");
+    }
+}
+
+#[test]
+fn a_taken_id_is_an_error_that_names_it() {
+    let server = Server::start();
+    let room = format!("{} client-id=me", server.room());
+    let first = Watcher::play(&room);
+    wait_until("in the room", || first.line.signaling_state() == "joined");
+    let second = Watcher::play(&room);
+    let error = second.line.error();
+    assert!(error.contains("me"), "{error}");
+    assert_eq!(second.line.signaling_state(), "failed");
+    assert_eq!(first.line.signaling_state(), "joined");
+}
+
+#[test]
+fn a_uri_names_server_and_room() {
+    bed::init();
+    let source =
+        gst::Element::make_from_uri(gst::URIType::Src, "rooms://h:1/%E5%AE%A2%E5%8E%85", None).unwrap();
+    assert_eq!(source.factory().unwrap().name(), "roomwebrtcsrc");
+    assert_eq!(source.property::<String>("signaling-uri"), "wss://h:1");
+    assert_eq!(source.property::<String>("room"), "客厅");
+    let handler = source.dynamic_cast_ref::<gst::URIHandler>().unwrap();
+    assert_eq!(handler.uri().unwrap(), "rooms://h:1/%E5%AE%A2%E5%8E%85");
+    assert!(handler.set_uri("room:///x").is_err());
+}
+
+#[test]
+fn a_player_plays_a_room() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 160);
+    for player in ["playbin", "playbin3"] {
+        let line = Line::new(&format!("{player} uri=room://{}/living_room", server.address()));
+        let screen = gst::ElementFactory::make("fakesink").property("sync", true).build().unwrap();
+        line.0.set_property("video-sink", &screen);
+        let _ = line.0.set_state(gst::State::Playing);
+        let rendered = || screen.property::<gst::Structure>("stats").get::<u64>("rendered").unwrap_or(0);
+        wait_until(player, || rendered() > 15);
+        line.assert_no_error();
+    }
+}
+
+#[test]
+fn a_room_is_relayed_into_another_one_without_decoding() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 160);
+    let other = format!("signaling-uri={} room=other", server.uri());
+    let relay = Line::play(&format!("roomwebrtcsrc {} ! roomwebrtcsink name=s {other}", server.room()));
+    let watcher = Watcher::play(&other);
+    watcher.first_of(160);
+    assert_rising(&watcher.next(30));
+    relay.assert_no_error();
+}
