@@ -316,20 +316,27 @@ impl Scanner<'_> {
         self.expect(b'"')?;
         loop {
             self.at += plain(self.rest());
-            if self.eat(b'"') {
-                return Ok(Text { at: start..self.at, escaped });
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Text { at: start..self.at, escaped });
+                }
+                Some(b'\\') => escaped = true,
+                _ => return Err(self.bad()),
             }
-            self.expect(b'\\')?;
-            self.escape()?;
-            escaped = true;
+            // Lines end with two of them.
+            while self.peek() == Some(b'\\') {
+                self.escape()?;
+            }
         }
     }
 
-    /// What follows a backslash.
+    /// A backslash and what belongs to it.
     fn escape(&mut self) -> Result<(), Bad> {
         let start = self.at;
-        self.at += 1;
-        match self.bytes.get(start) {
+        let letter = self.bytes.get(start + 1).copied();
+        self.at += 2;
+        match letter {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(()),
             Some(b'u') => match self.hex()? {
                 0xD800..=0xDBFF => {

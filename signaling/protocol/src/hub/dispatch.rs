@@ -29,6 +29,7 @@ impl Hub {
             }
             return;
         }
+        let had_bad = session.bad > 0;
         let done = match Envelope::scan(&text) {
             Ok(envelope) => {
                 self.message(now, conn, &text, &envelope).map_err(|refusal| refusal.of(&envelope.kind))
@@ -36,11 +37,12 @@ impl Hub {
             Err(bad) => Err(Refusal::bad(bad.to_string())),
         };
         match done {
-            Ok(()) => {
+            Ok(()) if had_bad => {
                 if let Some(session) = self.sessions.get_mut(&conn) {
                     session.bad = 0;
                 }
             }
+            Ok(()) => {}
             Err(refusal) => self.refuse(conn, refusal),
         }
     }

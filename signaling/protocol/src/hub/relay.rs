@@ -4,7 +4,7 @@ use super::{
     ConnId, Hub, Output,
     request::Refusal,
     room::{Admission, Join},
-    session::Place,
+    session::{Place, Session},
 };
 use crate::{
     id::{ClientId, RoomId},
@@ -14,10 +14,12 @@ use crate::{
 use bytestring::ByteString;
 use std::time::Instant;
 
-/// The part that the words of one connection have in its room.
-struct Speaker {
-    client_id: ClientId,
-    room_id: RoomId,
+/// Who speaks, and where it is heard.
+enum Speaker {
+    /// A member of this room, under this id.
+    Member(RoomId, ClientId),
+    /// An old client that has to be taken to the default room first (rule 11).
+    Outside(Join),
 }
 
 impl Hub {
@@ -29,48 +31,43 @@ impl Hub {
         text: &ByteString,
         envelope: &Envelope<'_>,
     ) -> Result<(), Refusal> {
-        if let Some(join) = self.automatic_join(conn, &envelope.kind)? {
-            self.join(now, conn, join)?;
-            // From the top: the client is in the room now, or waits for it.
-            self.read(now, conn, text.clone());
-            return Ok(());
-        }
-        let Some(Speaker { client_id, room_id }) = self.speaker(conn) else {
-            return Err(Refusal::new(ErrorCode::NotJoined, "join a room first"));
-        };
-        match &envelope.target {
-            Some(target) => self.relay_to(&room_id, &client_id, envelope, target),
-            None => self.relay_to_all(conn, &room_id, &client_id, envelope),
+        match self.speaker(conn, &envelope.kind)? {
+            Speaker::Member(room_id, client_id) => match &envelope.target {
+                Some(target) => self.relay_to(&room_id, &client_id, envelope, target),
+                None => self.relay_to_all(conn, &room_id, &client_id, envelope),
+            },
+            Speaker::Outside(join) => {
+                self.join(now, conn, join)?;
+                // From the top: the client is in the room now, or waits for it.
+                self.read(now, conn, text.clone());
+                Ok(())
+            }
         }
     }
 
-    /// The join that an old client's message implies (rule 11).
-    fn automatic_join(&self, conn: ConnId, kind: &str) -> Result<Option<Join>, Refusal> {
-        let Some(registered) = self.sessions.get(&conn).and_then(|session| session.registered()) else {
-            return Ok(None);
-        };
+    fn speaker(&self, conn: ConnId, kind: &str) -> Result<Speaker, Refusal> {
+        let outside = || Refusal::new(ErrorCode::NotJoined, "join a room first");
         let offers = kind == "offer";
+        let registered = self.sessions.get(&conn).and_then(Session::registered).ok_or_else(outside)?;
         match &registered.place {
-            Place::Nowhere => Err(Refusal::new(ErrorCode::NotJoined, "join a room first")),
+            Place::Nowhere => Err(outside()),
             Place::Automatic(_) => {
                 let role = if offers { Role::Sender } else { Role::Receiver };
-                Ok(self.default_join(role))
+                self.default_join(role).map(Speaker::Outside).ok_or_else(outside)
             }
-            // It was slow to offer, and was taken for a receiver until now.
-            Place::In(room_id) if offers && registered.protocol == 0 => {
-                let member =
-                    self.rooms.get(room_id).and_then(|room| room.member(registered.client_id.as_str()));
-                let late = member.is_some_and(|member| member.automatic && member.role == Role::Receiver);
-                Ok(if late { self.default_join(Role::Sender) } else { None })
+            Place::In(room_id) => {
+                let client_id = &registered.client_id;
+                if offers && registered.protocol == 0 {
+                    let member = self.rooms.get(room_id).and_then(|room| room.member(client_id.as_str()));
+                    // It was slow to offer, and was taken for a receiver until now.
+                    let late = member.is_some_and(|member| member.automatic && member.role == Role::Receiver);
+                    if let Some(join) = self.default_join(Role::Sender).filter(|_| late) {
+                        return Ok(Speaker::Outside(join));
+                    }
+                }
+                Ok(Speaker::Member(room_id.clone(), client_id.clone()))
             }
-            Place::In(_) => Ok(None),
         }
-    }
-
-    fn speaker(&self, conn: ConnId) -> Option<Speaker> {
-        let registered = self.sessions.get(&conn)?.registered()?;
-        let Place::In(room_id) = &registered.place else { return None };
-        Some(Speaker { client_id: registered.client_id.clone(), room_id: room_id.clone() })
     }
 
     fn relay_to(

@@ -1,8 +1,12 @@
 //! Rule 13: what is no message.
 
 use crate::world::{Closed, Out, Said, World, error};
-use room_protocol::hub::{ConnId, Input};
-use serde_json::json;
+use proptest::prelude::*;
+use room_protocol::{
+    hub::{ConnId, Input},
+    scan::{Bad, Envelope},
+};
+use serde_json::{Value, json};
 
 fn bad(conn: ConnId) -> Out {
     Said(conn, json!({"type": "error", "code": "bad_message"}))
@@ -263,4 +267,38 @@ fn a_frame_over_the_limit_is_closed_with_1009() {
     world.input(Input::TooBig(a));
     let gone = json!({"type": "peer_left", "client_id": "a", "reason": "disconnected"});
     assert_eq!(world.take(), [Closed(a, 1009), Said(b, gone)]);
+}
+
+/// Text that is a message, nearly.
+fn nearly() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        any::<String>().prop_map(|text| json!(text).to_string()),
+        any::<f64>().prop_map(|number| number.to_string()),
+        r#""(\\u[0-9a-fD]{4}|\\[nt"x]|é|[ -~]){0,8}""#,
+        r#"[\[\]{}",:0-9eE.+ -]{0,12}"#,
+    ];
+    let key = prop_oneof!["type", "target_id", "from", r"\\u0074ype", "[a-z]{1,3}"];
+    prop::collection::vec((key, value), 0..5).prop_map(|members| {
+        let members: Vec<String> =
+            members.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_passes_is_json_to_everyone_else_too(text in nearly()) {
+        let value = serde_json::from_str::<Value>(&text);
+        match Envelope::scan(&text) {
+            Err(Bad::Syntax(_)) => prop_assert!(value.is_err(), "{}", text),
+            Err(_) => {}
+            Ok(envelope) => {
+                let mut value = value.expect("JSON");
+                value["from"] = "a\"b".into();
+                prop_assert_eq!(serde_json::from_str::<Value>(&envelope.with_from("a\"b")).expect("JSON"), value);
+            }
+        }
+    }
 }
