@@ -8,6 +8,7 @@ const WORDS = {
   interrupted: 'connection lost, looking for it',
   failed: 'failed',
   waiting: 'restarting',
+  ended: 'ended',
 };
 const GAP = 12;
 const ASPECT = 16 / 9;

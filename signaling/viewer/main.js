@@ -16,6 +16,8 @@ import { DEFAULT_ROOM, Signaling, serverUrl } from './signaling.js';
 
 const RECOVER_FIRST_MS = 500;
 const RECOVER_LAST_MS = 60_000;
+/** How long the tile of a session that its sender ended stays. */
+const ENDED_MS = 5_000;
 
 const query = new URLSearchParams(location.search);
 const secrets = new URLSearchParams(location.hash.slice(1));
@@ -91,7 +93,7 @@ function message(message) {
       current(from, message)?.addCandidate(message.candidate);
       break;
     case 'bye':
-      if (current(from, message) || owed.has(from)) end(from);
+      if (current(from, message) || owed.has(from)) ended(from);
       break;
     case 'error':
       // An answer or candidate came too late for a sender that has gone; its `peer_left` says the rest.
@@ -115,6 +117,15 @@ function offered(from, message) {
   apply(presence.media(from, 'started'));
   showNotice();
   peer.accept(message.sdp);
+}
+
+/** The sender ended the session. It may begin another one at once, so its tile stays for a moment. */
+function ended(from) {
+  closeSession(from);
+  owed.delete(from);
+  apply(presence.media(from, 'none'));
+  page.grid.mark(from, 'ended', '');
+  setTimeout(() => !peers.has(from) && end(from), ENDED_MS);
 }
 
 function peerChanged(peer) {
