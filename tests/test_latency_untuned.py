@@ -27,8 +27,8 @@ FREE = ("bare", "parser-and-queues")
 def test_a_clock_in_the_picture(bed: Bed, name: str):
     sender = bed.pipeline("camera", f"{picture(640, 480)} ! {UPSTREAMS[name]} ! {bed.sink('客厅')}")
     bed.wait_state(sender)
-    receiver = bed.receiver("客厅", decode="tee name=t t. ! queue ! h264parse ! appsink name=stream sync=false t. ! queue ! "
-                            "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=I420 ! appsink name=frames sync=false")
+    receiver = bed.receiver("客厅", decode="tee name=t t. ! queue ! h264parse ! appsink name=stream sync=false async=false t. ! queue ! "
+                            "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=I420 ! appsink name=frames sync=false async=false")
     seen = frames.watch(receiver, 4)
     frames.check_flow(seen, 4)
     ages = frames.latency(seen)
@@ -52,7 +52,7 @@ def test_chromium_decodes_it(bed: Bed, name: str):
 def test_the_very_line(bed: Bed):
     """As typed, server address apart: stock size, stock everything."""
     bed.gst_launch("launch", f"videotestsrc is-live=true ! x264enc ! roomwebrtcsink room=客厅 signaling-uri={bed.uri}")
-    receiver = bed.receiver("客厅", decode="queue ! h264parse ! appsink name=stream sync=false")
+    receiver = bed.receiver("客厅", decode="h264parse ! appsink name=stream sync=false async=false")
     receiver.wait("two seconds of it", lambda: len(receiver.of("unit")) >= 60)
     assert all("profile=(string)constrained-baseline" in unit["caps"] for unit in receiver.of("unit"))
 

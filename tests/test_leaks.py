@@ -25,7 +25,7 @@ def settled(bed: Bed, process: Process, sender: Process) -> dict[str, int]:
 def test_a_hundred_joins_and_leaves(bed: Bed):
     sender = bed.sender("living_room")
     receiver = bed.pipeline(
-        "watcher", f"roomwebrtcsrc name=room room=living_room signaling-uri={bed.uri} ! queue ! appsink name=stream sync=false",
+        "watcher", f"roomwebrtcsrc name=room room=living_room signaling-uri={bed.uri} ! queue ! appsink name=stream sync=false async=false",
         "--start=", receiving=True)
     before = {}
     for cycle in range(1, CYCLES + 1):

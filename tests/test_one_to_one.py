@@ -51,7 +51,7 @@ def test_by_uri(bed: Bed):
     bed.sender("living_room")
     receiver = bed.pipeline(
         "by-uri", f"uridecodebin uri=room://{network.SENDERS}:{PORT}/living_room ! videoconvert ! video/x-raw,format=I420 "
-                  "! appsink name=frames sync=false", receiving=True)
+                  "! appsink name=frames sync=false async=false", receiving=True)
     frames.check_flow(frames.watch(receiver, 3), 3)
 
 

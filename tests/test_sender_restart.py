@@ -65,7 +65,7 @@ def test_a_receiver_that_never_answers_hurts_nobody(bed: Bed):
     time.sleep(2)
     seconds = time.time() - began
     frames.check_flow([f for f in frames.frames(other, since=began) if f["t"] < began + seconds], seconds)
-    frames.check_flow(frames.watch(newcomer, 1), 1, share=0.9)
+    frames.check_flow(frames.watch(newcomer, 1), 1)
     assert not sender.of("bus", kind="error")
     mute.stop()
     wait_until("it is forgotten", lambda: "mute" not in bed.receivers_of(sender), 20)

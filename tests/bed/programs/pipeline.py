@@ -151,7 +151,7 @@ class Program:
         if not isinstance(self.pipeline, Gst.Pipeline):
             element, self.pipeline = self.pipeline, Gst.Pipeline.new(None)
             self.pipeline.add(element)
-        self.feeders, self.counters, self.branches = [], {}, 0
+        self.feeders, self.counters = [], {}
         self.loop = GLib.MainLoop()
         self.adopt(self.pipeline)
         bus = self.pipeline.get_bus()
@@ -173,7 +173,7 @@ class Program:
                 self.feeders.append(Feeder(element, self.options))
             elif name.startswith(("frames", "stream")):
                 element.set_property("emit-signals", True)
-                element.connect("new-sample", read_frame if name.startswith("frames") else read_unit, label or name)
+                element.connect("new-sample", read_frame if name.startswith("frames") else read_unit, (label or name)+name)
             elif name.startswith("encoder"):
                 self.counters[name] = Counter(element)
             elif name.startswith("room"):
@@ -191,12 +191,12 @@ class Program:
         tell("pad", name=name, removed=False)
         if not self.options.each_pad or pad.direction != Gst.PadDirection.SRC:
             return
-        self.branches += 1
-        branch = Gst.parse_bin_from_description(self.options.each_pad, True)
+        branch = Gst.parse_bin_from_description(f"queue name=entry ! {self.options.each_pad}", False)
+        branch.add_pad(Gst.GhostPad.new("sink", branch.get_by_name("entry").get_static_pad("sink")))
         self.pipeline.add(branch)
         self.adopt(branch, label=name)
         branch.sync_state_with_parent()
-        tell("linked", name=name, result=pad.link(branch.get_static_pad("sink")).value_nick)
+        pad.link(branch.get_static_pad("sink"))  # raises where it can't
 
     def message(self, _bus, message):
         kind, source = message.type, message.src.get_name() if message.src else ""
