@@ -18,7 +18,11 @@ need_room_element roomwebrtcsrc
 need decodebin gstreamer1.0-plugins-base
 need avdec_h264 gstreamer1.0-libav
 need autovideosink gstreamer1.0-plugins-good
-if [ "$dry_run" = 0 ] && [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
-    die 'there is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set); receive-fakesink.sh needs none'
+if [ "$dry_run" = 0 ]; then
+    [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] ||
+        die 'there is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set); receive-fakesink.sh needs none'
+    # autovideosink itself takes one of these.
+    exists xvimagesink || exists ximagesink || exists glimagesink || exists waylandsink ||
+        need ximagesink gstreamer1.0-x
 fi
 launch roomwebrtcsrc ROOM_PROPERTIES latency="$LATENCY" ! decodebin ! videoconvert ! autovideosink

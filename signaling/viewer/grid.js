@@ -80,9 +80,15 @@ export class Grid {
   }
 
   #layout() {
-    const { clientWidth, clientHeight } = this.#root;
-    const columns = bestColumns(this.#root.childElementCount, clientWidth, clientHeight);
+    const [width, height] = [this.#root.clientWidth - 2 * GAP, this.#root.clientHeight - 2 * GAP];
+    const columns = bestColumns(this.#root.childElementCount, width, height);
+    const wide = (width - GAP * (columns - 1)) / columns;
     this.#root.style.setProperty('--columns', columns);
+    // Rows no taller than a picture needs, and rather a page that scrolls than much lower ones. A single tile has the
+    // page for itself.
+    const tall = wide / ASPECT;
+    const rows = this.#root.childElementCount > 1 ? `minmax(${tall * 0.8}px, ${tall}px)` : 'minmax(0, 1fr)';
+    this.#root.style.gridAutoRows = rows;
   }
 }
 
