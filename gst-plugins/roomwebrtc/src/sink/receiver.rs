@@ -158,7 +158,9 @@ impl Session {
             .build()?;
         match codec {
             Codec::H264 => {
-                payloader.set_property("config-interval", -1);
+                // The parser in front of the fan-out puts parameter sets before each IDR picture. The payloader would
+                // put them before each slice of it, which cuts the picture of an encoder with several slices in two.
+                payloader.set_property("config-interval", 0);
                 payloader.set_property_from_str("aggregate-mode", "zero-latency");
             }
             Codec::Vp8 => payloader.set_property_from_str("picture-id-mode", "15-bit"),

@@ -129,6 +129,7 @@ impl ElementImpl for RoomWebRtcSrc {
             gst::StateChange::ReadyToPaused => self.start()?,
             gst::StateChange::PlayingToPaused => self.playing.store(false, Ordering::Relaxed),
             gst::StateChange::PausedToReady => self.stop(),
+            gst::StateChange::ReadyToNull => certificate::wait_for_warm_up(),
             _ => {}
         }
         let result = self.parent_change_state(transition);

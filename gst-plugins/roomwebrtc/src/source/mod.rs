@@ -17,6 +17,7 @@ mod settings;
 mod stats;
 mod stream;
 mod timeline;
+mod units;
 mod uri;
 
 glib::wrapper! {

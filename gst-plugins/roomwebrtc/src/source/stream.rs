@@ -3,6 +3,7 @@
 use super::{
     offer::{Codec, StreamKey},
     output::Output,
+    units,
 };
 use gst::{glib, prelude::*};
 use std::{
@@ -133,6 +134,11 @@ impl Stream {
                     depay.set_property(name, true);
                 }
             }
+        }
+        if let Some(cut) =
+            chain.by_name("depay").filter(|_| codec.cuts_units).and_then(|depay| depay.static_pad("src"))
+        {
+            units::join(&cut);
         }
         let tap = Arc::new(Tap {
             clock: clock.clone(),

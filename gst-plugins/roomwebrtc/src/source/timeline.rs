@@ -82,7 +82,8 @@ impl Timeline {
             _ if !way.open => Phase::Shut,
             _ if way.level >= TOO_MUCH => Phase::Congested,
             Phase::Congested if way.level > CAUGHT_UP => Phase::Congested,
-            Phase::Flowing => Phase::Flowing,
+            // After a loss, nothing that can't be decoded.
+            Phase::Flowing if !unit.discont => Phase::Flowing,
             _ if unit.key => Phase::Flowing,
             _ => Phase::Waiting,
         };
@@ -139,7 +140,17 @@ mod tests {
         assert_eq!(timeline.admit(unit(1, false), OPEN), Verdict::Drop { ask: false });
         assert_eq!(timeline.admit(unit(2, true), OPEN), sent(1, true));
         assert_eq!(timeline.admit(unit(3, false), OPEN), sent(2, false));
-        assert_eq!(timeline.admit(Unit { discont: true, ..unit(4, false) }, OPEN), sent(3, true));
+        assert_eq!(timeline.admit(Unit { discont: true, ..unit(4, true) }, OPEN), sent(3, true));
+    }
+
+    #[test]
+    fn after_a_loss_it_waits_for_a_keyframe() {
+        let mut timeline = Timeline::new();
+        timeline.admit(unit(1, true), OPEN);
+        let after_loss = Unit { discont: true, ..unit(2, false) };
+        assert_eq!(timeline.admit(after_loss, OPEN), Verdict::Drop { ask: true });
+        assert_eq!(timeline.admit(unit(3, false), OPEN), Verdict::Drop { ask: false });
+        assert_eq!(timeline.admit(unit(4, true), OPEN), sent(3, true));
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! What the scenarios stand on: a server in this process, senders, and a watcher that writes down what it gets.
 
 use gst::prelude::*;
+use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
+use room_signaling_client::{
+    ClientConfig, Event, Handle, Options, new_instance,
+    protocol::{ClientId, RoomId, SessionId},
+    wire::{Body, IceCandidate, Role, Signal},
+};
 use std::{
     process::{Child, Command},
     sync::{Arc, Mutex, Once},
@@ -32,8 +38,20 @@ pub(crate) struct Server(room_signaling::Running);
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let config = room_signaling::Config { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };
+        Self::on(([127, 0, 0, 1], 0).into())
+    }
+
+    fn on(listen: std::net::SocketAddr) -> Self {
+        let config = room_signaling::Config { listen, ..Default::default() };
         Self(room_signaling::spawn_thread(config).unwrap())
+    }
+
+    /// Ends, is away for a while, and comes back as a new process would: knowing nobody.
+    pub(crate) fn restart(self, away: Duration) -> Self {
+        let address = self.0.local_addr();
+        self.0.stop().unwrap();
+        std::thread::sleep(away);
+        Self::on(address)
     }
 
     pub(crate) fn uri(&self) -> String {
@@ -248,6 +266,68 @@ fn sink(pad: String, list: Arc<Mutex<Vec<Frame>>>) -> gst_app::AppSink {
     });
     sink.set_callbacks(callbacks.build());
     sink
+}
+
+/// A sender made of a plain webrtcbin named `s`, with nothing of this project but the signaling client. It offers once,
+/// to the first receiver.
+pub(crate) fn plain_sender(server: &Server, description: &str) -> Line {
+    let line = Line::play(description);
+    let webrtcbin = line.element();
+    let uri = server.uri();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let config = ClientConfig::new(RoomId::new("living_room").unwrap(), Role::Sender, new_instance());
+            let (handle, mut events) = room_signaling_client::spawn(Options::new(uri, config)).unwrap();
+            while let Some(event) = events.recv().await {
+                match event {
+                    Event::PeerReady(peer) => offer(&webrtcbin, &handle, &peer.client_id),
+                    Event::Signal(Signal { body: Body::Answer { sdp }, .. }) => {
+                        let sdp = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes()).unwrap();
+                        let answer = WebRTCSessionDescription::new(WebRTCSDPType::Answer, sdp);
+                        webrtcbin
+                            .emit_by_name::<()>("set-remote-description", &[&answer, &None::<gst::Promise>]);
+                    }
+                    Event::Signal(Signal { body: Body::Candidate { candidate }, .. }) => {
+                        let line = candidate.sdp_m_line_index.unwrap();
+                        webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&line, &candidate.candidate]);
+                    }
+                    Event::PeerGone(..) => break,
+                    _ => {}
+                }
+            }
+        });
+    });
+    line
+}
+
+fn offer(webrtcbin: &gst::Element, handle: &Handle, to: &ClientId) {
+    let signal = |to: &ClientId, body| Signal {
+        body,
+        target_id: Some(to.clone()),
+        session_id: SessionId::new("plain").ok(),
+        from: None,
+    };
+    let (candidates, id) = (handle.clone(), to.clone());
+    webrtcbin.connect("on-ice-candidate", false, move |values| {
+        let candidate = IceCandidate {
+            candidate: values[2].get().unwrap(),
+            sdp_mid: None,
+            sdp_m_line_index: Some(values[1].get().unwrap()),
+        };
+        candidates.send(signal(&id, Body::Candidate { candidate }));
+        None
+    });
+    // The streams' caps are there when all sink pads have some.
+    wait_until("caps of what is sent", || {
+        webrtcbin.sink_pads().iter().all(|pad| pad.current_caps().is_some())
+    });
+    let promise = gst::Promise::new();
+    webrtcbin.emit_by_name::<()>("create-offer", &[&None::<gst::Structure>, &promise]);
+    assert_eq!(promise.wait(), gst::PromiseResult::Replied);
+    let offer = promise.get_reply().unwrap().get::<WebRTCSessionDescription>("offer").unwrap();
+    handle.send(signal(to, Body::Offer { sdp: offer.sdp().as_text().unwrap() }));
+    webrtcbin.emit_by_name::<()>("set-local-description", &[&offer, &None::<gst::Promise>]);
 }
 
 /// That times never go back, whatever happened in between.

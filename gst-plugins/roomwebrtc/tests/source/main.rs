@@ -4,7 +4,7 @@
 
 mod bed;
 
-use bed::{Line, PATIENCE, Server, Watcher, assert_rising, wait_until};
+use bed::{Line, PATIENCE, Server, Watcher, assert_rising, plain_sender, wait_until};
 use gst::prelude::*;
 use room_signaling_client::{
     ClientConfig, Event, Options, new_instance,
@@ -140,6 +140,107 @@ fn the_sender_that_was_asked_for_is_waited_for() {
     let _mine = server.sender("mine", 320);
     watcher.first_of(320);
     assert!(watcher.next(10).iter().all(|frame| frame.width == 320));
+}
+
+#[test]
+fn a_killed_sender_makes_place_for_the_next_one() {
+    let server = Server::start();
+    let mut first = server.sender_process("first", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.first_of(160);
+    let _second = server.sender("second", 320);
+    watcher.next(15);
+    first.kill();
+    watcher.first_of(320);
+    assert_rising(&watcher.all());
+    watcher.line.assert_no_error();
+}
+
+#[test]
+fn a_server_that_goes_and_comes_back_costs_no_frame() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.next(30);
+    let server = server.restart(Duration::from_millis(300));
+    wait_until("back in the room", || watcher.line.signaling_state() == "joined");
+    watcher.next(30);
+    let frames = watcher.all();
+    let longest = frames.windows(2).map(|pair| pair[1].pts - pair[0].pts).max().unwrap();
+    assert!(longest < gst::ClockTime::from_mseconds(200), "a gap of {longest}");
+    let marked: Vec<_> = frames.iter().enumerate().filter(|(_, frame)| frame.discont).collect();
+    assert_eq!(marked.len(), 1, "{marked:?}");
+    // And whoever comes now is served.
+    Watcher::play(&server.room()).first_of(160);
+}
+
+#[test]
+fn a_stream_that_the_sender_adds_gets_a_pad_and_the_first_one_goes_on() {
+    let server = Server::start();
+    let sender = server.sender("camera", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.first_of(160);
+    let more = gst::parse::bin_from_description(
+        "videotestsrc is-live=true ! video/x-raw,width=320,height=240 ! x264enc tune=zerolatency",
+        true,
+    );
+    let more = more.unwrap();
+    sender.0.add(&more).unwrap();
+    more.link(&sender.element()).unwrap();
+    more.sync_state_with_parent().unwrap();
+    let of = |pad: &str| watcher.all().into_iter().filter(|frame| frame.pad == pad).collect::<Vec<_>>();
+    wait_until("frames of both", || of("video_1").len() > 10);
+    assert!(of("video_1").iter().all(|frame| frame.width == 320));
+    let before = of("video_0").len();
+    wait_until("more of the first", || of("video_0").len() > before + 10);
+    assert!(of("video_0").iter().all(|frame| frame.width == 160));
+    assert_rising(&of("video_0"));
+}
+
+#[test]
+fn a_plain_webrtcbin_is_received_with_sound() {
+    let server = Server::start();
+    let _sender = plain_sender(
+        &server,
+        "videotestsrc is-live=true ! video/x-raw,width=160,height=120 ! vp8enc deadline=1 ! rtpvp8pay pt=96 ! s. \
+         audiotestsrc is-live=true ! opusenc ! rtpopuspay pt=97 ! s. webrtcbin name=s bundle-policy=max-bundle",
+    );
+    let watcher = Watcher::play(&server.room());
+    wait_until("all pads", || watcher.pads.lock().unwrap().len() == 3);
+    assert_eq!(watcher.pads.lock().unwrap().last().unwrap(), "no more");
+    for (pad, media) in [("video_0", "video/x-vp8"), ("audio_0", "audio/x-opus")] {
+        let frames = || watcher.all().into_iter().filter(|frame| frame.pad == pad).collect::<Vec<_>>();
+        wait_until(pad, || frames().len() > 20);
+        assert!(frames().iter().all(|frame| frame.media == media), "{pad}");
+        assert_rising(&frames());
+    }
+    watcher.line.assert_no_error();
+}
+
+#[test]
+fn after_a_loss_it_goes_on_with_a_keyframe_that_was_asked_for() {
+    let server = Server::start();
+    let _sender = plain_sender(
+        &server,
+        "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1 ! \
+         x264enc tune=zerolatency key-int-max=1000 ! rtph264pay pt=96 aggregate-mode=zero-latency config-interval=-1 ! \
+         netsim drop-probability=0.03 ! webrtcbin name=s bundle-policy=max-bundle",
+    );
+    let watcher = Watcher::play(&format!("{} retransmission=false", server.room()));
+    let losses = || watcher.all().into_iter().skip(1).filter(|frame| frame.discont).collect::<Vec<_>>();
+    wait_until("three losses", || losses().len() >= 3);
+    assert!(losses().iter().all(|frame| frame.key), "{:?}", losses());
+    assert_rising(&watcher.all());
+}
+
+#[test]
+fn an_eos_event_ends_the_stream() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 160);
+    let watcher = Watcher::play(&server.room());
+    watcher.first_of(160);
+    assert!(watcher.line.0.send_event(gst::event::Eos::new()));
+    watcher.line.wait(&[gst::MessageType::Eos]);
 }
 
 #[test]
