@@ -346,7 +346,11 @@ impl RoomWebRtcSink {
             );
             gst::StateChangeError
         })?;
-        let config = room_signaling::Config { listen: address, drain: Duration::ZERO, ..room_signaling::Config::default() };
+        let config = room_signaling::Config {
+            listen: address,
+            drain: Duration::ZERO,
+            ..room_signaling::Config::default()
+        };
         let running = room_signaling::spawn_thread(config).map_err(|error| {
             gst::element_imp_error!(
                 self,

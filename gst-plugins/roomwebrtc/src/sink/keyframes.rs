@@ -2,16 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// Requests within this long of one another are one burst.
-const QUIET: Duration = Duration::from_secs(2);
-
-/// Lets one request through per interval. In a burst (many receivers that join within a second or two) the interval
-/// doubles once, so that late comers share a keyframe instead of having one each.
+/// Lets one request through per interval. Where requests keep coming before the interval is over (many receivers that
+/// join within a second or two) it doubles, so that late comers share a keyframe.
 #[derive(Debug)]
 pub(crate) struct KeyframeGate {
     interval: Duration,
     last: Option<Instant>,
-    in_burst: u32,
+    crowded: bool,
     pending: Option<Pending>,
 }
 
@@ -19,12 +16,13 @@ pub(crate) struct KeyframeGate {
 struct Pending {
     asked: Instant,
     due: Instant,
+    deferred: bool,
 }
 
 impl KeyframeGate {
     /// `interval` is the least time between two forced keyframes.
     pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, last: None, in_burst: 0, pending: None }
+        Self { interval, last: None, crowded: false, pending: None }
     }
 
     /// Changes the interval, from the next request on.
@@ -41,11 +39,11 @@ impl KeyframeGate {
             Some(last) => (last + self.spacing()).max(now),
             None => now,
         };
-        self.pending = Some(Pending { asked: now, due });
+        self.pending = Some(Pending { asked: now, due, deferred: due > now });
     }
 
     fn spacing(&self) -> Duration {
-        if self.in_burst >= 2 { self.interval.saturating_mul(2) } else { self.interval }
+        if self.crowded { self.interval.saturating_mul(2) } else { self.interval }
     }
 
     /// When [`KeyframeGate::poll`] wants to be called.
@@ -64,8 +62,7 @@ impl KeyframeGate {
         if now < pending.due {
             return false;
         }
-        let goes_on = self.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET);
-        self.in_burst = if goes_on { self.in_burst.saturating_add(1) } else { 1 };
+        self.crowded = pending.deferred;
         self.last = Some(now);
         self.pending = None;
         true
@@ -100,6 +97,11 @@ mod tests {
     #[test]
     fn requests_within_the_interval_share_one_keyframe() {
         assert_eq!(forced(&[0, 10, 50, 490]), [0, 500]);
+    }
+
+    #[test]
+    fn joins_one_after_another_never_wait() {
+        assert_eq!(forced(&[0, 600, 1200, 1800]), [0, 600, 1200, 1800]);
     }
 
     #[test]
