@@ -153,7 +153,8 @@ export class Signaling {
     } catch {
       return;
     }
-    switch (message?.type) {
+    if (typeof message?.type !== 'string') return;
+    switch (message.type) {
       case 'registered':
         this.#config.clientId = message.client_id; // The server may have chosen it; it is kept from now on.
         this.#join();
