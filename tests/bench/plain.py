@@ -151,6 +151,7 @@ class Receivers:
         pipeline = Gst.Pipeline.new(None)
         webrtcbin = make_webrtcbin(pipeline, peer, self.latency)
         webrtcbin.connect("pad-added", lambda _w, pad: self.pad(pipeline, pad, peer))
+        webrtcbin.connect("on-new-transceiver", lambda _w, transceiver: transceiver.set_property("do-nack", True))
         pipeline.set_state(Gst.State.PLAYING)
         self.peers[peer] = (webrtcbin, pipeline)
         set_remote(webrtcbin, GstWebRTC.WebRTCSDPType.OFFER, sdp, lambda: describe(webrtcbin, "answer", peer))

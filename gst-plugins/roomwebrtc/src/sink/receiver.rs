@@ -34,6 +34,8 @@ pub(crate) enum SessionEvent {
     KeyframeWanted(u32),
     /// A message came over the data channel: label and bytes.
     Data(String, glib::Bytes),
+    /// The latency of the pipeline has to be found out anew.
+    Latency,
     /// Statistics of webrtcbin, for the cache.
     Stats(gst::Structure),
     /// It can't go on.
@@ -270,6 +272,11 @@ impl Session {
         self.reports.silence(now).map(|(silence, _)| silence)
     }
 
+    /// Without a latency rtpbin knows no running times, and its sender reports no time.
+    pub(crate) fn recalculate_latency(&self) {
+        let _ = self.pipeline.recalculate_latency();
+    }
+
     /// Follows another clock.
     pub(crate) fn set_clock(&self, clock: &gst::Clock) {
         self.pipeline.use_clock(Some(clock));
@@ -296,14 +303,19 @@ impl Session {
     }
 }
 
-/// A peer's failed DTLS handshake posts an error on the bus of the pipeline that it is in: here it stays.
+/// A peer's failed DTLS handshake posts an error on the bus of the pipeline that it is in: here it stays. This handler
+/// runs on whatever thread posts, so it only sends on what it hears.
 fn contain_errors(pipeline: &gst::Pipeline, tell: &Tell) {
     let Some(bus) = pipeline.bus() else { return };
     let tell = tell.clone();
     bus.set_sync_handler(move |_, message| {
-        if let gst::MessageView::Error(error) = message.view() {
-            let source = error.src().map(|s| s.name().to_string()).unwrap_or_default();
-            tell(SessionEvent::Failed(format!("{source}: {}", error.error())));
+        match message.view() {
+            gst::MessageView::Error(error) => {
+                let source = error.src().map(|s| s.name().to_string()).unwrap_or_default();
+                tell(SessionEvent::Failed(format!("{source}: {}", error.error())));
+            }
+            gst::MessageView::Latency(_) => tell(SessionEvent::Latency),
+            _ => {}
         }
         gst::BusSyncReply::Drop
     });

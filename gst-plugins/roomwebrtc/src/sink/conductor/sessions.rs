@@ -112,6 +112,7 @@ impl Conductor {
                     element.emit_by_name::<()>("data", &[&id.as_str(), &label, &bytes]);
                 }
             }
+            SessionEvent::Latency => session.recalculate_latency(),
             SessionEvent::Stats(stats) => receiver.webrtc_stats = Some(stats),
             SessionEvent::Failed(words) => self.fail(id, &words),
         }
