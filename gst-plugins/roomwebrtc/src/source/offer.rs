@@ -35,8 +35,6 @@ pub(super) struct Codec {
     pub(super) encoding: &'static str,
     /// From RTP packets to `caps`, in the syntax of gst-launch; the first one is the depayloader.
     pub(super) chain: &'static str,
-    /// Whether the depayloader may cut an access unit in two: see [`super::units`].
-    pub(super) cuts_units: bool,
     /// What comes out.
     pub(super) caps: &'static str,
     pub(super) kind: Kind,
@@ -48,7 +46,6 @@ pub(super) const CODECS: [Codec; 3] = [
         name: "h264",
         encoding: "H264",
         chain: "rtph264depay name=depay ! video/x-h264,stream-format=byte-stream,alignment=au ! h264parse",
-        cuts_units: true,
         caps: "video/x-h264,stream-format=(string)byte-stream,alignment=(string)au",
         kind: Kind::Video,
     },
@@ -56,7 +53,6 @@ pub(super) const CODECS: [Codec; 3] = [
         name: "vp8",
         encoding: "VP8",
         chain: "rtpvp8depay name=depay",
-        cuts_units: false,
         caps: "video/x-vp8",
         kind: Kind::Video,
     },
@@ -64,7 +60,6 @@ pub(super) const CODECS: [Codec; 3] = [
         name: "opus",
         encoding: "OPUS",
         chain: "rtpopusdepay name=depay",
-        cuts_units: false,
         caps: "audio/x-opus",
         kind: Kind::Audio,
     },

@@ -10,6 +10,7 @@ use super::{
     offer::{Kind, StreamKey},
     timeline::{self, Timeline, Unit, Verdict, Way},
 };
+use crate::connection::CAT;
 use gst::{glib, prelude::*};
 use std::{
     collections::BTreeMap,
@@ -173,6 +174,7 @@ impl Output {
             }
             Verdict::Drop { ask } => {
                 drop(state);
+                gst::log!(CAT, obj = self.pad, "dropping {unit:?}");
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 if ask {
                     self.ask_for_keyframe();

@@ -128,17 +128,15 @@ impl Stream {
     ) -> Result<Self, glib::Error> {
         let chain = gst::parse::bin_from_description(codec.chain, true)?;
         if let Some(depay) = chain.by_name("depay") {
+            if codec.name == "h264" {
+                units::keep_whole(&depay);
+            }
             // After a loss nothing that can't be decoded goes on.
             for name in ["wait-for-keyframe", "request-keyframe"] {
                 if depay.find_property(name).is_some() {
                     depay.set_property(name, true);
                 }
             }
-        }
-        if let Some(cut) =
-            chain.by_name("depay").filter(|_| codec.cuts_units).and_then(|depay| depay.static_pad("src"))
-        {
-            units::join(&cut);
         }
         let tap = Arc::new(Tap {
             clock: clock.clone(),

@@ -87,16 +87,21 @@ impl Timeline {
             _ if unit.key => Phase::Flowing,
             _ => Phase::Waiting,
         };
-        let time = unit.pts.and_then(|pts| shift(pts, way.offset));
+        let after_last = self.last.map(|last| last + ClockTime::from_nseconds(1));
+        let time = match unit.pts {
+            Some(pts) => shift(pts, way.offset),
+            // Parsers take the time away from a unit that has the same as the one before it.
+            None => after_last,
+        };
         let (Phase::Flowing, Some(time)) = (self.phase, time) else {
+            if self.phase == Phase::Flowing {
+                self.phase = Phase::Waiting;
+            }
             self.discont = true;
             return Verdict::Drop { ask: self.phase == Phase::Waiting && before != Phase::Waiting };
         };
-        let pts = match self.last {
-            // The estimate of a new session may lie a little before the last of the old one.
-            Some(last) if time <= last => last + ClockTime::from_nseconds(1),
-            _ => time,
-        };
+        // The estimate of a new session may lie a little before the last of the old one.
+        let pts = after_last.map_or(time, |after| after.max(time));
         self.last = Some(pts);
         let discont = std::mem::take(&mut self.discont) || unit.discont;
         Verdict::Send { pts, discont }
@@ -189,11 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_time_or_lies_before_the_start_is_dropped() {
+    fn what_lies_before_the_start_is_dropped_and_what_has_no_time_follows_the_one_before() {
         let mut timeline = Timeline::new();
-        let nowhen = Unit { pts: None, key: true, discont: false };
-        assert_eq!(timeline.admit(nowhen, OPEN), Verdict::Drop { ask: false });
+        let nowhen = Unit { pts: None, key: false, discont: false };
+        assert_eq!(timeline.admit(Unit { key: true, ..nowhen }, OPEN), Verdict::Drop { ask: false });
         assert_eq!(timeline.admit(unit(0, true), OPEN), Verdict::Drop { ask: false });
-        assert_eq!(timeline.admit(unit(2, false), OPEN), sent(1, true));
+        assert_eq!(timeline.admit(unit(2, false), OPEN), Verdict::Drop { ask: false });
+        assert_eq!(timeline.admit(unit(3, true), OPEN), sent(2, true));
+        let after = ClockTime::from_mseconds(2) + ClockTime::from_nseconds(1);
+        assert_eq!(timeline.admit(nowhen, OPEN), Verdict::Send { pts: after, discont: false });
     }
 }

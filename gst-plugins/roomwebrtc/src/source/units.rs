@@ -1,108 +1,134 @@
-//! Puts H.264 access units together again that rtph264depay has cut in two.
+//! Keeps H.264 pictures whole on their way through rtph264depay.
 //!
 //! rtph264pay with `config-interval=-1`, which is what most GStreamer senders use, writes parameter sets before each
 //! slice of an IDR picture. rtph264depay takes them for the beginning of the next access unit; and so a keyframe of an
 //! encoder with several slices (x264enc with tune=zerolatency) would come out as two units, neither of which is a
-//! picture. What belongs together has one timestamp, and only the last part carries the marker (RFC 6184, section 5.1).
+//! picture. What repeats itself inside a picture is hidden from it here. What is still no picture, because packets of
+//! it were lost, goes no further.
 
 use gst::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
-/// Joins what comes out of `pad`, byte-stream access units from rtph264depay.
-pub(super) fn join(pad: &gst::Pad) {
-    let joiner = Mutex::new(Joiner::default());
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let Some(gst::PadProbeData::Buffer(buffer)) = info.data.take() else {
-            return gst::PadProbeReturn::Ok;
-        };
-        match joiner.lock().unwrap_or_else(PoisonError::into_inner).take(buffer) {
-            Some(whole) => {
-                info.data = Some(gst::PadProbeData::Buffer(whole));
-                gst::PadProbeReturn::Ok
+/// Watches over what goes into and comes out of `depay`, an rtph264depay.
+pub(super) fn keep_whole(depay: &gst::Element) {
+    if let Some(pad) = depay.static_pad("sink") {
+        hide_repetitions(&pad);
+    }
+    if let Some(pad) = depay.static_pad("src") {
+        drop_fragments(&pad);
+    }
+}
+
+fn hide_repetitions(pad: &gst::Pad) {
+    let packets = Mutex::new(Packets::default());
+    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
+        let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut info.data {
+            Some(gst::PadProbeData::Buffer(packet)) => packets.look_at(packet.make_mut()),
+            Some(gst::PadProbeData::BufferList(list)) => {
+                let list = list.make_mut();
+                (0..list.len())
+                    .for_each(|at| list.get_mut(at).into_iter().for_each(|packet| packets.look_at(packet)));
             }
-            None => gst::PadProbeReturn::Handled,
+            _ => {}
         }
+        gst::PadProbeReturn::Ok
     });
 }
 
-/// The parts of a unit that isn't complete yet.
-#[derive(Default)]
-struct Joiner {
-    held: Option<gst::Buffer>,
-    /// Something was dropped, and the next unit has to say so.
-    lost: bool,
-}
-
-impl Joiner {
-    /// Takes the next part; gives a whole unit when there is one.
-    fn take(&mut self, part: gst::Buffer) -> Option<gst::Buffer> {
-        let broken = part.flags().contains(gst::BufferFlags::DISCONT);
-        let finished = match self.held.take() {
-            // The rest of what was held is lost.
-            Some(_) if broken => None,
-            Some(held) if held.pts() == part.pts() => return self.hold(appended(held, &part)),
-            // A sender that sets no markers: the next unit shows that this one is complete.
-            held => held,
-        };
-        let mut unit = part;
+fn drop_fragments(pad: &gst::Pad) {
+    let lost = Mutex::new(false);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let Some(gst::PadProbeData::Buffer(unit)) = &mut info.data else { return gst::PadProbeReturn::Ok };
+        let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
         if !unit.map_readable().is_ok_and(|map| begins_picture(&map)) {
-            self.lost = true;
-            return finished;
+            *lost = true;
+            return gst::PadProbeReturn::Drop;
         }
-        if std::mem::take(&mut self.lost) {
+        if std::mem::take(&mut *lost) {
             unit.make_mut().set_flags(gst::BufferFlags::DISCONT);
         }
-        if finished.is_some() {
-            self.held = Some(unit);
-            return finished;
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// The packets of a stream, in order.
+#[derive(Default)]
+struct Packets {
+    /// The time stamp of the picture of which a slice has come.
+    picture: Option<u32>,
+}
+
+impl Packets {
+    fn look_at(&mut self, packet: &mut gst::BufferRef) {
+        let hidden = match gst_rtp::RTPBuffer::from_buffer_readable(packet) {
+            Ok(rtp) => {
+                rtp.payload().map(|payload| self.repetitions(rtp.timestamp(), payload)).unwrap_or_default()
+            }
+            Err(_) => return,
+        };
+        if hidden.is_empty() {
+            return;
         }
-        self.hold(unit)
-    }
-
-    /// Keeps a unit that is not complete.
-    fn hold(&mut self, unit: gst::Buffer) -> Option<gst::Buffer> {
-        if unit.flags().contains(gst::BufferFlags::MARKER) {
-            return Some(unit);
+        if let Ok(mut rtp) = gst_rtp::RTPBuffer::from_buffer_writable(packet)
+            && let Ok(payload) = rtp.payload_mut()
+        {
+            for at in hidden {
+                if let Some(header) = payload.get_mut(at) {
+                    // Filler data, which everyone skips.
+                    *header = (*header & 0xe0) | 0x0c;
+                }
+            }
         }
-        self.held = Some(unit);
-        None
+    }
+
+    /// The headers in this payload (RFC 6184, section 5.2) of what repeats itself inside a picture.
+    fn repetitions(&mut self, timestamp: u32, payload: &[u8]) -> Vec<usize> {
+        let mut repetitions = Vec::new();
+        for (at, kind) in headers(payload) {
+            match kind {
+                // Slices (ITU-T H.264, table 7-1).
+                1..=5 => self.picture = Some(timestamp),
+                // SEI, SPS, PPS, access unit delimiter.
+                6..=9 if self.picture == Some(timestamp) => repetitions.push(at),
+                _ => {}
+            }
+        }
+        repetitions
     }
 }
 
-/// `unit` with the slices of `part`. Shares the memory of both.
-fn appended(mut unit: gst::Buffer, part: &gst::Buffer) -> gst::Buffer {
-    let start = part.map_readable().map_or(0, |map| first_slice(&map));
-    let Ok(slices) = part.copy_region(gst::BufferCopyFlags::MEMORY, start..) else { return unit };
-    let head = unit.make_mut();
-    for memory in slices.iter_memories_owned() {
-        head.append_memory(memory);
+/// Where the NAL units of an RTP payload have their headers, and of which type they are.
+fn headers(payload: &[u8]) -> Vec<(usize, u8)> {
+    let Some(first) = payload.first() else { return Vec::new() };
+    match first & 0x1f {
+        // STAP-A: units, each with its length in front.
+        24 => {
+            let (mut found, mut at) = (Vec::new(), 1);
+            while let Some(&[high, low, header]) = payload.get(at..at + 3) {
+                found.push((at + 2, header & 0x1f));
+                at += 2 + usize::from(u16::from_be_bytes([high, low]));
+            }
+            found
+        }
+        // FU-A: the type is in the second byte, and there is no header that could be changed. Sets are never so long.
+        28 => payload
+            .get(1)
+            .filter(|header| matches!(**header & 0x1f, 1..=5))
+            .map(|header| (1, header & 0x1f))
+            .into_iter()
+            .collect(),
+        kind => vec![(0, kind)],
     }
-    let flags = part.flags() & gst::BufferFlags::MARKER;
-    head.set_flags(flags);
-    // A unit with an IDR slice in any part is a keyframe.
-    if !part.flags().contains(gst::BufferFlags::DELTA_UNIT) {
-        head.unset_flags(gst::BufferFlags::DELTA_UNIT);
-    }
-    unit
 }
 
-/// Where the first slice begins: what comes before it repeats what the unit has already. 0 where there is none.
-fn first_slice(stream: &[u8]) -> usize {
-    slice_header(stream).map_or(0, |header| {
-        // Start codes may have a zero more in front.
-        let code = header.saturating_sub(3);
-        let long = code.checked_sub(1).is_some_and(|before| stream.get(before) == Some(&0));
-        if long { code - 1 } else { code }
-    })
-}
-
-/// Whether the first slice is the first one of its picture: its header begins with first_mb_in_slice, and the
-/// Exp-Golomb code of 0 is a single bit (ITU-T H.264, sections 7.3.3 and 9.1). What has no slice begins one, too.
+/// Whether the first slice of a byte stream is the first one of its picture: its header begins with first_mb_in_slice,
+/// and the Exp-Golomb code of 0 is a single bit (ITU-T H.264, sections 7.3.3 and 9.1). What has no slice begins one too.
 fn begins_picture(stream: &[u8]) -> bool {
     slice_header(stream).is_none_or(|header| stream.get(header + 1).is_some_and(|bits| bits & 0x80 != 0))
 }
 
-/// The position of the first NAL unit header of a slice (types 1 to 5, ITU-T H.264, table 7-1).
+/// The position of the first NAL unit header of a slice.
 fn slice_header(stream: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -119,96 +145,66 @@ fn slice_header(stream: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const AUD: &[u8] = &[0, 0, 0, 1, 9, 0xf0];
-    const SPS: &[u8] = &[0, 0, 0, 1, 0x67, 1, 2];
-    const PPS: &[u8] = &[0, 0, 1, 0x68, 3];
-    const IDR: &[u8] = &[0, 0, 0, 1, 0x65, 0x84, 5, 6];
-    const DELTA: &[u8] = &[0, 0, 1, 0x41, 0x87];
-    /// Further slices of a picture.
-    const MORE_IDR: &[u8] = &[0, 0, 0, 1, 0x65, 0x44, 5, 6];
-    const MORE_DELTA: &[u8] = &[0, 0, 1, 0x41, 0x47];
+    const SPS: u8 = 0x67;
+    const PPS: u8 = 0x68;
+    const IDR: u8 = 0x65;
 
-    fn part(pts: u64, nals: &[&[u8]], flags: gst::BufferFlags) -> gst::Buffer {
-        gst::init().expect("GStreamer");
-        let mut buffer = gst::Buffer::from_slice(nals.concat());
-        let head = buffer.make_mut();
-        head.set_pts(gst::ClockTime::from_mseconds(pts));
-        head.set_flags(flags);
-        buffer
-    }
-
-    fn bytes(buffer: Option<gst::Buffer>) -> Vec<u8> {
-        buffer.expect("a unit").map_readable().expect("memory").to_vec()
+    /// STAP-A with units of these headers and two bytes more.
+    fn together(headers: &[u8]) -> Vec<u8> {
+        let units = headers.iter().flat_map(|header| [0, 3, *header, 1, 2]);
+        std::iter::once(0x78).chain(units).collect()
     }
 
     #[test]
-    fn the_slices_of_a_keyframe_come_together_and_repetitions_go() {
-        let mut joiner = Joiner::default();
-        let none = gst::BufferFlags::empty();
-        assert!(joiner.take(part(1, &[AUD, SPS, PPS, IDR], none)).is_none());
-        assert!(joiner.take(part(1, &[SPS, PPS, MORE_IDR], none)).is_none());
-        let rest = part(1, &[SPS, PPS, MORE_DELTA, MORE_IDR], gst::BufferFlags::MARKER);
-        let whole = joiner.take(rest).expect("a unit");
-        assert!(whole.flags().contains(gst::BufferFlags::MARKER));
-        assert!(!whole.flags().contains(gst::BufferFlags::DELTA_UNIT));
-        assert_eq!(bytes(Some(whole)), [AUD, SPS, PPS, IDR, MORE_IDR, MORE_DELTA, MORE_IDR].concat());
-        let delta = gst::BufferFlags::MARKER | gst::BufferFlags::DELTA_UNIT;
-        assert_eq!(bytes(joiner.take(part(2, &[DELTA], delta))), DELTA);
+    fn parameter_sets_after_a_slice_of_the_same_picture_are_repetitions() {
+        let mut packets = Packets::default();
+        assert!(packets.repetitions(1, &[SPS, 1]).is_empty());
+        assert!(packets.repetitions(1, &together(&[SPS, PPS])).is_empty());
+        assert_eq!(packets.repetitions(1, &together(&[IDR, SPS, PPS, IDR])), [8, 13]);
+        assert_eq!(packets.repetitions(1, &[PPS, 1]), [0]);
+        assert!(packets.repetitions(2, &[SPS, 1]).is_empty(), "the next picture");
+        assert!(packets.repetitions(2, &[0x7c, 0x80 | 5, 1]).is_empty(), "a slice in fragments");
+        assert_eq!(packets.repetitions(2, &together(&[9])), [3]);
     }
 
     #[test]
-    fn what_lost_its_end_is_dropped() {
-        let mut joiner = Joiner::default();
-        assert!(joiner.take(part(1, &[SPS, PPS, IDR], gst::BufferFlags::empty())).is_none());
-        let next = part(2, &[DELTA], gst::BufferFlags::DISCONT | gst::BufferFlags::MARKER);
-        let next = joiner.take(next).expect("a unit");
-        assert!(next.flags().contains(gst::BufferFlags::DISCONT));
-        assert_eq!(bytes(Some(next)), DELTA);
+    fn payloads_that_make_no_sense_are_left_alone() {
+        let mut packets = Packets::default();
+        packets.repetitions(1, &[IDR]);
+        for payload in [&[][..], &[24], &[24, 0], &[24, 255, 255], &[28], &[28, SPS], &[31, SPS]] {
+            assert!(packets.repetitions(1, payload).is_empty(), "{payload:?}");
+        }
+        assert_eq!(packets.repetitions(1, &[24, 0, 0, SPS]), [3], "a unit of no length ends nothing");
     }
 
     #[test]
-    fn what_lost_its_beginning_is_dropped_and_the_next_unit_says_so() {
-        let mut joiner = Joiner::default();
-        let broken = gst::BufferFlags::DISCONT | gst::BufferFlags::MARKER;
-        assert!(joiner.take(part(1, &[SPS, PPS, MORE_IDR], broken)).is_none());
-        let next = joiner.take(part(2, &[DELTA], gst::BufferFlags::MARKER)).expect("a unit");
-        assert!(next.flags().contains(gst::BufferFlags::DISCONT));
-        let next = joiner.take(part(3, &[DELTA], gst::BufferFlags::MARKER)).expect("a unit");
-        assert!(!next.flags().contains(gst::BufferFlags::DISCONT));
-    }
-
-    #[test]
-    fn without_markers_a_unit_waits_for_the_next_one() {
-        let mut joiner = Joiner::default();
-        let none = gst::BufferFlags::empty();
-        assert!(joiner.take(part(1, &[IDR], none)).is_none());
-        assert_eq!(bytes(joiner.take(part(2, &[DELTA], none))), IDR);
-        assert_eq!(bytes(joiner.take(part(3, &[IDR], gst::BufferFlags::MARKER))), DELTA);
-        assert_eq!(bytes(joiner.take(part(4, &[DELTA], gst::BufferFlags::MARKER))), IDR);
-    }
-
-    #[test]
-    fn the_first_slice_is_found_in_whatever_comes() {
-        assert_eq!(first_slice(&[SPS, PPS, IDR].concat()), SPS.len() + PPS.len());
-        assert_eq!(first_slice(&[SPS, DELTA].concat()), SPS.len());
-        assert_eq!(first_slice(DELTA), 0);
-        for no_slice in [&[][..], &[0], &[0, 0, 1], SPS, &[0, 0, 0, 0]] {
-            assert_eq!(first_slice(no_slice), 0, "{no_slice:?}");
+    fn a_unit_that_lacks_its_first_slice_begins_no_picture() {
+        assert!(begins_picture(&[0, 0, 0, 1, SPS, 1, 0, 0, 1, IDR, 0x88]));
+        assert!(!begins_picture(&[0, 0, 0, 1, SPS, 1, 0, 0, 1, IDR, 0x48]));
+        assert!(!begins_picture(&[0, 0, 1, IDR]));
+        for no_slice in [&[][..], &[0], &[0, 0, 1], &[0, 0, 0, 0], &[0, 0, 1, SPS]] {
             assert!(begins_picture(no_slice), "{no_slice:?}");
         }
-        assert!(begins_picture(&[SPS, IDR].concat()) && begins_picture(DELTA));
-        assert!(!begins_picture(&[SPS, MORE_IDR].concat()) && !begins_picture(&[0, 0, 1, 0x65]));
     }
 
     #[test]
-    fn what_gstreamers_own_payloader_cut_is_whole_again() {
+    fn what_gstreamers_own_payloader_would_cut_stays_whole() {
         gst::init().expect("GStreamer");
-        let line = "videotestsrc num-buffers=4 ! video/x-raw,width=320,height=240 ! \
+        // All slices in one packet, and several packets for each slice.
+        whole_pictures("pattern=black ! video/x-raw,width=64,height=480");
+        whole_pictures("pattern=smpte ! video/x-raw,width=640,height=480");
+    }
+
+    fn whole_pictures(source: &str) {
+        let line = format!(
+            "videotestsrc num-buffers=4 {source} ! \
              x264enc tune=zerolatency threads=4 sliced-threads=true key-int-max=2 ! \
              rtph264pay config-interval=-1 aggregate-mode=zero-latency ! rtph264depay name=depay ! \
-             video/x-h264,stream-format=byte-stream,alignment=au ! h264parse ! fakesink name=sink signal-handoffs=true";
-        let pipeline = gst::parse::launch(line).expect(line).downcast::<gst::Pipeline>().expect("a pipeline");
-        join(&pipeline.by_name("depay").and_then(|depay| depay.static_pad("src")).expect("a pad"));
+             video/x-h264,stream-format=byte-stream,alignment=au ! h264parse ! fakesink name=sink signal-handoffs=true"
+        );
+        let pipeline =
+            gst::parse::launch(&line).expect(&line).downcast::<gst::Pipeline>().expect("a pipeline");
+        keep_whole(&pipeline.by_name("depay").expect("depay"));
         let (tell, told) = std::sync::mpsc::channel();
         let sink = pipeline.by_name("sink").expect("a sink");
         sink.connect("handoff", false, move |values| {
@@ -226,7 +222,7 @@ mod tests {
             (0..4).map_while(|_| told.recv_timeout(std::time::Duration::from_secs(20)).ok()).collect();
         pipeline.set_state(gst::State::Null).expect("null");
         let slices = units.first().map_or(0, |unit| unit.1);
-        assert!(slices > 1, "the encoder made no slices");
+        assert!(slices > 1, "the encoder made no slices: {units:?}");
         assert_eq!(units, [false, true, false, true].map(|delta| (true, slices, delta)));
     }
 
