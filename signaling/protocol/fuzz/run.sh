@@ -13,8 +13,12 @@ cargo fuzz --version >/dev/null 2>&1 || env -u RUSTC_BOOTSTRAP cargo install car
 cargo fuzz build
 for target in $(cargo fuzz list); do
     echo "fuzzing $target for $seconds s"
-    # Starting from what is worth starting from: real messages.
-    mkdir -p "corpus/$target" "seeds/$target"
-    cargo fuzz run "$target" "corpus/$target" "seeds/$target" -- \
-        -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=1024 -print_final_stats=1
+    # What earlier runs found worth keeping, and where to start from at first.
+    corpus="$target_dir/corpus/$target"
+    mkdir -p "$corpus"
+    seeds="seeds/$target"
+    [ -d "$seeds" ] || seeds=
+    # shellcheck disable=SC2086 # no seeds, no argument
+    cargo fuzz run "$target" "$corpus" $seeds -- \
+        -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
 done

@@ -3,7 +3,7 @@
 use super::{
     ConnId, Hub, Output,
     request::Refusal,
-    session::{Life, Place, Session, Stage},
+    session::{Life, Place, Stage},
 };
 use crate::wire::{ErrorCode, LeftReason, Role, close};
 use std::time::{Duration, Instant};
@@ -15,9 +15,6 @@ impl Hub {
         session.life = Life::Heard(now);
         let Some(probe) = session.probe.take() else { return };
         for challenger in probe.challengers {
-            if let Some(registered) = self.sessions.get_mut(&challenger).and_then(Session::registered_mut) {
-                registered.waiting = None;
-            }
             let words = "somebody else has this id in this room, and is there";
             self.refuse(challenger, Refusal::new(ErrorCode::ClientIdTaken, words).of("join"));
         }

@@ -5,7 +5,7 @@ use crate::world::{Closed, Out, Pinged, Said, World};
 use proptest::prelude::*;
 use room_protocol::{
     HubConfig, RoomId,
-    hub::{ConnId, Input},
+    hub::{ConnId, Event, Input, Output},
 };
 use serde_json::{Value, json};
 use std::{
@@ -21,6 +21,7 @@ const WORDS: [&str; 6] = ["offer", "answer", "candidate", "bye", "chat", "ping"]
 #[derive(Debug, Clone)]
 enum Step {
     Connect,
+    Client { id: Option<usize>, protocol: Option<u32>, process: Option<usize> },
     Register { conn: usize, id: Option<usize>, protocol: Option<u32>, process: Option<usize> },
     Join { conn: usize, room: Option<usize>, role: &'static str, meta: u8 },
     Leave(usize),
@@ -32,12 +33,15 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let conn = 0..12_usize;
+    let room = prop::option::weighted(0.9, prop_oneof![4 => Just(0), 1 => 1..ROOMS.len()]);
     let id = || prop::option::weighted(0.9, 0..IDS.len());
     prop_oneof![
-        4 => Just(Step::Connect),
-        8 => (conn.clone(), id(), prop::option::weighted(0.7, 0..3_u32), prop::option::of(0..3_usize))
+        2 => Just(Step::Connect),
+        6 => (id(), prop::option::weighted(0.7, 0..3_u32), prop::option::of(0..3_usize))
+            .prop_map(|(id, protocol, process)| Step::Client { id, protocol, process }),
+        4 => (conn.clone(), id(), prop::option::weighted(0.7, 0..3_u32), prop::option::of(0..3_usize))
             .prop_map(|(conn, id, protocol, process)| Step::Register { conn, id, protocol, process }),
-        10 => (conn.clone(), prop::option::weighted(0.9, 0..ROOMS.len()), prop_oneof!["sender", "receiver"], 0..3_u8)
+        16 => (conn.clone(), room, prop_oneof!["sender", "receiver"], 0..3_u8)
             .prop_map(|(conn, room, role, meta)| {
                 let role = if role == "sender" { "sender" } else { "receiver" };
                 Step::Join { conn, room, role, meta }
@@ -100,20 +104,28 @@ impl Play {
         }
     }
 
+    fn connect(&mut self) {
+        let conn = self.world.connect();
+        self.conns.push(conn);
+        self.views.insert(conn, View::default());
+    }
+
+    fn register(&mut self, conn: usize, id: Option<usize>, protocol: Option<u32>, process: Option<usize>) {
+        let (id, instance) = (id.map(|id| IDS[id]), process.map(|process| format!("process {process}")));
+        self.say(
+            conn,
+            json!({"type": "register", "client_id": id, "protocol": protocol, "instance": instance}),
+        );
+    }
+
     fn step(&mut self, step: Step) {
         match step {
-            Step::Connect => {
-                let conn = self.world.connect();
-                self.conns.push(conn);
-                self.views.insert(conn, View::default());
+            Step::Connect => self.connect(),
+            Step::Client { id, protocol, process } => {
+                self.connect();
+                self.register(self.conns.len() - 1, id, protocol, process);
             }
-            Step::Register { conn, id, protocol, process } => {
-                let (id, instance) =
-                    (id.map(|id| IDS[id]), process.map(|process| format!("process {process}")));
-                let register =
-                    json!({"type": "register", "client_id": id, "protocol": protocol, "instance": instance});
-                self.say(conn, register);
-            }
+            Step::Register { conn, id, protocol, process } => self.register(conn, id, protocol, process),
             Step::Join { conn, room, role, meta } => {
                 let meta = (meta > 0).then_some(meta);
                 let room = room.map(|room| ROOMS[room]);
@@ -243,24 +255,6 @@ impl View {
     }
 }
 
-/// Who is where, by connection, as far as the log tells.
-fn room_by_log(world: &World) -> BTreeMap<ConnId, String> {
-    use room_protocol::hub::Event;
-    let mut rooms = BTreeMap::new();
-    for (conn, event) in &world.events {
-        match event {
-            Event::Joined { room_id, .. } => {
-                rooms.insert(*conn, room_id.to_string());
-            }
-            Event::Left { .. } => {
-                rooms.remove(conn);
-            }
-            Event::Registered { .. } | Event::Refused { .. } => {}
-        }
-    }
-    rooms
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -297,18 +291,22 @@ proptest! {
     #[test]
     fn nothing_crosses_rooms(steps in prop::collection::vec(step(), 1..200)) {
         let mut play = Play::new();
+        let mut rooms = BTreeMap::new();
         for step in steps {
-            let before = room_by_log(&play.world);
             play.step(step);
-            let outs = play.world.take();
-            let after = room_by_log(&play.world);
-            for out in outs {
-                let Said(to, said) = out else { continue };
-                let (true, Some(by)) = (said.get("from").is_some(), said["by"].as_u64()) else { continue };
-                if said["type"] != "pong" {
-                    let rooms = |conn: &ConnId| [before.get(conn).cloned(), after.get(conn).cloned()];
-                    let common = rooms(&to).into_iter().flatten().any(|room| rooms(&ConnId(by)).contains(&Some(room)));
-                    prop_assert!(common, "{} to {:?}", said, to);
+            // The log tells in order with everything else who is where.
+            while let Some(output) = play.world.hub.poll_output() {
+                match output {
+                    Output::Event(conn, Event::Joined { room_id, .. }) => drop(rooms.insert(conn, room_id)),
+                    Output::Event(conn, Event::Left { .. }) => drop(rooms.remove(&conn)),
+                    Output::Send(to, text) => {
+                        let said: Value = serde_json::from_str(&text).expect("JSON");
+                        if let (Some(by), true) = (said["by"].as_u64(), said["type"] != "pong") {
+                            let (to, by) = (rooms.get(&to), rooms.get(&ConnId(by)));
+                            prop_assert!(to.is_some() && to == by, "{} from {:?} to {:?}", said, by, to);
+                        }
+                    }
+                    Output::Event(..) | Output::Ping(_) | Output::Close(..) => {}
                 }
             }
         }
