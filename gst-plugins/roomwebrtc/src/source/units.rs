@@ -210,11 +210,11 @@ mod tests {
         sink.connect("handoff", false, move |values| {
             let buffer = values.get(1).and_then(|value| value.get::<gst::Buffer>().ok()).expect("a buffer");
             let slices = buffer.map_readable().expect("memory").windows(4).filter(|at| is_slice(at)).count();
-            drop(tell.send((
+            let _ = tell.send((
                 buffer.pts().is_some(),
                 slices,
                 buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
-            )));
+            ));
             None
         });
         pipeline.set_state(gst::State::Playing).expect("playing");
