@@ -7,7 +7,7 @@ from .process import Event, Failed, Process
 
 RATE = 30
 # What the issue asks of every 1:1 connection over ten seconds; a hiccup of the machine weighs more in a short time.
-SHARE, SHARE_OF_A_GLANCE = 0.95, 0.9
+SHARE, SHARE_OF_A_GLANCE = 0.95, 0.85
 
 
 def frames(process: Process, pad: str | None = None, since: float = 0) -> list[Event]:

@@ -48,6 +48,8 @@ class Network:
         _ip("link", "add", _LINK, "netns", self.senders, "type", "veth",
             "peer", "name", _LINK, "netns", self.receivers)
         for name, own, other in ((self.senders, SENDERS, RECEIVERS), (self.receivers, RECEIVERS, SENDERS)):
+            # No IPv6: while a link-local address is still tentative (a second or two), libnice 0.1.21 gathers nothing.
+            _ip("-n", name, "link", "set", "dev", _LINK, "addrgenmode", "none")
             _ip("-n", name, "addr", "add", f"{own}/24", "dev", _LINK)
             _ip("-n", name, "link", "set", _LINK, "up")
             # Chromium gathers no candidates without a default route.

@@ -57,11 +57,11 @@ class Process:
     def running(self) -> bool:
         return self.popen.poll() is None
 
-    def of(self, kind: str, **fields: object) -> list[Event]:
+    def of(self, event: str, /, **fields: object) -> list[Event]:
         """The events of a kind so far whose fields are as said."""
         with self._changed:
             events = list(self.events)
-        return [e for e in events if e["event"] == kind and all(e.get(k) == v for k, v in fields.items())]
+        return [e for e in events if e["event"] == event and all(e.get(k) == v for k, v in fields.items())]
 
     def wait(self, what: str, condition: collections.abc.Callable[[], object], timeout: float = 20) -> object:
         """Waits until `condition` gives something true and returns that; fails after `timeout` seconds or when the
@@ -80,9 +80,9 @@ class Process:
                 self._changed.wait(min(left, 0.05))
         return result
 
-    def wait_for(self, kind: str, timeout: float = 20, **fields: object) -> Event:
+    def wait_for(self, event: str, /, timeout: float = 20, **fields: object) -> Event:
         """Waits for the first event of a kind with these fields."""
-        return self.wait(f"{kind} {fields}", lambda: self.of(kind, **fields), timeout)[0]
+        return self.wait(f"{event} {fields}", lambda: self.of(event, **fields), timeout)[0]
 
     def ask(self, do: str, timeout: float = 10, **arguments: object) -> object:
         """Sends a command and returns its answer."""

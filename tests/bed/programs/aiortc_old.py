@@ -1,7 +1,7 @@
 """A receiver on stock aiortc that speaks as clients did before the protocol had a version: register, join, wait for the
 offer, answer it. It sends no field that they didn't know, and one peer connection is all it has.
 
-Events: signaling (the type of each message that came), state, frame.
+Events: signaling (the type of each message that came), state, frame, data.
 """
 
 import argparse
@@ -33,6 +33,15 @@ async def pump(track):
         tell("frame", pad=track.kind, width=frame.width, height=frame.height, **fields)
 
 
+def echo(channel):
+    """Tells what comes over a data channel, and sends it back in capitals."""
+    def message(data):
+        text = data if isinstance(data, str) else data.decode()
+        tell("data", label=channel.label, text=text)
+        channel.send(text.upper().encode())
+    channel.on("message", message)
+
+
 async def answer(connection, socket, message):
     await connection.setRemoteDescription(RTCSessionDescription(message["sdp"], "offer"))
     await connection.setLocalDescription(await connection.createAnswer())
@@ -50,6 +59,7 @@ async def main(options):
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     connection.on("connectionstatechange", lambda: tell("state", state=connection.connectionState))
     tasks = []
+    connection.on("datachannel", echo)
     connection.on("track", lambda track: tasks.append(asyncio.ensure_future(pump(track))))
     async with websockets.connect(options.url) as socket:
         await socket.send(json.dumps({"type": "register", "client_id": options.id}))

@@ -185,6 +185,11 @@ class Program:
         for signal in ("receiver-added", "receiver-removed"):
             if any(s == signal for s in list_signals(element)):
                 element.connect(signal, lambda _e, peer, detail, s=signal: tell("signal", name=s, id=peer, detail=plain(detail)))
+        if "data" in list_signals(element):
+            element.connect("data", lambda _e, peer, label, data: tell(
+                "signal", name="data", id=peer, detail=label, text=data.get_data().decode()))
+        if "authorize-receiver" in list_signals(element):
+            element.connect("authorize-receiver", lambda _e, peer, meta: peer not in self.options.refuse)
 
     def pad_added(self, element, pad):
         name = pad.get_name() if element.get_name() == "room" else f"{element.get_name()}.{pad.get_name()}"
@@ -228,7 +233,8 @@ class Program:
             Gst.util_set_object_arg(element, request["property"], str(request["value"]))
             return None
         if do == "emit":
-            return plain(element.emit(request["signal"], *request.get("arguments", [])))
+            arguments = [GLib.Bytes.new(a["bytes"].encode()) if isinstance(a, dict) else a for a in request.get("arguments", [])]
+            return plain(element.emit(request["signal"], *arguments))
         if do == "eos":
             return self.pipeline.send_event(Gst.Event.new_eos())
         if do == "seek":
@@ -306,6 +312,7 @@ def main():
     parser.add_argument("--start", default="PLAYING", help="the state to start in; empty: stay in NULL")
     parser.add_argument("--unpaced", action="store_true", help="feed pictures as fast as they are taken")
     parser.add_argument("--pictures", type=int, help="end the stream after so many")
+    parser.add_argument("--refuse", action="append", default=[], help="the id of a receiver that authorize-receiver says no to")
     parser.add_argument("--keep-on-error", action="store_true", help="an error on the bus does not end the program")
     options = parser.parse_args()
     Gst.init(None)

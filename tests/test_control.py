@@ -1,0 +1,81 @@
+"""What an application can see of its receivers and do to them: signals, actions, properties, messages on the bus."""
+
+from bed import frames
+from bed.bed import Bed
+from bed.process import Process
+
+
+def gone(sender: Process, peer: str, reason: str) -> None:
+    """Waits until a receiver was removed for this reason, on the signal and on the bus."""
+    sender.wait_for("signal", name="receiver-removed", id=peer, detail=reason)
+    sender.wait(f"room-receiver-removed {peer}", lambda: any(
+        e["name"] == "room-receiver-removed" and e["id"] == peer and e["reason"] == reason
+        for e in sender.of("bus", kind="element")))
+
+
+def test_a_receiver_is_announced_described_and_kicked(bed: Bed):
+    sender = bed.sender("living_room")
+    kicked, stays = bed.receiver("living_room", "kicked"), bed.receiver("living_room", "stays")
+    for receiver in (kicked, stays):
+        frames.wait_first(receiver)
+        sender.wait_for("signal", name="receiver-added", id="kicked")
+    stats = sender.ask("get", element="room", property="stats")
+    assert stats["frames"] > 0 and stats["keyframes"] > 0
+    assert "state=(string)connected" in stats["text"].replace("\\", "") and bed.receivers_of(sender) == {"kicked", "stays"}
+
+    sender.ask("emit", element="room", signal="kick", arguments=["kicked"])
+    gone(sender, "kicked", "kicked")
+    frames.check_flow(frames.watch(stays, 2), 2)
+    assert bed.receivers_of(sender) == {"stays"}, "who was kicked does not come back by itself"
+
+
+def test_a_keyframe_can_be_asked_for(bed: Bed):
+    sender = bed.sender("living_room")
+    before = sender.ask("counts")["encoder"]["keyframes"]
+    sender.ask("emit", element="room", signal="request-keyframe")
+    sender.wait("a keyframe more", lambda: sender.ask("counts")["encoder"]["keyframes"] > before)
+
+
+def test_bytes_go_both_ways_over_the_data_channel(bed: Bed):
+    sender = bed.sender("living_room", more="data-channel=true")
+    receiver = bed.old_client("living_room", "talker")
+    frames.wait_first(receiver)
+
+    def asked_and_answered() -> bool:
+        # The channel opens a moment after the media.
+        sender.ask("emit", element="room", signal="send-data", arguments=["talker", {"bytes": "grüße"}])
+        return bool(sender.of("signal", name="data", id="talker"))
+
+    sender.wait("the echo", asked_and_answered)
+    assert receiver.of("data")[0]["text"] == "grüße"
+    echo = sender.of("signal", name="data", id="talker")[0]
+    assert (echo["detail"], echo["text"]) == ("room", "GRÜSSE")
+
+
+def test_who_is_not_authorized_gets_nothing(bed: Bed):
+    sender = bed.sender("living_room", options=("--refuse=stranger",))
+    stranger, friend = bed.old_client("living_room", "stranger"), bed.receiver("living_room", "friend")
+    frames.wait_first(friend)
+    frames.watch(friend, 1)
+    assert bed.receivers_of(sender) == {"friend"}
+    assert not [e for e in stranger.of("signaling") if e["type"] == "offer"]
+
+
+def test_no_more_receivers_than_allowed(bed: Bed):
+    sender = bed.sender("living_room", more="max-receivers=1")
+    first = bed.receiver("living_room", "first")
+    frames.wait_first(first)
+    second = bed.receiver("living_room", "second")
+    bed.wait_members("living_room", {"camera", "first", "second"})
+    frames.watch(first, 1)
+    assert bed.receivers_of(sender) == {"first"}
+    first.stop()
+    frames.wait_first(second)
+
+
+def test_one_target_alone(bed: Bed):
+    sender = bed.sender("living_room", more="target-id=chosen")
+    other, chosen = bed.old_client("living_room", "other"), bed.receiver("living_room", "chosen")
+    frames.wait_first(chosen)
+    assert bed.receivers_of(sender) == {"chosen"}
+    assert not [e for e in other.of("signaling") if e["type"] == "offer"]
