@@ -287,6 +287,10 @@ impl Session {
     pub(crate) fn send_data(&self, bytes: &glib::Bytes) -> Result<(), String> {
         let channel =
             self.channel.as_ref().ok_or("the data channel is off: set data-channel=true before starting")?;
+        // webrtcbin 1.22 crashes on data for a channel whose association is not up yet.
+        if channel.ready_state() != gst_webrtc::WebRTCDataChannelState::Open {
+            return Err("the data channel is not open yet".into());
+        }
         channel.send_data_full(Some(bytes)).map_err(|error| error.to_string())
     }
 
