@@ -96,6 +96,25 @@ pub(super) fn streams(sdp: &str, codecs: &[String]) -> Vec<Option<StreamKey>> {
         .collect()
 }
 
+/// `sdp` with each m-line made inactive that becomes no stream, as if the sender had offered it so: then webrtcbin
+/// answers it likewise, and it isn't sent. Data channels stay as they are.
+pub(super) fn without_refused(sdp: &str, streams: &[Option<StreamKey>]) -> String {
+    let mut sections = sdp.split("\nm=");
+    let mut out = sections.next().unwrap_or_default().to_owned();
+    for (section, stream) in sections.zip(streams) {
+        out.push_str("\nm=");
+        if stream.is_some() || section.starts_with("application") {
+            out.push_str(section);
+            continue;
+        }
+        let is_direction =
+            |line: &str| matches!(line.trim_end(), "a=sendonly" | "a=sendrecv" | "a=recvonly" | "a=inactive");
+        section.split_inclusive('\n').filter(|line| !is_direction(line)).for_each(|line| out.push_str(line));
+        out.push_str(if section.ends_with('\n') { "a=inactive\r\n" } else { "\na=inactive\r" });
+    }
+    out
+}
+
 fn taken_kind(section: &str, codecs: &[String]) -> Option<Kind> {
     let kind = match section.split_whitespace().next()? {
         "video" => Kind::Video,
@@ -141,6 +160,19 @@ mod tests {
         assert_eq!(streams(OFFER, &names(&["VP8"])), [None, None, None, FIRST, None]);
         assert_eq!(streams(OFFER, &[]), [None; 5]);
         assert_eq!(streams("", &names(&["h264"])), []);
+    }
+
+    #[test]
+    fn what_becomes_no_stream_is_made_inactive() {
+        let sdp = "v=0\r\nm=video 9 X 96\r\na=sendonly\r\nm=video 9 X 97\r\na=sendonly\r\na=mid:1\r\n\
+            m=application 9 X webrtc-datachannel\r\nm=audio 9 X 98\r\n";
+        assert_eq!(
+            without_refused(sdp, &[FIRST, None, None, None]),
+            "v=0\r\nm=video 9 X 96\r\na=sendonly\r\nm=video 9 X 97\r\na=mid:1\r\na=inactive\r\n\
+             m=application 9 X webrtc-datachannel\r\nm=audio 9 X 98\r\na=inactive\r\n"
+        );
+        assert_eq!(without_refused(sdp, &[FIRST, SECOND, None, FIRST]), sdp);
+        assert_eq!(without_refused("v=0\r\n", &[]), "v=0\r\n");
     }
 
     #[test]

@@ -17,8 +17,7 @@ use crate::{
 };
 use gst::{glib, prelude::*};
 use gst_webrtc::{
-    WebRTCPeerConnectionState as Connection, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection,
-    WebRTCSDPType, WebRTCSessionDescription,
+    WebRTCPeerConnectionState as Connection, WebRTCRTPTransceiver, WebRTCSDPType, WebRTCSessionDescription,
 };
 use room_signaling_client::{
     protocol::{ClientId, SessionId},
@@ -109,8 +108,9 @@ impl Session {
         settings: &Settings,
         tell: Tell,
     ) -> Result<Self, String> {
-        let description = connection::parse(WebRTCSDPType::Offer, &offer)?;
         let keys: Arc<[Option<StreamKey>]> = offer::streams(&offer, &settings.codecs).into();
+        let offer = offer::without_refused(&offer, &keys);
+        let description = connection::parse(WebRTCSDPType::Offer, &offer)?;
         let pipeline = gst::Pipeline::new();
         let clock = gst::SystemClock::obtain();
         pipeline.use_clock(Some(&clock));
@@ -119,6 +119,7 @@ impl Session {
         contain_messages(&pipeline, &tell);
         let webrtcbin = connection::webrtcbin(ice).map_err(|error| error.to_string())?;
         webrtcbin.set_property("latency", settings.latency_ms);
+        pass_capture_time_on(&webrtcbin);
         pipeline.add(&webrtcbin).map_err(|error| error.to_string())?;
         let session = Self {
             peer,
@@ -274,10 +275,11 @@ impl Session {
         self.webrtcbin.connect_notify(Some("connection-state"), move |webrtcbin, _| {
             tell(Note::Connection(webrtcbin.property("connection-state")));
         });
-        let (keys, retransmission) = (self.keys.clone(), self.retransmission);
+        let retransmission = self.retransmission;
         self.webrtcbin.connect("on-new-transceiver", false, move |values| {
+            // Made while webrtcbin answers; what is refused makes no difference.
             if let Some(Ok(transceiver)) = values.get(1).map(glib::Value::get::<WebRTCRTPTransceiver>) {
-                choose(&transceiver, &keys, retransmission);
+                transceiver.set_property("do-nack", retransmission);
             }
             None
         });
@@ -324,8 +326,7 @@ impl Session {
 
     /// Makes reports frequent, and takes note of the sender's.
     fn pace_rtcp(&self) {
-        let rtpbin = self.webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
-        let session = rtpbin
+        let session = rtpbin_of(&self.webrtcbin)
             .and_then(|rtpbin| rtpbin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0u32]));
         let Some(session) = session else { return };
         session.set_property("rtcp-min-interval", RTCP_INTERVAL);
@@ -347,14 +348,17 @@ impl Session {
     }
 }
 
-/// Refuses what is not wanted, and asks for retransmission of what is. Runs while the answer is made.
-fn choose(transceiver: &WebRTCRTPTransceiver, keys: &[Option<StreamKey>], retransmission: bool) {
-    let m_line = usize::try_from(transceiver.mlineindex()).unwrap_or(usize::MAX);
-    if keys.get(m_line).copied().flatten().is_some() {
-        transceiver.set_property("do-nack", retransmission);
-    } else {
-        transceiver.set_direction(WebRTCRTPTransceiverDirection::Inactive);
+/// Has each buffer carry the sender's time as a GstReferenceTimestampMeta (caps timestamp/x-ntp) once the sender's RTCP
+/// has told it.
+fn pass_capture_time_on(webrtcbin: &gst::Element) {
+    if let Some(rtpbin) = rtpbin_of(webrtcbin).filter(|bin| bin.has_property("add-reference-timestamp-meta"))
+    {
+        rtpbin.set_property("add-reference-timestamp-meta", true);
     }
+}
+
+fn rtpbin_of(webrtcbin: &gst::Element) -> Option<gst::Element> {
+    webrtcbin.downcast_ref::<gst::Bin>()?.by_name("rtpbin")
 }
 
 /// What new pads of webrtcbin need.
@@ -424,4 +428,100 @@ fn contain_messages(pipeline: &gst::Pipeline, tell: &Tell) {
         }
         gst::BusSyncReply::Drop
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE a b\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\nc=IN IP4 0.0.0.0\r\na=mid:a\r\na=setup:actpass\r\na=sendonly\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=rtcp-mux\r\n\
+        a=fingerprint:sha-256 \
+        00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00\r\n\
+        a=rtpmap:96 H264/90000\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\n\
+        a=fmtp:96 packetization-mode=1;profile-level-id=42e01f\r\n\
+        a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 98\r\nc=IN IP4 0.0.0.0\r\na=mid:b\r\na=setup:actpass\r\na=sendonly\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=rtcp-mux\r\n\
+        a=fingerprint:sha-256 \
+        00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00\r\n\
+        a=rtpmap:98 VP8/90000\r\n";
+
+    fn start(codecs: &[&str]) -> (Session, mpsc::Receiver<Note>) {
+        gst::init().expect("GStreamer");
+        let settings = Settings {
+            codecs: codecs.iter().map(|codec| (*codec).to_owned()).collect(),
+            ..Settings::default()
+        };
+        let (notes, told) = mpsc::channel();
+        let tell: Tell = Arc::new(move |note| drop(notes.send(note)));
+        let peer = (ClientId::new("camera").expect("an id"), None);
+        let session = Session::start(peer, OFFER.to_owned(), &IceConfig::default(), &settings, tell);
+        (session.expect("a session"), told)
+    }
+
+    fn next_effect(session: &mut Session, told: &mpsc::Receiver<Note>) -> Effect {
+        loop {
+            match session.handle(told.recv_timeout(PATIENCE).expect("a note")) {
+                Effect::None => {}
+                effect => return effect,
+            }
+        }
+    }
+
+    fn end(session: &Session) {
+        let (done, ended) = mpsc::channel();
+        session.end(move || done.send(()).unwrap_or_default());
+        ended.recv_timeout(PATIENCE).expect("an end");
+    }
+
+    #[test]
+    fn the_answer_takes_what_is_wanted_and_candidates_follow_it_with_their_mid() {
+        let (mut session, told) = start(&["h264"]);
+        let Effect::Say(Body::Answer { sdp }) = next_effect(&mut session, &told) else {
+            panic!("no answer first")
+        };
+        let sections: Vec<&str> = sdp.split("\nm=").skip(1).collect();
+        let [first, second] = sections.as_slice() else { panic!("{sdp}") };
+        assert!(first.contains("a=recvonly") && first.contains("a=rtcp-fb:96 nack\r\n"), "{sdp}");
+        assert!(second.contains("a=inactive") || second.starts_with("video 0 "), "{sdp}");
+        assert_eq!(certificate::with_fingerprint(&sdp), sdp, "another certificate's fingerprint");
+        let Effect::Say(Body::Candidate { candidate }) = next_effect(&mut session, &told) else {
+            panic!("no candidate after the answer")
+        };
+        assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("a"), Some(0)));
+        assert!(!session.is_connected() && !session.is_complete(Instant::now()));
+        end(&session);
+    }
+
+    #[test]
+    fn an_error_inside_ends_the_session_and_nothing_else() {
+        let (mut session, told) = start(&["h264", "vp8"]);
+        gst::element_error!(session.webrtcbin, gst::ResourceError::Failed, ("the handshake failed"));
+        loop {
+            if let Effect::Over(words) = next_effect(&mut session, &told) {
+                assert!(words.contains("the handshake failed"), "{words}");
+                break;
+            }
+        }
+        assert!(session.pipeline.bus().is_some_and(|bus| !bus.have_pending()));
+        end(&session);
+    }
+
+    #[test]
+    fn what_never_connects_or_falls_silent_is_over() {
+        let (mut session, _told) = start(&["h264"]);
+        let now = Instant::now();
+        assert!(matches!(session.handle_time(now + Duration::from_secs(29)), Effect::None));
+        assert!(matches!(session.handle_time(now + Duration::from_secs(31)), Effect::Over(_)));
+        assert!(matches!(session.handle(Note::Connection(Connection::Connected)), Effect::Connected));
+        assert!(matches!(session.handle(Note::Connection(Connection::Connected)), Effect::None));
+        assert!(matches!(session.handle_time(now + Duration::from_secs(31)), Effect::None));
+        assert!(matches!(session.handle(Note::Connection(Connection::Failed)), Effect::Over(_)));
+        end(&session);
+    }
 }

@@ -186,6 +186,8 @@ pub(crate) struct Frame {
     pub(crate) discont: bool,
     pub(crate) media: String,
     pub(crate) width: i32,
+    /// The sender's time.
+    pub(crate) captured: Option<gst::ClockTime>,
     /// How long after its time it came.
     pub(crate) age: Duration,
 }
@@ -260,6 +262,7 @@ fn sink(pad: String, list: Arc<Mutex<Vec<Frame>>>) -> gst_app::AppSink {
             discont: buffer.flags().contains(gst::BufferFlags::DISCONT),
             media: caps.name().to_string(),
             width: caps.get("width").unwrap_or_default(),
+            captured: buffer.meta::<gst::ReferenceTimestampMeta>().map(|meta| meta.timestamp()),
             age: Duration::from_nanos(now.saturating_sub(pts).nseconds()),
         });
         Ok(gst::FlowSuccess::Ok)

@@ -39,6 +39,7 @@ fn a_stream_comes_depayloaded_parsed_and_on_time() {
     let expected = gst::ClockTime::from_mseconds(33) * u64::try_from(frames.len() - 11).unwrap();
     assert!(span > expected * 9 / 10 && span < expected * 11 / 10, "{span} for {expected}");
     assert_eq!(*watcher.pads.lock().unwrap(), ["video_0", "no more"]);
+    wait_until("the sender's time", || watcher.all().last().is_some_and(|frame| frame.captured.is_some()));
     let stats = watcher.line.element().property::<gst::Structure>("stats");
     assert_eq!(stats.get::<&str>("sender-id"), Ok("camera"));
     wait_until("webrtcbin's statistics are among them", || {
