@@ -1,0 +1,20 @@
+"""A sender from before the protocol had a version, to receivers of today: it only registers and offers."""
+
+import pytest
+
+from bed import frames
+from bed.bed import PROGRAMS, PYTHON, Bed
+from bed.process import wait_until
+
+# Where a client is that joins no room.
+ROOM = "room_default"
+
+
+# Not to aiortc: it has never finished a handshake with the RSA certificate of a plain webrtcbin.
+@pytest.mark.parametrize("kind", ["receiver", "browser"])
+def test_its_picture_arrives(bed: Bed, kind: str):
+    receiver = getattr(bed, kind)(ROOM)
+    wait_until("the receiver is in the room", lambda: len(bed.members(ROOM)) == 1)
+    sender = bed.start("old-sender", [PYTHON, str(PROGRAMS / "old_sender.py"), bed.uri, "cpp"], bed.network.senders)
+    frames.check_flow(frames.watch(receiver, 3), 3)
+    assert {e["type"] for e in sender.of("signaling")} <= {"registered", "answer", "candidate"}
