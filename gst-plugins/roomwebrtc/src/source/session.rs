@@ -119,7 +119,7 @@ impl Session {
         contain_messages(&pipeline, &tell);
         let webrtcbin = connection::webrtcbin(ice).map_err(|error| error.to_string())?;
         webrtcbin.set_property("latency", settings.latency_ms);
-        pass_capture_time_on(&webrtcbin);
+        set_up_rtpbin(&webrtcbin);
         pipeline.add(&webrtcbin).map_err(|error| error.to_string())?;
         let session = Self {
             peer,
@@ -348,12 +348,30 @@ impl Session {
     }
 }
 
-/// Has each buffer carry the sender's time as a GstReferenceTimestampMeta (caps timestamp/x-ntp) once the sender's RTCP
-/// has told it.
-fn pass_capture_time_on(webrtcbin: &gst::Element) {
-    if let Some(rtpbin) = rtpbin_of(webrtcbin).filter(|bin| bin.has_property("add-reference-timestamp-meta"))
-    {
+fn set_up_rtpbin(webrtcbin: &gst::Element) {
+    let Some(rtpbin) = rtpbin_of(webrtcbin) else { return };
+    // Each buffer carries the sender's time as a GstReferenceTimestampMeta (caps timestamp/x-ntp) once the sender's
+    // RTCP has told it.
+    if rtpbin.has_property("add-reference-timestamp-meta") {
         rtpbin.set_property("add-reference-timestamp-meta", true);
+    }
+    rtpbin.connect("new-jitterbuffer", false, |values| {
+        if let Some(Ok(buffer)) = values.get(1).map(glib::Value::get::<gst::Element>) {
+            set_up_jitter_buffer(&buffer);
+        }
+        None
+    });
+}
+
+fn set_up_jitter_buffer(buffer: &gst::Element) {
+    // With retransmission it guesses when the next packet should come, and counts it as lost when it is later than the
+    // latency: a sender that hesitates for 50 ms would lose frames. Only gaps are losses.
+    if buffer.has_property("rtx-next-seqnum") {
+        buffer.set_property("rtx-next-seqnum", false);
+    }
+    // The first packets needn't wait for the latency to pass once two of them show where the stream begins.
+    if buffer.has_property("faststart-min-packets") {
+        buffer.set_property("faststart-min-packets", 2u32);
     }
 }
 

@@ -235,6 +235,28 @@ fn after_a_loss_it_goes_on_with_a_keyframe_that_was_asked_for() {
 }
 
 #[test]
+fn a_sender_that_hesitates_loses_no_frame() {
+    let server = Server::start();
+    let sender = Line::new(&format!(
+        "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1 ! identity name=hesitant ! \
+         x264enc tune=zerolatency key-int-max=1000 ! roomwebrtcsink name=s {}",
+        server.room()
+    ));
+    let frames = std::sync::atomic::AtomicU32::new(1);
+    sender.0.by_name("hesitant").unwrap().connect("handoff", false, move |_| {
+        if frames.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 20 == 0 {
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        None
+    });
+    sender.0.set_state(gst::State::Playing).unwrap();
+    let watcher = Watcher::play(&server.room());
+    wait_until("some seconds", || watcher.count() >= 120);
+    let marked: Vec<_> = watcher.all().into_iter().filter(|frame| frame.discont || frame.key).collect();
+    assert_eq!(marked.len(), 1, "{marked:?}");
+}
+
+#[test]
 fn an_eos_event_ends_the_stream() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
@@ -252,7 +274,7 @@ fn a_goodbye_is_the_end_of_the_stream_where_that_is_wanted() {
     watcher.first_of(160);
     sender.stop();
     watcher.line.wait(&[gst::MessageType::Eos]);
-    assert_eq!(watcher.line.signaling_state(), "closed");
+    wait_until("out of the room", || watcher.line.signaling_state() == "closed");
 }
 
 #[test]
