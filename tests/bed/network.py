@@ -7,14 +7,16 @@ import os
 import pathlib
 import subprocess
 
+from .process import wait_until
+
 SENDERS, RECEIVERS = "10.77.0.1", "10.77.0.2"
 _PREFIX = "rt"
 # libnice leaves out interfaces whose names begin with veth, docker or virbr.
 _LINK = "net0"
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+def _ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def _alive(pid: int) -> bool:
@@ -48,12 +50,13 @@ class Network:
         _ip("link", "add", _LINK, "netns", self.senders, "type", "veth",
             "peer", "name", _LINK, "netns", self.receivers)
         for name, own, other in ((self.senders, SENDERS, RECEIVERS), (self.receivers, RECEIVERS, SENDERS)):
-            # No IPv6: while a link-local address is still tentative (a second or two), libnice 0.1.21 gathers nothing.
-            _ip("-n", name, "link", "set", "dev", _LINK, "addrgenmode", "none")
             _ip("-n", name, "addr", "add", f"{own}/24", "dev", _LINK)
             _ip("-n", name, "link", "set", _LINK, "up")
             # Chromium gathers no candidates without a default route.
             _ip("-n", name, "route", "add", "default", "via", other)
+        # The kernel says so up to a second later; until then libnice believes that the interface is not there.
+        for name in (self.senders, self.receivers):
+            wait_until(f"carrier in {name}", lambda n=name: "state UP" in _ip("-n", n, "link", "show", _LINK), 5)
         return self
 
     def __exit__(self, *_error: object) -> None:

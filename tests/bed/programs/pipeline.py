@@ -173,7 +173,7 @@ class Program:
                 self.feeders.append(Feeder(element, self.options))
             elif name.startswith(("frames", "stream")):
                 element.set_property("emit-signals", True)
-                element.connect("new-sample", read_frame if name.startswith("frames") else read_unit, (label or name)+name)
+                element.connect("new-sample", read_frame if name.startswith("frames") else read_unit, label or name)
             elif name.startswith("encoder"):
                 self.counters[name] = Counter(element)
             elif name.startswith("room"):
