@@ -15,11 +15,12 @@ failed=()
 stage_pid=''
 
 lint_format() { cargo fmt --all --check; }
+lint_spelling() { "$root/.venv/bin/typos" --format brief; }
 lint_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 unit() { cargo nextest run --workspace --locked; }
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked; }
 fuzz() { "$root/signaling/protocol/fuzz/run.sh" "$fuzz_seconds"; }
-viewer() { (cd "$root/signaling/viewer" && node --test test/); }
+viewer() { (cd "$root/signaling/viewer" && node --test test/*.mjs); }
 release() { cargo build --release --locked -p gst-plugin-roomwebrtc -p room-signaling; }
 demo() { "$root/scripts/demo.sh" --seconds 10 --yes; }
 
@@ -119,10 +120,15 @@ if [ "$mode" = selection ]; then
     finish
 fi
 stage format lint_format
+stage spelling lint_spelling
 stage clippy lint_clippy
 stage unit unit
 stage documentation documentation
+stage viewer viewer
 if [ "$mode" = quick ]; then finish; fi
+stage fuzz fuzz
 stage release release
+stage install installation
+stage demo demo
 stage end-to-end end_to_end
 finish
