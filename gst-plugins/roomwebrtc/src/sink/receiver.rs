@@ -185,12 +185,8 @@ impl Session {
         Ok(source)
     }
 
-    /// Puts the offer in force and returns it as it has to be sent.
-    pub(crate) fn take_offer(
-        &mut self,
-        offer: &WebRTCSessionDescription,
-        tell: &Tell,
-    ) -> Result<String, String> {
+    /// Puts the offer in force.
+    pub(crate) fn take_offer(&mut self, offer: &WebRTCSessionDescription, tell: &Tell) -> Result<(), String> {
         let text = offer.sdp().as_text().map_err(|error| error.to_string())?;
         self.local_sdp = negotiation::outgoing_offer(&certificate::with_fingerprint(&text));
         let tell = tell.clone();
@@ -200,7 +196,12 @@ impl Session {
                 Err(words) => SessionEvent::Failed(words),
             });
         });
-        Ok(self.local_sdp.clone())
+        Ok(())
+    }
+
+    /// The offer as it has to be sent.
+    pub(crate) fn local_sdp(&self) -> &str {
+        &self.local_sdp
     }
 
     /// Puts the peer's answer in force.

@@ -22,7 +22,9 @@ pub(crate) struct Receiver {
 pub(crate) enum Phase {
     /// None yet, or none any more.
     Idle { retry: Retry },
-    /// An offer is being made or waits for its answer.
+    /// An offer is being made; the receiver was told nothing yet.
+    Preparing { session: Session, since: Instant },
+    /// The offer waits for its answer.
     Offering { session: Session, since: Instant },
     /// Answered; ICE and DTLS are at work.
     Connecting { session: Session, since: Instant },
@@ -43,7 +45,8 @@ impl Phase {
     pub(crate) fn session(&self) -> Option<&Session> {
         match self {
             Phase::Idle { .. } => None,
-            Phase::Offering { session, .. }
+            Phase::Preparing { session, .. }
+            | Phase::Offering { session, .. }
             | Phase::Connecting { session, .. }
             | Phase::Connected { session } => Some(session),
         }
@@ -52,7 +55,8 @@ impl Phase {
     pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
         match self {
             Phase::Idle { .. } => None,
-            Phase::Offering { session, .. }
+            Phase::Preparing { session, .. }
+            | Phase::Offering { session, .. }
             | Phase::Connecting { session, .. }
             | Phase::Connected { session } => Some(session),
         }
@@ -61,7 +65,8 @@ impl Phase {
     pub(crate) fn into_session(self) -> Option<Session> {
         match self {
             Phase::Idle { .. } => None,
-            Phase::Offering { session, .. }
+            Phase::Preparing { session, .. }
+            | Phase::Offering { session, .. }
             | Phase::Connecting { session, .. }
             | Phase::Connected { session } => Some(session),
         }
@@ -87,6 +92,7 @@ impl Phase {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Phase::Idle { .. } => "idle",
+            Phase::Preparing { .. } => "preparing",
             Phase::Offering { .. } => "offering",
             Phase::Connecting { .. } => "connecting",
             Phase::Connected { .. } => "connected",
@@ -98,6 +104,15 @@ impl Receiver {
     /// Without a session.
     pub(crate) fn new(peer: PeerEntry, retry: Retry) -> Self {
         Self { peer, phase: Phase::Idle { retry }, serial: 0, webrtc_stats: None, failures: 0 }
+    }
+
+    /// The offer has just been sent.
+    pub(crate) fn offered(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Idle { retry: Retry::Never });
+        self.phase = match phase {
+            Phase::Preparing { session, .. } => Phase::Offering { session, since: Instant::now() },
+            other => other,
+        };
     }
 
     /// Takes the answer to the offer that is out.
@@ -129,9 +144,10 @@ impl Receiver {
         changed
     }
 
-    /// When to try again: 1 s, 2 s, 4 s, … 30 s. An old receiver has one peer connection in its life and never can.
+    /// When to try again: 1 s, 2 s, 4 s, … 30 s. An old receiver has one peer connection in its life: once it got an
+    /// offer there can't be another.
     pub(crate) fn retry_after_failure(&mut self) -> Retry {
-        if self.peer.protocol == 0 {
+        if self.peer.protocol == 0 && !matches!(self.phase, Phase::Preparing { .. }) {
             return Retry::Never;
         }
         let wait = Duration::from_secs(1).saturating_mul(1 << self.failures.min(5)).min(MAX_RETRY);

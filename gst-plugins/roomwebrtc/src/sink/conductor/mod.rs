@@ -26,6 +26,8 @@ use std::{
 const TICK: Duration = Duration::from_millis(500);
 /// How long an offer may stay unanswered, and a connection may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the first candidate may take, unless it has to come from a TURN server.
+const GATHERING: Duration = Duration::from_secs(2);
 /// How long the first stream waits for the caps of the other pads before receivers get what there is.
 const GATHER_STREAMS: Duration = Duration::from_millis(500);
 /// A keyframe request this soon after a keyframe was made before that one arrived.
@@ -243,6 +245,9 @@ impl Conductor {
             .receivers
             .iter()
             .filter_map(|(id, receiver)| match &receiver.phase {
+                Phase::Preparing { since, .. } if now.saturating_duration_since(*since) > GATHERING => {
+                    Some((id.clone(), "no address of this machine to be reached at"))
+                }
                 Phase::Offering { since, .. } if now.saturating_duration_since(*since) > PATIENCE => {
                     Some((id.clone(), "no answer"))
                 }

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use gst::{glib, prelude::*};
-use gst_webrtc::WebRTCPeerConnectionState as Connection;
+use gst_webrtc::{WebRTCICETransportPolicy, WebRTCPeerConnectionState as Connection};
 use room_signaling_client::{
     Media,
     protocol::{ClientId, SessionId},
@@ -63,7 +63,7 @@ impl Conductor {
         match Session::start(config, &tell) {
             Ok(session) => {
                 let webrtcbin = session.webrtcbin.clone();
-                receiver.phase = Phase::Offering { session, since: Instant::now() };
+                receiver.phase = Phase::Preparing { session, since: Instant::now() };
                 self.announce_added(id, &webrtcbin);
                 if let Some(session) = self.receivers.get(id).and_then(|r| r.phase.session()) {
                     session.ask_for_offer(&tell);
@@ -86,11 +86,11 @@ impl Conductor {
         let Some(session) = receiver.phase.session_mut() else { return };
         match event {
             SessionEvent::Offer(offer) => match session.take_offer(&offer, &tell) {
-                Ok(sdp) => {
-                    let signal = address(id, &session.id, Body::Offer { sdp });
-                    self.handle.send(signal);
-                    self.handle.media(id, Media::Started);
+                // Candidates of TURN servers take their time; all others are there at once, see below.
+                Ok(()) if self.signaling.ice_transport_policy == WebRTCICETransportPolicy::Relay => {
+                    self.offer(id)
                 }
+                Ok(()) => {}
                 Err(words) => self.fail(id, &words),
             },
             SessionEvent::OfferSet => session.watch_reports(),
@@ -100,7 +100,9 @@ impl Conductor {
                     sdp_mid: session.mid_of(m_line),
                     sdp_m_line_index: Some(m_line),
                 };
-                self.handle.send(address(id, &session.id, Body::Candidate { candidate }));
+                let signal = address(id, &session.id, Body::Candidate { candidate });
+                self.offer(id);
+                self.handle.send(signal);
             }
             SessionEvent::Connection(state) => self.connection_changed(id, state),
             SessionEvent::KeyframeWanted(pad) => {
@@ -115,6 +117,19 @@ impl Conductor {
             SessionEvent::Latency => session.recalculate_latency(),
             SessionEvent::Stats(stats) => receiver.webrtc_stats = Some(stats),
             SessionEvent::Failed(words) => self.fail(id, &words),
+        }
+    }
+
+    /// Sends the offer, once. It waits for the first candidate: while an address of this machine is tentative (IPv6
+    /// duplicate address detection, a second or two after an interface has come up), libnice 0.1.21 gathers nothing at
+    /// all, and such a session has to be made anew before the receiver has heard of it.
+    fn offer(&mut self, id: &ClientId) {
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        if let Phase::Preparing { session, .. } = &receiver.phase {
+            let sdp = session.local_sdp().to_owned();
+            self.handle.send(address(id, &session.id, Body::Offer { sdp }));
+            self.handle.media(id, Media::Started);
+            receiver.offered();
         }
     }
 
@@ -148,8 +163,9 @@ impl Conductor {
         let Some(receiver) = self.receivers.get_mut(id) else { return };
         let phase = std::mem::replace(&mut receiver.phase, Phase::Idle { retry });
         receiver.webrtc_stats = None;
+        let unheard_of = matches!(phase, Phase::Preparing { .. });
         let Some(session) = phase.into_session() else { return };
-        if say_bye {
+        if say_bye && !unheard_of {
             self.handle.send(address(id, &session.id, Body::Bye));
         }
         self.teardowns.extend(session.end());
