@@ -470,6 +470,10 @@ mod tests {
         a=rtpmap:98 VP8/90000\r\n";
 
     fn start(codecs: &[&str]) -> (Session, mpsc::Receiver<Note>) {
+        start_with(OFFER.to_owned(), codecs).expect("a session")
+    }
+
+    fn start_with(offer: String, codecs: &[&str]) -> Result<(Session, mpsc::Receiver<Note>), String> {
         gst::init().expect("GStreamer");
         let settings = Settings {
             codecs: codecs.iter().map(|codec| (*codec).to_owned()).collect(),
@@ -478,8 +482,8 @@ mod tests {
         let (notes, told) = mpsc::channel();
         let tell: Tell = Arc::new(move |note| drop(notes.send(note)));
         let peer = (ClientId::new("camera").expect("an id"), None);
-        let session = Session::start(peer, OFFER.to_owned(), &IceConfig::default(), &settings, tell);
-        (session.expect("a session"), told)
+        let session = Session::start(peer, offer, &IceConfig::default(), &settings, tell)?;
+        Ok((session, told))
     }
 
     fn next_effect(session: &mut Session, told: &mpsc::Receiver<Note>) -> Effect {
@@ -541,5 +545,22 @@ mod tests {
         assert!(matches!(session.handle_time(now + Duration::from_secs(31)), Effect::None));
         assert!(matches!(session.handle(Note::Connection(Connection::Failed)), Effect::Over(_)));
         end(&session);
+    }
+
+    #[test]
+    fn an_offer_that_lacks_a_line_is_answered_or_refused() {
+        let lines: Vec<&str> = OFFER.split_inclusive("\r\n").collect();
+        for missing in 0..lines.len() {
+            let offer: String =
+                lines.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, line)| *line).collect();
+            let Ok((mut session, told)) = start_with(offer, &["h264", "vp8"]) else { continue };
+            let effect = next_effect(&mut session, &told);
+            assert!(
+                matches!(effect, Effect::Say(Body::Answer { .. }) | Effect::Over(_)),
+                "without {:?}",
+                lines.get(missing)
+            );
+            end(&session);
+        }
     }
 }
