@@ -331,7 +331,10 @@ impl Thread {
                 self.tick = Some(Instant::now() + TICK);
             }
             Err(words) => {
-                gst::warning!(CAT, "the offer of {from} can't be answered: {words}");
+                if let Some(element) = self.element.upgrade() {
+                    let words = format!("the offer of {from} can't be answered: {words}");
+                    gst::element_warning!(element, gst::StreamError::Failed, ("{}", words));
+                }
                 self.link.say(&from, id.as_ref(), Body::Bye);
                 self.link.media(&from, Media::Ended);
             }

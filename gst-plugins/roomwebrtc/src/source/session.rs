@@ -111,6 +111,9 @@ impl Session {
         let keys: Arc<[Option<StreamKey>]> = offer::streams(&offer, &settings.codecs).into();
         let offer = offer::without_refused(&offer, &keys);
         let description = connection::parse(WebRTCSDPType::Offer, &offer)?;
+        if keys.iter().all(Option::is_none) {
+            return Err(format!("there is no stream in one of the codecs {}", settings.codecs.join(", ")));
+        }
         let pipeline = gst::Pipeline::new();
         let clock = gst::SystemClock::obtain();
         pipeline.use_clock(Some(&clock));

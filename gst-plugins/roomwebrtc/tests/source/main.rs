@@ -244,7 +244,7 @@ fn a_sender_that_hesitates_loses_no_frame() {
     ));
     let frames = std::sync::atomic::AtomicU32::new(1);
     sender.0.by_name("hesitant").unwrap().connect("handoff", false, move |_| {
-        if frames.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 20 == 0 {
+        if frames.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(20) {
             std::thread::sleep(Duration::from_millis(150));
         }
         None
@@ -395,6 +395,22 @@ fn liar(server: &Server, sdp: &str) -> std::sync::mpsc::Receiver<()> {
 fn offer(to: ClientId, sdp: &str) -> Signal {
     let body = Body::Offer { sdp: sdp.to_owned() };
     Signal { body, target_id: Some(to), session_id: SessionId::new("lie").ok(), from: None }
+}
+
+#[test]
+fn a_sender_with_other_codecs_only_is_pointed_out_and_the_next_one_is_received() {
+    let server = Server::start();
+    let _sender = server.sender("camera", 160);
+    let watcher = Watcher::play(&format!("{} codecs=<vp8>", server.room()));
+    let message = watcher.line.wait(&[gst::MessageType::Warning, gst::MessageType::Error]);
+    let gst::MessageView::Warning(warning) = message.view() else { panic!("{message:?}") };
+    let words = warning.error().to_string();
+    assert!(words.contains("camera") && words.contains("vp8"), "{words}");
+    let _other = Line::play(&format!(
+        "videotestsrc is-live=true ! video/x-raw,width=320,height=240 ! vp8enc deadline=1 ! roomwebrtcsink name=s {}",
+        server.room()
+    ));
+    watcher.first_of(320);
 }
 
 #[test]
