@@ -236,11 +236,11 @@ impl Output {
     fn add_probes(&self, element: &RoomWebRtcSrc, pad: &gst::Pad) {
         let (key, commands) = (self.key, self.origin.commands.clone());
         pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
-            if !info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event)) {
-                return gst::PadProbeReturn::Ok;
+            if info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event)) {
+                let _ = commands.send(Command::Keyframe(key));
             }
-            let _ = commands.send(Command::Keyframe(key));
-            gst::PadProbeReturn::Drop
+            // Not dropped, which costs a critical warning in GStreamer 1.22: the source at its end ignores it.
+            gst::PadProbeReturn::Ok
         });
         let (group, id) =
             (self.origin.group, self.pad.create_stream_id(element, Some(key.pad_name().as_str())));
