@@ -17,19 +17,26 @@ pub(crate) struct Receiver {
     failures: u32,
 }
 
-/// Where the media session with a receiver stands. Draining has no entry here: a session on its way out belongs to its
-/// teardown thread and nobody asks for it any more.
+/// Where a receiver stands. Draining has no entry here: a session on its way out belongs to its teardown thread and
+/// nobody asks for it any more.
 pub(crate) enum Phase {
-    /// None yet, or none any more.
+    /// No media session yet, or none any more.
     Idle { retry: Retry },
+    /// A media session, on its way or running.
+    Active { session: Session, step: Step },
+}
+
+/// How far a media session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
     /// An offer is being made; the receiver was told nothing yet.
-    Preparing { session: Session, since: Instant },
+    Preparing { since: Instant },
     /// The offer waits for its answer.
-    Offering { session: Session, since: Instant },
+    Offering { since: Instant },
     /// Answered; ICE and DTLS are at work.
-    Connecting { session: Session, since: Instant },
+    Connecting { since: Instant },
     /// Media flows.
-    Connected { session: Session },
+    Connected,
 }
 
 /// When an idle receiver gets a session.
@@ -44,32 +51,28 @@ pub(crate) enum Retry {
 impl Phase {
     pub(crate) fn session(&self) -> Option<&Session> {
         match self {
+            Phase::Active { session, .. } => Some(session),
             Phase::Idle { .. } => None,
-            Phase::Preparing { session, .. }
-            | Phase::Offering { session, .. }
-            | Phase::Connecting { session, .. }
-            | Phase::Connected { session } => Some(session),
         }
     }
 
     pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
         match self {
+            Phase::Active { session, .. } => Some(session),
             Phase::Idle { .. } => None,
-            Phase::Preparing { session, .. }
-            | Phase::Offering { session, .. }
-            | Phase::Connecting { session, .. }
-            | Phase::Connected { session } => Some(session),
         }
     }
 
-    pub(crate) fn into_session(self) -> Option<Session> {
+    /// The session if media flows.
+    pub(crate) fn connected(&self) -> Option<&Session> {
         match self {
-            Phase::Idle { .. } => None,
-            Phase::Preparing { session, .. }
-            | Phase::Offering { session, .. }
-            | Phase::Connecting { session, .. }
-            | Phase::Connected { session } => Some(session),
+            Phase::Active { session, step: Step::Connected } => Some(session),
+            _ => None,
         }
+    }
+
+    pub(crate) fn is_preparing(&self) -> bool {
+        matches!(self, Phase::Active { step: Step::Preparing { .. }, .. })
     }
 
     /// Whether a session is to be started now.
@@ -92,10 +95,12 @@ impl Phase {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Phase::Idle { .. } => "idle",
-            Phase::Preparing { .. } => "preparing",
-            Phase::Offering { .. } => "offering",
-            Phase::Connecting { .. } => "connecting",
-            Phase::Connected { .. } => "connected",
+            Phase::Active { step, .. } => match step {
+                Step::Preparing { .. } => "preparing",
+                Step::Offering { .. } => "offering",
+                Step::Connecting { .. } => "connecting",
+                Step::Connected => "connected",
+            },
         }
     }
 }
@@ -106,48 +111,44 @@ impl Receiver {
         Self { peer, phase: Phase::Idle { retry }, serial: 0, webrtc_stats: None, failures: 0 }
     }
 
+    /// A session was started.
+    pub(crate) fn started(&mut self, session: Session) {
+        self.phase = Phase::Active { session, step: Step::Preparing { since: Instant::now() } };
+    }
+
     /// The offer has just been sent.
     pub(crate) fn offered(&mut self) {
-        let phase = std::mem::replace(&mut self.phase, Phase::Idle { retry: Retry::Never });
-        self.phase = match phase {
-            Phase::Preparing { session, .. } => Phase::Offering { session, since: Instant::now() },
-            other => other,
-        };
+        if let Phase::Active { step: step @ Step::Preparing { .. }, .. } = &mut self.phase {
+            *step = Step::Offering { since: Instant::now() };
+        }
     }
 
     /// Takes the answer to the offer that is out.
     pub(crate) fn answered(&mut self, sdp: &str, tell: &Tell) -> Result<(), String> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Idle { retry: Retry::Never });
-        let (phase, result) = match phase {
-            Phase::Offering { mut session, .. } => {
-                let result = session.take_answer(sdp, tell);
-                (Phase::Connecting { session, since: Instant::now() }, result)
-            }
-            other => (other, Ok(())),
-        };
-        self.phase = phase;
-        result
+        if let Phase::Active { session, step: step @ Step::Offering { .. } } = &mut self.phase {
+            *step = Step::Connecting { since: Instant::now() };
+            session.take_answer(sdp, tell)?;
+        }
+        Ok(())
     }
 
     /// The connection is up; false if it was before.
     pub(crate) fn connected(&mut self) -> bool {
-        let phase = std::mem::replace(&mut self.phase, Phase::Idle { retry: Retry::Never });
-        let (phase, changed) = match phase {
-            Phase::Offering { session, .. } | Phase::Connecting { session, .. } => {
+        match &mut self.phase {
+            Phase::Active { session, step } if *step != Step::Connected => {
+                *step = Step::Connected;
                 session.connect_taps();
                 self.failures = 0;
-                (Phase::Connected { session }, true)
+                true
             }
-            other => (other, false),
-        };
-        self.phase = phase;
-        changed
+            _ => false,
+        }
     }
 
     /// When to try again: 1 s, 2 s, 4 s, … 30 s. An old receiver has one peer connection in its life: once it got an
     /// offer there can't be another.
     pub(crate) fn retry_after_failure(&mut self) -> Retry {
-        if self.peer.protocol == 0 && !matches!(self.phase, Phase::Preparing { .. }) {
+        if self.peer.protocol == 0 && !self.phase.is_preparing() {
             return Retry::Never;
         }
         let wait = Duration::from_secs(1).saturating_mul(1 << self.failures.min(5)).min(MAX_RETRY);

@@ -9,7 +9,7 @@ mod sessions;
 use super::{
     keyframes::KeyframeGate,
     receiver::{Session, SessionEvent, StreamInfo},
-    receivers::{Phase, Receiver, Retry},
+    receivers::{Phase, Receiver, Retry, Step},
     settings::Settings,
     stats::{self, Shared},
 };
@@ -241,24 +241,23 @@ impl Conductor {
 
     fn end_the_silent(&mut self, now: Instant) {
         let timeout = self.settings.receiver_timeout;
+        let reason = |receiver: &Receiver| {
+            let Phase::Active { session, step } = &receiver.phase else { return None };
+            let older = |since: Instant, than| now.saturating_duration_since(since) > than;
+            match *step {
+                Step::Preparing { since } if older(since, GATHERING) => {
+                    Some("no address of this machine to be reached at")
+                }
+                Step::Offering { since } if older(since, PATIENCE) => Some("no answer"),
+                Step::Connecting { since } if older(since, PATIENCE) => Some("no connection"),
+                Step::Connected if session.is_silent(now, timeout) => Some("timeout"),
+                _ => None,
+            }
+        };
         let silent: Vec<(ClientId, &str)> = self
             .receivers
             .iter()
-            .filter_map(|(id, receiver)| match &receiver.phase {
-                Phase::Preparing { since, .. } if now.saturating_duration_since(*since) > GATHERING => {
-                    Some((id.clone(), "no address of this machine to be reached at"))
-                }
-                Phase::Offering { since, .. } if now.saturating_duration_since(*since) > PATIENCE => {
-                    Some((id.clone(), "no answer"))
-                }
-                Phase::Connecting { since, .. } if now.saturating_duration_since(*since) > PATIENCE => {
-                    Some((id.clone(), "no connection"))
-                }
-                Phase::Connected { session } if session.is_silent(now, timeout) => {
-                    Some((id.clone(), "timeout"))
-                }
-                _ => None,
-            })
+            .filter_map(|(id, receiver)| Some((id.clone(), reason(receiver)?)))
             .collect();
         for (id, reason) in silent {
             self.fail(&id, reason);
@@ -270,7 +269,7 @@ impl Conductor {
             return;
         }
         for (id, receiver) in &self.receivers {
-            if let Phase::Connected { session } = &receiver.phase {
+            if let Some(session) = receiver.phase.connected() {
                 let tell = self.tell(id, receiver.serial);
                 crate::connection::request_stats(&session.webrtcbin, move |stats| {
                     tell(SessionEvent::Stats(stats));

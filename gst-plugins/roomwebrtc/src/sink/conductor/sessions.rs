@@ -63,7 +63,7 @@ impl Conductor {
         match Session::start(config, &tell) {
             Ok(session) => {
                 let webrtcbin = session.webrtcbin.clone();
-                receiver.phase = Phase::Preparing { session, since: Instant::now() };
+                receiver.started(session);
                 self.announce_added(id, &webrtcbin);
                 if let Some(session) = self.receivers.get(id).and_then(|r| r.phase.session()) {
                     session.ask_for_offer(&tell);
@@ -88,7 +88,7 @@ impl Conductor {
             SessionEvent::Offer(offer) => match session.take_offer(&offer, &tell) {
                 // Candidates of TURN servers take their time; all others are there at once, see below.
                 Ok(()) if self.signaling.ice_transport_policy == WebRTCICETransportPolicy::Relay => {
-                    self.offer(id)
+                    self.offer(id);
                 }
                 Ok(()) => {}
                 Err(words) => self.fail(id, &words),
@@ -125,7 +125,9 @@ impl Conductor {
     /// all, and such a session has to be made anew before the receiver has heard of it.
     fn offer(&mut self, id: &ClientId) {
         let Some(receiver) = self.receivers.get_mut(id) else { return };
-        if let Phase::Preparing { session, .. } = &receiver.phase {
+        if receiver.phase.is_preparing()
+            && let Some(session) = receiver.phase.session()
+        {
             let sdp = session.local_sdp().to_owned();
             self.handle.send(address(id, &session.id, Body::Offer { sdp }));
             self.handle.media(id, Media::Started);
@@ -161,10 +163,10 @@ impl Conductor {
     /// Ends the session with a receiver, which stays known.
     pub(super) fn end_session(&mut self, id: &ClientId, reason: &str, retry: Retry, say_bye: bool) {
         let Some(receiver) = self.receivers.get_mut(id) else { return };
+        let unheard_of = receiver.phase.is_preparing();
         let phase = std::mem::replace(&mut receiver.phase, Phase::Idle { retry });
         receiver.webrtc_stats = None;
-        let unheard_of = matches!(phase, Phase::Preparing { .. });
-        let Some(session) = phase.into_session() else { return };
+        let Phase::Active { session, .. } = phase else { return };
         if say_bye && !unheard_of {
             self.handle.send(address(id, &session.id, Body::Bye));
         }
@@ -190,7 +192,7 @@ impl Conductor {
 
     pub(super) fn send_data(&self, id: Option<&str>, bytes: &glib::Bytes) {
         for (to, receiver) in self.receivers.iter().filter(|(to, _)| id.is_none_or(|id| id == to.as_str())) {
-            if let Phase::Connected { session } = &receiver.phase
+            if let Some(session) = receiver.phase.connected()
                 && let Err(words) = session.send_data(bytes)
             {
                 gst::warning!(CAT, "send-data to {to}: {words}");
