@@ -25,8 +25,8 @@ def settled(bed: Bed, process: Process, sender: Process) -> dict[str, int]:
 def test_a_hundred_joins_and_leaves(bed: Bed):
     sender = bed.sender("living_room")
     receiver = bed.pipeline(
-        "watcher", f"roomwebrtcsrc name=room room=living_room signaling-uri={bed.uri} ! queue ! appsink name=stream sync=false async=false",
-        "--start=", receiving=True)
+        "watcher", f"roomwebrtcsrc name=room room=living_room signaling-uri={bed.uri}",
+        "--each-pad=appsink name=stream sync=false async=false", "--start=", receiving=True)
     before = {}
     for cycle in range(1, CYCLES + 1):
         seen = len(receiver.of("unit"))
@@ -47,7 +47,8 @@ def test_receivers_that_leave_in_the_middle_of_joining(bed: Bed):
     """Teardown at every moment of the negotiation."""
     sender = bed.sender("living_room")
     receiver = bed.pipeline(
-        "watcher", f"roomwebrtcsrc name=room room=living_room signaling-uri={bed.uri} ! queue ! fakesink", "--start=", receiving=True)
+        "watcher", f"roomwebrtcsrc name=room room=living_room signaling-uri={bed.uri}",
+        "--each-pad=fakesink async=false", "--start=", receiving=True)
     for cycle in range(40):
         receiver.ask("state", value="PLAYING")
         time.sleep(cycle * 0.01)  # another moment each time
@@ -56,5 +57,6 @@ def test_receivers_that_leave_in_the_middle_of_joining(bed: Bed):
             before = settled(bed, sender, sender)
     now = settled(bed, sender, sender)
     print(before, now)
-    assert now["threads"] <= before["threads"] and now["descriptors"] <= before["descriptors"]
+    # Thread pools of GLib breathe by one or two; thirty sessions that stay would be over a hundred.
+    assert now["threads"] <= before["threads"] + 4 and now["descriptors"] <= before["descriptors"] + 4
     assert not sender.of("bus", kind="error")

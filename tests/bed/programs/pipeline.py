@@ -151,7 +151,7 @@ class Program:
         if not isinstance(self.pipeline, Gst.Pipeline):
             element, self.pipeline = self.pipeline, Gst.Pipeline.new(None)
             self.pipeline.add(element)
-        self.feeders, self.counters = [], {}
+        self.feeders, self.counters, self.branches = [], {}, {}
         self.loop = GLib.MainLoop()
         self.adopt(self.pipeline)
         bus = self.pipeline.get_bus()
@@ -181,7 +181,7 @@ class Program:
 
     def watch_room(self, element):
         element.connect("pad-added", self.pad_added)
-        element.connect("pad-removed", lambda _e, pad: tell("pad", name=pad.get_name(), removed=True))
+        element.connect("pad-removed", self.pad_removed)
         for signal in ("receiver-added", "receiver-removed"):
             if any(s == signal for s in list_signals(element)):
                 element.connect(signal, lambda _e, peer, detail, s=signal: tell("signal", name=s, id=peer, detail=plain(detail)))
@@ -202,6 +202,14 @@ class Program:
         self.adopt(branch, label=name)
         branch.sync_state_with_parent()
         pad.link(branch.get_static_pad("sink"))  # raises where it can't
+        self.branches[pad] = branch
+
+    def pad_removed(self, _element, pad):
+        tell("pad", name=pad.get_name(), removed=True)
+        branch = self.branches.pop(pad, None)
+        if branch:
+            branch.set_state(Gst.State.NULL)
+            self.pipeline.remove(branch)
 
     def message(self, _bus, message):
         kind, source = message.type, message.src.get_name() if message.src else ""
