@@ -194,8 +194,8 @@ impl Restamp {
     /// `time` is the clock time of the unit; it is moved just so far that times rise.
     pub(crate) fn unit(&mut self, buffer: &gst::BufferRef, time: gst::ClockTime) -> Unit {
         let time = match self.last {
-            Some(last) if time <= last => last + gst::ClockTime::from_nseconds(1),
-            _ => time,
+            Some(last) => time.max(last + TICK),
+            None => time,
         };
         self.last = Some(time);
         let foreign = !buffer.iter_memories().all(|memory| memory.is_type(SYSTEM_MEMORY));
@@ -208,6 +208,9 @@ impl Restamp {
         Unit { buffer: copy, key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) }
     }
 }
+
+/// More than a tick of RTP's clock for video (90 kHz): receivers take what has one time stamp for one picture.
+const TICK: gst::ClockTime = gst::ClockTime::from_useconds(12);
 
 /// What ordinary buffers are made of; anything else belongs to a device, which wants it back.
 const SYSTEM_MEMORY: &str = "SystemMemory";
@@ -302,6 +305,6 @@ mod tests {
         let mut restamp = Restamp::default();
         let ms = gst::ClockTime::from_mseconds;
         let times: Vec<_> = [10, 5, 20].map(|n| restamp.unit(&buffer, ms(n)).buffer.pts().unwrap()).into();
-        assert_eq!(times, [ms(10), ms(10) + gst::ClockTime::from_nseconds(1), ms(20)]);
+        assert_eq!(times, [ms(10), ms(10) + TICK, ms(20)]);
     }
 }

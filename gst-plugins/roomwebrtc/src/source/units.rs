@@ -61,12 +61,14 @@ struct Packets {
 
 impl Packets {
     fn look_at(&mut self, packet: &mut gst::BufferRef) {
-        let hidden = match gst_rtp::RTPBuffer::from_buffer_readable(packet) {
-            Ok(rtp) => {
-                rtp.payload().map(|payload| self.repetitions(rtp.timestamp(), payload)).unwrap_or_default()
-            }
-            Err(_) => return,
-        };
+        let Ok(rtp) = gst_rtp::RTPBuffer::from_buffer_readable(packet) else { return };
+        let hidden =
+            rtp.payload().map(|payload| self.repetitions(rtp.timestamp(), payload)).unwrap_or_default();
+        if rtp.is_marker() {
+            // The picture is complete, and senders exist that give the next one the same time stamp.
+            self.picture = None;
+        }
+        drop(rtp);
         if hidden.is_empty() {
             return;
         }
@@ -144,6 +146,7 @@ fn slice_header(stream: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gst_rtp::prelude::*;
 
     const SPS: u8 = 0x67;
     const PPS: u8 = 0x68;
@@ -165,6 +168,31 @@ mod tests {
         assert!(packets.repetitions(2, &[SPS, 1]).is_empty(), "the next picture");
         assert!(packets.repetitions(2, &[0x7c, 0x80 | 5, 1]).is_empty(), "a slice in fragments");
         assert_eq!(packets.repetitions(2, &together(&[9])), [3]);
+    }
+
+    #[test]
+    fn after_a_marker_nothing_is_a_repetition() {
+        gst::init().expect("GStreamer");
+        let mut packets = Packets::default();
+        let mut hidden_in = |marker: bool, payload: &[u8]| {
+            let mut packet =
+                gst::Buffer::new_rtp_with_sizes(u32::try_from(payload.len()).expect("short"), 0, 0)
+                    .expect("a packet");
+            let packet = packet.get_mut().expect("our own");
+            {
+                let mut rtp = gst_rtp::RTPBuffer::from_buffer_writable(packet).expect("a packet");
+                rtp.set_marker(marker);
+                rtp.payload_mut().expect("a payload").copy_from_slice(payload);
+            }
+            packets.look_at(packet);
+            gst_rtp::RTPBuffer::from_buffer_readable(packet).expect("a packet").payload().expect("a payload")
+                != payload
+        };
+        assert!(!hidden_in(false, &[SPS, 1]));
+        assert!(!hidden_in(false, &[IDR, 1]));
+        assert!(hidden_in(false, &[SPS, 1]));
+        assert!(!hidden_in(true, &[IDR, 1]));
+        assert!(!hidden_in(false, &[SPS, 1]), "the same time stamp, but another picture");
     }
 
     #[test]
