@@ -15,7 +15,7 @@ UPSTREAMS = {
     "parser-and-queues": "queue ! x264enc ! queue ! h264parse ! queue",
     "avc": "x264enc ! video/x-h264,stream-format=avc ! h264parse",
     # The caps of a depayloader have no profile.
-    "depayloaded": "x264enc tune=zerolatency key-int-max=60 ! video/x-h264,profile=constrained-baseline ! rtph264pay ! rtph264depay",
+    "depayloaded": "x264enc tune=zerolatency key-int-max=60 ! video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1 ! rtph264depay",
     "high-profile": "x264enc tune=zerolatency key-int-max=60 ! video/x-h264,profile=high",
     "main-profile": "x264enc ! video/x-h264,profile=main",
 }

@@ -7,6 +7,7 @@ mod connection;
 mod signaling;
 mod sink;
 mod source;
+mod units;
 
 use gst::glib;
 

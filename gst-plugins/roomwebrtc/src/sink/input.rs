@@ -7,7 +7,7 @@ use super::{
     mailbox::Mailbox,
     negotiation::{self, Codec, Refusal, ReorderWatch},
     receiver::StreamInfo,
-    upstream::{self, Tuned},
+    upstream::{self, Origin, Tuned},
 };
 use crate::connection::CAT;
 use gst::{glib, prelude::*};
@@ -29,6 +29,8 @@ pub(crate) struct Input {
     /// The stream jumped (flush): the next unit starts anew.
     jumped: Arc<AtomicBool>,
     chain: Mutex<Option<Chain>>,
+    /// The depayloader upstream that is watched over.
+    depayloader: Mutex<Option<gst::Element>>,
 }
 
 /// What stands behind a pad once its codec is known.
@@ -49,6 +51,7 @@ impl Input {
             fanout: Arc::default(),
             jumped: Arc::default(),
             chain: Mutex::new(None),
+            depayloader: Mutex::new(None),
         }
     }
 
@@ -198,29 +201,44 @@ impl Input {
             .build()
     }
 
-    /// Tunes the encoder upstream where there is one that can be.
+    /// Tunes the encoder upstream where there is one that can be, and keeps pictures whole that come by RTP.
     pub(crate) fn tune_upstream(&self, bin: &super::RoomWebRtcSink) {
-        let Some(encoder) = upstream::encoder(self.ghost.upcast_ref()) else { return };
-        match upstream::tune(&encoder) {
-            Tuned::Set(set) if set.is_empty() => {}
-            Tuned::Set(set) => {
-                let set = set.join(" ");
-                gst::info!(CAT, obj = bin, "{} was not tuned for live: set {set}", encoder.name());
-                let message = gst::Structure::builder("room-upstream-tuned")
-                    .field("encoder", encoder.name().as_str())
-                    .field("properties", set)
-                    .build();
-                let _ = bin.post_message(gst::message::Element::builder(message).src(bin).build());
+        match upstream::origin(self.ghost.upcast_ref()) {
+            Some(Origin::Encoder(encoder)) => tune(bin, &encoder),
+            Some(Origin::Depayloader(depayloader)) => {
+                let mut known = self.depayloader.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_h264 = depayloader.factory().is_some_and(|factory| factory.name() == "rtph264depay");
+                if is_h264 && known.as_ref() != Some(&depayloader) {
+                    crate::units::keep_whole(&depayloader);
+                    *known = Some(depayloader);
+                }
             }
-            Tuned::Running => gst::warning!(
-                CAT,
-                obj = bin,
-                "{} runs already and can't be tuned: set it to low latency yourself",
-                encoder.name()
-            ),
-            Tuned::Unknown => {
-                gst::info!(CAT, obj = bin, "nothing is known of how to tune {}", encoder.name());
-            }
+            None => {}
+        }
+    }
+}
+
+/// Tunes an encoder and tells what was set.
+fn tune(bin: &super::RoomWebRtcSink, encoder: &gst::Element) {
+    match upstream::tune(encoder) {
+        Tuned::Set(set) if set.is_empty() => {}
+        Tuned::Set(set) => {
+            let set = set.join(" ");
+            gst::info!(CAT, obj = bin, "{} was not tuned for live: set {set}", encoder.name());
+            let message = gst::Structure::builder("room-upstream-tuned")
+                .field("encoder", encoder.name().as_str())
+                .field("properties", set)
+                .build();
+            let _ = bin.post_message(gst::message::Element::builder(message).src(bin).build());
+        }
+        Tuned::Running => gst::warning!(
+            CAT,
+            obj = bin,
+            "{} runs already and can't be tuned: set it to low latency yourself",
+            encoder.name()
+        ),
+        Tuned::Unknown => {
+            gst::info!(CAT, obj = bin, "nothing is known of how to tune {}", encoder.name());
         }
     }
 }
@@ -280,5 +298,8 @@ fn clock_time(
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let running =
         buffer.pts().and_then(|pts| segment.to_running_time(pts)).or_else(|| sink.current_running_time())?;
-    sink.base_time()?.checked_add(running)
+    let time = sink.base_time()?.checked_add(running)?;
+    // What was captured during a pause comes with a time that base time has moved on from. webrtcbin would hold it, and
+    // all that follows, until then.
+    Some(sink.clock().map_or(time, |clock| time.min(clock.time())))
 }

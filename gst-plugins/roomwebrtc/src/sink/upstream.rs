@@ -1,4 +1,4 @@
-//! An encoder upstream that nobody tuned: find it, and set what makes it live.
+//! Where a stream comes from: an encoder that nobody tuned, which is set to what makes it live, or a depayloader.
 
 use gst::prelude::*;
 
@@ -56,17 +56,29 @@ const TUNINGS: &[Tuning] = &[
     Tuning { factory: "mpph264enc", values: &[("gop", "60")] },
 ];
 
-/// The encoder that feeds `pad`, seen through parsers, queues, capsfilters and bins.
-pub(crate) fn encoder(pad: &gst::Pad) -> Option<gst::Element> {
+/// Where a stream comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A video encoder in this pipeline.
+    Encoder(gst::Element),
+    /// RTP from elsewhere.
+    Depayloader(gst::Element),
+}
+
+/// What feeds `pad`, seen through parsers, queues, capsfilters and bins.
+pub(crate) fn origin(pad: &gst::Pad) -> Option<Origin> {
     let mut source = feeding_pad(pad)?;
     // Bounded, so that an odd graph can't keep us here.
     for _ in 0..32 {
         let element = source.parent_element()?;
         let class = element.metadata(gst::ELEMENT_METADATA_KLASS).unwrap_or_default();
         if class.contains("Encoder") && class.contains("Video") {
-            return Some(element);
+            return Some(Origin::Encoder(element));
         }
-        if ["Source", "Decoder", "Depayloader", "Demuxer"].iter().any(|word| class.contains(word)) {
+        if class.contains("Depayloader") {
+            return Some(Origin::Depayloader(element));
+        }
+        if ["Source", "Decoder", "Demuxer"].iter().any(|word| class.contains(word)) {
             return None;
         }
         let sink = source.iterate_internal_links().into_iter().flatten().next()?;
@@ -164,9 +176,10 @@ mod tests {
         gst::init().unwrap();
         let bin = gst::parse::bin_from_description(&format!("{line} ! fakesink name=end"), false).unwrap();
         let pad = bin.by_name("end").unwrap().static_pad("sink").unwrap();
-        let found = encoder(&pad);
-        let result = found.as_ref().map(tune);
-        (found.unwrap_or_else(|| bin.upcast()), result)
+        match origin(&pad) {
+            Some(Origin::Encoder(encoder)) => (encoder.clone(), Some(tune(&encoder))),
+            _ => (bin.upcast(), None),
+        }
     }
 
     #[test]
@@ -198,7 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn no_encoder_behind_a_depayloader() {
-        assert_eq!(tuned("udpsrc ! rtph264depay ! h264parse").1, None);
+    fn no_encoder_is_looked_for_behind_a_depayloader() {
+        gst::init().unwrap();
+        let bin =
+            gst::parse::bin_from_description("udpsrc ! rtph264depay ! h264parse ! fakesink name=end", false);
+        let pad = bin.unwrap().by_name("end").unwrap().static_pad("sink").unwrap();
+        let Some(Origin::Depayloader(found)) = origin(&pad) else { panic!("{:?}", origin(&pad)) };
+        assert_eq!(found.factory().unwrap().name(), "rtph264depay");
     }
 }

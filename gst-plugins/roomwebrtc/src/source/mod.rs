@@ -17,7 +17,6 @@ mod settings;
 mod stats;
 mod stream;
 mod timeline;
-mod units;
 mod uri;
 
 glib::wrapper! {

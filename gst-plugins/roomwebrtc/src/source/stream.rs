@@ -3,7 +3,6 @@
 use super::{
     offer::{Codec, StreamKey},
     output::Output,
-    units,
 };
 use gst::{glib, prelude::*};
 use std::{
@@ -129,7 +128,7 @@ impl Stream {
         let chain = gst::parse::bin_from_description(codec.chain, true)?;
         if let Some(depay) = chain.by_name("depay") {
             if codec.name == "h264" {
-                units::keep_whole(&depay);
+                crate::units::keep_whole(&depay);
             }
             // After a loss nothing that can't be decoded goes on.
             for name in ["wait-for-keyframe", "request-keyframe"] {

@@ -10,7 +10,7 @@ use gst::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
 /// Watches over what goes into and comes out of `depay`, an rtph264depay.
-pub(super) fn keep_whole(depay: &gst::Element) {
+pub(crate) fn keep_whole(depay: &gst::Element) {
     if let Some(pad) = depay.static_pad("sink") {
         hide_repetitions(&pad);
     }
