@@ -26,7 +26,7 @@ demo() { "$root/scripts/demo.sh" --seconds 10 --yes; }
 
 # Network namespaces need root.
 end_to_end() {
-    as_root env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest "$root/tests" -p no:cacheprovider "$@"
+    as_root env PATH="$PATH" HOME="$HOME" PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest "$root/tests" -p no:cacheprovider "$@"
 }
 
 # Builds and installs as a distribution would, then asks GStreamer for the element from there.

@@ -23,8 +23,7 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
-gi.require_version("GstVideo", "1.0")
-from gi.repository import GLib, Gst, GstApp, GstVideo  # noqa: E402, F401 (GstApp gives appsrc its methods)
+from gi.repository import GLib, GObject, Gst, GstApp  # noqa: E402, F401 (GstApp gives appsrc its methods)
 
 import numpy as np  # noqa: E402
 
@@ -182,14 +181,15 @@ class Program:
     def watch_room(self, element):
         element.connect("pad-added", self.pad_added)
         element.connect("pad-removed", self.pad_removed)
-        for signal in ("receiver-added", "receiver-removed"):
-            if any(s == signal for s in list_signals(element)):
-                element.connect(signal, lambda _e, peer, detail, s=signal: tell("signal", name=s, id=peer, detail=plain(detail)))
-        if "data" in list_signals(element):
-            element.connect("data", lambda _e, peer, label, data: tell(
-                "signal", name="data", id=peer, detail=label, text=data.get_data().decode()))
-        if "authorize-receiver" in list_signals(element):
-            element.connect("authorize-receiver", lambda _e, peer, meta: peer not in self.options.refuse)
+        handlers = {
+            "receiver-added": lambda _e, peer, inner: tell("signal", name="receiver-added", id=peer, detail=plain(inner)),
+            "receiver-removed": lambda _e, peer, reason: tell("signal", name="receiver-removed", id=peer, detail=reason),
+            "data": lambda _e, peer, label, data: tell(
+                "signal", name="data", id=peer, detail=label, text=data.get_data().decode()),
+            "authorize-receiver": lambda _e, peer, _meta: peer not in self.options.refuse,
+        }
+        for signal in handlers.keys() & set(GObject.signal_list_names(type(element))):
+            element.connect(signal, handlers[signal])
 
     def pad_added(self, element, pad):
         name = pad.get_name() if element.get_name() == "room" else f"{element.get_name()}.{pad.get_name()}"
@@ -295,11 +295,6 @@ class Program:
         tell("end")
         sys.stdout.flush()
         os._exit(0)
-
-
-def list_signals(element):
-    from gi.repository import GObject
-    return GObject.signal_list_names(type(element))
 
 
 def usage():
