@@ -213,9 +213,9 @@ mod tests {
     #[test]
     fn no_encoder_is_looked_for_behind_a_depayloader() {
         gst::init().unwrap();
-        let bin =
-            gst::parse::bin_from_description("udpsrc ! rtph264depay ! h264parse ! fakesink name=end", false);
-        let pad = bin.unwrap().by_name("end").unwrap().static_pad("sink").unwrap();
+        let line = "udpsrc ! rtph264depay ! h264parse ! fakesink name=end";
+        let bin = gst::parse::bin_from_description(line, false).unwrap();
+        let pad = bin.by_name("end").unwrap().static_pad("sink").unwrap();
         let Some(Origin::Depayloader(found)) = origin(&pad) else { panic!("{:?}", origin(&pad)) };
         assert_eq!(found.factory().unwrap().name(), "rtph264depay");
     }
