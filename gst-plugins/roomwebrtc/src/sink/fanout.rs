@@ -226,6 +226,9 @@ mod tests {
     fn tap() -> (Arc<Tap>, gst_app::AppSrc) {
         gst::init().unwrap();
         let source = gst_app::AppSrc::builder().format(gst::Format::Time).max_bytes(0).build();
+        // Nothing is taken out: its thread stops at the very first event, before any buffer.
+        let pad = source.static_pad("src").unwrap();
+        pad.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, |_, _| gst::PadProbeReturn::Ok).unwrap();
         source.set_state(gst::State::Paused).unwrap();
         (Arc::new(Tap::new(source.clone())), source)
     }
