@@ -20,11 +20,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bed" / "pr
 
 import gi  # noqa: E402
 
-gi.require_version("GstWebRTC", "1.0")
-gi.require_version("GstSdp", "1.0")
+for name in ("GstSdp", "GstVideo", "GstWebRTC"):
+    gi.require_version(name, "1.0")
 
-from pipeline import Feeder, Gst, GstVideo, read_frame, tell, usage  # noqa: E402
-from gi.repository import GLib, GstSdp, GstWebRTC  # noqa: E402
+from pipeline import Feeder, Gst, read_frame, tell, usage  # noqa: E402
+from gi.repository import GLib, GstSdp, GstVideo, GstWebRTC  # noqa: E402
 
 PAYLOAD_TYPE = 96
 # The ICE agent comes with a floating reference: its wrapper would take webrtcbin's with it when it goes.

@@ -81,6 +81,10 @@ class Feeder:
     def run(self):
         due = time.monotonic()
         while self.running and self.painter.counter < self.pictures:
+            if not self.unpaced and self.element.get_state(0).state != Gst.State.PLAYING:
+                time.sleep(self.step)  # as a camera, it takes no pictures meanwhile
+                due = time.monotonic()
+                continue
             buffer = Gst.Buffer.new_wrapped(self.painter.paint())
             buffer.duration = int(self.step * Gst.SECOND)
             if self.unpaced:

@@ -1,0 +1,25 @@
+"""The benchmarks run and say what they measured. Whether a goal is met is not asked here: that is a matter of a quiet
+machine, not of a test."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+
+BENCHMARKS = {
+    "glass_to_glass": (("--seconds", "1", "--rounds", "1"), "more_ms"),
+    "join_time": (("--joins", "1"), "room_warm_ms"),
+    "sender_cpu": (("--seconds", "1"), "room_each_further"),
+}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_it_measures(built: pathlib.Path, name: str):
+    options, figure = BENCHMARKS[name]
+    program = pathlib.Path(__file__).parent / "bench" / f"{name}.py"
+    done = subprocess.run([str(program), *options], capture_output=True, text=True, timeout=120)
+    assert done.stdout, done.stderr
+    line = json.loads(done.stdout)
+    assert (line["benchmark"], done.returncode) == (name, 0 if line["passed"] else 1)
+    assert figure in line
