@@ -255,7 +255,14 @@ impl ElementImpl for RoomWebRtcSink {
                 certificate::warm_up();
                 self.start_server()?;
             }
-            gst::StateChange::ReadyToPaused => self.start()?,
+            gst::StateChange::ReadyToPaused => {
+                self.all_inputs().iter().for_each(|input| input.goes_on_at(gst::ClockTime::ZERO));
+                self.start()?;
+            }
+            gst::StateChange::PausedToPlaying => {
+                let now = self.obj().current_running_time().unwrap_or_default();
+                self.all_inputs().iter().for_each(|input| input.plays_at(now));
+            }
             _ => {}
         }
         let result = self.parent_change_state(transition);
@@ -292,6 +299,10 @@ fn ghost_pad(template: &gst::PadTemplate, index: u32) -> gst::GhostPad {
 }
 
 impl RoomWebRtcSink {
+    fn all_inputs(&self) -> Vec<Arc<Input>> {
+        lock(&self.inputs).values().cloned().collect()
+    }
+
     fn input(&self, index: u32) -> Option<Arc<Input>> {
         lock(&self.inputs).get(&index).cloned()
     }
@@ -307,7 +318,12 @@ impl RoomWebRtcSink {
                     }
                 }
                 gst::EventView::Segment(_) => input.segment(),
-                gst::EventView::FlushStop(_) => input.flushed(),
+                gst::EventView::FlushStop(flush) => {
+                    input.flushed();
+                    if flush.resets_time() {
+                        input.goes_on_at(bin.current_running_time().unwrap_or_default());
+                    }
+                }
                 gst::EventView::Eos(_) => input.ends(&bin),
                 _ => {}
             }
@@ -414,8 +430,7 @@ impl RoomWebRtcSink {
         if let Some(clock) = self.obj().clock() {
             self.mailbox.send(Command::Clock(clock));
         }
-        let inputs: Vec<Arc<Input>> = lock(&self.inputs).values().cloned().collect();
-        for input in inputs {
+        for input in self.all_inputs() {
             input.introduce();
             if settings.tune_upstream {
                 input.tune_upstream(&self.obj());

@@ -134,6 +134,20 @@ impl Input {
         self.fanout.regate();
     }
 
+    /// A flush took running time back to zero. Base time stays where it is, as nothing here waits for a preroll: the
+    /// stream goes on at `now`, or all of it up to then would be late and go out at once.
+    pub(crate) fn goes_on_at(&self, now: gst::ClockTime) {
+        self.ghost.set_offset(i64::try_from(now.nseconds()).unwrap_or(i64::MAX));
+    }
+
+    /// The pipeline plays (again), at this running time. If it is back at zero, another sink did wait for its preroll
+    /// after the flush, and base time moved.
+    pub(crate) fn plays_at(&self, now: gst::ClockTime) {
+        if u64::try_from(self.ghost.offset()).is_ok_and(|offset| offset > now.nseconds()) {
+            self.goes_on_at(now);
+        }
+    }
+
     /// The stream ends. One that never began needs a sink too, or the pipeline's end of stream would never come.
     pub(crate) fn ends(&self, bin: &super::RoomWebRtcSink) {
         if self.chain().is_none()
