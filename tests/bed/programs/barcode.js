@@ -40,14 +40,14 @@
     const canvas = document.createElement('canvas');
     const context = canvas.getContext('2d', { willReadFrequently: true });
     seen.set(video, name);
-    video.requestVideoFrameCallback(function frame(_now, meta) {
+    video.requestVideoFrameCallback(function frame() {
       const wall = performance.timeOrigin + performance.now();
       const { videoWidth: width, videoHeight: height } = video;
       if (width && height) {
         if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
         context.drawImage(video, 0, 0);
         const mark = read(context, width, height);
-        const event = { event: 'frame', pad: name, t: wall / 1000, width, height, presented: meta.presentedFrames };
+        const event = { event: 'frame', pad: name, t: wall / 1000, width, height, decoded: video.getVideoPlaybackQuality().totalVideoFrames };
         if (mark) {
           const age = ((Math.floor(wall * 10) - mark.ticks) % TICKS + TICKS) % TICKS;
           Object.assign(event, mark, { latency_ms: (age > TICKS / 2 ? age - TICKS : age) / 10 });
