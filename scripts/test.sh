@@ -11,7 +11,7 @@ set -euo pipefail
 
 fuzz_seconds=20
 logs="$root/target/test-logs"
-failed=()
+failed=() passed=0
 stage_pid=''
 
 lint_format() { cargo fmt --all --check; }
@@ -58,6 +58,7 @@ stage() {
     wait "$stage_pid" || status=$?
     stage_pid=''
     if [ "$status" = 0 ]; then
+        passed=$((passed + 1))
         printf 'ok      %-14s %4d s  %s\n' "$name" $((SECONDS - began)) "$(summary "$log")"
         return
     fi
@@ -87,6 +88,7 @@ interrupted() {
 }
 
 finish() {
+    say "$passed passed, ${#failed[@]} failed"
     if [ ${#failed[@]} -gt 0 ]; then
         say "FAILED after $SECONDS s: ${failed[*]}"
         exit 1
