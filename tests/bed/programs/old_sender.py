@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import sys
+import threading
 import time
 
 import gi
@@ -22,8 +23,13 @@ import barcode  # noqa: E402
 RATE = 30
 
 
+_out = threading.Lock()
+
+
 def tell(event, **fields):
-    print(json.dumps({"event": event, "t": time.time(), **fields}), flush=True)
+    """One JSON line out; webrtcbin's threads tell, too."""
+    with _out:
+        print(json.dumps({"event": event, "t": time.time(), **fields}), flush=True)
 
 
 def describe(width, height):
