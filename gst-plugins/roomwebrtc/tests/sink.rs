@@ -199,3 +199,34 @@ fn states_may_go_up_and_down_and_pads_come_and_go() {
     line.sink().release_request_pad(&pad);
     assert_eq!(line.sink().sink_pads().len(), 1);
 }
+
+#[test]
+fn an_element_that_the_server_refused_stops_at_once() {
+    let server = room_signaling::spawn_thread(room_signaling::Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        drain: Duration::ZERO,
+        ..room_signaling::Config::default()
+    })
+    .unwrap();
+    let sender = || {
+        let uri = format!("ws://{}", server.local_addr());
+        Line::new(&format!(
+            "videotestsrc is-live=true ! x264enc ! roomwebrtcsink name=s client-id=cam signaling-uri={uri}"
+        ))
+    };
+    let first = sender();
+    first.play();
+    wait_until("in the room", || {
+        first.sink().property_value("signaling-state").serialize().unwrap() == "joined"
+    });
+    let second = sender();
+    let error = second.play().error();
+    assert!(error.contains("in use by another process"), "{error}");
+    wait_until("told so", || {
+        second.sink().property_value("signaling-state").serialize().unwrap() == "failed"
+    });
+    let stopping = Instant::now();
+    second.0.set_state(gst::State::Null).unwrap();
+    // Far below what stopping would wait for a conductor that doesn't end.
+    assert!(stopping.elapsed() < Duration::from_secs(3), "{:?}", stopping.elapsed());
+}

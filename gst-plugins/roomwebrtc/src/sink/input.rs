@@ -34,7 +34,6 @@ pub(crate) struct Input {
 }
 
 /// What stands behind a pad once its codec is known.
-#[derive(Clone)]
 struct Chain {
     codec: Option<Codec>,
     parser: Option<gst::Element>,

@@ -39,7 +39,7 @@ const STATS_INTEREST: Duration = Duration::from_secs(5);
 pub(crate) enum Command {
     /// The signaling client says.
     Signaling(Event),
-    /// The signaling client has said goodbye.
+    /// The signaling client has ended.
     SignalingEnded,
     /// Session number `.1` with this receiver says.
     Session(ClientId, u64, SessionEvent),
@@ -91,6 +91,8 @@ pub(crate) struct Conductor {
     next_serial: u64,
     next_tick: Instant,
     changed: bool,
+    /// The signaling client has ended: after a goodbye, or by itself when the server refused it for good.
+    signaling_over: bool,
     stopping: Option<mpsc::SyncSender<()>>,
     teardowns: Vec<std::thread::JoinHandle<()>>,
 }
@@ -125,6 +127,7 @@ impl Conductor {
             next_serial: 0,
             next_tick: Instant::now() + TICK,
             changed: true,
+            signaling_over: false,
             stopping: None,
             teardowns: Vec::new(),
         };
@@ -132,14 +135,9 @@ impl Conductor {
     }
 
     fn run(mut self) {
-        loop {
+        while self.stopping.is_none() || !self.signaling_over {
             let wait = self.deadline().saturating_duration_since(Instant::now());
             match self.commands.recv_timeout(wait) {
-                Ok(Command::SignalingEnded) => {
-                    if self.stopping.is_some() {
-                        break;
-                    }
-                }
                 Ok(command) => self.handle_command(command),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
@@ -161,7 +159,7 @@ impl Conductor {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Signaling(event) => self.handle_signaling(event),
-            Command::SignalingEnded => {}
+            Command::SignalingEnded => self.signaling_over = true,
             Command::Session(id, serial, event) => self.handle_session(&id, serial, event),
             Command::Clock(clock) => {
                 self.sessions().for_each(|session| session.set_clock(&clock));
@@ -182,9 +180,7 @@ impl Conductor {
                 gst::debug!(CAT, "a receiver waits for a keyframe of video_{index}");
                 self.want_keyframe(index);
             }
-            Command::RequestKeyframe => {
-                self.want_keyframes();
-            }
+            Command::RequestKeyframe => self.want_keyframes(),
             Command::Kick(id) => self.kick(&id),
             Command::SendData(id, bytes) => self.send_data(id.as_deref(), &bytes),
             Command::Settings(settings) => {
