@@ -26,3 +26,18 @@ use_plugins() {
     export GST_PLUGIN_PATH="$1${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
     export GST_REGISTRY="$2"
 }
+
+librealsense_least=2.56.5
+librealsense_default=2.56.5
+
+# Is there a librealsense for pkg-config that is new enough: an installed SDK, or one that use_librealsense has named?
+has_librealsense() { pkg-config --atleast-version="$librealsense_least" realsense2 2>/dev/null; }
+
+# Names the library that setup-librealsense.sh has made for builds and runs that follow, where no SDK is installed.
+# $1: this version of it, even where there is one.
+use_librealsense() {
+    if [ $# = 0 ] && has_librealsense; then return; fi
+    local made="$root/.cache/librealsense/${1:-$librealsense_default}/lib"
+    export PKG_CONFIG_PATH="$made/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
+    export LD_LIBRARY_PATH="$made${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+}

@@ -16,6 +16,7 @@ stream_packages=(
     gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-nice
     python3 python3-gi python3-numpy gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
 )
+librealsense_packages=(binutils libudev1 libusb-1.0-0 patchelf python3-pip)
 test_packages=(chromium iproute2 meson mmdebstrap ninja-build python3-venv)
 
 ask_yes() {
@@ -77,6 +78,12 @@ install_nextest() {
     cargo install -q --locked cargo-nextest
 }
 
+# Where no SDK is installed, a library for development and tests.
+install_librealsense() {
+    has_librealsense || install_packages "${librealsense_packages[@]}"
+    "$root/scripts/setup-librealsense.sh" >/dev/null
+}
+
 # A Debian 13 tree with GStreamer 1.26, in which tests/test_gst126.py runs the same plugin file.
 make_trixie() {
     [ ! -d "$trixie" ] || return 0
@@ -109,6 +116,7 @@ case "$mode" in
     test)
         command -v node >/dev/null || test_packages+=(nodejs)
         install_packages "${build_packages[@]}" "${stream_packages[@]}" "${test_packages[@]}"
+        install_librealsense
         install_rust
         install_python
         install_nextest

@@ -26,7 +26,8 @@ demo() { "$root/scripts/demo.sh" --seconds 10 --yes; }
 
 # Network namespaces need root.
 end_to_end() {
-    as_root env PATH="$PATH" HOME="$HOME" PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest "$root/tests" -p no:cacheprovider "$@"
+    as_root env PATH="$PATH" HOME="$HOME" LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}" PYTHONDONTWRITEBYTECODE=1 \
+        "$python" -m pytest "$root/tests" -p no:cacheprovider "$@"
 }
 
 # Builds and installs as a distribution would, then asks GStreamer for the element from there.
@@ -112,6 +113,7 @@ done
 
 cd "$root"
 "$root/scripts/setup.sh" test ${setup_arguments[@]+"${setup_arguments[@]}"}
+use_librealsense
 mkdir -p "$logs"
 set -m # a process group for each background job
 trap interrupted INT TERM
