@@ -9,6 +9,7 @@
 pub mod client;
 pub mod hub;
 pub mod id;
+pub mod rate;
 pub mod scan;
 pub mod wire;
 
