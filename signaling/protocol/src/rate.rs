@@ -184,7 +184,7 @@ mod tests {
             bucket.charge(start, &rate, charged);
             if let Some(when) = bucket.wait(start, &rate, amount) {
                 prop_assert!(when > start);
-                prop_assert_eq!(bucket.wait(when - Duration::from_nanos(1), &rate, amount), Some(when));
+                prop_assert_eq!(bucket.wait(when.checked_sub(Duration::from_nanos(1)).unwrap(), &rate, amount), Some(when));
                 prop_assert_eq!(bucket.take(when, &rate, amount), Ok(()));
             }
         }
@@ -204,7 +204,7 @@ mod tests {
             let start = Instant::now() + Duration::from_secs(100);
             let mut bucket = Bucket::new(start);
             prop_assert_eq!(bucket.take(start, &rate, rate.burst.get()), Ok(()));
-            let earlier = start - Duration::from_millis(back);
+            let earlier = start.checked_sub(Duration::from_millis(back)).unwrap();
             prop_assert!(bucket.wait(earlier, &rate, 1).is_some());
         }
     }
