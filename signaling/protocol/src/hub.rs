@@ -14,6 +14,7 @@ mod session;
 
 use crate::{
     id::{ClientId, RoomId},
+    turn::{TurnConfig, WallClock},
     wire::{ErrorCode, IceServer, LeftReason, PeerEntry, Role, close},
 };
 use bytestring::ByteString;
@@ -22,6 +23,7 @@ use request::Refusal;
 use room::Room;
 use say::Say;
 use session::{Place, Registered, Session};
+use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
@@ -127,6 +129,8 @@ pub struct HubConfig {
     pub takeover_probe: Duration,
     /// What `joined` carries (none).
     pub ice_servers: Vec<IceServer>,
+    /// TURN servers with credentials made for each join (none).
+    pub turn: Option<TurnConfig>,
     /// How many rooms there may be at a time (10,000).
     pub max_rooms: usize,
     /// How many members a room may have (1,000).
@@ -146,6 +150,7 @@ impl Default for HubConfig {
             default_room_delay: Duration::from_millis(500),
             takeover_probe: Duration::from_secs(2),
             ice_servers: Vec::new(),
+            turn: None,
             max_rooms: 10_000,
             max_members: 1_000,
             max_senders: 16,
@@ -158,8 +163,9 @@ impl Default for HubConfig {
 pub struct Hub {
     config: HubConfig,
     seed: [u8; 32],
-    /// How many ids were made.
-    made: u64,
+    /// How many random numbers were drawn from the seed.
+    drawn: u64,
+    wall_clock: WallClock,
     sessions: BTreeMap<ConnId, Session>,
     rooms: BTreeMap<RoomId, Room>,
     /// One entry a connection, at [`Session::due`].
@@ -171,12 +177,13 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A server with nobody there. `seed` feeds the ids that it makes for clients that bring none.
-    pub fn new(config: HubConfig, seed: [u8; 32]) -> Self {
+    /// A server with nobody there. `seed` feeds what has to be random: ids for clients that bring none, names for TURN.
+    pub fn new(config: HubConfig, seed: [u8; 32], wall_clock: WallClock) -> Self {
         Self {
             config,
             seed,
-            made: 0,
+            drawn: 0,
+            wall_clock,
             sessions: BTreeMap::new(),
             rooms: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -231,6 +238,11 @@ impl Hub {
                 self.schedule(conn);
             }
         }
+    }
+
+    /// Somebody looked at the clock on the wall. Only the expiry of credentials that others check comes from it.
+    pub fn set_wall_clock(&mut self, wall_clock: WallClock) {
+        self.wall_clock = wall_clock;
     }
 
     /// Tells everyone that the server goes away; new registers and joins are refused from now on. Members go on
@@ -292,6 +304,13 @@ impl Hub {
     /// Who is in a room, in order of their ids. Empty where there is no such room.
     pub fn members_of(&self, room_id: &RoomId) -> Vec<PeerEntry> {
         self.rooms.get(room_id).map(Room::entries).unwrap_or_default()
+    }
+
+    /// A number that nobody can guess without the seed.
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        let digest = Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_le_bytes()).finalize();
+        digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     fn connect(&mut self, now: Instant, conn: ConnId) {

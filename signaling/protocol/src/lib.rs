@@ -11,6 +11,7 @@ pub mod hub;
 pub mod id;
 pub mod rate;
 pub mod scan;
+pub mod turn;
 pub mod wire;
 
 pub use bytestring::ByteString;

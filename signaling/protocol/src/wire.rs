@@ -165,6 +165,8 @@ pub enum ServerMessage {
         total: usize,
         #[serde(default)]
         ice_servers: Vec<IceServer>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ice_ttl_s: Option<u64>,
     },
     Left,
     PeerJoined(PeerEntry),

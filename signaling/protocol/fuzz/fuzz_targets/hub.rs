@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use room_protocol::{
     Hub, HubConfig,
     hub::{ConnId, Input, Output, PeerInfo},
+    turn::WallClock,
 };
 use serde_json::{Value, json};
 use std::{
@@ -121,7 +122,9 @@ impl World {
 
 fuzz_target!(|steps: Vec<Step<'_>>| {
     let config = HubConfig { max_members: 3, max_senders: 2, max_rooms: 2, ..HubConfig::default() };
-    let mut world = World { hub: Hub::new(config, [0; 32]), now: Instant::now(), conns: 0, open: BTreeSet::new() };
+    let now = Instant::now();
+    let hub = Hub::new(config, [0; 32], WallClock { at: now, unix: Duration::ZERO });
+    let mut world = World { hub, now, conns: 0, open: BTreeSet::new() };
     for step in steps {
         world.step(step);
         world.check();

@@ -12,7 +12,6 @@ use crate::{
     wire::{ErrorCode, LeftReason, PROTOCOL, close},
 };
 use bytestring::ByteString;
-use sha2::{Digest, Sha256};
 use std::time::Instant;
 
 /// How many bad messages in a row end a connection (rule 13).
@@ -125,12 +124,9 @@ impl Hub {
         Ok(())
     }
 
-    /// A name for a client that brings none. Nobody can guess the next one without the seed.
+    /// A name for a client that brings none.
     fn make_id(&mut self) -> Result<ClientId, Refusal> {
-        self.made += 1;
-        let digest = Sha256::new().chain_update(self.seed).chain_update(self.made.to_le_bytes()).finalize();
-        let number = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
-        ClientId::new(format!("client-{number:016x}"))
+        ClientId::new(format!("client-{:016x}", self.draw()))
             .map_err(|error| Refusal::new(ErrorCode::InvalidId, error.to_string()))
     }
 

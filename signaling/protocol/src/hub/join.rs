@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     id::{ClientId, RoomId},
-    wire::{ErrorCode, LeftReason, Role, close},
+    wire::{ErrorCode, IceServer, LeftReason, Role, close},
 };
 use std::time::Instant;
 
@@ -48,14 +48,14 @@ impl Hub {
         }
         self.check_limits(&joiner.client_id, &join)?;
         match self.holder(conn, &joiner, &join.room_id) {
-            Holder::None => self.enter(conn, joiner, join),
+            Holder::None => self.enter(now, conn, joiner, join),
             Holder::Same(old) => {
                 if let Some(registered) = self.sessions.get_mut(&old).and_then(|old| old.registered_mut()) {
                     // The member stays; only its connection is another one from here on.
                     registered.place = Place::Nowhere;
                 }
                 self.close(old, close::REPLACED, "registered again elsewhere", LeftReason::Disconnected);
-                self.enter(conn, joiner, join);
+                self.enter(now, conn, joiner, join);
             }
             Holder::Other(holder) => self.challenge(now, conn, holder, join),
         }
@@ -150,21 +150,23 @@ impl Hub {
     }
 
     /// Nothing stands in the way: leaves one room and is in the other.
-    fn enter(&mut self, conn: ConnId, joiner: Joiner, join: Join) {
+    fn enter(&mut self, now: Instant, conn: ConnId, joiner: Joiner, join: Join) {
         let Joiner { client_id, protocol, process, room_id } = joiner;
         if room_id.is_some_and(|room_id| room_id != join.room_id) {
             self.leave(conn, LeftReason::Left);
         }
         let Join { room_id, role, meta, automatic } = join;
         let epoch = process.map(|process| process.epoch);
+        let (turn, ice_ttl_s) = if automatic { None } else { self.turn_server(now) }.unzip();
         let room = self.rooms.entry(room_id.clone()).or_default();
         let audience = room.put(&client_id, Member { conn, role, protocol, epoch, meta, automatic });
         if let Some(registered) = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut()) {
             registered.place = Place::In(room_id.clone());
         }
         if !automatic {
-            let (peers, ice_servers) = (room.peers_of(&client_id), &*self.config.ice_servers);
-            let text = Say::Joined { room_id: &room_id, role, peers, ice_servers }.text();
+            let peers = room.peers_of(&client_id);
+            let ice_servers = self.config.ice_servers.iter().chain(&turn).collect();
+            let text = Say::Joined { room_id: &room_id, role, peers, ice_servers, ice_ttl_s }.text();
             self.outputs.push_back(Output::Send(conn, text));
         }
         if let Some(entry) = room.entry(&client_id).filter(|_| !audience.joined.is_empty()) {
@@ -174,6 +176,13 @@ impl Hub {
         }
         self.announce_left(&client_id, LeftReason::Left, audience.left);
         self.outputs.push_back(Output::Event(conn, Event::Joined { client_id, room_id, role }));
+    }
+
+    /// A TURN server with credentials of this very join, and how many seconds they are good for.
+    fn turn_server(&mut self, now: Instant) -> Option<(IceServer, u64)> {
+        let turn = self.config.turn.clone()?;
+        let name = format!("{:016x}", self.draw());
+        Some((turn.ice_server(self.wall_clock.unix(now), &name), turn.ttl.as_secs()))
     }
 
     /// Takes a connection out of its room, if it is in one.

@@ -24,7 +24,9 @@ pub(super) enum Say<'a> {
         role: Role,
         #[serde(flatten)]
         peers: Peers<'a>,
-        ice_servers: &'a [IceServer],
+        ice_servers: Vec<&'a IceServer>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ice_ttl_s: Option<u64>,
     },
     Left,
     PeerJoined(Entry<'a>),

@@ -1,8 +1,16 @@
 //! Rule 9 and the messages `join`, `leave` and `peers`: into a room, out of it, into another.
 
-use crate::world::{Said, World, error};
-use room_protocol::{HubConfig, Instance, RoomId, hub::Event, wire::IceServer};
+use crate::world::{START_OF_WORLD, Said, World, error};
+use room_protocol::{
+    HubConfig, Instance, RoomId,
+    hub::Event,
+    turn::{TurnConfig, TurnSecret, WallClock},
+    wire::IceServer,
+};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_hours(1);
 
 fn joined(room: &str, role: &str, peers: Value, total: usize) -> Value {
     json!({"type": "joined", "room_id": room, "role": role, "peers": peers, "total": total, "ice_servers": []})
@@ -50,6 +58,60 @@ fn joined_carries_the_ice_servers_and_nothing_else_does() {
     world.say(a, json!({"type": "peers"}));
     world.say(a, json!({"type": "leave"}));
     assert!(!format!("{:?}", world.take()).contains("turn:"));
+}
+
+#[test]
+fn each_join_gets_turn_credentials_of_its_own_that_expire_by_the_clock_on_the_wall() {
+    let secret = TurnSecret::new("north by northwest").expect("a secret");
+    let turn = TurnConfig { urls: vec!["turn:t.example".into()], secret: secret.clone(), ttl: HOUR };
+    let stun = IceServer { urls: vec!["stun:s.example".into()], username: None, credential: None };
+    let mut world =
+        World::with(HubConfig { ice_servers: vec![stun], turn: Some(turn), ..HubConfig::default() });
+    let start = world.now;
+    let a = world.client("a");
+    let joined = |world: &mut World| {
+        world.join(a, "r", "sender");
+        let [Said(_, answer)] = &world.take()[..] else { panic!("not one answer") };
+        assert_eq!(answer["ice_ttl_s"], 3_600);
+        assert_eq!(answer["ice_servers"][0], json!({"urls": ["stun:s.example"]}));
+        answer["ice_servers"][1].clone()
+    };
+    let name_of = |server: &Value| {
+        let (expiry, name) =
+            server["username"].as_str().and_then(|user| user.split_once(':')).expect("a user");
+        (expiry.parse::<u64>().expect("a time"), name.to_owned())
+    };
+
+    let first = joined(&mut world);
+    let (expiry, name) = name_of(&first);
+    assert_eq!(expiry, START_OF_WORLD + 3_600);
+    assert_eq!(first["urls"], json!(["turn:t.example"]));
+    assert_eq!(first["credential"], secret.credentials(expiry, &name).credential);
+
+    world.now += Duration::from_secs(7);
+    let (later, other) = name_of(&joined(&mut world));
+    assert_eq!(later, expiry + 7);
+    assert_ne!(other, name);
+
+    // The robot has found a network and knows what time it is.
+    world.hub.set_wall_clock(WallClock { at: start, unix: Duration::from_secs(2_000_000_000) });
+    assert_eq!(name_of(&joined(&mut world)).0, 2_000_003_607);
+}
+
+#[test]
+fn who_is_in_no_room_by_a_word_of_its_own_gets_no_turn_credentials() {
+    let secret = TurnSecret::new("north by northwest").expect("a secret");
+    let turn = TurnConfig { urls: vec!["turn:t.example".into()], secret, ttl: HOUR };
+    let mut world = World::with(HubConfig { turn: Some(turn), ..HubConfig::default() });
+    let a = world.client("a");
+    let old = world.old("old");
+    world.pass(Duration::from_millis(500));
+    world.say(a, json!({"type": "peers"}));
+    world.join(a, "", "sender");
+    let said = format!("{:?}", world.take());
+    assert!(world.hub.members() == 1 && !said.contains("turn"), "{said}");
+    world.say(old, json!({"type": "leave"}));
+    assert_eq!(world.take(), [Said(old, json!({"type": "left"}))]);
 }
 
 #[test]

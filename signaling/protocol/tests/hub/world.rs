@@ -3,6 +3,7 @@
 use room_protocol::{
     ByteString, Hub, HubConfig,
     hub::{ConnId, Event, Input, Output, PeerInfo},
+    turn::WallClock,
 };
 use serde_json::{Value, json};
 use std::{
@@ -24,6 +25,9 @@ pub(crate) fn error(to: ConnId, code: &str, request: &str) -> Out {
     Said(to, json!({"type": "error", "code": code, "request": request}))
 }
 
+/// What the clock on the wall shows at first, in seconds since 1970.
+pub(crate) const START_OF_WORLD: u64 = 1_700_000_000;
+
 pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) now: Instant,
@@ -37,7 +41,9 @@ impl World {
     }
 
     pub(crate) fn with(config: HubConfig) -> Self {
-        Self { hub: Hub::new(config, [7; 32]), now: Instant::now(), events: Vec::new(), conns: 0 }
+        let now = Instant::now();
+        let wall_clock = WallClock { at: now, unix: Duration::from_secs(START_OF_WORLD) };
+        Self { hub: Hub::new(config, [7; 32], wall_clock), now, events: Vec::new(), conns: 0 }
     }
 
     /// A new connection that has said nothing.

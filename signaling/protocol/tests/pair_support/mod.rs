@@ -5,6 +5,7 @@ use room_protocol::{
     ByteString, Client, ClientId, Hub, Instance, RoomId, SessionId,
     client::{self, ClientConfig, Event, Media, State},
     hub::{self, ConnId, HubConfig, PeerInfo},
+    turn::WallClock,
     wire::{Body, PeerEntry, Role, Signal},
 };
 use std::{
@@ -106,7 +107,8 @@ impl World {
 
     pub fn start_hub(&mut self) {
         self.hubs += 1;
-        self.hub = Some(Hub::new(HubConfig::default(), [self.hubs; 32]));
+        let wall_clock = WallClock { at: self.now, unix: Duration::ZERO };
+        self.hub = Some(Hub::new(HubConfig::default(), [self.hubs; 32], wall_clock));
     }
 
     pub fn start_hub_if_none(&mut self) {
