@@ -1,10 +1,12 @@
 //! The command line, each flag of which may be an environment variable as well.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use room_protocol::{RoomId, wire::IceServer};
-use room_signaling::Config;
-use std::{net::SocketAddr, time::Duration};
+use room_protocol::wire::IceServer;
+use room_signaling::config::{
+    DefaultRoom, IceServerSettings, LimitSettings, LogFormat, LogLevel, Seconds, Settings, Sources, StunUrl,
+};
+use std::{fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +20,10 @@ Examples:
       Tell clients of a STUN server, and let a page that comes from elsewhere connect.
 
   ROOM_SIGNALING_LISTEN=127.0.0.1:0 room-signaling --log-format json
-      Any free port; the first line of the log says which.";
+      Any free port; the first line of the log says which.
+
+  room-signaling check-config /etc/room-signaling/config.toml
+      Whether it would serve with that file, and what is wrong with it otherwise.";
 
 /// The signaling server of rooms: who is there, and who says what to whom. No media passes through it.
 #[derive(Debug, Parser)]
@@ -31,134 +36,159 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Run the server (what happens without a command, too)
     #[command(after_help = EXAMPLES)]
     Serve(ServeArgs),
+    /// Tell everything for which `serve` would refuse to start, unreadable files included
+    CheckConfig(CheckArgs),
 }
 
 impl Cli {
-    /// What to serve with, with or without the word `serve`.
-    pub(crate) fn serve(self) -> ServeArgs {
-        match self.command {
-            Some(Command::Serve(args)) => args,
-            None => self.serve,
-        }
+    /// What to do; without a word, serve.
+    pub(crate) fn what_to_do(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
     }
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The file to check, instead of the one that --config names
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Flags lie above the environment, and both above the file.
+#[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; 0.0.0.0 or [::] for all addresses, port 0 for any free one
-    #[arg(long, env = "ROOM_SIGNALING_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8765")]
-    listen: SocketAddr,
+    /// The configuration file (TOML), below the environment and flags
+    #[arg(long, env = "ROOM_SIGNALING_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Where to listen; 0.0.0.0 or [::] for all addresses, port 0 for any free one [default: 127.0.0.1:8765]
+    #[arg(long, env = "ROOM_SIGNALING_LISTEN", value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
 
     /// A name by which browsers may reach this server, beside localhost and its address; `*` for any
     #[arg(long, env = "ROOM_SIGNALING_ALLOW_HOST", value_name = "NAME[:PORT]", value_delimiter = ',')]
-    allow_host: Vec<String>,
+    allow_host: Option<Vec<String>>,
 
     /// An origin, beside the server's own page, whose pages may connect; `*` for any
     #[arg(long, env = "ROOM_SIGNALING_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
-    allow_origin: Vec<String>,
+    allow_origin: Option<Vec<String>>,
 
     /// A STUN server that clients are told of when they join
     #[arg(long, env = "ROOM_SIGNALING_STUN", value_name = "stun:HOST:PORT", value_delimiter = ',')]
-    stun: Vec<String>,
+    stun: Option<Vec<String>>,
 
     /// ICE servers that clients are told of when they join, as RTCPeerConnection takes them:
     /// `[{"urls": ["turn:turn.example.org"], "username": "u", "credential": "c"}]`
     #[arg(long, env = "ROOM_SIGNALING_ICE_SERVERS", value_name = "JSON", hide_env_values = true)]
     ice_servers: Option<String>,
 
-    /// The room of old clients that join none; empty: they are in no room
-    #[arg(long, env = "ROOM_SIGNALING_DEFAULT_ROOM", value_name = "ROOM",
-        default_value = room_protocol::wire::DEFAULT_ROOM)]
-    default_room: String,
+    /// The room of old clients that join none; empty: they are in no room [default: room_default]
+    #[arg(long, env = "ROOM_SIGNALING_DEFAULT_ROOM", value_name = "ROOM", value_parser = of_text::<DefaultRoom>)]
+    default_room: Option<DefaultRoom>,
 
-    /// Connections at a time
-    #[arg(long, env = "ROOM_SIGNALING_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 20_000)]
-    max_connections: usize,
+    /// Connections at a time [default: 20000]
+    #[arg(long, env = "ROOM_SIGNALING_MAX_CONNECTIONS", value_name = "COUNT")]
+    max_connections: Option<NonZeroUsize>,
 
-    /// How long members may go on talking after the shutdown was announced to them
-    #[arg(
-        long,
-        env = "ROOM_SIGNALING_DRAIN_SECONDS",
-        value_name = "SECONDS",
-        default_value_t = 1.0,
-        allow_negative_numbers = true
-    )]
-    drain_seconds: f64,
+    /// How long members may go on talking after the shutdown was announced to them [default: 1]
+    #[arg(long, env = "ROOM_SIGNALING_DRAIN_SECONDS", value_name = "SECONDS", allow_negative_numbers = true)]
+    drain_seconds: Option<Seconds>,
 
     /// How log lines look [default: text on a terminal, json elsewhere]
     #[arg(long, env = "ROOM_SIGNALING_LOG_FORMAT", value_name = "FORMAT")]
-    pub(crate) log_format: Option<LogFormat>,
+    log_format: Option<Format>,
 
-    /// What is logged: error, warn, info, debug or trace, or directives of tracing's EnvFilter
-    #[arg(long, env = "ROOM_SIGNALING_LOG", value_name = "LEVEL", default_value = "info")]
-    pub(crate) log_level: String,
+    /// What is logged: error, warn, info, debug or trace, or directives of tracing's EnvFilter [default: info]
+    #[arg(long, env = "ROOM_SIGNALING_LOG", value_name = "LEVEL", value_parser = of_text::<LogLevel>)]
+    log_level: Option<LogLevel>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
+enum Format {
     /// For people
     Text,
     /// For what collects logs: an object a line
     Json,
 }
 
-impl ServeArgs {
-    /// What the server takes. Errors say which flag to correct, and how.
-    pub(crate) fn config(&self) -> anyhow::Result<Config> {
-        let mut config = Config {
-            listen: self.listen,
-            allow_hosts: self.allow_host.clone(),
-            allow_origins: self.allow_origin.clone(),
-            max_connections: self.max_connections,
-            drain: Duration::try_from_secs_f64(self.drain_seconds)
-                .context("--drain-seconds must be a number of seconds, 0 or more")?,
-            ..Config::default()
-        };
-        config.hub.default_room = match self.default_room.as_str() {
-            "" => None,
-            name => Some(RoomId::new(name).with_context(|| format!("--default-room {name:?} can't be"))?),
-        };
-        config.hub.ice_servers = self.ice_servers()?;
-        Ok(config)
-    }
-
-    fn ice_servers(&self) -> anyhow::Result<Vec<IceServer>> {
-        let mut servers: Vec<IceServer> = match &self.ice_servers {
-            None => Vec::new(),
-            // The text stays out of the message: it holds credentials.
-            Some(text) => serde_json::from_str(text)
-                .context("--ice-servers must look like [{\"urls\": [\"stun:stun.example.org:3478\"]}]")?,
-        };
-        let stun = self.stun.iter().filter(|url| !url.is_empty()).map(|url| stun_url(url));
-        servers.extend(stun.map(|url| IceServer { urls: vec![url], username: None, credential: None }));
-        let schemes = ["stun:", "stuns:", "turn:", "turns:"];
-        for url in servers.iter().flat_map(|server| &server.urls) {
-            if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
-                bail!("{url:?} is no URL of an ICE server: it must begin with one of {}", schemes.join(", "));
-            }
-        }
-        Ok(servers)
+impl CheckArgs {
+    pub(crate) fn sources(self) -> anyhow::Result<Sources> {
+        let sources = self.serve.sources()?;
+        Ok(Sources { file: self.file.or(sources.file), ..sources })
     }
 }
 
-/// Takes `host:port` and the `stun://` that GStreamer writes as well (RFC 7064 has no slashes).
-fn stun_url(text: &str) -> String {
-    let rest = text.strip_prefix("stun:").map_or(text, |rest| rest.strip_prefix("//").unwrap_or(rest));
-    if rest.starts_with("stuns:") { rest.into() } else { format!("stun:{rest}") }
+impl ServeArgs {
+    /// Where the configuration comes from. Errors say which flag to correct, and how.
+    pub(crate) fn sources(self) -> anyhow::Result<Sources> {
+        let above = Settings {
+            listen: self.listen,
+            allow_hosts: self.allow_host.map(without_empty),
+            allow_origins: self.allow_origin.map(without_empty),
+            stun: self.stun.map(stun).transpose()?,
+            ice_servers: self.ice_servers.as_deref().map(ice_servers).transpose()?,
+            default_room: self.default_room,
+            drain_seconds: self.drain_seconds,
+            log_format: self.log_format.map(|format| match format {
+                Format::Text => LogFormat::Text,
+                Format::Json => LogFormat::Json,
+            }),
+            log_level: self.log_level,
+            limits: LimitSettings { max_connections: self.max_connections },
+        };
+        Ok(Sources { file: self.config, above })
+    }
+}
+
+/// Parses a value in the way that it is parsed in the file.
+fn of_text<T: TryFrom<String>>(text: &str) -> Result<T, T::Error> {
+    text.to_owned().try_into()
+}
+
+/// An empty environment variable is an empty list.
+fn without_empty(list: Vec<String>) -> Vec<String> {
+    list.into_iter().filter(|entry| !entry.is_empty()).collect()
+}
+
+fn stun(urls: Vec<String>) -> anyhow::Result<Vec<StunUrl>> {
+    without_empty(urls)
+        .into_iter()
+        .map(|url| url.try_into().map_err(|error| of_flag("--stun", error)))
+        .collect()
+}
+
+fn ice_servers(json: &str) -> anyhow::Result<Vec<IceServerSettings>> {
+    // The text stays out of the message: it holds credentials.
+    let servers: Vec<IceServer> = serde_json::from_str(json)
+        .context("--ice-servers must look like [{\"urls\": [\"stun:stun.example.org:3478\"]}]")?;
+    servers
+        .into_iter()
+        .map(|server| server.try_into().map_err(|error| of_flag("--ice-servers", error)))
+        .collect()
+}
+
+fn of_flag(flag: &str, error: impl Display) -> anyhow::Error {
+    anyhow::anyhow!("{flag}: {error}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use room_signaling::Config;
+    use std::time::Duration;
 
     fn config(arguments: &[&str]) -> anyhow::Result<Config> {
         let arguments = ["room-signaling"].iter().chain(arguments);
-        Cli::try_parse_from(arguments)?.serve().config()
+        match Cli::try_parse_from(arguments)?.what_to_do() {
+            Command::Serve(args) => Ok(args.sources()?.load()?.config),
+            Command::CheckConfig(_) => panic!("it should serve"),
+        }
     }
 
     #[test]

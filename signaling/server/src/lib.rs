@@ -8,7 +8,7 @@
 
 mod accept;
 mod access;
-mod config;
+pub mod config;
 mod connection;
 mod http;
 mod io;

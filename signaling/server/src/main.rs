@@ -4,7 +4,8 @@ mod cli;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, LogFormat, ServeArgs};
+use cli::{Cli, Command};
+use room_signaling::config::{Loaded, LogFormat, Sources};
 use std::{
     io::{self, ErrorKind, IsTerminal},
     net::{SocketAddr, TcpListener},
@@ -17,9 +18,27 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt};
 const SPARE_FILES: u64 = 64;
 
 fn main() -> anyhow::Result<()> {
-    let args = Cli::parse().serve();
-    start_log(&args)?;
-    let config = args.config()?;
+    match Cli::parse().what_to_do() {
+        Command::Serve(args) => serve(args.sources()?),
+        Command::CheckConfig(args) => check_config(args.sources()?),
+    }
+}
+
+fn check_config(sources: Sources) -> anyhow::Result<()> {
+    for warning in sources.load()?.warnings {
+        println!("warning: {warning}");
+    }
+    println!("ok");
+    Ok(())
+}
+
+fn serve(sources: Sources) -> anyhow::Result<()> {
+    let loaded = sources.load()?;
+    start_log(&loaded)?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let config = loaded.config;
     raise_file_limit(config.max_connections);
     let listener = bind(config.listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -35,14 +54,12 @@ fn main() -> anyhow::Result<()> {
 ///
 /// The `log` crate's records are not taken in: at `trace`, tungstenite writes whole messages there, and with them
 /// tokens, passwords and instances.
-fn start_log(args: &ServeArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log_level).with_context(|| {
-        format!("--log-level {:?} is neither a level nor a list of directives", args.log_level)
-    })?;
+fn start_log(loaded: &Loaded) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(loaded.log_level.as_str())?;
     let terminal = io::stderr().is_terminal();
     let colors = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colors);
-    let json = match args.log_format {
+    let json = match loaded.log_format {
         Some(format) => format == LogFormat::Json,
         None => !terminal,
     };

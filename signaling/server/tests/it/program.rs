@@ -165,3 +165,23 @@ async fn exchange(address: SocketAddr, n: usize) -> Raw {
     raw.message().await;
     raw
 }
+
+#[test]
+fn check_config_tells_all_that_serving_would_refuse() {
+    let file = std::env::temp_dir().join(format!("room-check-{}.toml", std::process::id()));
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_room-signaling")).arg("check-config").arg(&file).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check("listen = '127.0.0.1:1'\n"), (Some(0), String::new()));
+    let (code, told) = check("lisen = '127.0.0.1:1'\ndrain_seconds = -1\n");
+    assert_eq!(code, Some(1));
+    assert!(told.contains(":1: lisen: ") && told.contains(":2: drain_seconds: "), "{told}");
+    let mut serving = Program::spawn("", &["--config", file.to_str().unwrap()]);
+    assert_eq!(serving.end().code(), Some(1));
+    assert!(serving.seen.iter().any(|line| line.contains(":2: drain_seconds: ")), "{:?}", serving.seen);
+    std::fs::remove_file(&file).unwrap();
+}

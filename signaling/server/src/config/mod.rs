@@ -1,0 +1,252 @@
+//! What the operator decides: the value that the server takes ([`Config`]), and how it comes about. Defaults, the
+//! file, the environment and flags lie in layers of one shape ([`Settings`]), each above the one before; what is
+//! wrong in them is told all at once.
+//!
+//! A section of the file is a struct in the module that it is about, with two functions: `overridden_by` lays another
+//! one over it, `load` checks it and reads the files that it names.
+
+mod document;
+#[allow(dead_code, reason = "the sections that name files come next")]
+mod loader;
+mod problem;
+mod settings;
+
+pub use loader::{FilePath, Located};
+pub use problem::ConfigError;
+pub use settings::{
+    DefaultRoom, IceServerSettings, IceUrl, LimitSettings, LogFormat, LogLevel, Seconds, Settings, StunUrl,
+};
+
+use document::Document;
+use loader::Loader;
+use room_protocol::HubConfig;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// What the operator decides. Start from [`Config::default`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen (127.0.0.1:8765). Port 0 picks a free one. Looked at by [`crate::spawn_thread`] and the
+    /// program; [`crate::serve`] takes a bound listener.
+    pub listen: SocketAddr,
+    /// What the Hub is told: heartbeat, time-outs, the default room, ICE servers, sizes of rooms.
+    pub hub: HubConfig,
+    /// Names, beside loopback and the listen address, that a `Host` header may have (none). Without port: any port.
+    pub allow_hosts: Vec<String>,
+    /// Origins such as `https://example.org` of pages, beside the server's own, that may connect (none). `*`: all.
+    pub allow_origins: Vec<String>,
+    /// Connections at a time (20,000). More are answered with 503.
+    pub max_connections: usize,
+    /// The largest message from a client in bytes (64 KiB). Over it: close code 1009.
+    pub max_message: usize,
+    /// What may wait for one connection to read it, in bytes (1 MiB). Over it: `slow_consumer`, close code 4008.
+    pub max_queue: usize,
+    /// What may wait in all queues together, in bytes (512 MiB).
+    pub max_queues: usize,
+    /// How long the head of a request may take (5 s).
+    pub head_timeout: Duration,
+    /// How long members may go on talking after the shutdown was announced to them (1 s).
+    pub drain: Duration,
+    /// After how long clients are asked to come back after a shutdown (1 s).
+    pub retry_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, room_protocol::wire::DEFAULT_PORT)),
+            hub: HubConfig::default(),
+            allow_hosts: Vec::new(),
+            allow_origins: Vec::new(),
+            max_connections: 20_000,
+            max_message: 64 << 10,
+            max_queue: 1 << 20,
+            max_queues: 512 << 20,
+            head_timeout: Duration::from_secs(5),
+            drain: Duration::from_secs(1),
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Where settings come from. Asked again when the server is told to reload.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file, where there is one.
+    pub file: Option<PathBuf>,
+    /// What the environment and flags say.
+    pub above: Settings,
+}
+
+/// What the sources say.
+#[derive(Debug)]
+pub struct Loaded {
+    /// For the server.
+    pub config: Config,
+    /// How log lines look; `None`: as fits where they go.
+    pub log_format: Option<LogFormat>,
+    /// What is logged.
+    pub log_level: LogLevel,
+    /// What is allowed, and better not done.
+    pub warnings: Vec<String>,
+}
+
+impl Sources {
+    /// Reads the file and every file that it names. Blocks for that time. The error tells everything that is wrong.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut problems = Vec::new();
+        let document = self.file.as_deref().map(Document::read).transpose()?;
+        let below: Settings =
+            document.as_ref().map(|document| document.settings(&mut problems)).unwrap_or_default();
+        let mut loader = Loader::new(document.as_ref(), problems);
+        let settings = below.overridden_by(self.above.clone());
+        let log_format = settings.log_format;
+        let log_level = settings.log_level.clone().unwrap_or_default();
+        let config = settings.load(&mut loader);
+        let warnings = loader.finish()?;
+        Ok(Loaded { config, log_format, log_level, warnings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path, sync::atomic::AtomicUsize};
+
+    /// A folder with a file `c.toml`, which goes with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn with(text: &str) -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("room-config-{}-{number}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("c.toml"), text).unwrap();
+            Self(path)
+        }
+
+        fn load(&self, above: Settings) -> Result<Loaded, ConfigError> {
+            Sources { file: Some(self.0.join("c.toml")), above }.load()
+        }
+
+        /// The problems, without the folder.
+        fn problems(&self) -> Vec<String> {
+            let error = self.load(Settings::default()).unwrap_err().to_string();
+            let folder = format!("{}/", self.0.display());
+            error.lines().map(|line| line.replace(&folder, "")).collect()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        Folder::with(text).problems()
+    }
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        let loaded = Sources::default().load().unwrap();
+        assert_eq!(format!("{:?}", loaded.config), format!("{:?}", Config::default()));
+        assert_eq!(Folder::with("").load(Settings::default()).unwrap().warnings, [""; 0]);
+    }
+
+    #[test]
+    fn each_layer_lies_above_the_one_before() {
+        let file = Folder::with("listen = '127.0.0.1:1'\ndrain_seconds = 3\n[limits]\nmax_connections = 7\n");
+        let above = Settings { listen: Some("127.0.0.1:2".parse().unwrap()), ..Settings::default() };
+        let config = file.load(above).unwrap().config;
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!((config.drain, config.max_connections), (Duration::from_secs(3), 7));
+        assert_eq!(config.max_queue, Config::default().max_queue);
+    }
+
+    #[test]
+    fn unknown_keys_are_told_with_their_line_and_the_nearest_known_one() {
+        assert_eq!(
+            problems("# first\nlisen = '127.0.0.1:1'\n[limits]\nmax_connection = 1\n[zebra]\n"),
+            [
+                "c.toml:2: lisen: unknown key `lisen`; did you mean `listen`?",
+                "c.toml:4: limits.max_connection: unknown key `max_connection`; did you mean `max_connections`?",
+                &format!("c.toml:5: zebra: unknown key `zebra`; known here: {}", known_keys().join(", ")),
+            ]
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_told_with_key_line_and_way_out() {
+        let text = "default_room = ' x'\ndrain_seconds = -1\nlog_format = 'jsn'\nlog_level = 'info,,=x=y'\n\
+                    stun = ['stun:a', 'http://b']\nlisten = 'here'\nallow_hosts = 'x'\n\
+                    [[ice_servers]]\nurls = ['stun:fine']\n\
+                    [[ice_servers]]\nurls = ['http://x']\n\
+                    [[ice_servers]]\nurls = ['turn:x']\n\
+                    [[ice_servers]]\nurl = ['turn:x']\n\
+                    [limits]\nmax_connections = 0\n";
+        let told = problems(text);
+        for (line, key, words) in [
+            (1, "default_room", "white space"),
+            (2, "drain_seconds", "0 or more, such as"),
+            (3, "log_format", "unknown word `jsn`; did you mean `json`?"),
+            (4, "log_level", "error, warn, info, debug or trace"),
+            (5, "stun", "stun:stun.example.org:3478"),
+            (6, "listen", "invalid socket address"),
+            (7, "allow_hosts", "expected a sequence"),
+            (11, "ice_servers.urls", "must begin with one of stun:"),
+            (13, "ice_servers.urls", "needs username and credential"),
+            (15, "ice_servers.url", "did you mean `urls`?"),
+            (17, "limits.max_connections", "nonzero"),
+        ] {
+            let found = told.iter().find(|told| told.starts_with(&format!("c.toml:{line}: {key}: ")));
+            assert!(found.is_some_and(|told| told.contains(words)), "{line} {key} {words} in {told:#?}");
+        }
+        assert_eq!(told.len(), 11, "{told:#?}");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_line() {
+        let told = problems("listen = '127.0.0.1:1'\nlisten = 'twice'\nwhat is this\n");
+        assert!(
+            told[0].starts_with("c.toml:2: ") && told.last().unwrap().starts_with("c.toml:3: "),
+            "{told:?}"
+        );
+        let absent = Sources { file: Some("/nowhere/c.toml".into()), ..Sources::default() };
+        let told = absent.load().unwrap_err().to_string();
+        assert!(told.starts_with("/nowhere/c.toml: can't read the configuration file: "), "{told}");
+    }
+
+    /// The keys that may stand at the top.
+    fn known_keys() -> Vec<String> {
+        let told = problems("zebra = 1");
+        let (_, known) = told[0].split_once("known here: ").unwrap();
+        known.split(", ").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_line_of_the_example_is_right_and_no_key_is_missing_there() {
+        let example =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
+        Folder::with(&example).load(Settings::default()).unwrap();
+        let is_setting = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
+        let uncommented: Vec<&str> =
+            example.lines().map(|line| if is_setting(&line) { &line[1..] } else { line }).collect();
+        let text = uncommented.join("\n");
+        let document = Document::of("c.toml", &text);
+        let mut problems = Vec::new();
+        document.settings(&mut problems);
+        assert!(problems.is_empty(), "{problems:#?}");
+        for key in known_keys() {
+            let named = uncommented.iter().any(|line| {
+                line.starts_with(&format!("{key} ="))
+                    || [format!("[{key}]"), format!("[[{key}]]")].contains(&(*line).to_owned())
+            });
+            assert!(named, "{key} is missing in config.example.toml");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The shape that the file, the environment and flags have in common. Its types take only what can be right, so that
+//! what is wrong is told with its line, or with its flag.
+
+use super::{Config, Loader, Located};
+use room_protocol::{RoomId, wire::IceServer};
+use serde::Deserialize;
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, str::FromStr, time::Duration};
+use tracing_subscriber::EnvFilter;
+
+/// What a file, the environment or flags say. `None`: nothing.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: Option<SocketAddr>,
+    /// Names that browsers may reach the server by.
+    pub allow_hosts: Option<Vec<String>>,
+    /// Origins of pages that may connect.
+    pub allow_origins: Option<Vec<String>>,
+    /// Where old clients go that join no room.
+    pub default_room: Option<DefaultRoom>,
+    /// STUN servers.
+    pub stun: Option<Vec<StunUrl>>,
+    /// ICE servers, as RTCPeerConnection takes them.
+    pub ice_servers: Option<Vec<IceServerSettings>>,
+    /// How long members may go on talking after the shutdown was announced to them.
+    pub drain_seconds: Option<Seconds>,
+    /// How log lines look.
+    pub log_format: Option<LogFormat>,
+    /// What is logged.
+    pub log_level: Option<LogLevel>,
+    /// What there may be at most.
+    pub limits: LimitSettings,
+}
+
+impl Settings {
+    /// These settings, and where others say something, those.
+    pub(super) fn overridden_by(self, above: Self) -> Self {
+        Self {
+            listen: above.listen.or(self.listen),
+            allow_hosts: above.allow_hosts.or(self.allow_hosts),
+            allow_origins: above.allow_origins.or(self.allow_origins),
+            default_room: above.default_room.or(self.default_room),
+            stun: above.stun.or(self.stun),
+            ice_servers: above.ice_servers.or(self.ice_servers),
+            drain_seconds: above.drain_seconds.or(self.drain_seconds),
+            log_format: above.log_format.or(self.log_format),
+            log_level: above.log_level.or(self.log_level),
+            limits: self.limits.overridden_by(above.limits),
+        }
+    }
+
+    /// What the server takes. What is wrong is told to the loader.
+    pub(super) fn load(self, loader: &mut Loader<'_>) -> Config {
+        let mut config = Config::default();
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.allow_hosts = self.allow_hosts.unwrap_or_default();
+        config.allow_origins = self.allow_origins.unwrap_or_default();
+        config.drain = self.drain_seconds.map_or(config.drain, |seconds| seconds.0);
+        if let Some(room) = self.default_room {
+            config.hub.default_room = room.0;
+        }
+        let stun = self.stun.into_iter().flatten();
+        let stun = stun.map(|url| IceServer { urls: vec![url.0], username: None, credential: None });
+        let full = self.ice_servers.into_iter().flatten().map(|server| server.load(loader));
+        config.hub.ice_servers = full.chain(stun).collect();
+        self.limits.load(&mut config);
+        config
+    }
+}
+
+/// The section `limits`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSettings {
+    /// Connections at a time.
+    pub max_connections: Option<NonZeroUsize>,
+}
+
+impl LimitSettings {
+    fn overridden_by(self, above: Self) -> Self {
+        Self { max_connections: above.max_connections.or(self.max_connections) }
+    }
+
+    fn load(self, config: &mut Config) {
+        config.max_connections = self.max_connections.map_or(config.max_connections, NonZeroUsize::get);
+    }
+}
+
+/// Where old clients go that join no room; written as "", they go nowhere.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DefaultRoom(Option<RoomId>);
+
+impl TryFrom<String> for DefaultRoom {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "" => Ok(Self(None)),
+            name => RoomId::new(name)
+                .map(|room| Self(Some(room)))
+                .map_err(|error| format!("{name:?} can't be a room: {error}")),
+        }
+    }
+}
+
+/// A time, written as a number of seconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Seconds(Duration);
+
+impl TryFrom<f64> for Seconds {
+    type Error = &'static str;
+
+    fn try_from(seconds: f64) -> Result<Self, Self::Error> {
+        let error = "must be a number of seconds, 0 or more, such as 2.5";
+        Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| error)
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().unwrap_or(f64::NAN).try_into()
+    }
+}
+
+/// The URL of a STUN server. Takes `host:port` and the `stun://` that GStreamer writes as well (RFC 7064 has no
+/// slashes).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct StunUrl(String);
+
+impl TryFrom<String> for StunUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let rest = text.strip_prefix("stun:").map_or(&*text, |rest| rest.strip_prefix("//").unwrap_or(rest));
+        match rest {
+            "" => Err("must name a server, such as stun:stun.example.org:3478".into()),
+            _ if rest.contains("//") || rest.starts_with("turn") => {
+                Err(format!("{text:?} must look like stun:stun.example.org:3478"))
+            }
+            _ if rest.starts_with("stuns:") => Ok(Self(rest.into())),
+            _ => Ok(Self(format!("stun:{rest}"))),
+        }
+    }
+}
+
+/// An entry of `ice_servers`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServerSettings {
+    urls: Located<Vec<IceUrl>>,
+    username: Option<String>,
+    credential: Option<String>,
+}
+
+impl fmt::Debug for IceServerSettings {
+    /// Without the credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServerSettings").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
+impl TryFrom<IceServer> for IceServerSettings {
+    type Error = String;
+
+    fn try_from(server: IceServer) -> Result<Self, String> {
+        let urls: Vec<IceUrl> = server.urls.into_iter().map(IceUrl::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { urls: urls.into(), username: server.username, credential: server.credential })
+    }
+}
+
+impl IceServerSettings {
+    /// What is wrong is told without the credential.
+    fn load(self, loader: &mut Loader<'_>) -> IceServer {
+        let Self { urls, username, credential } = self;
+        if urls.value.is_empty() {
+            let words = "must name a server, such as [\"stun:stun.example.org:3478\"]";
+            loader.refuse("ice_servers.urls", &urls, words);
+        }
+        if username.is_none() || credential.is_none() {
+            for url in urls.value.iter().filter(|url| url.0.starts_with("turn")) {
+                let words = format!("{:?} needs username and credential: browsers refuse it without", url.0);
+                loader.refuse("ice_servers.urls", &urls, words);
+            }
+        }
+        IceServer { urls: urls.value.into_iter().map(|url| url.0).collect(), username, credential }
+    }
+}
+
+/// The URL of a STUN or TURN server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct IceUrl(String);
+
+impl TryFrom<String> for IceUrl {
+    type Error = String;
+
+    fn try_from(url: String) -> Result<Self, String> {
+        let schemes = ["stun:", "stuns:", "turn:", "turns:"];
+        if schemes.iter().any(|scheme| url.starts_with(scheme)) {
+            return Ok(Self(url));
+        }
+        Err(format!("{url:?} is no URL of an ICE server: it must begin with one of {}", schemes.join(", ")))
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For what collects logs: an object a line.
+    Json,
+}
+
+/// What is logged: a level or a list of directives.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LogLevel(String);
+
+impl LogLevel {
+    /// The words that were checked already.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LogLevel {
+    fn default() -> Self {
+        Self("info".into())
+    }
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match EnvFilter::try_new(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => Err(format!(
+                "{text:?} is neither error, warn, info, debug or trace nor a list of directives ({error})"
+            )),
+        }
+    }
+}
