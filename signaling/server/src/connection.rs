@@ -134,6 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads messages and hands them to the Hub.
     fn read(&mut self, cx: &mut Context<'_>) -> Read {
         let shell = self.shell.clone();
+        let max_message = shell.config().max_message;
+        if self.websocket.get_config().max_message_size != Some(max_message) {
+            self.websocket.set_config(|config| *config = websocket_config(max_message));
+        }
         let mut scratch = shell.scratch();
         let mut turn = Turn {
             stream: &mut self.stream,
@@ -252,14 +256,17 @@ fn fail(shell: &Shell, id: ConnId, queue: &Queue, code: CloseCode, reason: &str)
 }
 
 fn websocket(max_message: usize) -> WebSocketContext {
-    let config = WebSocketConfig::default()
+    WebSocketContext::new(Role::Server, Some(websocket_config(max_message)))
+}
+
+fn websocket_config(max_message: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_message_size(Some(max_message))
         .max_frame_size(Some(max_message))
         // The old C++ client answers pings so.
-        .accept_unmasked_frames(true);
-    WebSocketContext::new(Role::Server, Some(config))
+        .accept_unmasked_frames(true)
 }
 
 fn after(time: Duration) -> Pin<Box<Sleep>> {

@@ -173,7 +173,7 @@ enum Verdict {
 }
 
 fn judge(shell: &Shell, stream: &TcpStream, request: &Request, busy: bool) -> Verdict {
-    match route(shell.config(), stream, request, busy) {
+    match route(&shell.config(), stream, request, busy) {
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Answer(refusal),
     }

@@ -1,7 +1,7 @@
 //! The shell around [`room_protocol::Hub`]: sockets, HTTP, heartbeat, logs.
 //!
 //! One thread owns the Hub and every socket: a message is read, judged and written by the same thread, so there is
-//! nothing to lock and nothing to race. [`serve`] is that thread's work; [`spawn_thread`] brings the thread along.
+//! nothing to lock and nothing to race. [`Server`] is that thread's work; [`spawn_thread`] brings the thread along.
 //!
 //! Architecture invariant: one connection never makes another wait. What a peer does not read piles up in its own
 //! bounded queue, and a full one closes that peer.
@@ -32,7 +32,7 @@ use std::{
 use tokio::task::{self, LocalSet};
 use tracing::{info, warn};
 
-/// Listens on `address` with a backlog that takes a burst of connections; hand the result to [`serve`].
+/// Listens on `address` with a backlog that takes a burst of connections; hand the result to [`Server::new`].
 /// Port 0 picks a free port.
 pub fn bind(address: SocketAddr) -> Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -43,36 +43,66 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves on a bound listener until `shutdown` completes, then tells everyone, waits for [`Config::drain`] and closes
-/// every connection. Ends at once when nobody is connected.
-/// [`Config::listen`] is what the listener says.
-///
-/// The future is not `Send`: give it to `block_on` of a current-thread runtime with time and I/O enabled. Errors are
-/// those of setting up; nothing that happens to a connection, nor a failed accept, ends the server.
-pub async fn serve(
-    listener: TcpListener,
-    mut config: Config,
-    shutdown: impl Future<Output = ()>,
-) -> Result<()> {
-    config.listen = listener.local_addr()?;
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    announce(&config);
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(Error::other)?;
-    let shell = Rc::new(Shell::new(config, seed));
-    let work = async move {
-        let clock = shell.clone();
-        task::spawn_local(async move { clock.keep_time().await });
-        tokio::select! {
-            never = accept::run(&listener, &shell) => match never {},
-            () = shutdown => {}
-        }
-        drop(listener);
-        shell.drain().await;
-    };
-    LocalSet::new().run_until(work).await;
-    Ok(())
+/// A server that is about to run in this thread.
+#[derive(Debug)]
+pub struct Server {
+    listener: tokio::net::TcpListener,
+    shell: Rc<Shell>,
+}
+
+/// Where a server is told of changes, in its own thread.
+#[derive(Debug, Clone)]
+pub struct Control {
+    shell: Rc<Shell>,
+}
+
+impl Server {
+    /// Takes a bound listener, and announces where it listens, which is what [`Config::listen`] becomes. Call it in a
+    /// current-thread runtime with time and I/O enabled.
+    pub fn new(listener: TcpListener, mut config: Config) -> Result<Self> {
+        config.listen = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        announce(&config);
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(Error::other)?;
+        Ok(Self { listener, shell: Rc::new(Shell::new(config, seed)) })
+    }
+
+    /// Where to tell it of changes.
+    pub fn control(&self) -> Control {
+        Control { shell: self.shell.clone() }
+    }
+
+    /// Serves until `shutdown` completes, then tells everyone, waits for [`Config::drain`] and closes every
+    /// connection. Ends at once when nobody is connected. Nothing that happens to a connection, nor a failed accept,
+    /// ends it.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, shell } = self;
+        let work = async move {
+            let clock = shell.clone();
+            task::spawn_local(async move { clock.keep_time().await });
+            tokio::select! {
+                never = accept::run(&listener, &shell) => match never {},
+                () = shutdown => {}
+            }
+            drop(listener);
+            shell.drain().await;
+        };
+        LocalSet::new().run_until(work).await;
+    }
+}
+
+impl Control {
+    /// The configuration that the server has.
+    pub fn config(&self) -> Rc<Config> {
+        self.shell.config()
+    }
+
+    /// Takes another configuration and goes on with everyone who is connected. Where it listens stays as it is.
+    pub fn reload(&self, config: Config) {
+        self.shell.reload(config);
+    }
 }
 
 fn announce(config: &Config) {

@@ -24,14 +24,22 @@ const FRAMES_A_WRITE: usize = 16;
 const FRAME_COST: usize = size_of::<Frame>() + MAX_HEADER;
 
 /// Bounds that every queue of a server shares.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Limits {
     /// Bytes that one queue may hold.
-    pub(crate) each: usize,
+    each: Cell<usize>,
     /// Bytes that all may hold together.
-    pub(crate) all: usize,
+    all: Cell<usize>,
     /// Bytes that all hold.
-    pub(crate) held: Cell<usize>,
+    held: Cell<usize>,
+}
+
+impl Limits {
+    /// Changes what may be held. What is held already stays.
+    pub(crate) fn set(&self, each: usize, all: usize) {
+        self.each.set(each);
+        self.all.set(all);
+    }
 }
 
 /// What waits for one connection.
@@ -119,8 +127,8 @@ impl Queue {
         match inner.state {
             State::Overflowed | State::Closed => return,
             State::Open
-                if inner.held + cost > self.limits.each
-                    || self.limits.held.get() + cost > self.limits.all =>
+                if inner.held + cost > self.limits.each.get()
+                    || self.limits.held.get() + cost > self.limits.all.get() =>
             {
                 inner.state = State::Overflowed;
                 return;
@@ -267,7 +275,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, duplex};
 
     fn queue(each: usize, all: usize) -> (Queue, Rc<Limits>) {
-        let limits = Rc::new(Limits { each, all, held: Cell::new(0) });
+        let limits = Rc::new(Limits::default());
+        limits.set(each, all);
         (Queue::new(limits.clone()), limits)
     }
 

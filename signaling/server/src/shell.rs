@@ -27,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// The Hub and the queues of its connections.
 #[derive(Debug)]
 pub(crate) struct Shell {
-    config: Config,
+    config: RefCell<Rc<Config>>,
     hub: RefCell<Hub>,
     peers: RefCell<HashMap<ConnId, Peer>>,
     limits: Rc<Limits>,
@@ -62,7 +62,8 @@ impl Drop for Slot {
 
 impl Shell {
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
-        let limits = Limits { each: config.max_queue, all: config.max_queues, held: Cell::new(0) };
+        let limits = Limits::default();
+        limits.set(config.max_queue, config.max_queues);
         Self {
             hub: RefCell::new(Hub::new(config.hub.clone(), seed, wall_clock())),
             peers: RefCell::default(),
@@ -73,12 +74,19 @@ impl Shell {
             alarm: Cell::new(None),
             earlier: Notify::new(),
             ended: Notify::new(),
-            config,
+            config: RefCell::new(Rc::new(config)),
         }
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
+    pub(crate) fn config(&self) -> Rc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// Takes another configuration, but for the listen address, and goes on with everyone who is connected.
+    pub(crate) fn reload(&self, config: Config) {
+        let listen = self.config.borrow().listen;
+        self.limits.set(config.max_queue, config.max_queues);
+        *self.config.borrow_mut() = Rc::new(Config { listen, ..config });
     }
 
     /// The buffer that connections read through, for the time of a turn.
@@ -199,9 +207,10 @@ impl Shell {
 
     /// Announces the end, lets members go on for [`Config::drain`], then closes all. Ends early when all are gone.
     pub(crate) async fn drain(&self) {
-        self.hub.borrow_mut().drain(Instant::now(), self.config.retry_after);
+        let config = self.config();
+        self.hub.borrow_mut().drain(Instant::now(), config.retry_after);
         self.deliver(Vec::new());
-        let _ = time::timeout(self.config.drain, self.all_gone()).await;
+        let _ = time::timeout(config.drain, self.all_gone()).await;
         self.hub.borrow_mut().close_all();
         self.deliver(Vec::new());
         let _ = time::timeout(FAREWELL, self.all_gone()).await;

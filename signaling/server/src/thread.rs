@@ -1,8 +1,18 @@
 //! A server in a thread of its own, for programs that do something else.
 
-use crate::{Config, bind, serve};
-use std::{io, net::SocketAddr, thread::JoinHandle};
-use tokio::sync::oneshot;
+use crate::{Config, Control, Server, bind};
+use std::{
+    convert::Infallible,
+    future::pending,
+    io,
+    net::SocketAddr,
+    sync::mpsc::{SyncSender, sync_channel},
+    thread::JoinHandle,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Another configuration, and whom to tell when it is taken.
+type Reload = (Config, SyncSender<()>);
 
 /// Binds [`Config::listen`] and serves there in a thread of its own until the result is stopped or dropped.
 /// The server takes connections as soon as this returns.
@@ -11,18 +21,36 @@ pub fn spawn_thread(config: Config) -> io::Result<Running> {
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel();
+    let (reloads, wanted) = mpsc::unbounded_channel();
     let thread = std::thread::Builder::new().name("room-signaling".into()).spawn(move || {
         // The sender is never dropped without a word while the owner lives, so an error is a wish to stop, too.
         let shutdown = async { stopped.await.unwrap_or(()) };
-        runtime.block_on(serve(listener, config, shutdown))
+        runtime.block_on(async {
+            let server = Server::new(listener, config)?;
+            let control = server.control();
+            tokio::select! {
+                () = server.run(shutdown) => Ok(()),
+                never = reload(wanted, control) => match never {},
+            }
+        })
     })?;
-    Ok(Running { address, stop: Some(stop), thread: Some(thread) })
+    Ok(Running { address, reloads, stop: Some(stop), thread: Some(thread) })
+}
+
+async fn reload(mut wanted: mpsc::UnboundedReceiver<Reload>, control: Control) -> Infallible {
+    while let Some((config, taken)) = wanted.recv().await {
+        control.reload(config);
+        // An error means that nobody waits for it.
+        let _ = taken.send(());
+    }
+    pending().await
 }
 
 /// A server in its thread. Dropping it stops it.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    reloads: mpsc::UnboundedSender<Reload>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -31,6 +59,16 @@ impl Running {
     /// Where it listens, with the port that it got.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Has it take another configuration, as [`Control::reload`] does. Blocks until it is taken, or the server has
+    /// ended.
+    pub fn reload(&self, config: Config) {
+        let (sender, taken) = sync_channel(1);
+        if self.reloads.send((config, sender)).is_ok() {
+            // An error means that the server has ended.
+            let _ = taken.recv();
+        }
     }
 
     /// Tells everyone connected, waits for [`Config::drain`] and up to 2 s more for those who don't read, closes them

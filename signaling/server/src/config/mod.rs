@@ -30,7 +30,7 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen (127.0.0.1:8765). Port 0 picks a free one. Looked at by [`crate::spawn_thread`] and the
-    /// program; [`crate::serve`] takes a bound listener.
+    /// program; [`crate::Server`] takes a bound listener.
     pub listen: SocketAddr,
     /// What the Hub is told: heartbeat, time-outs, the default room, ICE servers, sizes of rooms.
     pub hub: HubConfig,
@@ -92,6 +92,18 @@ pub struct Loaded {
     pub log_level: LogLevel,
     /// What is allowed, and better not done.
     pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// The keys that differ and that a running server can't change.
+    pub fn differences_for_restart(&self, new: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("listen", self.config.listen != new.config.listen),
+            ("log_format", self.log_format != new.log_format),
+            ("log_level", self.log_level != new.log_level),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
 }
 
 impl Sources {

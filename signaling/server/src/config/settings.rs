@@ -220,7 +220,7 @@ pub enum LogFormat {
 }
 
 /// What is logged: a level or a list of directives.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct LogLevel(String);
 

@@ -8,6 +8,8 @@ mod garbage;
 mod http;
 mod liveness;
 mod program;
+mod reload;
 mod rooms;
+mod service;
 mod shutdown;
 mod slow;

@@ -1,0 +1,129 @@
+//! What the operator wants while the server runs, by way of signals, and what the service manager is told of it.
+
+use crate::serve::raise_file_limit;
+use anyhow::Context;
+use room_signaling::{
+    Control,
+    config::{ConfigError, Loaded, Sources},
+};
+use sd_notify::NotifyState;
+use std::{convert::Infallible, future::pending, io, time::Duration};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::spawn_blocking,
+    time::{self, MissedTickBehavior},
+};
+use tracing::{error, info, warn};
+
+/// The other end of signals and of the service manager.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    sources: Sources,
+    /// What was loaded when the server started: what only a restart can change is from there.
+    started: Loaded,
+    control: Control,
+    hangup: Signal,
+}
+
+impl Operator {
+    /// Tells the service manager that the server is ready.
+    pub(crate) fn new(sources: Sources, started: Loaded, control: Control, hangup: Signal) -> Self {
+        let listening = format!("Listening on {}", control.config().listen);
+        tell(&[NotifyState::Ready, NotifyState::Status(&listening)]);
+        Self { sources, started, control, hangup }
+    }
+
+    /// Serves the operator for ever.
+    pub(crate) async fn run(&mut self) -> Infallible {
+        tokio::select! {
+            never = watchdog() => never,
+            never = self.reload_on_hangup() => never,
+        }
+    }
+
+    async fn reload_on_hangup(&mut self) -> Infallible {
+        while self.hangup.recv().await.is_some() {
+            let now = NotifyState::monotonic_usec_now();
+            tell(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
+            match self.load().await {
+                Ok(loaded) => self.take(loaded),
+                Err(error) => {
+                    for line in error.to_string().lines() {
+                        error!(problem = line, "the new configuration is wrong");
+                    }
+                    warn!("not reloaded: the configuration stays as it was");
+                }
+            }
+            tell(&[NotifyState::Ready]);
+        }
+        pending().await
+    }
+
+    /// Files are read, and keys checked, while the server's thread goes on serving.
+    async fn load(&self) -> Result<Loaded, ConfigError> {
+        let sources = self.sources.clone();
+        match spawn_blocking(move || sources.load()).await {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    fn take(&self, loaded: Loaded) {
+        for key in self.started.differences_for_restart(&loaded) {
+            warn!(key, "only a restart changes this");
+        }
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        raise_file_limit(loaded.config.max_connections);
+        self.control.reload(loaded.config);
+        info!("reloaded");
+    }
+}
+
+/// Where SIGHUP comes in, from now on.
+pub(crate) fn hangup() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("can't wait for SIGHUP")
+}
+
+/// Completes with the first SIGINT or SIGTERM. The second one ends the process at once.
+pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+    let stop =
+        || -> io::Result<_> { Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) };
+    let (mut interrupt, mut terminate) = stop().context("can't wait for signals")?;
+    Ok(async move {
+        let name = either(&mut interrupt, &mut terminate).await;
+        info!(signal = name, "stopping; a second signal stops at once");
+        tell(&[NotifyState::Stopping, NotifyState::Status("Closing connections")]);
+        tokio::spawn(async move {
+            let name = either(&mut interrupt, &mut terminate).await;
+            warn!(signal = name, "stopped at once");
+            std::process::exit(1);
+        });
+    })
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+/// Tells the service manager twice in each of its intervals that this thread, which serves everyone, goes on.
+async fn watchdog() -> Infallible {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return pending().await };
+    let mut ticks = time::interval((limit / 2).max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        tell(&[NotifyState::Watchdog]);
+    }
+}
+
+/// Tells the service manager, where there is one.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "can't tell the service manager");
+    }
+}
