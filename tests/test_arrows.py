@@ -13,6 +13,7 @@ ALLOWED = {
     "room-signaling": {"room-protocol"},
     "room-signaling-client": {"room-protocol"},
     "gst-plugin-roomwebrtc": {"room-signaling-client", "room-signaling", "room-protocol"},
+    "gst-plugin-realsense": set(),
 }
 # Crates that must not be reachable at all, by whatever way, outside of tests.
 FORBIDDEN = {

@@ -1,0 +1,583 @@
+//! Cameras that exist in software alone: what they stream is pushed by who made them. They are plugged in and out like
+//! real ones, and recorded into the files that a recording of a real one is.
+//!
+//! For tests (feature `software-device`). The functions of librealsense that make them are in none of the headers that
+//! realsense-sys covers, so they are declared at the end here.
+
+use super::{
+    context::{Change, Context, DeviceList},
+    error::check,
+    handle::Handle,
+};
+use realsense_sys as sys;
+use std::{
+    ffi::{CStr, CString, c_int, c_void},
+    path::Path,
+    ptr::null_mut,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What went wrong, with the library's words.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Pixels of a video stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pixels {
+    /// 4:2:2, Y first.
+    Yuyv,
+    /// 4:2:2, U first.
+    Uyvy,
+    /// Three bytes, red first.
+    Rgb8,
+    /// Three bytes, blue first.
+    Bgr8,
+    /// Four bytes, red first.
+    Rgba8,
+    /// Four bytes, blue first.
+    Bgra8,
+    /// Gray.
+    Y8,
+    /// Gray of 16 bits.
+    Y16,
+    /// Depth of 16 bits.
+    Z16,
+}
+
+impl Pixels {
+    fn raw(self) -> (sys::rs2_format, c_int) {
+        match self {
+            Self::Yuyv => (sys::rs2_format_RS2_FORMAT_YUYV, 2),
+            Self::Uyvy => (sys::rs2_format_RS2_FORMAT_UYVY, 2),
+            Self::Rgb8 => (sys::rs2_format_RS2_FORMAT_RGB8, 3),
+            Self::Bgr8 => (sys::rs2_format_RS2_FORMAT_BGR8, 3),
+            Self::Rgba8 => (sys::rs2_format_RS2_FORMAT_RGBA8, 4),
+            Self::Bgra8 => (sys::rs2_format_RS2_FORMAT_BGRA8, 4),
+            Self::Y8 => (sys::rs2_format_RS2_FORMAT_Y8, 1),
+            Self::Y16 => (sys::rs2_format_RS2_FORMAT_Y16, 2),
+            Self::Z16 => (sys::rs2_format_RS2_FORMAT_Z16, 2),
+        }
+    }
+}
+
+/// Where a picture comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imager {
+    /// The color camera.
+    Color,
+    /// Depth, of the stereo module.
+    Depth,
+    /// An infrared camera of the stereo module: 1 is the left one, 2 the right one.
+    Infrared(u8),
+}
+
+/// A stream that the device can give. Several of one imager are its modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Pictures.
+    Video {
+        /// Of what.
+        imager: Imager,
+        /// In which format.
+        pixels: Pixels,
+        /// Pixels in a row.
+        width: u16,
+        /// Rows.
+        height: u16,
+        /// Pictures a second.
+        rate: u16,
+    },
+    /// Three floats of the gyroscope, rad/s, that many times a second.
+    Gyro(u16),
+    /// Three floats of the accelerometer, m/s², that many times a second.
+    Accel(u16),
+}
+
+impl Stream {
+    fn module(self) -> usize {
+        match self {
+            Self::Video { imager: Imager::Color, .. } => 1,
+            Self::Video { .. } => 0,
+            Self::Gyro(_) | Self::Accel(_) => 2,
+        }
+    }
+}
+
+/// What comes with a frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FrameInfo {
+    /// Counts up.
+    pub number: i32,
+    /// On the camera's own clock.
+    pub timestamp_ms: f64,
+    /// Microseconds.
+    pub exposure: Option<i64>,
+    /// As the sensor counts.
+    pub gain: Option<i64>,
+}
+
+/// Millimeters: what one step of depth is.
+const DEPTH_UNITS: f32 = 0.001;
+
+const MODULES: [&CStr; 3] = [c"Stereo Module", c"RGB Camera", c"Motion Module"];
+
+/// The options that can be set, by module: option, least, most, what it is at first.
+const OPTIONS: [(usize, sys::rs2_option, f32, f32, f32); 9] = [
+    (0, sys::rs2_option_RS2_OPTION_EXPOSURE, 1.0, 165_000.0, 8500.0),
+    (0, sys::rs2_option_RS2_OPTION_GAIN, 16.0, 248.0, 16.0),
+    (0, sys::rs2_option_RS2_OPTION_ENABLE_AUTO_EXPOSURE, 0.0, 1.0, 1.0),
+    (0, sys::rs2_option_RS2_OPTION_EMITTER_ENABLED, 0.0, 1.0, 1.0),
+    (0, sys::rs2_option_RS2_OPTION_LASER_POWER, 0.0, 360.0, 150.0),
+    (1, sys::rs2_option_RS2_OPTION_EXPOSURE, 1.0, 10_000.0, 156.0),
+    (1, sys::rs2_option_RS2_OPTION_GAIN, 0.0, 128.0, 64.0),
+    (1, sys::rs2_option_RS2_OPTION_ENABLE_AUTO_EXPOSURE, 0.0, 1.0, 1.0),
+    (1, sys::rs2_option_RS2_OPTION_WHITE_BALANCE, 2800.0, 6500.0, 4600.0),
+];
+
+/// A camera in software.
+#[derive(Debug)]
+pub struct SoftwareDevice {
+    streams: Vec<Made>,
+    modules: Vec<Option<Handle<sys::rs2_sensor>>>,
+    raw: Handle<sys::rs2_device>,
+}
+
+#[derive(Debug)]
+struct Made {
+    stream: Stream,
+    profile: *mut sys::rs2_stream_profile,
+}
+
+// SAFETY: the profiles are of the device that is held beside them.
+unsafe impl Send for SoftwareDevice {}
+// SAFETY: as above.
+unsafe impl Sync for SoftwareDevice {}
+
+impl SoftwareDevice {
+    /// A camera with this serial number that can give these streams.
+    pub fn new(serial: &str, streams: &[Stream]) -> Result<Self, Error> {
+        // SAFETY: takes only the place for an error.
+        let raw = Handle::new(sys::rs2_delete_device, |error| unsafe { rs2_create_software_device(error) })?;
+        let serial = CString::new(serial)?;
+        for (field, value) in [
+            (sys::rs2_camera_info_RS2_CAMERA_INFO_NAME, c"Intel RealSense Software"),
+            (sys::rs2_camera_info_RS2_CAMERA_INFO_SERIAL_NUMBER, serial.as_c_str()),
+            (sys::rs2_camera_info_RS2_CAMERA_INFO_FIRMWARE_VERSION, c"5.16.0.1"),
+            (sys::rs2_camera_info_RS2_CAMERA_INFO_PRODUCT_LINE, c"D400"),
+            (sys::rs2_camera_info_RS2_CAMERA_INFO_USB_TYPE_DESCRIPTOR, c"3.2"),
+            (sys::rs2_camera_info_RS2_CAMERA_INFO_PHYSICAL_PORT, serial.as_c_str()),
+        ] {
+            // SAFETY: the device is alive, the string during the call.
+            check(|error| unsafe {
+                rs2_software_device_register_info(raw.raw(), field, value.as_ptr(), error);
+            })?;
+        }
+        let mut device = Self { streams: Vec::new(), modules: vec![None, None, None], raw };
+        for (index, &stream) in streams.iter().enumerate() {
+            device.add(index, stream)?;
+        }
+        device.register_extrinsics()?;
+        // SAFETY: the device is alive.
+        check(|error| unsafe {
+            rs2_software_device_create_matcher(device.raw.raw(), sys::rs2_matchers_RS2_MATCHER_DLR_C, error);
+        })?;
+        Ok(device)
+    }
+
+    fn add(&mut self, index: usize, stream: Stream) -> Result<(), Error> {
+        let sensor = self.module(stream.module())?;
+        let unique = c_int::try_from(index)? + 100;
+        let profile = match stream {
+            Stream::Video { imager, pixels, width, height, rate } => {
+                let (type_, index) = match imager {
+                    Imager::Color => (sys::rs2_stream_RS2_STREAM_COLOR, 0),
+                    Imager::Depth => (sys::rs2_stream_RS2_STREAM_DEPTH, 0),
+                    Imager::Infrared(index) => (sys::rs2_stream_RS2_STREAM_INFRARED, index.into()),
+                };
+                let (fmt, bpp) = pixels.raw();
+                let (width, height, fps) = (width.into(), height.into(), rate.into());
+                let intrinsics = intrinsics(width, height);
+                let video =
+                    VideoStream { type_, index, uid: unique, width, height, fps, bpp, fmt, intrinsics };
+                // SAFETY: the sensor is alive.
+                check(|error| unsafe { rs2_software_sensor_add_video_stream_ex(sensor, video, 1, error) })?
+            }
+            Stream::Gyro(rate) => add_motion(sensor, sys::rs2_stream_RS2_STREAM_GYRO, unique, rate)?,
+            Stream::Accel(rate) => add_motion(sensor, sys::rs2_stream_RS2_STREAM_ACCEL, unique, rate)?,
+        };
+        self.streams.push(Made { stream, profile });
+        Ok(())
+    }
+
+    /// The sensor of this module, made with its options when it is first wanted.
+    fn module(&mut self, module: usize) -> Result<*mut sys::rs2_sensor, Error> {
+        if let Some(Some(sensor)) = self.modules.get(module) {
+            return Ok(sensor.raw());
+        }
+        // SAFETY: the device is alive, the name static.
+        let sensor = Handle::new(sys::rs2_delete_sensor, |error| unsafe {
+            rs2_software_device_add_sensor(self.raw.raw(), MODULES[module].as_ptr(), error)
+        })?;
+        let raw = sensor.raw();
+        if module == 0 {
+            for (option, value) in [
+                (sys::rs2_option_RS2_OPTION_DEPTH_UNITS, DEPTH_UNITS),
+                (sys::rs2_option_RS2_OPTION_STEREO_BASELINE, 50.0),
+            ] {
+                // SAFETY: the sensor is alive.
+                check(|error| unsafe {
+                    rs2_software_sensor_add_read_only_option(raw, option, value, error);
+                })?;
+            }
+        }
+        for (_, option, least, most, first) in OPTIONS.into_iter().filter(|(of, ..)| *of == module) {
+            // SAFETY: the sensor is alive.
+            check(|error| unsafe {
+                rs2_software_sensor_add_option(raw, option, least, most, 1.0, first, 1, error);
+            })?;
+        }
+        self.modules[module] = Some(sensor);
+        Ok(raw)
+    }
+
+    /// Depth and color are seen from 15 mm apart.
+    fn register_extrinsics(&self) -> Result<(), Error> {
+        let extrinsics = sys::rs2_extrinsics {
+            rotation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            translation: [0.015, 0.0, 0.0],
+        };
+        let of = |module| self.streams.iter().filter(move |made| made.stream.module() == module);
+        for from in of(0) {
+            for to in of(1) {
+                // SAFETY: both profiles are alive with the device.
+                check(|error| unsafe {
+                    sys::rs2_register_extrinsics(from.profile, to.profile, extrinsics, error);
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a frame of the stream of that index in the list that the device was made with. Nobody gets it who doesn't
+    /// stream just that. `bytes` are the rows, one after the other, or three floats.
+    pub fn push(&self, stream: usize, bytes: &[u8], info: &FrameInfo) -> Result<(), Error> {
+        let made = self.streams.get(stream).ok_or("no such stream")?;
+        let sensor = self.modules[made.stream.module()].as_ref().ok_or("no sensor")?.raw();
+        let metadata = [
+            (sys::rs2_frame_metadata_value_RS2_FRAME_METADATA_FRAME_COUNTER, Some(i64::from(info.number))),
+            (sys::rs2_frame_metadata_value_RS2_FRAME_METADATA_ACTUAL_EXPOSURE, info.exposure),
+            (sys::rs2_frame_metadata_value_RS2_FRAME_METADATA_GAIN_LEVEL, info.gain),
+        ];
+        for (field, value) in metadata.into_iter().filter_map(|(field, value)| Some((field, value?))) {
+            // SAFETY: the sensor is alive.
+            check(|error| unsafe { rs2_software_sensor_set_metadata(sensor, field, value, error) })?;
+        }
+        let (timestamp, frame_number) = (info.timestamp_ms, info.number);
+        let domain = sys::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK;
+        let profile = made.profile.cast_const();
+        let deleter = Some(gst::glib::ffi::g_free as unsafe extern "C" fn(*mut c_void));
+        let size = u32::try_from(bytes.len())?;
+        // SAFETY: reads as many bytes as there are.
+        let copy = || unsafe { gst::glib::ffi::g_memdup(bytes.as_ptr().cast(), size) };
+        if let Stream::Video { pixels, width, height, .. } = made.stream {
+            let (_, bpp) = pixels.raw();
+            let stride = c_int::from(width) * bpp;
+            if usize::try_from(stride)? * usize::from(height) != bytes.len() {
+                return Err("wrong number of bytes".into());
+            }
+            let frame = VideoFrame {
+                pixels: copy(),
+                deleter,
+                stride,
+                bpp,
+                timestamp,
+                domain,
+                frame_number,
+                profile,
+                depth_units: DEPTH_UNITS,
+            };
+            // SAFETY: sensor and profile are alive; the copy has the size that stride and height say, and the library
+            // frees it with the deleter.
+            check(|error| unsafe { rs2_software_sensor_on_video_frame(sensor, frame, error) })?;
+        } else {
+            if bytes.len() != 12 {
+                return Err("a sample is three floats".into());
+            }
+            let frame = MotionFrame { data: copy(), deleter, timestamp, domain, frame_number, profile };
+            // SAFETY: as above.
+            check(|error| unsafe { rs2_software_sensor_on_motion_frame(sensor, frame, error) })?;
+        }
+        Ok(())
+    }
+
+    /// Plugs the camera in: from now on this process finds it as it finds real ones.
+    pub fn plug(&self) -> Result<Plugged, Error> {
+        let context = Context::shared()?;
+        // The context itself forgets a software device unless somebody holds the list that it was announced with.
+        let announced = Arc::new(Mutex::new(None));
+        let place = announced.clone();
+        let subscription = context.watch(move |change: &Change| {
+            place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| change.added.clone());
+        });
+        // SAFETY: both are alive.
+        check(|error| unsafe {
+            sys::rs2_context_add_software_device(context.handle(), self.raw.raw(), error);
+        })?;
+        drop(subscription);
+        let announced =
+            announced.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or("not announced")?;
+        Ok(Plugged { _announced: announced, _context: context })
+    }
+}
+
+/// A software device that can be found, until this is dropped. (The library tells nobody that it is gone then; of a
+/// [`PluggedRecording`] it does.)
+#[derive(Debug)]
+pub struct Plugged {
+    _announced: Arc<DeviceList>,
+    _context: Arc<Context>,
+}
+
+/// A recording that is found as a camera and plays once as one streams. Dropping it pulls the plug.
+#[derive(Debug)]
+pub struct PluggedRecording {
+    _device: Handle<sys::rs2_device>,
+    path: CString,
+    context: Arc<Context>,
+}
+
+impl PluggedRecording {
+    /// Plugs it in.
+    pub fn plug(path: &Path) -> Result<Self, Error> {
+        let context = Context::shared()?;
+        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+        // SAFETY: the context is alive, the path during the call.
+        let device = Handle::new(sys::rs2_delete_device, |error| unsafe {
+            sys::rs2_context_add_device(context.handle(), path.as_ptr(), error)
+        })?;
+        Ok(Self { _device: device, path, context })
+    }
+}
+
+impl Drop for PluggedRecording {
+    fn drop(&mut self) {
+        // SAFETY: the context is alive, the path during the call.
+        let _ = check(|error| unsafe {
+            sys::rs2_context_remove_device(self.context.handle(), self.path.as_ptr(), error);
+        });
+    }
+}
+
+fn add_motion(
+    sensor: *mut sys::rs2_sensor,
+    type_: sys::rs2_stream,
+    uid: c_int,
+    rate: u16,
+) -> Result<*mut sys::rs2_stream_profile, Error> {
+    let intrinsics = sys::rs2_motion_device_intrinsic {
+        data: [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
+        noise_variances: [0.0; 3],
+        bias_variances: [0.0; 3],
+    };
+    let fmt = sys::rs2_format_RS2_FORMAT_MOTION_XYZ32F;
+    let motion = MotionStream { type_, index: 0, uid, fps: rate.into(), fmt, intrinsics };
+    // SAFETY: the sensor is alive.
+    Ok(check(|error| unsafe { rs2_software_sensor_add_motion_stream_ex(sensor, motion, 1, error) })?)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a picture is not that wide")]
+fn intrinsics(width: c_int, height: c_int) -> sys::rs2_intrinsics {
+    sys::rs2_intrinsics {
+        width,
+        height,
+        ppx: width as f32 / 2.0,
+        ppy: height as f32 / 2.0,
+        fx: width as f32,
+        fy: width as f32,
+        model: sys::rs2_distortion_RS2_DISTORTION_BROWN_CONRADY,
+        coeffs: [0.0; 5],
+    }
+}
+
+/// Writes what a software device gives into a file.
+#[derive(Debug)]
+pub struct Recorder {
+    sensors: Vec<Handle<sys::rs2_sensor>>,
+    _raw: Handle<sys::rs2_device>,
+}
+
+impl Recorder {
+    /// Records all streams of the device from now on; with `compress`, the pictures with LZ4.
+    pub fn start(device: &SoftwareDevice, path: &Path, compress: bool) -> Result<Self, Error> {
+        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+        // SAFETY: the device is alive, the path during the call.
+        let raw = Handle::new(sys::rs2_delete_device, |error| unsafe {
+            sys::rs2_create_record_device_ex(device.raw.raw(), path.as_ptr(), compress.into(), error)
+        })?;
+        // SAFETY: the recorder is alive.
+        let list = Handle::new(sys::rs2_delete_sensor_list, |error| unsafe {
+            sys::rs2_query_sensors(raw.raw(), error)
+        })?;
+        let mut recorder = Self { sensors: Vec::new(), _raw: raw };
+        // The recorder's sensors are in the order in which the device's were made.
+        let mut modules: Vec<_> = device.streams.iter().map(|made| made.stream.module()).collect::<Vec<_>>();
+        let mut seen = Vec::new();
+        modules.retain(|module| {
+            !seen.contains(module) && {
+                seen.push(*module);
+                true
+            }
+        });
+        for (index, module) in modules.into_iter().enumerate() {
+            let index = c_int::try_from(index)?;
+            // SAFETY: the list is alive.
+            let sensor = Handle::new(sys::rs2_delete_sensor, |error| unsafe {
+                sys::rs2_create_sensor(list.raw(), index, error)
+            })?;
+            let mut profiles: Vec<_> = device
+                .streams
+                .iter()
+                .filter(|made| made.stream.module() == module)
+                .map(|made| made.profile.cast_const())
+                .collect();
+            let count = c_int::try_from(profiles.len())?;
+            // SAFETY: the sensor is alive, the profiles are of the device that is recorded.
+            check(|error| unsafe {
+                sys::rs2_open_multiple(sensor.raw(), profiles.as_mut_ptr(), count, error);
+            })?;
+            // SAFETY: the callback needs nothing but the frame.
+            check(|error| unsafe { sys::rs2_start(sensor.raw(), Some(release), null_mut(), error) })?;
+            recorder.sensors.push(sensor);
+        }
+        Ok(recorder)
+    }
+
+    /// Closes the file.
+    pub fn finish(self) -> Result<(), Error> {
+        for sensor in &self.sensors {
+            // SAFETY: the sensor is alive.
+            check(|error| unsafe { sys::rs2_stop(sensor.raw(), error) })?;
+            // SAFETY: the sensor is alive.
+            check(|error| unsafe { sys::rs2_close(sensor.raw(), error) })?;
+        }
+        Ok(())
+    }
+}
+
+unsafe extern "C" fn release(frame: *mut sys::rs2_frame, _user: *mut c_void) {
+    // SAFETY: the library gives its reference to the callback.
+    unsafe { sys::rs2_release_frame(frame) }
+}
+
+// What follows is librealsense's rs_internal.h, as of 2.56 and 2.57.
+
+#[repr(C)]
+struct VideoStream {
+    type_: sys::rs2_stream,
+    index: c_int,
+    uid: c_int,
+    width: c_int,
+    height: c_int,
+    fps: c_int,
+    /// Bytes of a pixel.
+    bpp: c_int,
+    fmt: sys::rs2_format,
+    intrinsics: sys::rs2_intrinsics,
+}
+
+#[repr(C)]
+struct MotionStream {
+    type_: sys::rs2_stream,
+    index: c_int,
+    uid: c_int,
+    fps: c_int,
+    fmt: sys::rs2_format,
+    intrinsics: sys::rs2_motion_device_intrinsic,
+}
+
+/// The library calls the deleter without looking whether there is one.
+type Deleter = Option<unsafe extern "C" fn(*mut c_void)>;
+
+#[repr(C)]
+struct VideoFrame {
+    pixels: *mut c_void,
+    deleter: Deleter,
+    stride: c_int,
+    bpp: c_int,
+    timestamp: f64,
+    domain: sys::rs2_timestamp_domain,
+    frame_number: c_int,
+    profile: *const sys::rs2_stream_profile,
+    depth_units: f32,
+}
+
+#[repr(C)]
+struct MotionFrame {
+    data: *mut c_void,
+    deleter: Deleter,
+    timestamp: f64,
+    domain: sys::rs2_timestamp_domain,
+    frame_number: c_int,
+    profile: *const sys::rs2_stream_profile,
+}
+
+type ErrorPlace = *mut *mut sys::rs2_error;
+
+unsafe extern "C" {
+    fn rs2_create_software_device(error: ErrorPlace) -> *mut sys::rs2_device;
+    fn rs2_software_device_add_sensor(
+        device: *mut sys::rs2_device,
+        name: *const std::ffi::c_char,
+        error: ErrorPlace,
+    ) -> *mut sys::rs2_sensor;
+    fn rs2_software_device_create_matcher(
+        device: *mut sys::rs2_device,
+        matcher: sys::rs2_matchers,
+        error: ErrorPlace,
+    );
+    fn rs2_software_device_register_info(
+        device: *mut sys::rs2_device,
+        info: sys::rs2_camera_info,
+        value: *const std::ffi::c_char,
+        error: ErrorPlace,
+    );
+    fn rs2_software_sensor_add_video_stream_ex(
+        sensor: *mut sys::rs2_sensor,
+        stream: VideoStream,
+        is_default: c_int,
+        error: ErrorPlace,
+    ) -> *mut sys::rs2_stream_profile;
+    fn rs2_software_sensor_add_motion_stream_ex(
+        sensor: *mut sys::rs2_sensor,
+        stream: MotionStream,
+        is_default: c_int,
+        error: ErrorPlace,
+    ) -> *mut sys::rs2_stream_profile;
+    fn rs2_software_sensor_on_video_frame(sensor: *mut sys::rs2_sensor, frame: VideoFrame, error: ErrorPlace);
+    fn rs2_software_sensor_on_motion_frame(
+        sensor: *mut sys::rs2_sensor,
+        frame: MotionFrame,
+        error: ErrorPlace,
+    );
+    fn rs2_software_sensor_set_metadata(
+        sensor: *mut sys::rs2_sensor,
+        field: sys::rs2_frame_metadata_value,
+        value: i64,
+        error: ErrorPlace,
+    );
+    fn rs2_software_sensor_add_read_only_option(
+        sensor: *mut sys::rs2_sensor,
+        option: sys::rs2_option,
+        value: f32,
+        error: ErrorPlace,
+    );
+    fn rs2_software_sensor_add_option(
+        sensor: *mut sys::rs2_sensor,
+        option: sys::rs2_option,
+        least: f32,
+        most: f32,
+        step: f32,
+        first: f32,
+        is_writable: c_int,
+        error: ErrorPlace,
+    );
+}
