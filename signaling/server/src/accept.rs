@@ -1,15 +1,22 @@
 //! Takes connections, whatever goes wrong with one of them.
 
-use crate::{connection::Connection, http, shell::Shell};
-use std::{convert::Infallible, io, rc::Rc, time::Duration};
-use tokio::{net::TcpListener, task, time};
+use crate::{
+    admission::{Place, Refusal},
+    connection::Connection,
+    http::{self, Visitor},
+    proxies,
+    shell::Shell,
+};
+use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task, time,
+};
 use tracing::warn;
 
 /// How long to wait after a failed accept, at first and at most. Such a failure (EMFILE) lasts until some connection
 /// ends, and trying without a pause would burn the processor that the others need.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// Connections over the limit that are told so; more are just dropped.
-const TOLD: usize = 128;
 
 /// Takes connections for ever.
 pub(crate) async fn run(listener: &TcpListener, shell: &Rc<Shell>) -> Infallible {
@@ -18,23 +25,7 @@ pub(crate) async fn run(listener: &TcpListener, shell: &Rc<Shell>) -> Infallible
         match listener.accept().await {
             Ok((stream, address)) => {
                 pause = PAUSES.0;
-                let address = (address.ip().to_canonical(), address.port()).into();
-                let (slot, taken) = shell.slot();
-                let over = taken.saturating_sub(shell.config().max_connections);
-                if over > TOLD {
-                    continue;
-                }
-                // Without it, a peer waits up to 40 ms for what is already queued. Failing is no reason to refuse.
-                let _ = stream.set_nodelay(true);
-                let shell = shell.clone();
-                task::spawn_local(async move {
-                    // What the request needs is given back before the connection lives on: hence the box, and a
-                    // second task for the rest of its life.
-                    let upgraded = Box::pin(http::converse(&shell, stream, address, over > 0)).await;
-                    if let Some((stream, read_ahead)) = upgraded {
-                        task::spawn_local(Connection::open(shell, slot, stream, address, read_ahead));
-                    }
-                });
+                take(shell, stream, (address.ip().to_canonical(), address.port()).into());
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -44,6 +35,45 @@ pub(crate) async fn run(listener: &TcpListener, shell: &Rc<Shell>) -> Infallible
             }
         }
     }
+}
+
+/// Takes a connection, or says why not.
+fn take(shell: &Rc<Shell>, stream: TcpStream, remote: SocketAddr) {
+    // Without it, a peer waits up to 40 ms for what is already queued. Failing is no reason to refuse.
+    let _ = stream.set_nodelay(true);
+    let place = match admit(shell, remote) {
+        Ok(place) => place,
+        Err(refusal) => return http::turn_away(shell, stream, remote, refusal),
+    };
+    let handshake = shell.admission().begin_handshake();
+    let number = handshake.number();
+    let work = {
+        let shell = shell.clone();
+        async move {
+            // What the request needs is given back before the connection lives on: hence the box, and a second task
+            // for the rest of its life.
+            let visitor = Visitor { remote, place };
+            let upgraded = Box::pin(http::converse(&shell, stream, visitor)).await;
+            if let Some((stream, Visitor { remote, place }, read_ahead)) = upgraded {
+                task::spawn_local(Connection::open(shell, place, stream, remote, read_ahead));
+            }
+            drop(handshake);
+        }
+    };
+    let task = task::spawn_local(work).abort_handle();
+    if shell.admission().run_handshake(number, task, &shell.config().limits) {
+        shell.log().made_way();
+    }
+}
+
+fn admit(shell: &Shell, remote: SocketAddr) -> Result<Place, Refusal> {
+    let config = shell.config();
+    let mut place = shell.admission().place(&config.limits)?;
+    // Behind a proxy the request tells whose place it is.
+    if !proxies::is_trusted(&config.trusted_proxies, remote.ip()) {
+        place.of(std::time::Instant::now(), remote.ip(), &config.limits)?;
+    }
+    Ok(place)
 }
 
 /// Whether the failure says something about the connection that was to be taken, and nothing about the next.

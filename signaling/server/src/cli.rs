@@ -3,6 +3,7 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use room_protocol::wire::IceServer;
+use room_signaling::TrustedProxy;
 use room_signaling::config::{
     DefaultRoom, IceServerSettings, LimitSettings, LogFormat, LogLevel, Seconds, Settings, Sources, StunUrl,
 };
@@ -78,6 +79,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "ROOM_SIGNALING_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     allow_origin: Option<Vec<String>>,
 
+    /// A proxy, or a network of them, whose X-Forwarded-For is believed
+    #[arg(long, env = "ROOM_SIGNALING_TRUSTED_PROXY", value_name = "IP[/BITS]", value_delimiter = ',')]
+    trusted_proxy: Option<Vec<TrustedProxy>>,
+
     /// A STUN server that clients are told of when they join
     #[arg(long, env = "ROOM_SIGNALING_STUN", value_name = "stun:HOST:PORT", value_delimiter = ',')]
     stun: Option<Vec<String>>,
@@ -139,7 +144,8 @@ impl ServeArgs {
                 Format::Json => LogFormat::Json,
             }),
             log_level: self.log_level,
-            limits: LimitSettings { max_connections: self.max_connections },
+            trusted_proxies: self.trusted_proxy,
+            limits: LimitSettings { max_connections: self.max_connections, ..LimitSettings::default() },
         };
         Ok(Sources { file: self.config, above })
     }

@@ -2,9 +2,11 @@
 //! that no connection keeps the thread from the others.
 
 use crate::{
-    io::{Meter, Rest, Turn},
+    admission::Place,
+    io::{Allowance, Meter, Rest, Turn},
     queue::Queue,
-    shell::{Shell, Slot},
+    shell::Shell,
+    throttle::{Rates, Throttle},
 };
 use room_protocol::{
     ByteString,
@@ -43,17 +45,20 @@ pub(crate) struct Connection<S> {
     stream: S,
     websocket: WebSocketContext,
     meter: Meter,
+    throttle: Throttle,
     rest: Option<Box<Rest>>,
     queue: Rc<Queue>,
     phase: Phase,
     shell: Rc<Shell>,
     /// Its place among the connections that the server takes.
-    _slot: Slot,
+    _place: Place,
 }
 
 enum Phase {
     /// Messages go both ways.
     Open,
+    /// The peer has said more than it may: nothing is read until then.
+    Paused(Pin<Box<Sleep>>),
     /// The last words are being written; input is thrown away.
     Parting(Pin<Box<Sleep>>),
     /// They are written and the write side is shut; input is still thrown away, or a reset would eat them.
@@ -66,6 +71,8 @@ enum Read {
     Blocked,
     /// There may be more; others first.
     More,
+    /// There is more, and it has to wait until then.
+    Paused(std::time::Instant),
     /// The connection is to be closed: its queue is.
     Closing,
     /// The socket is gone.
@@ -76,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection that has been upgraded. `read_ahead` came behind the head of the request.
     pub(crate) fn open(
         shell: Rc<Shell>,
-        slot: Slot,
+        place: Place,
         stream: S,
         address: SocketAddr,
         read_ahead: Vec<u8>,
@@ -85,26 +92,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self {
             id,
             stream,
-            websocket: websocket(shell.config().max_message),
+            websocket: websocket(shell.config().limits.max_message),
             meter: Meter::default(),
+            throttle: Throttle::new(std::time::Instant::now()),
             rest: (!read_ahead.is_empty()).then(|| Box::new(Rest::new(read_ahead))),
             queue,
             phase: Phase::Open,
             shell,
-            _slot: slot,
+            _place: place,
         }
     }
 
     fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Phase::Paused(until) = &mut self.phase
+            && until.as_mut().poll(cx).is_ready()
+        {
+            self.phase = Phase::Open;
+        }
         if matches!(self.phase, Phase::Open) && !self.queue.is_closed() {
             match self.read(cx) {
                 Read::Blocked => self.shrink(),
                 Read::More => cx.waker().wake_by_ref(),
+                Read::Paused(until) => self.pause(until, cx),
                 Read::Closing => {}
                 Read::Gone => return Poll::Ready(()),
             }
         }
-        if matches!(self.phase, Phase::Open) && self.queue.is_closed() {
+        if matches!(self.phase, Phase::Open | Phase::Paused(_)) && self.queue.is_closed() {
             self.phase = Phase::Parting(after(PARTING));
             self.rest = None;
         }
@@ -121,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         match &mut self.phase {
-            Phase::Open => Poll::Pending,
+            Phase::Open | Phase::Paused(_) => Poll::Pending,
             Phase::Parting(deadline) | Phase::Lingering(deadline) => {
                 if deadline.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
@@ -134,10 +148,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads messages and hands them to the Hub.
     fn read(&mut self, cx: &mut Context<'_>) -> Read {
         let shell = self.shell.clone();
-        let max_message = shell.config().max_message;
+        let config = shell.config();
+        let max_message = config.limits.max_message;
         if self.websocket.get_config().max_message_size != Some(max_message) {
             self.websocket.set_config(|config| *config = websocket_config(max_message));
         }
+        let (now, rates) = (std::time::Instant::now(), Rates::new(&config.limits));
+        let max_fragments = config.limits.max_fragments;
         let mut scratch = shell.scratch();
         let mut turn = Turn {
             stream: &mut self.stream,
@@ -146,9 +163,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             rest: &mut self.rest,
             meter: &mut self.meter,
             queue: &self.queue,
+            allowance: Allowance { throttle: &mut self.throttle, rates, now, max_fragments },
+            paused: None,
         };
         let mut end = Read::More;
         for _ in 0..MESSAGES_A_TURN {
+            let delivered = shell.delivered();
             let result = self.websocket.read(&mut turn);
             if matches!(result, Ok(Message::Close(_))) {
                 // The answer to it is queued; that this is the end is no error here.
@@ -158,6 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 end = result;
                 break;
             }
+            turn.allowance.throttle.delivered(now, &rates, shell.delivered() - delivered);
             if self.queue.is_overflowed() {
                 shell.overflow(self.id);
             }
@@ -166,16 +187,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 break;
             }
         }
+        if let (Read::Blocked, Some(until)) = (&end, turn.paused) {
+            end = Read::Paused(until);
+        }
         if let Some(rest) = scratch.take_rest() {
             self.rest = Some(rest);
         }
+        if matches!(end, Read::Blocked) && self.meter.has_too_many_fragments(max_fragments) {
+            return too_big(&shell, self.id, &self.queue);
+        }
         end
+    }
+
+    /// Leaves what the peer says in its socket for a while. It is not silent meanwhile: more of it is there.
+    fn pause(&mut self, until: std::time::Instant, cx: &mut Context<'_>) {
+        self.shell.paused(self.id);
+        let mut sleep = Box::pin(tokio::time::sleep_until(until.into()));
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.phase = Phase::Paused(sleep);
     }
 
     /// Gives back what tungstenite's buffers grew by.
     fn shrink(&mut self) {
         if self.meter.longest() > READ_BUFFER as u64 && self.meter.at_rest() {
-            self.websocket = websocket(self.shell.config().max_message);
+            self.websocket = websocket(self.shell.config().limits.max_message);
             self.meter.restart();
         }
     }
@@ -229,12 +266,7 @@ fn take(shell: &Shell, id: ConnId, queue: &Queue, result: Result<Message, Error>
             return Some(Read::Closing);
         }
         Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Some(Read::Blocked),
-        Err(Error::Capacity(_)) => {
-            shell.handle(Input::TooBig(id));
-            // The Hub has said so; nothing can be read behind such a frame, so make sure of it.
-            queue.close(close::TOO_BIG, "message too big");
-            return Some(Read::Closing);
-        }
+        Err(Error::Capacity(_)) => return Some(too_big(shell, id, queue)),
         // RFC 6455 section 8.1: text that is no UTF-8 fails the connection.
         Err(Error::Utf8(_)) => return Some(fail(shell, id, queue, CloseCode::Invalid, "text must be UTF-8")),
         Err(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
@@ -246,6 +278,14 @@ fn take(shell: &Shell, id: ConnId, queue: &Queue, result: Result<Message, Error>
         Err(_) => return Some(Read::Gone),
     }
     None
+}
+
+/// Closes a connection whose message is too long, or in too many pieces.
+fn too_big(shell: &Shell, id: ConnId, queue: &Queue) -> Read {
+    shell.handle(Input::TooBig(id));
+    // The Hub has said so; nothing can be read behind such a frame, so make sure of it.
+    queue.close(close::TOO_BIG, "message too big");
+    Read::Closing
 }
 
 /// Closes a connection that can't be understood any more.

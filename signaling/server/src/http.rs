@@ -3,12 +3,23 @@
 //! Nothing of it outlives the request: what an HTTP library keeps for the next one would be most of what an idle
 //! connection costs.
 
-use crate::{Config, access, log, shell::Shell, viewer};
-use std::{io, net::SocketAddr, time::Duration};
+use crate::{
+    Config, access,
+    admission::{Place, Refusal},
+    log, proxies,
+    shell::Shell,
+    viewer,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time,
+    task, time,
 };
 use tungstenite::{
     error::{Error, ProtocolError},
@@ -24,6 +35,8 @@ const MAX_HEADERS: usize = 64;
 const ANSWERING: Duration = Duration::from_secs(10);
 /// How long input is thrown away after an answer, so that a reset doesn't eat it.
 const LINGER: Duration = Duration::from_secs(1);
+/// Connections over a limit that are told so at a time; more are just dropped.
+const TOLD: usize = 128;
 
 /// What to say to a request.
 #[derive(Debug)]
@@ -44,6 +57,12 @@ impl Answer {
             headers: "Cache-Control: no-store\r\n",
             body: words.into_bytes().into(),
         }
+    }
+
+    /// There is no place for another connection.
+    fn over(refusal: Refusal) -> Self {
+        let headers = "Cache-Control: no-store\r\nRetry-After: 5\r\n";
+        Self::refusal(refusal.status(), refusal.to_string()).with_headers(headers)
     }
 
     fn with_headers(self, headers: &'static str) -> Self {
@@ -81,43 +100,63 @@ enum HeadError {
     Gone,
 }
 
-/// Reads the one request of a connection and answers it. Where a WebSocket begins, returns the socket and what was
-/// read of it already. `busy`: there is no room for another connection.
+/// Who makes a request.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    /// Where it is; behind a trusted proxy, what that says once the request is read.
+    pub(crate) remote: SocketAddr,
+    /// Its place among the connections.
+    pub(crate) place: Place,
+}
+
+/// Tells one who is not taken why, without reading its request. Where many are told already, it is just dropped.
+pub(crate) fn turn_away(shell: &Rc<Shell>, mut stream: TcpStream, remote: SocketAddr, refusal: Refusal) {
+    let answer = Answer::over(refusal);
+    shell.turned_away(remote, answer.status, &refusal.to_string());
+    if Rc::strong_count(shell.told()) <= TOLD {
+        let told = shell.told().clone();
+        task::spawn_local(async move {
+            let _ = time::timeout(ANSWERING, send(&mut stream, &answer.to_bytes(true))).await;
+            drop(told);
+        });
+    }
+}
+
+/// Reads the one request of a connection and answers it. Where a WebSocket begins, returns the socket, whose it is,
+/// and what was read of it already.
 pub(crate) async fn converse(
     shell: &Shell,
     mut stream: TcpStream,
-    remote: SocketAddr,
-    busy: bool,
-) -> Option<(TcpStream, Vec<u8>)> {
+    mut visitor: Visitor,
+) -> Option<(TcpStream, Visitor, Vec<u8>)> {
     let mut head = Vec::with_capacity(1 << 10);
-    let (answer, with_body) =
-        match time::timeout(shell.config().head_timeout, read_head(&mut stream, &mut head)).await {
-            // Browsers open sockets ahead of need.
-            Err(_) if head.is_empty() => return None,
-            Err(_) => (Answer::refusal(408, "The request took too long."), true),
-            Ok(Err(HeadError::Gone)) => return None,
-            Ok(Err(HeadError::TooLarge)) => {
-                (Answer::refusal(431, "The head of the request is too large."), true)
-            }
-            Ok(Err(HeadError::Malformed(error))) => {
-                (Answer::refusal(400, format!("Not a request: {error}.")), true)
-            }
-            Ok(Ok((request, length))) => {
-                let with_body = request.method() != Method::HEAD;
-                match judge(shell, &stream, &request, busy) {
-                    Verdict::Upgrade(response) => {
-                        stream.write_all(&response).await.ok()?;
-                        return Some((stream, head.split_off(length)));
-                    }
-                    Verdict::Answer(answer) => {
-                        log::answered(remote, answer.status, request.uri().path());
-                        (answer, with_body)
-                    }
+    let patience = shell.config().limits.head_timeout;
+    let (answer, with_body) = match time::timeout(patience, read_head(&mut stream, &mut head)).await {
+        // Browsers open sockets ahead of need.
+        Err(_) if head.is_empty() => return None,
+        Err(_) => (Answer::refusal(408, "The request took too long."), true),
+        Ok(Err(HeadError::Gone)) => return None,
+        Ok(Err(HeadError::TooLarge)) => (Answer::refusal(431, "The head of the request is too large."), true),
+        Ok(Err(HeadError::Malformed(error))) => {
+            (Answer::refusal(400, format!("Not a request: {error}.")), true)
+        }
+        Ok(Ok((request, length))) => {
+            let with_body = request.method() != Method::HEAD;
+            match judge(shell, &stream, &mut visitor, &request) {
+                Verdict::Upgrade(response) => {
+                    stream.write_all(&response).await.ok()?;
+                    return Some((stream, visitor, head.split_off(length)));
+                }
+                Verdict::Answer(answer) => {
+                    log::answered(visitor.remote, answer.status, request.uri().path());
+                    (answer, with_body)
                 }
             }
-        };
+        }
+    };
     if answer.status >= 400 {
-        log::turned_away(remote, answer.status, String::from_utf8_lossy(&answer.body).trim_end());
+        let why = String::from_utf8_lossy(&answer.body);
+        shell.turned_away(visitor.remote, answer.status, why.trim_end());
     }
     drop(head);
     // The peer may be gone, or not read: there is nobody to tell.
@@ -172,19 +211,25 @@ enum Verdict {
     Answer(Answer),
 }
 
-fn judge(shell: &Shell, stream: &TcpStream, request: &Request, busy: bool) -> Verdict {
-    match route(&shell.config(), stream, request, busy) {
+fn judge(shell: &Shell, stream: &TcpStream, visitor: &mut Visitor, request: &Request) -> Verdict {
+    let config = shell.config();
+    match admit(&config, visitor, request).and_then(|()| route(&config, stream, request)) {
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Answer(refusal),
     }
 }
 
-fn route(config: &Config, stream: &TcpStream, request: &Request, busy: bool) -> Result<Verdict, Answer> {
-    if busy {
-        let refusal =
-            Answer::refusal(503, "This server has as many connections as it takes. Try again later.");
-        return Err(refusal.with_headers("Cache-Control: no-store\r\nRetry-After: 5\r\n"));
+/// Looks behind trusted proxies: who comes by them has its place only now.
+fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<(), Answer> {
+    let Visitor { remote, place } = visitor;
+    if !proxies::is_trusted(&config.trusted_proxies, remote.ip()) {
+        return Ok(());
     }
+    remote.set_ip(proxies::client(&config.trusted_proxies, remote.ip(), request.headers()));
+    place.of(Instant::now(), remote.ip(), &config.limits).map_err(Answer::over)
+}
+
+fn route(config: &Config, stream: &TcpStream, request: &Request) -> Result<Verdict, Answer> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Answer::refusal(405, "Only GET.").with_headers("Allow: GET, HEAD\r\n"));
     }

@@ -3,12 +3,16 @@
 //!
 //! An idle connection so keeps no bytes but the 512 of tungstenite's own buffer.
 
-use crate::queue::{Kind, Queue};
+use crate::{
+    queue::{Kind, Queue},
+    throttle::{Rates, Throttle},
+};
 use bytes::Bytes;
 use std::{
     io::{self, Cursor, Read, Write},
     pin::Pin,
     task::{Context, Poll},
+    time::Instant,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 use tungstenite::protocol::frame::{
@@ -37,16 +41,17 @@ impl Scratch {
     where
         S: AsyncRead + Unpin,
     {
-        let result = self.fill(stream, cx);
+        let result = self.fill(stream, cx, SCRATCH);
         (self.start, self.end) = (0, 0);
         result
     }
 
-    fn fill<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
+    fn fill<S>(&mut self, stream: &mut S, cx: &mut Context<'_>, window: usize) -> Poll<io::Result<usize>>
     where
         S: AsyncRead + Unpin,
     {
-        let mut buffer = ReadBuf::new(&mut self.bytes);
+        let window = window.min(self.bytes.len());
+        let mut buffer = ReadBuf::new(&mut self.bytes[..window]);
         let result = Pin::new(stream).poll_read(cx, &mut buffer);
         let count = buffer.filled().len();
         (self.start, self.end) = (0, count);
@@ -61,10 +66,8 @@ impl Scratch {
         rest
     }
 
-    fn copy_to(&mut self, target: &mut [u8]) -> usize {
-        let count = copy(&self.bytes[self.start..self.end], target);
-        self.start += count;
-        count
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
     }
 }
 
@@ -95,28 +98,54 @@ pub(crate) struct Turn<'a, 'cx, S> {
     pub(crate) rest: &'a mut Option<Box<Rest>>,
     pub(crate) meter: &'a mut Meter,
     pub(crate) queue: &'a Queue,
+    pub(crate) allowance: Allowance<'a>,
+    /// Another frame is there, and may be read from then on.
+    pub(crate) paused: Option<Instant>,
+}
+
+/// What a connection may say in this turn.
+pub(crate) struct Allowance<'a> {
+    pub(crate) throttle: &'a mut Throttle,
+    pub(crate) rates: Rates,
+    pub(crate) now: Instant,
+    pub(crate) max_fragments: u32,
 }
 
 impl<S: AsyncRead + Unpin> Read for Turn<'_, '_, S> {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        let count = if let Some(rest) = self.rest {
-            let count = copy(&rest.bytes[rest.start..], target);
-            rest.start += count;
-            if rest.start == rest.bytes.len() {
-                *self.rest = None;
-            }
-            count
-        } else {
-            if self.scratch.start == self.scratch.end {
-                match self.scratch.fill(self.stream, self.cx) {
-                    Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
-                    Poll::Ready(result) => result?,
-                };
-            }
-            self.scratch.copy_to(target)
+        if self.rest.is_none() && self.scratch.unread().is_empty() {
+            let Allowance { throttle, rates, now, .. } = &self.allowance;
+            let window = throttle.window(*now, rates, SCRATCH);
+            match self.scratch.fill(self.stream, self.cx, window) {
+                Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+                Poll::Ready(Ok(0)) => return Ok(0),
+                Poll::Ready(result) => result?,
+            };
+        }
+        let unread = match &*self.rest {
+            Some(rest) => &rest.bytes[rest.start..],
+            None => self.scratch.unread(),
         };
-        self.meter.pass(&target[..count]);
+        let offered = &unread[..unread.len().min(target.len())];
+        let (count, paused) = self.meter.pass(offered, &mut self.allowance);
+        copy(&offered[..count], target);
+        let held_back = count == 0 && !offered.is_empty();
+        self.advance(count);
+        if held_back {
+            self.paused = paused;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         Ok(count)
+    }
+}
+
+impl<S> Turn<'_, '_, S> {
+    fn advance(&mut self, count: usize) {
+        match self.rest {
+            Some(rest) if rest.start + count == rest.bytes.len() => *self.rest = None,
+            Some(rest) => rest.start += count,
+            None => self.scratch.start += count,
+        }
     }
 }
 
@@ -134,8 +163,8 @@ impl<S> Write for Turn<'_, '_, S> {
     }
 }
 
-/// Follows the frames that pass, to know when tungstenite holds no part of one and can be made anew: its buffers grow
-/// with a large message and never shrink.
+/// Follows the frames that pass: to let them begin in their time; and to know when tungstenite holds no part of one
+/// and can be made anew, because its buffers grow with a large message and never shrink.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     /// The part of a frame's header that has passed.
@@ -143,8 +172,8 @@ pub(crate) struct Meter {
     header_length: u8,
     /// Bytes of the frame's payload still to come.
     payload: u64,
-    /// Between the frames of one message.
-    fragmented: bool,
+    /// The frames of a message that has more of them; 0 between messages.
+    fragments: u32,
     /// The longest frame since the last [`Meter::restart`].
     longest: u64,
 }
@@ -152,7 +181,12 @@ pub(crate) struct Meter {
 impl Meter {
     /// Whether a whole number of messages has passed.
     pub(crate) fn at_rest(&self) -> bool {
-        self.header_length == 0 && self.payload == 0 && !self.fragmented
+        self.header_length == 0 && self.payload == 0 && self.fragments == 0
+    }
+
+    /// Whether a message is in more pieces than it may be.
+    pub(crate) fn has_too_many_fragments(&self, max: u32) -> bool {
+        self.fragments > max
     }
 
     /// The longest payload since the last [`Meter::restart`].
@@ -164,20 +198,31 @@ impl Meter {
         *self = Self::default();
     }
 
-    fn pass(&mut self, mut bytes: &[u8]) {
+    /// How many bytes pass, up to a frame that may not begin yet, or not at all; and when it may.
+    fn pass(&mut self, all: &[u8], allowance: &mut Allowance<'_>) -> (usize, Option<Instant>) {
+        let mut bytes = all;
         while !bytes.is_empty() {
             if self.payload > 0 {
                 let count =
                     usize::try_from(self.payload).map_or(bytes.len(), |payload| payload.min(bytes.len()));
                 self.payload -= count as u64;
                 bytes = &bytes[count..];
-            } else {
-                bytes = self.pass_header(bytes);
+                continue;
             }
+            if self.header_length == 0 {
+                if self.has_too_many_fragments(allowance.max_fragments) {
+                    return (all.len() - bytes.len(), None);
+                }
+                if let Err(until) = allowance.throttle.begin(allowance.now, &allowance.rates) {
+                    return (all.len() - bytes.len(), Some(until));
+                }
+            }
+            bytes = self.pass_header(bytes, allowance);
         }
+        (all.len(), None)
     }
 
-    fn pass_header<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    fn pass_header<'a>(&mut self, bytes: &'a [u8], allowance: &mut Allowance<'_>) -> &'a [u8] {
         let before = usize::from(self.header_length);
         let count = copy(bytes, &mut self.header[before..]);
         let mut cursor = Cursor::new(&self.header[..before + count]);
@@ -185,11 +230,12 @@ impl Meter {
             Ok(Some((header, length))) => {
                 let used = usize::try_from(cursor.position()).unwrap_or(before) - before;
                 if let OpCode::Data(Data::Text | Data::Binary | Data::Continue) = header.opcode {
-                    self.fragmented = !header.is_final;
+                    self.fragments = if header.is_final { 0 } else { self.fragments.saturating_add(1) };
                 }
                 self.payload = length;
                 self.longest = self.longest.max(length);
                 self.header_length = 0;
+                allowance.throttle.charge(allowance.now, &allowance.rates, length);
                 &bytes[used..]
             }
             Ok(None) => {
@@ -205,6 +251,18 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
+    use std::time::Duration;
+
+    /// Passes bytes with all the time that they need, and returns how many passed.
+    fn pass(meter: &mut Meter, bytes: &[u8], limits: &Limits) -> (usize, Option<Duration>) {
+        let now = Instant::now();
+        let (mut throttle, rates) = (Throttle::new(now), Rates::new(limits));
+        let max_fragments = limits.max_fragments;
+        let mut allowance = Allowance { throttle: &mut throttle, rates, now, max_fragments };
+        let (count, until) = meter.pass(bytes, &mut allowance);
+        (count, until.map(|until| until - now))
+    }
 
     #[test]
     fn the_meter_rests_between_messages_alone() {
@@ -213,15 +271,44 @@ mod tests {
         let fragments = [0x01, 0x80, 1, 2, 3, 4, 0x89, 0x80, 1, 2, 3, 4, 0x80, 0x80, 1, 2, 3, 4];
         let ends = [short.len(), short.len() + long.len(), short.len() + long.len() + fragments.len()];
         let bytes = [&short[..], &long, &fragments].concat();
+        let limits = Limits::default();
         let mut meter = Meter::default();
         for (index, byte) in bytes.iter().enumerate() {
-            meter.pass(&[*byte]);
+            assert_eq!(pass(&mut meter, &[*byte], &limits), (1, None));
             assert_eq!(meter.at_rest(), ends.contains(&(index + 1)), "after {} bytes", index + 1);
         }
         assert_eq!(meter.longest(), 512);
         let mut at_once = Meter::default();
-        at_once.pass(&bytes);
+        assert_eq!(pass(&mut at_once, &bytes, &limits), (bytes.len(), None));
         assert!(at_once.at_rest());
         assert_eq!(at_once.longest(), 512);
+    }
+
+    #[test]
+    fn a_frame_begins_in_its_time_and_then_comes_whole() {
+        let pings = [0x89, 0x81, 1, 2, 3, 4, b'a'].repeat(201);
+        let limits = Limits::default();
+        let mut meter = Meter::default();
+        assert_eq!(pass(&mut meter, &pings, &limits), (200 * 7, Some(Duration::from_millis(50))));
+
+        // The frame that is longer than what is left passes, and the next one waits for what it owes.
+        let length = 65_535_u16;
+        let limits = Limits { bytes_burst: 1_000.try_into().unwrap(), ..limits };
+        let mut meter = Meter::default();
+        let mut long = vec![0x81, 0xfe, 0xff, 0xff, 1, 2, 3, 4];
+        long.resize(8 + usize::from(length), 0);
+        let (count, until) = pass(&mut meter, &long.repeat(2), &limits);
+        let owed = f64::from(length - 1_000 + 1) / f64::from(512 << 10);
+        assert_eq!(count, long.len());
+        assert!((until.unwrap().as_secs_f64() - owed).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_message_in_too_many_pieces_ends_there() {
+        let pieces = [0x00, 0x81, 1, 2, 3, 4, b'a'].repeat(100);
+        let limits = Limits { max_fragments: 10, ..Limits::default() };
+        let mut meter = Meter::default();
+        assert_eq!(pass(&mut meter, &pieces, &limits), (11 * 7, None));
+        assert!(meter.has_too_many_fragments(10));
     }
 }

@@ -8,17 +8,23 @@
 
 mod accept;
 mod access;
+mod admission;
 pub mod config;
 mod connection;
 mod http;
 mod io;
+mod limits;
 mod log;
+mod proxies;
 mod queue;
 mod shell;
 mod thread;
+mod throttle;
 mod viewer;
 
 pub use config::Config;
+pub use limits::Limits;
+pub use proxies::TrustedProxy;
 pub use room_protocol as protocol;
 pub use thread::{Running, spawn_thread};
 
@@ -82,6 +88,8 @@ impl Server {
         let work = async move {
             let clock = shell.clone();
             task::spawn_local(async move { clock.keep_time().await });
+            let keeper = shell.clone();
+            task::spawn_local(async move { keeper.keep_house().await });
             tokio::select! {
                 never = accept::run(&listener, &shell) => match never {},
                 () = shutdown => {}

@@ -1,36 +1,142 @@
 //! The lines that the server logs. Everything that a client chose is escaped; tokens, passwords and `instance` come
 //! near no line, and what peers say to each other is only shown at `trace`.
+//!
+//! What clients cause is logged up to a rate: a flood must not fill a disk. What is left out is counted, and told.
 
-use room_protocol::hub::{ConnId, Event};
-use std::net::SocketAddr;
-use tracing::{Level, debug, enabled, info, trace};
+use room_protocol::{
+    hub::{ConnId, Event},
+    rate::{Bucket, Rate},
+};
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+use tracing::{Level, debug, enabled, info, trace, warn};
 
-pub(crate) fn connected(ConnId(connection): ConnId, remote: SocketAddr) {
-    info!(connection, %remote, "connected");
+/// How often lines that were left out are told of.
+pub(crate) const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+
+const fn lines(per_second: u32, burst: u32) -> Rate {
+    match (NonZeroU32::new(per_second), NonZeroU32::new(burst)) {
+        (Some(per_second), Some(burst)) => Rate::per_second(per_second, burst),
+        _ => Rate::per_second(NonZeroU32::MIN, NonZeroU32::MIN),
+    }
 }
 
-pub(crate) fn disconnected(ConnId(connection): ConnId, remote: SocketAddr) {
-    info!(connection, %remote, "disconnected");
+/// Coming and going: all of it when everybody reconnects at once, but not for ever.
+const COMING_AND_GOING: Rate = lines(100, 20_000);
+/// What was refused.
+const REFUSALS: Rate = lines(10, 200);
+
+/// What may be logged.
+#[derive(Debug)]
+pub(crate) struct Log {
+    coming_and_going: Quota,
+    refusals: Quota,
 }
 
-pub(crate) fn closing(ConnId(connection): ConnId, remote: SocketAddr, code: u16, reason: &str) {
-    info!(connection, %remote, code, reason, "closing");
+/// Lines of one kind.
+#[derive(Debug)]
+struct Quota {
+    rate: Rate,
+    bucket: Cell<Bucket>,
+    left_out: Cell<u64>,
 }
 
-pub(crate) fn event(ConnId(connection): ConnId, remote: SocketAddr, event: &Event) {
-    match event {
-        Event::Registered { client_id, protocol } => {
-            info!(connection, %remote, client = client_id.as_str(), protocol, "registered");
+impl Quota {
+    fn new(rate: Rate) -> Self {
+        Self { rate, bucket: Cell::new(Bucket::new(Instant::now())), left_out: Cell::new(0) }
+    }
+
+    /// Whether a line may be written. If not, it is counted.
+    fn admits(&self) -> bool {
+        if !enabled!(Level::INFO) {
+            return false;
         }
-        Event::Joined { client_id, room_id, role } => {
-            let (client, room) = (client_id.as_str(), room_id.as_str());
-            info!(connection, %remote, client, room, role = word(role), "joined");
+        let mut bucket = self.bucket.get();
+        let admitted = bucket.take(Instant::now(), &self.rate, 1).is_ok();
+        self.bucket.set(bucket);
+        if !admitted {
+            self.left_out.set(self.left_out.get() + 1);
         }
-        Event::Left { client_id, room_id, reason } => {
-            let (client, room) = (client_id.as_str(), room_id.as_str());
-            info!(connection, %remote, client, room, reason = word(reason), "left");
+        admitted
+    }
+
+    fn summarize(&self, what: &str) {
+        let left_out = self.left_out.take();
+        if left_out > 0 {
+            warn!(left_out, "more {what} than are logged one by one");
         }
-        Event::Refused { code } => info!(connection, %remote, code = word(code), "refused"),
+    }
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        Self { coming_and_going: Quota::new(COMING_AND_GOING), refusals: Quota::new(REFUSALS) }
+    }
+
+    /// Tells how many lines were left out since the last time.
+    pub(crate) fn summarize(&self) {
+        self.coming_and_going.summarize("comings and goings");
+        self.refusals.summarize("refusals");
+    }
+
+    pub(crate) fn connected(&self, ConnId(connection): ConnId, remote: SocketAddr) {
+        if self.coming_and_going.admits() {
+            info!(connection, %remote, "connected");
+        }
+    }
+
+    pub(crate) fn disconnected(&self, ConnId(connection): ConnId, remote: SocketAddr) {
+        if self.coming_and_going.admits() {
+            info!(connection, %remote, "disconnected");
+        }
+    }
+
+    pub(crate) fn closing(&self, ConnId(connection): ConnId, remote: SocketAddr, code: u16, reason: &str) {
+        if self.coming_and_going.admits() {
+            info!(connection, %remote, code, reason, "closing");
+        }
+    }
+
+    pub(crate) fn event(&self, ConnId(connection): ConnId, remote: SocketAddr, event: &Event) {
+        let quota = match event {
+            Event::Refused { .. } => &self.refusals,
+            _ => &self.coming_and_going,
+        };
+        if !quota.admits() {
+            return;
+        }
+        match event {
+            Event::Registered { client_id, protocol } => {
+                info!(connection, %remote, client = client_id.as_str(), protocol, "registered");
+            }
+            Event::Joined { client_id, room_id, role } => {
+                let (client, room) = (client_id.as_str(), room_id.as_str());
+                info!(connection, %remote, client, room, role = word(role), "joined");
+            }
+            Event::Left { client_id, room_id, reason } => {
+                let (client, room) = (client_id.as_str(), room_id.as_str());
+                info!(connection, %remote, client, room, reason = word(reason), "left");
+            }
+            Event::Refused { code } => info!(connection, %remote, code = word(code), "refused"),
+        }
+    }
+
+    /// A connection was not taken, or a request over HTTP was refused.
+    pub(crate) fn turned_away(&self, remote: SocketAddr, status: u16, why: &str) {
+        if self.refusals.admits() {
+            info!(%remote, status, why, "turned away");
+        }
+    }
+
+    /// A request that was not complete had to make way for a newer one.
+    pub(crate) fn made_way(&self) {
+        if self.refusals.admits() {
+            info!("too many connections without a request: the oldest was ended");
+        }
     }
 }
 
@@ -40,11 +146,6 @@ fn word(value: &impl serde::Serialize) -> String {
         Ok(serde_json::Value::String(word)) => word,
         other => format!("{other:?}"),
     }
-}
-
-/// A request over HTTP was refused.
-pub(crate) fn turned_away(remote: SocketAddr, status: u16, why: &str) {
-    info!(%remote, status, why, "turned away");
 }
 
 /// A request over HTTP was answered.

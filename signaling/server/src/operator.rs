@@ -75,7 +75,7 @@ impl Operator {
         for warning in &loaded.warnings {
             warn!("{warning}");
         }
-        raise_file_limit(loaded.config.max_connections);
+        raise_file_limit(loaded.config.limits.max_connections);
         self.control.reload(loaded.config);
         info!("reloaded");
     }

@@ -21,7 +21,7 @@ pub(crate) fn serve(sources: Sources) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    raise_file_limit(loaded.config.max_connections);
+    raise_file_limit(loaded.config.limits.max_connections);
     let listener = bind(loaded.config.listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

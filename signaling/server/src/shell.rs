@@ -2,8 +2,9 @@
 
 use crate::{
     Config,
+    admission::Admission,
     io::Scratch,
-    log,
+    log::{self, Log},
     queue::{Kind, Limits, Queue},
 };
 use bytes::Bytes;
@@ -33,7 +34,12 @@ pub(crate) struct Shell {
     limits: Rc<Limits>,
     scratch: RefCell<Scratch>,
     next_id: Cell<u64>,
-    slots: Rc<Cell<usize>>,
+    admission: Rc<Admission>,
+    /// One reference for each that is told that it is not taken, and this one.
+    told: Rc<()>,
+    log: Log,
+    /// Messages that went out, to whomever.
+    delivered: Cell<u64>,
     /// When the alarm is set to go off.
     alarm: Cell<Option<Instant>>,
     /// It has to go off earlier.
@@ -48,29 +54,20 @@ struct Peer {
     address: SocketAddr,
 }
 
-/// A place among the connections that a server takes, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    taken: Rc<Cell<usize>>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.taken.set(self.taken.get() - 1);
-    }
-}
-
 impl Shell {
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
         let limits = Limits::default();
-        limits.set(config.max_queue, config.max_queues);
+        limits.set(config.limits.max_queue, config.limits.max_queues);
         Self {
             hub: RefCell::new(Hub::new(config.hub.clone(), seed, wall_clock())),
             peers: RefCell::default(),
             limits: Rc::new(limits),
             scratch: RefCell::new(Scratch::new()),
             next_id: Cell::new(0),
-            slots: Rc::default(),
+            admission: Rc::default(),
+            told: Rc::default(),
+            log: Log::new(),
+            delivered: Cell::new(0),
             alarm: Cell::new(None),
             earlier: Notify::new(),
             ended: Notify::new(),
@@ -85,7 +82,7 @@ impl Shell {
     /// Takes another configuration, but for the listen address, and goes on with everyone who is connected.
     pub(crate) fn reload(&self, config: Config) {
         let listen = self.config.borrow().listen;
-        self.limits.set(config.max_queue, config.max_queues);
+        self.limits.set(config.limits.max_queue, config.limits.max_queues);
         *self.config.borrow_mut() = Rc::new(Config { listen, ..config });
     }
 
@@ -94,11 +91,41 @@ impl Shell {
         self.scratch.borrow_mut()
     }
 
-    /// Takes a place, and tells how many are taken now.
-    pub(crate) fn slot(&self) -> (Slot, usize) {
-        let taken = self.slots.get() + 1;
-        self.slots.set(taken);
-        (Slot { taken: self.slots.clone() }, taken)
+    /// Who may connect.
+    pub(crate) fn admission(&self) -> &Rc<Admission> {
+        &self.admission
+    }
+
+    /// To be cloned for as long as one who is not taken is told so.
+    pub(crate) fn told(&self) -> &Rc<()> {
+        &self.told
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// A connection was not taken, or a request refused.
+    pub(crate) fn turned_away(&self, remote: SocketAddr, status: u16, why: &str) {
+        self.log.turned_away(remote, status, why);
+    }
+
+    /// How many messages went out, to whomever.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.get()
+    }
+
+    /// A connection is not read for a while, although there is more of it: it is not silent.
+    pub(crate) fn paused(&self, id: ConnId) {
+        self.handle(Input::Alive(id));
+    }
+
+    /// What has to be done every now and then. Never ends.
+    pub(crate) async fn keep_house(&self) {
+        loop {
+            time::sleep(log::SUMMARY_EVERY).await;
+            self.log.summarize();
+        }
     }
 
     /// A WebSocket is open.
@@ -106,7 +133,7 @@ impl Shell {
         let id = ConnId(self.next_id.replace(self.next_id.get() + 1));
         let queue = Rc::new(Queue::new(self.limits.clone()));
         self.peers.borrow_mut().insert(id, Peer { queue: queue.clone(), address });
-        log::connected(id, address);
+        self.log.connected(id, address);
         self.hub.borrow_mut().set_wall_clock(wall_clock());
         self.handle(Input::Connected(id, PeerInfo { ip: address.ip() }));
         (id, queue)
@@ -116,7 +143,7 @@ impl Shell {
     pub(crate) fn disconnect(&self, id: ConnId) {
         self.handle(Input::Disconnected(id));
         if let Some(peer) = self.peers.borrow_mut().remove(&id) {
-            log::disconnected(id, peer.address);
+            self.log.disconnected(id, peer.address);
         }
         self.ended.notify_one();
     }
@@ -159,19 +186,20 @@ impl Shell {
         let had_room = !queue.is_overflowed();
         match output {
             Output::Send(_, text) => {
+                self.delivered.set(self.delivered.get() + 1);
                 log::sending(id, &text);
                 queue.push(Kind::Text, text.into_bytes());
             }
             Output::Ping(_) => queue.push(Kind::Ping, Bytes::new()),
             Output::Close(_, code, reason) => {
-                log::closing(id, *address, code, reason);
+                self.log.closing(id, *address, code, reason);
                 queue.close(code, reason);
             }
             Output::Event(_, event) => {
                 if let Event::Registered { protocol: 0, .. } = event {
                     queue.one_frame_a_write();
                 }
-                log::event(id, *address, &event);
+                self.log.event(id, *address, &event);
             }
         }
         if had_room && queue.is_overflowed() {
@@ -214,6 +242,7 @@ impl Shell {
         self.hub.borrow_mut().close_all();
         self.deliver(Vec::new());
         let _ = time::timeout(FAREWELL, self.all_gone()).await;
+        self.log.summarize();
     }
 
     async fn all_gone(&self) {

@@ -11,14 +11,15 @@ mod loader;
 mod problem;
 mod settings;
 
+pub use crate::limits::LimitSettings;
 pub use loader::{FilePath, Located};
 pub use problem::ConfigError;
-pub use settings::{
-    DefaultRoom, IceServerSettings, IceUrl, LimitSettings, LogFormat, LogLevel, Seconds, Settings, StunUrl,
-};
+pub use settings::{DefaultRoom, IceServerSettings, IceUrl, LogFormat, LogLevel, Seconds, Settings, StunUrl};
 
 use document::Document;
-use loader::Loader;
+pub(crate) use loader::Loader;
+
+use crate::{Limits, TrustedProxy};
 use room_protocol::HubConfig;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -38,16 +39,10 @@ pub struct Config {
     pub allow_hosts: Vec<String>,
     /// Origins such as `https://example.org` of pages, beside the server's own, that may connect (none). `*`: all.
     pub allow_origins: Vec<String>,
-    /// Connections at a time (20,000). More are answered with 503.
-    pub max_connections: usize,
-    /// The largest message from a client in bytes (64 KiB). Over it: close code 1009.
-    pub max_message: usize,
-    /// What may wait for one connection to read it, in bytes (1 MiB). Over it: `slow_consumer`, close code 4008.
-    pub max_queue: usize,
-    /// What may wait in all queues together, in bytes (512 MiB).
-    pub max_queues: usize,
-    /// How long the head of a request may take (5 s).
-    pub head_timeout: Duration,
+    /// What there may be at most, apart from what the Hub knows of.
+    pub limits: Limits,
+    /// Proxies whose `X-Forwarded-For` is believed (none).
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// How long members may go on talking after the shutdown was announced to them (1 s).
     pub drain: Duration,
     /// After how long clients are asked to come back after a shutdown (1 s).
@@ -61,11 +56,8 @@ impl Default for Config {
             hub: HubConfig::default(),
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
-            max_connections: 20_000,
-            max_message: 64 << 10,
-            max_queue: 1 << 20,
-            max_queues: 512 << 20,
-            head_timeout: Duration::from_secs(5),
+            limits: Limits::default(),
+            trusted_proxies: Vec::new(),
             drain: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),
         }
@@ -176,8 +168,8 @@ mod tests {
         let above = Settings { listen: Some("127.0.0.1:2".parse().unwrap()), ..Settings::default() };
         let config = file.load(above).unwrap().config;
         assert_eq!(config.listen.port(), 2);
-        assert_eq!((config.drain, config.max_connections), (Duration::from_secs(3), 7));
-        assert_eq!(config.max_queue, Config::default().max_queue);
+        assert_eq!((config.drain, config.limits.max_connections), (Duration::from_secs(3), 7));
+        assert_eq!(config.limits.max_queue, Config::default().limits.max_queue);
     }
 
     #[test]

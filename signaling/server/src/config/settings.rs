@@ -2,9 +2,10 @@
 //! what is wrong is told with its line, or with its flag.
 
 use super::{Config, Loader, Located};
+use crate::{TrustedProxy, limits::LimitSettings};
 use room_protocol::{RoomId, wire::IceServer};
 use serde::Deserialize;
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 /// What a file, the environment or flags say. `None`: nothing.
@@ -17,6 +18,8 @@ pub struct Settings {
     pub allow_hosts: Option<Vec<String>>,
     /// Origins of pages that may connect.
     pub allow_origins: Option<Vec<String>>,
+    /// Proxies whose word is taken for where a connection comes from.
+    pub trusted_proxies: Option<Vec<TrustedProxy>>,
     /// Where old clients go that join no room.
     pub default_room: Option<DefaultRoom>,
     /// STUN servers.
@@ -40,6 +43,7 @@ impl Settings {
             listen: above.listen.or(self.listen),
             allow_hosts: above.allow_hosts.or(self.allow_hosts),
             allow_origins: above.allow_origins.or(self.allow_origins),
+            trusted_proxies: above.trusted_proxies.or(self.trusted_proxies),
             default_room: above.default_room.or(self.default_room),
             stun: above.stun.or(self.stun),
             ice_servers: above.ice_servers.or(self.ice_servers),
@@ -56,6 +60,7 @@ impl Settings {
         config.listen = self.listen.unwrap_or(config.listen);
         config.allow_hosts = self.allow_hosts.unwrap_or_default();
         config.allow_origins = self.allow_origins.unwrap_or_default();
+        config.trusted_proxies = self.trusted_proxies.unwrap_or_default();
         config.drain = self.drain_seconds.map_or(config.drain, |seconds| seconds.0);
         if let Some(room) = self.default_room {
             config.hub.default_room = room.0;
@@ -64,26 +69,8 @@ impl Settings {
         let stun = stun.map(|url| IceServer { urls: vec![url.0], username: None, credential: None });
         let full = self.ice_servers.into_iter().flatten().map(|server| server.load(loader));
         config.hub.ice_servers = full.chain(stun).collect();
-        self.limits.load(&mut config);
+        self.limits.load(&mut config, loader);
         config
-    }
-}
-
-/// The section `limits`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitSettings {
-    /// Connections at a time.
-    pub max_connections: Option<NonZeroUsize>,
-}
-
-impl LimitSettings {
-    fn overridden_by(self, above: Self) -> Self {
-        Self { max_connections: above.max_connections.or(self.max_connections) }
-    }
-
-    fn load(self, config: &mut Config) {
-        config.max_connections = self.max_connections.map_or(config.max_connections, NonZeroUsize::get);
     }
 }
 
@@ -108,7 +95,7 @@ impl TryFrom<String> for DefaultRoom {
 /// A time, written as a number of seconds.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "f64")]
-pub struct Seconds(Duration);
+pub struct Seconds(pub(crate) Duration);
 
 impl TryFrom<f64> for Seconds {
     type Error = &'static str;

@@ -16,8 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
@@ -31,6 +31,21 @@ pub(crate) fn server(change: impl FnOnce(&mut Config)) -> Running {
         Config { listen: "127.0.0.1:0".parse().unwrap(), drain: Duration::ZERO, ..Config::default() };
     change(&mut config);
     spawn_thread(config).unwrap()
+}
+
+/// Lets one address and one connection do as much as a test wants.
+pub(crate) fn unhurried(config: &mut Config) {
+    let limits = &mut config.limits;
+    limits.max_connections_per_ip = limits.max_connections;
+    for number in [
+        &mut limits.new_connections_per_second,
+        &mut limits.messages_per_second,
+        &mut limits.messages_burst,
+        &mut limits.bytes_per_second,
+        &mut limits.bytes_burst,
+    ] {
+        *number = 1_000_000_000.try_into().unwrap();
+    }
 }
 
 /// Makes room for many sockets in this process.
@@ -145,6 +160,13 @@ impl Raw {
         Self { stream: TcpStream::connect(address).await.unwrap() }
     }
 
+    /// A socket from one of many addresses of this machine, each with limits of its own.
+    pub(crate) async fn connect_from(nth: u8, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 1, nth], 0).into()).unwrap();
+        Self { stream: socket.connect(address).await.unwrap() }
+    }
+
     /// A WebSocket after its handshake.
     pub(crate) async fn upgraded(address: SocketAddr) -> Self {
         Self::upgrade(TcpStream::connect(address).await.unwrap()).await
@@ -179,20 +201,7 @@ impl Raw {
 
     /// The opcode and payload of the next frame.
     pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
-        timeout(PATIENCE, async {
-            let (first, second) =
-                (self.stream.read_u8().await.unwrap(), self.stream.read_u8().await.unwrap());
-            let length = match second {
-                126 => u64::from(self.stream.read_u16().await.unwrap()),
-                127 => self.stream.read_u64().await.unwrap(),
-                length => u64::from(length),
-            };
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            self.stream.read_exact(&mut payload).await.unwrap();
-            (first & 0x0f, payload)
-        })
-        .await
-        .expect("a frame should have come")
+        read_frame(&mut self.stream).await
     }
 
     pub(crate) async fn message(&mut self) -> Value {
@@ -207,6 +216,23 @@ impl Raw {
         assert_eq!(opcode, 8, "{}", String::from_utf8_lossy(&payload));
         u16::from_be_bytes([payload[0], payload[1]])
     }
+}
+
+/// The opcode and payload of the next frame.
+pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
+    timeout(PATIENCE, async {
+        let (first, second) = (stream.read_u8().await.unwrap(), stream.read_u8().await.unwrap());
+        let length = match second {
+            126 => u64::from(stream.read_u16().await.unwrap()),
+            127 => stream.read_u64().await.unwrap(),
+            length => u64::from(length),
+        };
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut payload).await.unwrap();
+        (first & 0x0f, payload)
+    })
+    .await
+    .expect("a frame should have come")
 }
 
 /// The head of a request for a WebSocket.

@@ -1,13 +1,13 @@
 //! Many connections at once.
 
-use crate::common::{Client, raise_file_limit, server};
+use crate::common::{Client, raise_file_limit, server, unhurried};
 use serde_json::json;
 
 #[tokio::test]
 async fn two_thousand_connections_at_once() {
     const COUNT: usize = 2_000;
     raise_file_limit();
-    let server = server(|_| {});
+    let server = server(unhurried);
     let address = server.local_addr();
     let joining: Vec<_> = (0..COUNT)
         .map(|n| {

@@ -58,14 +58,15 @@ async fn noise_hurts_nobody() {
     let (mut program, address) = Program::start("", &["--drain-seconds", "0"]);
     let (mut witness, _) = Client::join(address, "witness", "r", "sender").await;
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
-    for round in 0..300 {
+    for round in 0..300_u16 {
         let length = noise.below(400);
+        let from = u8::try_from(round % 100).unwrap();
         if round % 3 == 0 {
-            let mut raw = Raw::connect(address).await;
+            let mut raw = Raw::connect_from(from, address).await;
             let _ = raw.stream.write_all(&noise.bytes(length)).await;
             continue;
         }
-        let mut raw = Raw::upgraded(address).await;
+        let mut raw = Raw::upgrade(Raw::connect_from(from, address).await.stream).await;
         if round % 3 == 1 {
             let _ = raw.stream.write_all(&noise.bytes(length)).await;
             continue;

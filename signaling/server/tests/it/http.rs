@@ -109,7 +109,7 @@ async fn what_is_no_good_request_is_told_so() {
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_ends() {
-    let server = server(|config| config.head_timeout = Duration::from_millis(200));
+    let server = server(|config| config.limits.head_timeout = Duration::from_millis(200));
     let began = Instant::now();
     let answer = ask(server.local_addr(), "GET / HTTP/1.1\r\nHo").await;
     assert_eq!(status(&answer), 408);
@@ -183,7 +183,7 @@ async fn no_extension_is_taken() {
 
 #[tokio::test]
 async fn over_the_limit_of_connections_newcomers_are_told() {
-    let server = server(|config| config.max_connections = 2);
+    let server = server(|config| config.limits.max_connections = 2);
     let address = server.local_addr();
     let (_first, second) = (Client::connect(address).await, Client::connect(address).await);
     let answer = ask(address, &handshake(address, "/", "")).await;

@@ -6,6 +6,7 @@ mod crowd;
 mod frames;
 mod garbage;
 mod http;
+mod limits;
 mod liveness;
 mod program;
 mod reload;

@@ -157,7 +157,8 @@ async fn an_idle_connection_costs_little_whatever_passed_through_it() {
 
 /// A connection that sent and got 60 KB.
 async fn exchange(address: SocketAddr, n: usize) -> Raw {
-    let mut raw = Raw::upgraded(address).await;
+    let from = u8::try_from(n % 100).unwrap();
+    let mut raw = Raw::upgrade(Raw::connect_from(from, address).await.stream).await;
     raw.write(&frame(0x81, format!(r#"{{"type":"register","client_id":"c{n}","protocol":1}}"#).as_bytes()))
         .await;
     raw.message().await;

@@ -27,7 +27,7 @@ async fn who_is_in_stays_and_what_changed_holds_at_once() {
     assert!(!knows_host(address, "robot.example").await);
     server.reload(config(|config| {
         config.allow_hosts = vec!["robot.example".into()];
-        config.max_message = 1_000;
+        config.limits.max_message = 1_000;
     }));
     assert!(knows_host(address, "robot.example").await);
     client.ping().await;

@@ -1,6 +1,6 @@
 //! One connection never makes another wait.
 
-use crate::common::{Client, Got, Raw, frame, server};
+use crate::common::{Client, Got, Raw, frame, server, unhurried};
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
@@ -28,7 +28,7 @@ async fn talk(address: SocketAddr, enough: impl Fn(u32) -> bool) -> Duration {
 
 #[tokio::test]
 async fn who_does_not_read_is_closed_and_nobody_else_notices() {
-    let server = server(|_| {});
+    let server = server(unhurried);
     let address = server.local_addr();
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
@@ -86,8 +86,9 @@ async fn answers_until_pong(client: &mut Client) -> Vec<Value> {
 #[tokio::test]
 async fn all_queues_together_are_bounded_too() {
     let server = server(|config| {
-        config.max_queue = usize::MAX >> 1;
-        config.max_queues = 256 << 10;
+        unhurried(config);
+        config.limits.max_queue = usize::MAX >> 1;
+        config.limits.max_queues = 256 << 10;
     });
     let address = server.local_addr();
     let (mut sender, _) = Client::join(address, "sender", "r", "sender").await;
@@ -105,7 +106,10 @@ async fn all_queues_together_are_bounded_too() {
 
 #[tokio::test]
 async fn pings_without_end_that_nobody_reads_the_pongs_of_end_the_connection() {
-    let server = server(|config| config.max_queue = 64 << 10);
+    let server = server(|config| {
+        unhurried(config);
+        config.limits.max_queue = 64 << 10;
+    });
     let mut raw = Raw::upgraded(server.local_addr()).await;
     raw.write(&frame(0x81, br#"{"type":"register","client_id":"pinger","protocol":1}"#)).await;
     let pings = frame(0x89, &[0; 125]).repeat(500);
@@ -118,7 +122,7 @@ async fn pings_without_end_that_nobody_reads_the_pongs_of_end_the_connection() {
 
 #[tokio::test]
 async fn a_flood_does_not_keep_others_waiting() {
-    let server = server(|_| {});
+    let server = server(unhurried);
     let address = server.local_addr();
     let mut flood = Raw::upgraded(address).await;
     flood.write(&frame(0x81, br#"{"type":"register","client_id":"flood","protocol":1}"#)).await;

@@ -1,0 +1,272 @@
+//! Who may connect: so many in all, so many from one address and so many newcomers a second from there, and so many
+//! who have not made their request yet.
+
+use crate::limits::Limits;
+use room_protocol::rate::Bucket;
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    rc::Rc,
+    time::Instant,
+};
+use tokio::task::AbortHandle;
+
+/// Entries of addresses that nobody is connected from are looked for when there are this many, and then whenever
+/// there are twice as many as were left.
+const SWEEP_AT: usize = 1_024;
+
+/// Why a connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// [`Limits::max_connections`].
+    #[error("This server has as many connections as it takes. Try again later.")]
+    Full,
+    /// [`Limits::max_connections_per_ip`].
+    #[error("This server has as many connections from your address as it takes.")]
+    AddressFull,
+    /// [`Limits::new_connections_per_second`].
+    #[error("Too many connections from your address in a short time. Try again in a few seconds.")]
+    AddressFast,
+}
+
+impl Refusal {
+    /// The status that says so over HTTP.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Full => 503,
+            Self::AddressFull | Self::AddressFast => 429,
+        }
+    }
+}
+
+/// Whom a limit per address is for: an IPv4 address, or the /64 of an IPv6 address, all of which a single host has.
+/// IPv4 addresses lie in ::/32, from which nobody connects but the machine itself (::1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Network(u64);
+
+impl From<IpAddr> for Network {
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self(ip.to_bits().into()),
+            IpAddr::V6(ip) => Self(u64::try_from(ip.to_bits() >> 64).unwrap_or_default()),
+        }
+    }
+}
+
+/// Counts those who are connected.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    connections: Cell<usize>,
+    hosts: RefCell<Hosts>,
+    handshakes: RefCell<BTreeMap<u64, AbortHandle>>,
+    next_handshake: Cell<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Hosts {
+    known: HashMap<Network, Host>,
+    /// How many there were after the last look for those that can be forgotten.
+    kept: usize,
+}
+
+#[derive(Debug)]
+struct Host {
+    connections: usize,
+    arrivals: Bucket,
+}
+
+impl Admission {
+    /// Takes a place among all connections. The address is still to be looked at: [`Place::of`].
+    pub(crate) fn place(self: &Rc<Self>, limits: &Limits) -> Result<Place, Refusal> {
+        if self.connections.get() >= limits.max_connections {
+            return Err(Refusal::Full);
+        }
+        self.connections.set(self.connections.get() + 1);
+        Ok(Place { admission: self.clone(), network: None })
+    }
+
+    /// How many connections there are.
+    #[cfg(test)]
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    #[cfg(test)]
+    /// How many have not made their request yet, or are being answered.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes.borrow().len()
+    }
+
+    /// A handshake that lasts until this is dropped; [`Admission::run_handshake`] says which task it is.
+    pub(crate) fn begin_handshake(self: &Rc<Self>) -> Handshake {
+        let number = self.next_handshake.get();
+        self.next_handshake.set(number + 1);
+        Handshake { admission: self.clone(), number }
+    }
+
+    /// Remembers the task of a handshake. Where there are too many, the oldest is ended: an honest one takes a few
+    /// round trips, so those who want to block the way are the oldest. Returns whether one was.
+    pub(crate) fn run_handshake(&self, number: u64, task: AbortHandle, limits: &Limits) -> bool {
+        let oldest = {
+            let mut handshakes = self.handshakes.borrow_mut();
+            handshakes.insert(number, task);
+            if handshakes.len() > limits.max_handshakes { handshakes.pop_first() } else { None }
+        };
+        oldest.inspect(|(_, oldest)| oldest.abort()).is_some()
+    }
+}
+
+impl Hosts {
+    fn arrive(&mut self, now: Instant, network: Network, limits: &Limits) -> Result<(), Refusal> {
+        if self.known.len() >= SWEEP_AT.max(2 * self.kept) {
+            self.known.retain(|_, host| host.connections > 0 || !host.arrivals.is_full(now));
+            self.kept = self.known.len();
+        }
+        let host =
+            self.known.entry(network).or_insert_with(|| Host { connections: 0, arrivals: Bucket::new(now) });
+        host.arrivals.take(now, &limits.arrivals(), 1).map_err(|_| Refusal::AddressFast)?;
+        if host.connections >= limits.max_connections_per_ip {
+            return Err(Refusal::AddressFull);
+        }
+        host.connections += 1;
+        Ok(())
+    }
+}
+
+/// A place among the connections that a server takes, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    admission: Rc<Admission>,
+    network: Option<Network>,
+}
+
+impl Place {
+    /// Counts it for the address that it is from.
+    pub(crate) fn of(&mut self, now: Instant, ip: IpAddr, limits: &Limits) -> Result<(), Refusal> {
+        let network = ip.into();
+        self.admission.hosts.borrow_mut().arrive(now, network, limits)?;
+        self.network = Some(network);
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.admission.connections.set(self.admission.connections.get() - 1);
+        let Some(network) = self.network else { return };
+        if let Some(host) = self.admission.hosts.borrow_mut().known.get_mut(&network) {
+            host.connections -= 1;
+        }
+    }
+}
+
+/// One who has not made its request yet, or is being answered.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    admission: Rc<Admission>,
+    number: u64,
+}
+
+impl Handshake {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.admission.handshakes.borrow_mut().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn enter(admission: &Rc<Admission>, now: Instant, from: &str, limits: &Limits) -> Result<Place, Refusal> {
+        let mut place = admission.place(limits)?;
+        place.of(now, ip(from), limits).map(|()| place)
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let admission = Rc::<Admission>::default();
+        let limits = Limits { max_connections: 3, max_connections_per_ip: 2, ..Limits::default() };
+        let now = Instant::now();
+        let first = enter(&admission, now, "192.0.2.1", &limits).unwrap();
+        let _second = enter(&admission, now, "::ffff:192.0.2.1", &limits).unwrap();
+        assert_eq!(enter(&admission, now, "192.0.2.1", &limits).unwrap_err(), Refusal::AddressFull);
+        let _third = enter(&admission, now, "192.0.2.2", &limits).unwrap();
+        assert_eq!(enter(&admission, now, "192.0.2.3", &limits).unwrap_err(), Refusal::Full);
+        drop(first);
+        assert_eq!(admission.connections(), 2);
+        enter(&admission, now, "192.0.2.1", &limits).unwrap();
+    }
+
+    #[test]
+    fn all_addresses_of_a_64_are_one() {
+        let admission = Rc::<Admission>::default();
+        let limits = Limits { max_connections_per_ip: 1, ..Limits::default() };
+        let now = Instant::now();
+        let _place = enter(&admission, now, "2001:db8:1:2::1", &limits).unwrap();
+        assert!(enter(&admission, now, "2001:db8:1:2:ffff:ffff:ffff:ffff", &limits).is_err());
+        assert!(enter(&admission, now, "2001:db8:1:3::1", &limits).is_ok());
+    }
+
+    #[test]
+    fn newcomers_have_a_rate_of_their_own_even_if_they_leave_at_once() {
+        let admission = Rc::<Admission>::default();
+        let limits = Limits { new_connections_per_second: 10.try_into().unwrap(), ..Limits::default() };
+        let mut now = Instant::now();
+        let count = |now| (0..100).filter(|_| enter(&admission, now, "192.0.2.1", &limits).is_ok()).count();
+        assert_eq!(count(now), 20);
+        now += Duration::from_secs(1);
+        assert_eq!(count(now), 10);
+    }
+
+    #[test]
+    fn addresses_that_nobody_is_connected_from_are_forgotten() {
+        let admission = Rc::<Admission>::default();
+        let limits = Limits::default();
+        let mut now = Instant::now();
+        let stays = enter(&admission, now, "192.0.2.1", &limits).unwrap();
+        for n in 0..100_000_u32 {
+            now += Duration::from_millis(1);
+            let place =
+                enter(&admission, now, &format!("2001:db8:{:x}:{:x}::", n >> 16, n & 0xffff), &limits);
+            drop(place.unwrap());
+        }
+        assert!(admission.hosts.borrow().known.len() <= SWEEP_AT);
+        drop(stays);
+        assert_eq!(admission.connections(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_handshake_makes_way() {
+        let work = async {
+            let admission = Rc::<Admission>::default();
+            let limits = Limits { max_handshakes: 2, ..Limits::default() };
+            let mut tasks = Vec::new();
+            for expected in [false, false, true] {
+                let handshake = admission.begin_handshake();
+                let number = handshake.number();
+                let task = tokio::task::spawn_local(async move {
+                    std::future::pending::<()>().await;
+                    drop(handshake);
+                });
+                assert_eq!(admission.run_handshake(number, task.abort_handle(), &limits), expected);
+                tasks.push(task);
+            }
+            assert!(tasks.remove(0).await.unwrap_err().is_cancelled());
+            assert_eq!(admission.handshakes(), 2);
+            assert!(tasks.iter().all(|task| !task.is_finished()));
+        };
+        tokio::task::LocalSet::new().run_until(work).await;
+    }
+}

@@ -1,0 +1,212 @@
+//! What there may be at most: of connections, of what each of them says and of what waits for it. Section `limits` of
+//! the configuration; the sizes of rooms are in there, too, and go to the Hub.
+
+use crate::config::{Config, Loader, Located, Seconds};
+use room_protocol::rate::Rate;
+use serde::Deserialize;
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+/// What there may be at most. Start from [`Limits::default`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time (20,000). More are answered with 503.
+    pub max_connections: usize,
+    /// Connections at a time from one address, or from one /64 of IPv6 (256). More are answered with 429.
+    pub max_connections_per_ip: usize,
+    /// Connections a second from one address or /64 (50, after a burst of twice that). More are answered with 429.
+    pub new_connections_per_second: NonZeroU32,
+    /// Connections at a time that have not made their request yet (4,096). For another one the oldest has to go.
+    pub max_handshakes: usize,
+    /// How long the head of a request may take, after that of TLS (5 s).
+    pub head_timeout: Duration,
+    /// The largest message from a client in bytes (64 KiB). Over it: close code 1009.
+    pub max_message: usize,
+    /// The frames that a message may come in (256). Over it: close code 1009.
+    pub max_fragments: u32,
+    /// What a connection may say: frames a second (100). Over it, reading pauses.
+    pub messages_per_second: NonZeroU32,
+    /// Frames that it may say at once (200).
+    pub messages_burst: NonZeroU32,
+    /// Bytes a second that it may say (512 KiB). Over it, reading pauses. At least [`Limits::max_message`], or the
+    /// pause after a message could be taken for silence.
+    pub bytes_per_second: NonZeroU32,
+    /// Bytes that it may say at once (1 MiB).
+    pub bytes_burst: NonZeroU32,
+    /// What may wait for one connection to read it, in bytes (1 MiB). Over it: `slow_consumer`, close code 4008.
+    pub max_queue: usize,
+    /// What may wait in all queues together, in bytes (512 MiB).
+    pub max_queues: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self {
+            max_connections: 20_000,
+            max_connections_per_ip: 256,
+            new_connections_per_second: number(50),
+            max_handshakes: 4_096,
+            head_timeout: Duration::from_secs(5),
+            max_message: 64 << 10,
+            max_fragments: 256,
+            messages_per_second: number(100),
+            messages_burst: number(200),
+            bytes_per_second: number(512 << 10),
+            bytes_burst: number(1 << 20),
+            max_queue: 1 << 20,
+            max_queues: 512 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// How many frames a connection may say.
+    pub(crate) fn messages(&self) -> Rate {
+        Rate::per_second(self.messages_per_second, self.messages_burst)
+    }
+
+    /// How many bytes a connection may say.
+    pub(crate) fn bytes(&self) -> Rate {
+        Rate::per_second(self.bytes_per_second, self.bytes_burst)
+    }
+
+    /// How many connections may come from one address. The page comes with its files at once: hence the burst.
+    pub(crate) fn arrivals(&self) -> Rate {
+        let second = self.new_connections_per_second;
+        Rate::per_second(second, second.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
+    }
+}
+
+/// The section `limits` of the configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "Limits and HubConfig say what each is")]
+pub struct LimitSettings {
+    pub max_connections: Option<NonZeroUsize>,
+    pub max_connections_per_ip: Option<NonZeroUsize>,
+    pub new_connections_per_second: Option<NonZeroU32>,
+    pub max_handshakes: Option<NonZeroUsize>,
+    pub head_seconds: Option<Seconds>,
+    pub register_seconds: Option<Seconds>,
+    pub max_message: Option<Located<NonZeroUsize>>,
+    pub max_fragments: Option<NonZeroU32>,
+    pub messages_per_second: Option<NonZeroU32>,
+    pub messages_burst: Option<NonZeroU32>,
+    pub bytes_per_second: Option<Located<NonZeroU32>>,
+    pub bytes_burst: Option<NonZeroU32>,
+    pub max_queue: Option<NonZeroUsize>,
+    pub max_queues: Option<NonZeroUsize>,
+    pub max_rooms: Option<NonZeroUsize>,
+    pub max_members: Option<NonZeroUsize>,
+    pub max_senders: Option<NonZeroUsize>,
+}
+
+/// Puts what is said in its place.
+fn set<T>(place: &mut T, said: Option<impl Into<T>>) {
+    if let Some(said) = said {
+        *place = said.into();
+    }
+}
+
+impl LimitSettings {
+    /// These settings, and where others say something, those.
+    pub(crate) fn overridden_by(self, above: Self) -> Self {
+        macro_rules! each {
+            ($($field:ident)*) => { Self { $($field: above.$field.or(self.$field),)* } };
+        }
+        each! {
+            max_connections max_connections_per_ip new_connections_per_second max_handshakes head_seconds
+            register_seconds max_message max_fragments messages_per_second messages_burst bytes_per_second
+            bytes_burst max_queue max_queues max_rooms max_members max_senders
+        }
+    }
+
+    /// Puts what is said into the configuration. What is wrong is told to the loader.
+    pub(crate) fn load(self, config: &mut Config, loader: &mut Loader<'_>) {
+        let Config { limits, hub, .. } = config;
+        set(&mut limits.max_connections, self.max_connections);
+        set(&mut limits.max_connections_per_ip, self.max_connections_per_ip);
+        set(&mut limits.new_connections_per_second, self.new_connections_per_second);
+        set(&mut limits.max_handshakes, self.max_handshakes);
+        set(&mut limits.head_timeout, self.head_seconds.map(|seconds| seconds.0));
+        set(&mut hub.register_timeout, self.register_seconds.map(|seconds| seconds.0));
+        set(&mut limits.max_message, self.max_message.as_ref().map(|located| located.value));
+        set(&mut limits.max_fragments, self.max_fragments);
+        set(&mut limits.messages_per_second, self.messages_per_second);
+        set(&mut limits.messages_burst, self.messages_burst);
+        set(&mut limits.bytes_per_second, self.bytes_per_second.as_ref().map(|located| located.value));
+        set(&mut limits.bytes_burst, self.bytes_burst);
+        set(&mut limits.max_queue, self.max_queue);
+        set(&mut limits.max_queues, self.max_queues);
+        set(&mut hub.max_rooms, self.max_rooms);
+        set(&mut hub.max_members, self.max_members);
+        set(&mut hub.max_senders, self.max_senders);
+        let words = format!(
+            "{} bytes a second are less than one message of {} bytes: reading would pause for longer than a second",
+            limits.bytes_per_second, limits.max_message
+        );
+        if u64::from(limits.bytes_per_second.get()) < limits.max_message as u64 {
+            match (&self.bytes_per_second, &self.max_message) {
+                (Some(rate), _) => loader.refuse("limits.bytes_per_second", rate, words),
+                (None, Some(length)) => loader.refuse("limits.max_message", length, words),
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Settings, Sources};
+
+    fn load(limits: LimitSettings) -> Result<Config, String> {
+        let above = Settings { limits, ..Settings::default() };
+        let loaded = Sources { file: None, above }.load();
+        loaded.map(|loaded| loaded.config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_limit_gets_to_its_place() {
+        let text = "max_connections = 1\nmax_connections_per_ip = 2\nnew_connections_per_second = 3\n\
+                    max_handshakes = 4\nhead_seconds = 5.5\nregister_seconds = 6\nmax_message = 7\n\
+                    max_fragments = 8\nmessages_per_second = 9\nmessages_burst = 10\nbytes_per_second = 11\n\
+                    bytes_burst = 12\nmax_queue = 13\nmax_queues = 14\nmax_rooms = 15\nmax_members = 16\n\
+                    max_senders = 17\n";
+        let below: LimitSettings = toml::from_str(text).unwrap();
+        let config = load(below.overridden_by(LimitSettings::default())).unwrap();
+        let number = |number| NonZeroU32::new(number).unwrap();
+        let expected = Limits {
+            max_connections: 1,
+            max_connections_per_ip: 2,
+            new_connections_per_second: number(3),
+            max_handshakes: 4,
+            head_timeout: Duration::from_millis(5_500),
+            max_message: 7,
+            max_fragments: 8,
+            messages_per_second: number(9),
+            messages_burst: number(10),
+            bytes_per_second: number(11),
+            bytes_burst: number(12),
+            max_queue: 13,
+            max_queues: 14,
+        };
+        assert_eq!(config.limits, expected);
+        let hub = config.hub;
+        assert_eq!((hub.max_rooms, hub.max_members, hub.max_senders), (15, 16, 17));
+        assert_eq!(hub.register_timeout, Duration::from_secs(6));
+    }
+
+    #[test]
+    fn a_rate_below_one_message_is_refused() {
+        for text in ["bytes_per_second = 65535", "max_message = 524289"] {
+            let (key, _) = text.split_once(' ').unwrap();
+            let told = load(toml::from_str(text).unwrap()).unwrap_err();
+            assert!(told.contains(&format!("limits.{key}")) && told.contains("pause"), "{told}");
+        }
+        load(toml::from_str("bytes_per_second = 1000000\nmax_message = 1000000").unwrap()).unwrap();
+    }
+}

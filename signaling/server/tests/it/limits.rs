@@ -1,0 +1,261 @@
+//! What one connection and one address may do, and that those who do more wait or are told so.
+
+use crate::common::{Client, Got, Program, Raw, frame, handshake, server, unhurried};
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+const REGISTER: &[u8] = br#"{"type":"register","client_id":"x","protocol":1}"#;
+
+fn number(number: u32) -> std::num::NonZeroU32 {
+    number.try_into().unwrap()
+}
+
+/// How long it takes until so many messages, said at once, are all answered; the answers in order, none missing.
+async fn echo_all(address: SocketAddr, count: usize, padding: usize) -> Duration {
+    let mut raw = Raw::upgraded(address).await;
+    raw.write(&frame(0x81, REGISTER)).await;
+    raw.message().await;
+    let padding = "x".repeat(padding);
+    let began = Instant::now();
+    let (mut reader, mut writer) = raw.stream.into_split();
+    let writing = tokio::spawn(async move {
+        for n in 0..count {
+            let ping = format!(r#"{{"type":"ping","n":{n},"p":"{padding}"}}"#);
+            tokio::io::AsyncWriteExt::write_all(&mut writer, &frame(0x81, ping.as_bytes())).await.unwrap();
+        }
+        writer
+    });
+    for n in 0..count {
+        let (_, payload) = crate::common::read_frame(&mut reader).await;
+        let pong: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!((&pong["type"], &pong["n"]), (&json!("pong"), &json!(n)));
+    }
+    writing.await.unwrap();
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn over_the_rate_of_messages_reading_pauses_and_nothing_is_lost() {
+    let server = server(|config| {
+        config.limits.messages_per_second = number(100);
+        config.limits.messages_burst = number(50);
+    });
+    // The first one was the register; 49 at once and 100 in a second.
+    let took = echo_all(server.local_addr(), 149, 0).await;
+    assert!(took >= Duration::from_millis(990), "{took:?}");
+}
+
+#[tokio::test]
+async fn over_the_rate_of_bytes_reading_pauses_and_nothing_is_lost() {
+    let server = server(|config| {
+        config.limits.bytes_per_second = number(200_000);
+        config.limits.bytes_burst = number(100_000);
+    });
+    // The burst, what may be owed, and 200 KB for a second.
+    let took = echo_all(server.local_addr(), 6, 60_000).await;
+    assert!(took >= Duration::from_millis(990), "{took:?}");
+}
+
+#[tokio::test]
+async fn pings_and_fragments_count() {
+    let server = server(|config| {
+        config.limits.messages_per_second = number(100);
+        config.limits.messages_burst = number(20);
+    });
+    for (count, flood) in [
+        (100, frame(0x89, b"").repeat(100)),
+        (100, frame(0x8a, b"").repeat(100)),
+        (100, [frame(0x01, b""), frame(0x00, b"").repeat(98), frame(0x80, b" ")].concat()),
+    ] {
+        let mut raw = Raw::upgraded(server.local_addr()).await;
+        let began = Instant::now();
+        raw.write(&flood).await;
+        raw.write(&frame(0x81, REGISTER)).await;
+        while !matches!(raw.frame().await, (1, payload) if payload.starts_with(br#"{"type":"registered""#)) {}
+        let least = Duration::from_millis(10) * (count - 20);
+        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+    }
+}
+
+/// A peer that has to wait is not silent, even if it takes long until its message is whole; and it is written to as
+/// ever.
+#[tokio::test]
+async fn a_paused_connection_gets_its_messages_and_lives() {
+    let server = server(|config| {
+        config.hub.heartbeat = Duration::from_millis(500);
+        config.hub.heartbeat_grace = Duration::from_millis(500);
+        config.limits.messages_per_second = number(2);
+        config.limits.messages_burst = number(2);
+    });
+    let address = server.local_addr();
+    let mut flood = Raw::upgraded(address).await;
+    flood.write(&frame(0x81, REGISTER)).await;
+    assert_eq!(flood.message().await["type"], "registered");
+    flood.write(&frame(0x81, br#"{"type":"join","room_id":"r"}"#)).await;
+    assert_eq!(flood.message().await["type"], "joined");
+    let pieces = [frame(0x01, b"{"), frame(0x00, b" ").repeat(3), frame(0x80, br#""type":"chat"}"#)].concat();
+    flood.write(&pieces).await;
+    let began = Instant::now();
+    let (mut other, _) = Client::join(address, "other", "r", "sender").await;
+    other.send(json!({"type": "offer", "sdp": "v=0"})).await;
+    for expected in ["peer_joined", "offer"] {
+        let text = loop {
+            // Between them it is asked for a sign of life.
+            if let (1, text) = flood.frame().await {
+                break text;
+            }
+        };
+        let message: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(message["type"], expected);
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    other.message_of("chat").await;
+    assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_message_to_many_costs_more() {
+    let server = server(|config| {
+        config.limits.max_connections_per_ip = 1_000;
+        config.limits.new_connections_per_second = number(1_000);
+        config.limits.messages_per_second = number(100);
+        config.limits.messages_burst = number(20);
+    });
+    let address = server.local_addr();
+    let (mut sender, _) = Client::join(address, "sender", "r", "sender").await;
+    let mut others = Vec::new();
+    for n in 0..40 {
+        others.push(Client::join(address, &format!("r{n}"), "r", "receiver").await.0);
+    }
+    let began = Instant::now();
+    for _ in 0..20 {
+        sender.send(json!({"type": "chat"})).await;
+    }
+    for other in &mut others {
+        for _ in 0..20 {
+            other.message_of("chat").await;
+        }
+    }
+    // Each costs 11: 20 at once, the last may owe, and 180 come in.
+    assert!(began.elapsed() >= Duration::from_millis(1_700), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_message_in_too_many_pieces_is_answered_with_1009() {
+    let server = server(|config| {
+        unhurried(config);
+        config.limits.max_fragments = 16;
+    });
+    let mut raw = Raw::upgraded(server.local_addr()).await;
+    raw.write(&frame(0x01, REGISTER)).await;
+    raw.write(&frame(0x00, b"").repeat(14)).await;
+    raw.write(&frame(0x80, b"")).await;
+    assert_eq!(raw.message().await["type"], "registered");
+    raw.write(&frame(0x01, b"")).await;
+    raw.write(&frame(0x00, b"").repeat(1_000)).await;
+    assert_eq!(raw.close_code().await, 1009);
+}
+
+async fn ask(raw: &mut Raw, request: &str) -> String {
+    raw.write(request.as_bytes()).await;
+    raw.read_to_end().await
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_is_told_so() {
+    let server = server(|config| config.limits.max_connections_per_ip = 2);
+    let address = server.local_addr();
+    let (_first, second) = (Client::connect(address).await, Client::connect(address).await);
+    let answer = ask(&mut Raw::connect(address).await, &handshake(address, "/", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("Retry-After: "), "{answer}");
+    // Others are not concerned, and a place that is given back is free.
+    Raw::upgrade(Raw::connect_from(9, address).await.stream).await;
+    drop(second);
+    let deadline = Instant::now() + crate::common::PATIENCE;
+    while ask(&mut Raw::connect(address).await, "GET /healthz HTTP/1.0\r\n\r\n").await.contains(" 429 ") {
+        assert!(Instant::now() < deadline, "a place should have become free");
+    }
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_newcomers_a_second_and_is_told_so() {
+    let server = server(|config| config.limits.new_connections_per_second = number(5));
+    let address = server.local_addr();
+    let mut refused = 0;
+    let began = Instant::now();
+    for _ in 0..30 {
+        let answer = ask(&mut Raw::connect(address).await, "GET /healthz HTTP/1.0\r\n\r\n").await;
+        refused += usize::from(answer.starts_with("HTTP/1.1 429 "));
+    }
+    let came_in = usize::try_from(began.elapsed().as_secs()).unwrap() * 5 + 5;
+    assert!((20 - came_in.min(20)..=20).contains(&refused), "{refused} in {:?}", began.elapsed());
+    let mut raw = Raw::connect_from(9, address).await;
+    assert!(ask(&mut raw, "GET /healthz HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_clients_are_told_apart() {
+    let server = server(|config| {
+        config.limits.max_connections_per_ip = 1;
+        config.trusted_proxies = vec!["127.0.1.1".parse().unwrap()];
+    });
+    let address = server.local_addr();
+    let connect = async |from: u8, forwarded: &str| {
+        let mut raw = Raw::connect_from(from, address).await;
+        let line = format!("X-Forwarded-For: {forwarded}\r\n");
+        raw.write(handshake(address, "/", &line).as_bytes()).await;
+        let mut start = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut start).await.unwrap();
+        (String::from_utf8_lossy(&start[9..]).into_owned(), raw)
+    };
+    let (first, _first) = connect(1, "203.0.113.1").await;
+    let (second, _second) = connect(1, "198.51.100.7, 203.0.113.2").await;
+    let (again, _again) = connect(1, "198.51.100.8, 203.0.113.1").await;
+    assert_eq!([first, second, again], ["101", "101", "429"]);
+    // Who is no proxy of ours is who he is, whatever he says.
+    let (one, _one) = connect(2, "203.0.113.3").await;
+    let (two, _two) = connect(2, "203.0.113.4").await;
+    assert_eq!([one, two], ["101", "429"]);
+}
+
+#[tokio::test]
+async fn the_oldest_of_too_many_without_a_request_makes_way() {
+    let server = server(|config| config.limits.max_handshakes = 3);
+    let address = server.local_addr();
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut raw = Raw::connect(address).await;
+        raw.write(b"GET / HTTP/1.1\r\n").await;
+        slow.push(raw);
+    }
+    // They took their places in order, so the first has to go.
+    let mut rest = Vec::new();
+    let ending = tokio::io::AsyncReadExt::read_to_end(&mut slow[0].stream, &mut rest);
+    let _ = tokio::time::timeout(crate::common::PATIENCE, ending).await.expect("it should have been ended");
+    assert!(rest.is_empty());
+    let mut client = Client::connect(address).await;
+    client.send_text(String::from_utf8_lossy(REGISTER)).await;
+    assert!(matches!(client.next().await, Got::Message(_)));
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_summed_up() {
+    let (mut program, address) = Program::start("", &["--drain-seconds", "0"]);
+    let mut client = Client::connect(address).await;
+    client.send_text(String::from_utf8_lossy(REGISTER)).await;
+    for _ in 0..400 {
+        client.send(json!({"type": "offer", "sdp": ""})).await;
+    }
+    client.send(json!({"type": "ping"})).await;
+    client.message_of("pong").await;
+    drop(client);
+    program.signal("TERM");
+    let line = program.line_with("more refusals than are logged one by one");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let refused = program.seen.iter().filter(|line| line.contains("\"refused\"")).count() as u64;
+    assert_eq!(line["left_out"].as_u64().unwrap() + refused, 400);
+    assert!(refused < 300, "{refused}");
+}
