@@ -1,9 +1,19 @@
 #!/bin/sh
 # Called by meson.build: builds with cargo and puts the results where meson looks for them.
-#   meson-cargo.sh CARGO SOURCE_ROOT BUILD_ROOT OUTPUT_DIRECTORY
+#   meson-cargo.sh CARGO SOURCE_ROOT BUILD_ROOT OUTPUT_DIRECTORY CRATE... -- FILE...
 set -eu
 cargo=$1 source=$2 build=$3 output=$4
+shift 4
 : "${CARGO_TARGET_DIR:=$build/cargo}"
 export CARGO_TARGET_DIR
-"$cargo" build --release --locked --manifest-path "$source/Cargo.toml" -p gst-plugin-roomwebrtc -p room-signaling
-cp "$CARGO_TARGET_DIR/release/libgstroomwebrtc.so" "$CARGO_TARGET_DIR/release/room-signaling" "$output/"
+crates=
+while [ "$1" != -- ]; do
+    crates="$crates -p $1"
+    shift
+done
+shift
+# Unquoted: two words a crate.
+"$cargo" build --release --locked --manifest-path "$source/Cargo.toml" $crates
+for file in "$@"; do
+    cp "$CARGO_TARGET_DIR/release/$file" "$output/"
+done

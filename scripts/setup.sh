@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the demo or the tests need on Debian 12, and only what is missing.
 #
-#   scripts/setup.sh demo         to build, to stream, to watch
+#   scripts/setup.sh demo         to build, to stream, to watch (with --realsense: RealSense cameras, too)
 #   scripts/setup.sh test         that and what scripts/test.sh needs
 #   scripts/setup.sh test --yes   asks nothing (CI=true does the same)
 set -euo pipefail
@@ -17,7 +17,7 @@ stream_packages=(
     python3 python3-gi python3-numpy gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
 )
 librealsense_packages=(binutils libudev1 libusb-1.0-0 patchelf python3-pip)
-test_packages=(chromium iproute2 meson mmdebstrap ninja-build python3-venv)
+test_packages=(chromium iproute2 meson mmdebstrap ninja-build python3-venv "${librealsense_packages[@]}")
 
 ask_yes() {
     if [ "$yes" = 1 ]; then return; fi
@@ -78,12 +78,6 @@ install_nextest() {
     cargo install -q --locked cargo-nextest
 }
 
-# Where no SDK is installed, a library for development and tests.
-install_librealsense() {
-    has_librealsense || install_packages "${librealsense_packages[@]}"
-    "$root/scripts/setup-librealsense.sh" >/dev/null
-}
-
 # A Debian 13 tree with GStreamer 1.26, in which tests/test_gst126.py runs the same plugin file.
 make_trixie() {
     [ ! -d "$trixie" ] || return 0
@@ -97,12 +91,13 @@ make_trixie() {
     as_root mv "$trixie.part" "$trixie"
 }
 
-mode='' yes=0
+mode='' yes=0 realsense=0
 [ -z "${CI:-}" ] || yes=1
 for argument in "$@"; do
     case "$argument" in
         demo|test) mode=$argument ;;
         -y|--yes) yes=1 ;;
+        --realsense) realsense=1 ;;
         -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
         *) die "unknown argument: $argument (see --help)" ;;
     esac
@@ -111,12 +106,17 @@ done
 case "$mode" in
     demo)
         install_packages "${build_packages[@]}" "${stream_packages[@]}"
+        if [ "$realsense" = 1 ]; then
+            has_librealsense || install_packages "${librealsense_packages[@]}"
+            "$root/scripts/setup-librealsense.sh" >/dev/null
+        fi
         install_rust
         ;;
     test)
         command -v node >/dev/null || test_packages+=(nodejs)
         install_packages "${build_packages[@]}" "${stream_packages[@]}" "${test_packages[@]}"
-        install_librealsense
+        "$root/scripts/setup-librealsense.sh" >/dev/null
+        "$root/scripts/setup-librealsense.sh" 2.57.7 >/dev/null # tests/test_realsense_versions.py
         install_rust
         install_python
         install_nextest

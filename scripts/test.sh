@@ -10,18 +10,23 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 fuzz_seconds=20
+# Cameras in software, of which recordings for the tests are made.
+features=(--features gst-plugin-realsense/software-device)
 logs="$root/target/test-logs"
 failed=() passed=0
 stage_pid=''
 
 lint_format() { cargo fmt --all --check; }
 lint_spelling() { "$root/.venv/bin/typos" --format brief; }
-lint_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
-unit() { cargo nextest run --workspace --locked; }
-documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked; }
+lint_clippy() { cargo clippy --workspace --all-targets --locked "${features[@]}" -- -D warnings; }
+unit() { cargo nextest run --workspace --locked "${features[@]}"; }
+documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked "${features[@]}"; }
 fuzz() { "$root/signaling/protocol/fuzz/run.sh" "$fuzz_seconds"; }
 viewer() { (cd "$root/signaling/viewer" && node --test test/*.mjs); }
-release() { cargo build --release --locked -p gst-plugin-roomwebrtc -p room-signaling; }
+release() {
+    cargo build --release --locked -p gst-plugin-realsense --example record "${features[@]}"
+    cargo build --release --locked -p gst-plugin-roomwebrtc -p gst-plugin-realsense -p room-signaling
+}
 demo() { "$root/scripts/demo.sh" --seconds 10 --yes; }
 
 # Network namespaces need root.
@@ -34,7 +39,7 @@ end_to_end() {
 installation() {
     local work
     work=$(mktemp -d)
-    CARGO_TARGET_DIR="$root/target" meson setup "$work/build" "$root" --prefix=/usr >/dev/null
+    CARGO_TARGET_DIR="$root/target" meson setup "$work/build" "$root" --prefix=/usr -Drealsense=enabled >/dev/null
     DESTDIR="$work/dest" CARGO_TARGET_DIR="$root/target" meson install -C "$work/build"
     local plugins
     plugins=$(dirname "$(find "$work/dest" -name libgstroomwebrtc.so)")
@@ -43,6 +48,8 @@ installation() {
     gst-inspect-1.0 roomwebrtcsrc >/dev/null
     "$work/dest/usr/bin/room-signaling" --version
     find "$work/dest" -path '*viewer*' -name index.html | grep -q .
+    CARGO_TARGET_DIR="$root/target" meson setup "$work/build" "$root" --reconfigure -Drealsense=disabled >/dev/null
+    if meson introspect "$work/build" --installed | grep -q realsense; then echo "realsense=disabled installs it"; return 1; fi
     rm -rf "$work"
 }
 

@@ -20,6 +20,7 @@ FORBIDDEN = {
     "room-protocol": ("tokio", "gstreamer", "mio", "async-std", "rand", "getrandom"),
     "room-signaling": ("gstreamer",),
     "room-signaling-client": ("gstreamer",),
+    "gst-plugin-realsense": ("tokio",),
 }
 
 
