@@ -1,4 +1,4 @@
-"""What a test holds: the network, the server in it, and how to start peers of each kind."""
+"""What a test holds: programs that end with it; in a Bed the network, the server in it, and how to start peers of each kind."""
 
 import itertools
 import json
@@ -12,6 +12,8 @@ from .process import Event, Failed, Process, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+# The library that scripts/setup-librealsense.sh makes where no SDK is installed.
+LIBREALSENSE = ROOT / ".cache" / "librealsense" / "2.56.5"
 PROGRAMS = pathlib.Path(__file__).parent / "programs"
 # The system's Python has gi; the environment's has aiortc, websockets and playwright.
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -34,26 +36,82 @@ def picture(width: int = 320, height: int = 240, name: str = "picture") -> str:
             f"caps={caps} ! queue")
 
 
-class Bed:
+def plugin_environment(plugins: pathlib.Path, registry: pathlib.Path) -> dict[str, str]:
+    """What GStreamer programs need to find our plugins, and those the libraries that they are linked to."""
+    libraries = [os.environ.get("LD_LIBRARY_PATH"), str(LIBREALSENSE / "lib")]
+    return {"GST_PLUGIN_PATH": str(plugins), "GST_REGISTRY": str(registry), "LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
+
+
+class Programs:
     """Everything that it started ends with it; a program that crashed or panicked fails the test then."""
 
-    def __init__(self, net: network.Network, logs: pathlib.Path, registry: pathlib.Path):
-        self.network, self.logs = net, logs
+    def __init__(self, logs: pathlib.Path, registry: pathlib.Path):
+        self.logs = logs
         self.processes: list[Process] = []
         self._numbers = itertools.count(1)
         self.expected_deaths: set[Process] = set()
-        self.uri = f"ws://{network.SENDERS}:{PORT}"
         self.env = {
-            "GST_PLUGIN_PATH": str(RELEASE), "GST_REGISTRY": str(registry), "GST_DEBUG_NO_COLOR": "1",
-            "GST_DEBUG": os.environ.get("GST_DEBUG", "2,roomwebrtc*:4"), "RUST_BACKTRACE": "1", "PYTHONDONTWRITEBYTECODE": "1",
+            **plugin_environment(RELEASE, registry), "GST_DEBUG_NO_COLOR": "1",
+            "GST_DEBUG": os.environ.get("GST_DEBUG", "2,roomwebrtc*:4,realsense*:4"), "RUST_BACKTRACE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
+
+    def run(self, name: str, command: list[str]) -> Process:
+        """Starts a program."""
+        process = Process(f"{name}-{next(self._numbers)}", command, self.logs, self.env)
+        self.processes.append(process)
+        return process
+
+    def pipeline(self, name: str, description: str, *options: str) -> Process:
+        """A pipeline under our control (programs/pipeline.py says what names in it mean); returns when it is started."""
+        return self._ready(self.run(name, self._pipeline(description, options)))
+
+    @staticmethod
+    def _pipeline(description: str, options: tuple[str, ...]) -> list[str]:
+        return [SYSTEM_PYTHON, str(PROGRAMS / "pipeline.py"), *options, "--", description]
+
+    @staticmethod
+    def _ready(process: Process) -> Process:
+        process.wait_for("ready")
+        return process
+
+    def kill(self, process: Process) -> None:
+        """Ends a program at once, as a power cut would."""
+        self.expected_deaths.add(process)
+        process.kill()
+
+    def close(self) -> None:
+        """Ends everything; complains of crashes, panics and critical warnings."""
+        complaints = []
+        for process in reversed(self.processes):
+            died = process.popen.poll()
+            if died is not None and died < 0 and died != -signal.SIGTERM and process not in self.expected_deaths:
+                complaints.append(f"{process.name} died of signal {-died}\n{process.tail()}")
+            elif died is None:
+                try:
+                    process.stop()
+                except Failed as error:
+                    complaints.append(str(error))
+            log = process.log.read_text(errors="replace")
+            for line in log.splitlines():
+                if "panicked at" in line or "-CRITICAL **" in line:
+                    complaints.append(f"{process.name}: {line}")
+        if complaints:
+            raise Failed("\n".join(complaints))
+
+
+class Bed(Programs):
+    """Peers in two network namespaces."""
+
+    def __init__(self, net: network.Network, logs: pathlib.Path, registry: pathlib.Path):
+        super().__init__(logs, registry)
+        self.network = net
+        self.uri = f"ws://{network.SENDERS}:{PORT}"
         self.server: Process | None = None
 
     def start(self, name: str, command: list[str], namespace: str) -> Process:
         """Runs a program of any kind in a namespace."""
-        process = Process(f"{name}-{next(self._numbers)}", network.Network.within(namespace, command), self.logs, self.env)
-        self.processes.append(process)
-        return process
+        return self.run(name, network.Network.within(namespace, command))
 
     # The server
 
@@ -86,12 +144,9 @@ class Bed:
     # GStreamer peers
 
     def pipeline(self, name: str, description: str, *options: str, receiving: bool = False) -> Process:
-        """A pipeline under our control (programs/pipeline.py says what names in it mean); returns when it is started."""
-        namespace = self.network.receivers if receiving else self.network.senders
-        process = self.start(
-            name, [SYSTEM_PYTHON, str(PROGRAMS / "pipeline.py"), *options, "--", description], namespace)
-        process.wait_for("ready")
-        return process
+        """Likewise, where senders are or where receivers are."""
+        return self._ready(self.start(name, self._pipeline(description, options),
+                                      self.network.receivers if receiving else self.network.senders))
 
     def sink(self, room: str, client_id: str = "camera", more: str = "") -> str:
         """The text of a roomwebrtcsink."""
@@ -141,29 +196,3 @@ class Bed:
             client_id, [PYTHON, str(PROGRAMS / "aiortc_old.py"), *options, "--", self.uri, room, client_id], self.network.receivers)
         process.wait_for("ready", 30)
         return process
-
-    # The end
-
-    def kill(self, process: Process) -> None:
-        """Ends a program at once, as a power cut would."""
-        self.expected_deaths.add(process)
-        process.kill()
-
-    def close(self) -> None:
-        """Ends everything; complains of crashes, panics and critical warnings."""
-        complaints = []
-        for process in reversed(self.processes):
-            died = process.popen.poll()
-            if died is not None and died < 0 and died != -signal.SIGTERM and process not in self.expected_deaths:
-                complaints.append(f"{process.name} died of signal {-died}\n{process.tail()}")
-            elif died is None:
-                try:
-                    process.stop()
-                except Failed as error:
-                    complaints.append(str(error))
-            log = process.log.read_text(errors="replace")
-            for line in log.splitlines():
-                if "panicked at" in line or "-CRITICAL **" in line:
-                    complaints.append(f"{process.name}: {line}")
-        if complaints:
-            raise Failed("\n".join(complaints))

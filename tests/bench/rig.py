@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from bed.bed import RELEASE, SYSTEM_PYTHON, Bed  # noqa: E402
+from bed.bed import RELEASE, SYSTEM_PYTHON, Bed, Programs  # noqa: E402
 from bed.network import Network  # noqa: E402
 from bed.process import Process  # noqa: E402
 
@@ -22,19 +22,40 @@ PLAIN = pathlib.Path(__file__).with_name("plain.py")
 @contextlib.contextmanager
 def bed():
     """A network with the server in it."""
-    for name in ("room-signaling", "libgstroomwebrtc.so"):
-        if not (RELEASE / name).exists():
-            sys.exit(f"{RELEASE / name} is missing: run cargo build --release first")
+    require("room-signaling", "libgstroomwebrtc.so")
     with tempfile.TemporaryDirectory() as logs, Network() as network:
         made = Bed(network, pathlib.Path(logs), pathlib.Path(logs) / "registry.bin")
-        made.env["GST_DEBUG"] = "1"
-        # Filled once, so that no measured process has to.
-        subprocess.run(["gst-inspect-1.0", "roomwebrtcsink"], check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", **made.env})
+        fill_registry(made)
         try:
             made.start_server()
             yield made
         finally:
             made.close()
+
+
+@contextlib.contextmanager
+def programs(*needed: str):
+    """Programs without a network, which these files of the release build are needed for."""
+    require(*needed)
+    with tempfile.TemporaryDirectory() as logs:
+        made = Programs(pathlib.Path(logs), pathlib.Path(logs) / "registry.bin")
+        fill_registry(made)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def require(*needed: str) -> None:
+    for name in needed:
+        if not (RELEASE / name).exists():
+            sys.exit(f"{RELEASE / name} is missing: run cargo build --release first")
+
+
+def fill_registry(made: Programs) -> None:
+    """So that no measured process has to."""
+    made.env["GST_DEBUG"] = "1"
+    subprocess.run(["gst-inspect-1.0", "fakesink"], check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", **made.env})
 
 
 def plain(made: Bed, *options: str, receiving: bool = False) -> Process:

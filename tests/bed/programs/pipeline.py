@@ -5,10 +5,11 @@ Names in the description that mean something here:
   picture*  an appsrc that is fed bar-code pictures, live (barcode.py); its caps give size and rate
   frames*   an appsink whose I420 or GRAY8 pictures are read: one `frame` event each
   stream*   an appsink whose encoded buffers are told: one `unit` event each
+  raw*      an appsink whose buffers are kept: the bytes in --raw-folder, times and metas in one `raw` event each
   encoder*  its output frames, its key frames and the key frames asked of it are counted
   room*     with --each-pad, every pad that it gains gets a branch of its own
 
-Events: frame, unit, pad, bus, state, signal, reply. Python 3.9 and the system's gi suffice.
+Events: frame, unit, raw, pad, bus, state, signal, reply. Python 3.9 and the system's gi suffice.
 """
 
 import argparse
@@ -23,7 +24,8 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
-from gi.repository import GLib, GObject, Gst, GstApp  # noqa: E402, F401 (GstApp gives appsrc its methods)
+gi.require_version("GstVideo", "1.0")
+from gi.repository import GLib, GObject, Gst, GstApp, GstVideo  # noqa: E402, F401 (GstApp gives appsrc its methods)
 
 import numpy as np  # noqa: E402
 
@@ -145,6 +147,32 @@ def read_unit(sink, label):
     return Gst.FlowReturn.OK
 
 
+class Keeper:
+    """Keeps the buffers of an appsink: their bytes one after another in a file, the rest as `raw` events."""
+
+    def __init__(self, sink, options):
+        self.sink, self.metas, self.size = sink, options.meta, 0
+        self.file = open(f"{options.raw_folder}/{sink.get_name()}.raw", "wb", buffering=0)
+        sink.set_property("emit-signals", True)
+        sink.connect("new-sample", self.keep)
+
+    def keep(self, sink):
+        arrived = sink.get_clock().get_time() - sink.get_base_time()
+        sample = sink.emit("pull-sample")
+        if sample is None:
+            return Gst.FlowReturn.EOS
+        buffer = sample.get_buffer()
+        self.file.write(buffer.extract_dup(0, buffer.get_size()))
+        video, reference = GstVideo.buffer_get_video_meta(buffer), buffer.get_reference_timestamp_meta(None)
+        tell("raw", pad=sink.get_name(), at=self.size, size=buffer.get_size(), caps=sample.get_caps().to_string(), pts=buffer.pts,
+             duration=buffer.duration, number=buffer.offset, discontinuity=buffer.has_flags(Gst.BufferFlags.DISCONT),
+             arrived=arrived, stride=video and video.stride[0],
+             reference=reference and {"caps": reference.reference.to_string(), "ns": reference.timestamp},
+             metas={name: fields_of(meta.get_structure()) for name in self.metas if (meta := buffer.get_custom_meta(name))})
+        self.size += buffer.get_size()
+        return Gst.FlowReturn.OK
+
+
 class Program:
     """The pipeline and its commands."""
 
@@ -154,7 +182,7 @@ class Program:
         if not isinstance(self.pipeline, Gst.Pipeline):
             element, self.pipeline = self.pipeline, Gst.Pipeline.new(None)
             self.pipeline.add(element)
-        self.feeders, self.counters, self.branches = [], {}, {}
+        self.feeders, self.keepers, self.counters, self.branches = [], [], {}, {}
         self.loop = GLib.MainLoop()
         self.adopt(self.pipeline)
         bus = self.pipeline.get_bus()
@@ -177,6 +205,8 @@ class Program:
             elif name.startswith(("frames", "stream")):
                 element.set_property("emit-signals", True)
                 element.connect("new-sample", read_frame if name.startswith("frames") else read_unit, label or name)
+            elif name.startswith("raw"):
+                self.keepers.append(Keeper(element, self.options))
             elif name.startswith("encoder"):
                 self.counters[name] = Counter(element)
             elif name.startswith("room"):
@@ -251,6 +281,9 @@ class Program:
             return self.pipeline.send_event(Gst.Event.new_eos())
         if do == "seek":
             return self.pipeline.seek_simple(Gst.Format.TIME, Gst.SeekFlags.FLUSH, request.get("to", 0))
+        if do == "latency":
+            query = Gst.Query.new_latency()
+            return query.parse_latency() if self.pipeline.query(query) else None
         if do == "counts":
             return {name: vars(c) for name, c in self.counters.items()}
         if do == "usage":
@@ -320,6 +353,8 @@ def main():
     parser.add_argument("--unpaced", action="store_true", help="feed pictures as fast as they are taken")
     parser.add_argument("--pictures", type=int, help="end the stream after so many")
     parser.add_argument("--refuse", action="append", default=[], help="the id of a receiver that authorize-receiver says no to")
+    parser.add_argument("--raw-folder", default=".", help="where the bytes of raw* go")
+    parser.add_argument("--meta", action="append", default=[], help="a custom meta that raw* tells")
     parser.add_argument("--keep-on-error", action="store_true", help="an error on the bus does not end the program")
     options = parser.parse_args()
     Gst.init(None)
