@@ -12,6 +12,7 @@ ALLOWED = {
     "room-protocol": set(),
     "room-signaling": {"room-protocol"},
     "room-signaling-client": {"room-protocol"},
+    "room-bench": set(),
     "gst-plugin-roomwebrtc": {"room-signaling-client", "room-signaling", "room-protocol"},
     "gst-plugin-realsense": set(),
 }

@@ -1,0 +1,101 @@
+//! Loads room-signaling and its peers in turn, on the loopback interface, and compares what they cost.
+//!
+//! The server has one processor, this program the other. Every row starts servers of its own and ends them; rounds go
+//! through all servers before the next one begins, so that a machine that grows slower does so for all. What is told
+//! is the median of the rounds: a JSON line a row on standard output, then a table on standard error. Exit status 1
+//! where a goal is missed.
+
+mod crowd;
+mod dialect;
+mod frames;
+mod report;
+mod rows;
+mod servers;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use dialect::Dialect;
+use report::Report;
+use rows::{Effort, Row};
+use servers::{Kind, Programs};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+/// Compares room-signaling with other signaling servers under load
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// The release build of room-signaling
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+
+    /// A Python that has websockets
+    #[arg(long, value_name = "FILE")]
+    python: PathBuf,
+
+    /// gst-webrtc-signalling-server, to compare with it, too
+    #[arg(long, value_name = "FILE")]
+    gst: Option<PathBuf>,
+
+    /// Only these rows
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    rows: Vec<String>,
+
+    /// How often each server is measured in each row
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// How long each measurement that lasts is
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+
+    /// Connections of the rows that count them
+    #[arg(long, default_value_t = 2_000)]
+    connections: usize,
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    let rows = cli.chosen_rows()?;
+    let programs = Programs {
+        ours: cli.server,
+        python: cli.python,
+        python_server: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/python_server.py")),
+        gst: cli.gst,
+    };
+    let effort = Effort {
+        time: Duration::try_from_secs_f64(cli.seconds)?,
+        connections: cli.connections,
+        broadcasts: 30,
+    };
+    let mut kinds = vec![Kind::Ours, Kind::Python];
+    kinds.extend(programs.gst.as_ref().map(|_| Kind::Gst));
+    // Two ends of each connection, one here.
+    rlimit::increase_nofile_limit(u64::MAX)?;
+
+    let mut report = Report::default();
+    for row in rows {
+        for _ in 0..cli.rounds {
+            for &kind in kinds.iter().filter(|kind| row.fits(**kind)) {
+                let numbers = row.run(&programs, kind, &Dialect::of(kind, None), effort)?;
+                report.add(row, kind, numbers);
+            }
+        }
+        println!("{}", report.line(row));
+    }
+    eprint!("{}", report.table());
+    Ok(if report.is_missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+impl Cli {
+    fn chosen_rows(&self) -> Result<Vec<Row>> {
+        let chosen = |row: &Row| self.rows.is_empty() || self.rows.iter().any(|name| name == row.name());
+        let rows: Vec<Row> = Row::ALL.into_iter().filter(chosen).collect();
+        let names: Vec<&str> = Row::ALL.into_iter().map(Row::name).collect();
+        ensure!(
+            self.rows.iter().all(|name| names.contains(&name.as_str())),
+            "--rows takes some of {}",
+            names.join(", ")
+        );
+        Ok(rows)
+    }
+}

@@ -1,0 +1,361 @@
+//! What is measured. Each row gets a server that has just been started, and gives numbers by name.
+
+use crate::{
+    crowd::{Crowd, Event, Seat},
+    dialect::{Dialect, Pair, offer_to_all},
+    frames::{Frame, stamp},
+    servers::{Kind, Programs, Server},
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+/// Bytes of SDP in a message.
+const SDP: usize = 2 << 10;
+/// Messages that a pair has on the way at a time, where the server is to have all that it can do.
+const IN_FLIGHT: usize = 2;
+
+/// Numbers by name.
+pub(crate) type Numbers = Vec<(&'static str, f64)>;
+
+/// How long and how much.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Of each measurement that lasts.
+    pub(crate) time: Duration,
+    /// Connections of the rows that count connections.
+    pub(crate) connections: usize,
+    /// Messages to the large room.
+    pub(crate) broadcasts: u32,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Row {
+    Relay,
+    Paced,
+    Connect,
+    Memory,
+    LargeRoom,
+    DeafReader,
+    Start,
+    Size,
+}
+
+impl Row {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Relay,
+        Self::Paced,
+        Self::Connect,
+        Self::Memory,
+        Self::LargeRoom,
+        Self::DeafReader,
+        Self::Start,
+        Self::Size,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Paced => "paced",
+            Self::Connect => "connect",
+            Self::Memory => "memory",
+            Self::LargeRoom => "large_room",
+            Self::DeafReader => "deaf_reader",
+            Self::Start => "start",
+            Self::Size => "size",
+        }
+    }
+
+    /// Whether a server can do what the row wants.
+    pub(crate) fn fits(self, kind: Kind) -> bool {
+        match self {
+            // One has no rooms, the other no program.
+            Self::LargeRoom => kind != Kind::Gst,
+            Self::Size => kind != Kind::Python,
+            _ => true,
+        }
+    }
+
+    pub(crate) fn run(
+        self,
+        programs: &Programs,
+        kind: Kind,
+        dialect: &Dialect,
+        effort: Effort,
+    ) -> Result<Numbers> {
+        let run = || match self {
+            Self::Size => size(programs, kind),
+            Self::Start => start(programs, kind),
+            _ => {
+                let server = Server::start(programs, kind)?;
+                let crowd = &mut Crowd::new(server.address())?;
+                match self {
+                    Self::Relay => relay(&server, crowd, dialect, effort),
+                    Self::Paced => paced(crowd, dialect, effort),
+                    Self::Connect => connect(&server, crowd, dialect, effort),
+                    Self::Memory => memory(&server, crowd, dialect, effort),
+                    Self::LargeRoom => large_room(&server, crowd, dialect, effort),
+                    _ => deaf_reader(&server, crowd, dialect, effort),
+                }
+            }
+        };
+        run().with_context(|| format!("{} of {kind}", self.name()))
+    }
+}
+
+/// As many messages as the server can take, 50 rooms of 4.
+fn relay(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
+    let pairs = dialect.fill(crowd, 0..50, 4, SDP)?;
+    for _ in 0..IN_FLIGHT {
+        for pair in &pairs {
+            crowd.say(pair.sender, &pair.offer)?;
+        }
+    }
+    let mut replies = Replies::new(&pairs);
+    let warm = Instant::now() + effort.time / 4;
+    while Instant::now() < warm {
+        replies.turn(crowd)?;
+    }
+    let (began, cpu, before) = (Instant::now(), server.cpu_us()?, replies.heard);
+    while began.elapsed() < effort.time {
+        replies.turn(crowd)?;
+    }
+    let (elapsed, cpu, messages) = (began.elapsed(), server.cpu_us()? - cpu, replies.heard - before);
+    ensure!(messages > 0, "no message got through");
+    Ok(vec![
+        ("cpu_us", cpu / float(messages)),
+        ("messages_per_s", float(messages) / elapsed.as_secs_f64()),
+        ("busy", cpu / micros(elapsed)),
+    ])
+}
+
+/// Who answers what: receivers each offer, senders each answer with the next offer.
+struct Replies {
+    /// By seat: what this client says in turn.
+    frames: Vec<Vec<Frame>>,
+    next: Vec<usize>,
+    heard: u64,
+}
+
+impl Replies {
+    fn new(pairs: &[Pair]) -> Self {
+        let seats = pairs.iter().map(|pair| pair.sender.max(pair.receiver) + 1).max().unwrap_or_default();
+        let mut frames = vec![Vec::new(); seats];
+        for pair in pairs {
+            frames[pair.sender].push(pair.offer.clone());
+            frames[pair.receiver].push(pair.answer.clone());
+        }
+        Self { frames, next: vec![0; seats], heard: 0 }
+    }
+
+    fn turn(&mut self, crowd: &mut Crowd) -> Result<()> {
+        crowd.turn(Duration::from_millis(100), |mouth, seat, event| {
+            if let Event::Text(_) = event {
+                self.heard += 1;
+                let (frames, next) = (&self.frames[seat], &mut self.next[seat]);
+                *next = (*next + 1) % frames.len();
+                mouth.say(seat, &frames[*next]);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+/// 2,000 messages a second, 50 rooms of 4.
+fn paced(crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
+    let pairs = dialect.fill(crowd, 0..50, 4, SDP)?;
+    Pacer::new(2_000).run(crowd, &pairs, effort.time / 4, |_| Ok(()))?;
+    let latencies = Pacer::new(2_000).run(crowd, &pairs, effort.time, |_| Ok(()))?;
+    ensure!(latencies.lost == 0, "{} messages were lost", latencies.lost);
+    Ok(vec![("p50_us", latencies.percentile(50)), ("p99_us", latencies.percentile(99))])
+}
+
+/// Says something at fixed times, whatever the server does, and notes when it is heard. Waits busily, so as to be late
+/// nowhere: it has a processor of its own.
+struct Pacer {
+    step: Duration,
+}
+
+struct Latencies {
+    sorted: Vec<Duration>,
+    lost: usize,
+}
+
+impl Latencies {
+    fn percentile(&self, percent: usize) -> f64 {
+        let index = (self.sorted.len() * percent / 100).min(self.sorted.len().saturating_sub(1));
+        self.sorted.get(index).copied().map(micros).unwrap_or_default()
+    }
+}
+
+impl Pacer {
+    fn new(per_second: u32) -> Self {
+        Self { step: Duration::from_secs(1) / per_second }
+    }
+
+    /// `meanwhile` is called before each message.
+    fn run(
+        &self,
+        crowd: &mut Crowd,
+        pairs: &[Pair],
+        time: Duration,
+        mut meanwhile: impl FnMut(&mut Crowd) -> Result<()>,
+    ) -> Result<Latencies> {
+        const LAST: Duration = Duration::from_secs(2);
+        let origin = Instant::now();
+        let nanos = || u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let (mut sent, mut latencies) = (0, Vec::new());
+        let mut due = Duration::ZERO;
+        let listening: HashSet<Seat> = pairs.iter().flat_map(|pair| [pair.sender, pair.receiver]).collect();
+        loop {
+            let now = origin.elapsed();
+            if due < time && due <= now {
+                meanwhile(crowd)?;
+                let pair = &pairs[sent % pairs.len()];
+                // The time at which it was due, not that at which it went: what holds up one holds up the next.
+                let stamp = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
+                let (speaker, frame) = if (sent / pairs.len()).is_multiple_of(2) {
+                    (pair.sender, &pair.offer)
+                } else {
+                    (pair.receiver, &pair.answer)
+                };
+                crowd.say(speaker, &frame.stamped(stamp))?;
+                sent += 1;
+                due += self.step;
+            } else if due >= time && (latencies.len() == sent || now > time + LAST) {
+                break;
+            }
+            crowd.turn(Duration::ZERO, |_, seat, event| {
+                if let Event::Text(text) = event
+                    && let Some(stamp) = stamp(text)
+                    && listening.contains(&seat)
+                {
+                    latencies.push(Duration::from_nanos(nanos().saturating_sub(stamp)));
+                }
+                Ok(())
+            })?;
+        }
+        latencies.sort_unstable();
+        Ok(Latencies { lost: sent - latencies.len(), sorted: latencies })
+    }
+}
+
+/// From nothing to being in a room.
+fn connect(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
+    let (began, cpu) = (Instant::now(), server.cpu_us()?);
+    dialect.enter(crowd, 0..effort.connections / 4, 4)?;
+    let (elapsed, cpu) = (began.elapsed(), server.cpu_us()? - cpu);
+    let connections = effort.connections as u64 / 4 * 4;
+    Ok(vec![("per_s", float(connections) / elapsed.as_secs_f64()), ("cpu_us", cpu / float(connections))])
+}
+
+/// What an idle connection holds: in its room and having said nothing else, and after one message of 4 KB each way.
+fn memory(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
+    let rooms = effort.connections / 2;
+    // What is made once, at the first connections.
+    dialect.enter(crowd, rooms..rooms + 4, 2)?;
+    let before = server.memory()?;
+    let pairs = dialect.fill(crowd, 0..rooms, 2, 4 << 10)?;
+    let fresh = server.memory()?;
+    for pair in &pairs {
+        crowd.say(pair.sender, &pair.offer)?;
+        crowd.say(pair.receiver, &pair.answer)?;
+        crowd.count("an offer and an answer", 2, |_, _, event| {
+            Ok(usize::from(matches!(event, Event::Text(_))))
+        })?;
+    }
+    crowd.settle()?;
+    let used = server.memory()?;
+    let each = |bytes: u64| float(bytes.saturating_sub(before)) / 1024.0 / float(2 * rooms as u64);
+    Ok(vec![("fresh_kb", each(fresh)), ("used_kb", each(used))])
+}
+
+/// One message to a room of 1,000.
+fn large_room(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
+    const MEMBERS: usize = 1_000;
+    let seats = dialect.enter(crowd, 0..1, MEMBERS)?;
+    crowd.settle()?;
+    let offer = offer_to_all(SDP);
+    let mut times = Vec::new();
+    let mut cpu = 0.0;
+    for _ in 0..effort.broadcasts {
+        let (began, before) = (Instant::now(), server.cpu_us()?);
+        crowd.say(seats[0], &offer)?;
+        crowd.count("everyone hears", MEMBERS - 1, |_, _, event| {
+            Ok(usize::from(matches!(event, Event::Text(_))))
+        })?;
+        times.push(began.elapsed());
+        crowd.settle()?;
+        cpu += server.cpu_us()? - before;
+    }
+    times.sort_unstable();
+    let deliveries = u64::from(effort.broadcasts) * (MEMBERS as u64 - 1);
+    let last = times.get(times.len() / 2).copied().context("no messages")?;
+    Ok(vec![("last_ms", micros(last) / 1e3), ("cpu_us", cpu / float(deliveries))])
+}
+
+/// Some in other rooms never read what they are sent, each beginning when the one before has been for a while.
+fn deaf_reader(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
+    const DEAF: usize = 4;
+    const FLOOD: usize = 16 << 10;
+    /// What a flooding client keeps unsaid while the server doesn't read from it.
+    const UNSAID: usize = 16;
+    let pairs = dialect.fill(crowd, 0..10, 2, SDP)?;
+    let floods = dialect.fill(crowd, 10..10 + DEAF, 2, FLOOD)?;
+    let pacer = Pacer::new(1_000);
+    let flood = |crowd: &mut Crowd, began: Instant| {
+        let part = began.elapsed().as_nanos() * DEAF as u128 / effort.time.as_nanos();
+        let flood = &floods[usize::try_from(part)?.min(DEAF - 1)];
+        if crowd.unsaid(flood.sender) < UNSAID {
+            crowd.say(flood.sender, &flood.offer)?;
+        }
+        anyhow::Ok(flood.receiver)
+    };
+
+    let began = Instant::now();
+    let before = pacer.run(crowd, &pairs, effort.time, |crowd| flood(crowd, began).map(drop))?;
+    let (began, resident) = (Instant::now(), server.resident()?);
+    let mut most = resident;
+    let with = pacer.run(crowd, &pairs, effort.time, |crowd| {
+        let receiver = flood(crowd, began)?;
+        crowd.deafen(receiver)?;
+        most = most.max(server.resident()?);
+        Ok(())
+    })?;
+    Ok(vec![
+        ("lost", float(with.lost as u64)),
+        ("p99_us_before", before.percentile(99)),
+        ("p99_us", with.percentile(99)),
+        ("p99_growth", with.percentile(99) / before.percentile(99)),
+        ("memory_growth_mb", float(most - resident) / 1_048_576.0),
+    ])
+}
+
+/// From the start of the program to the first WebSocket.
+fn start(programs: &Programs, kind: Kind) -> Result<Numbers> {
+    let began = Instant::now();
+    let server = Server::start(programs, kind)?;
+    let mut crowd = Crowd::new(server.address())?;
+    crowd.connect()?;
+    crowd.count("the first WebSocket", 1, |_, _, event| Ok(usize::from(matches!(event, Event::Open))))?;
+    Ok(vec![("ms", micros(began.elapsed()) / 1e3)])
+}
+
+/// The stripped program.
+fn size(programs: &Programs, kind: Kind) -> Result<Numbers> {
+    let bytes = programs.size(kind)?.context("no program")?;
+    Ok(vec![("mb", float(bytes) / 1e6)])
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
