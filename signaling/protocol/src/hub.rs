@@ -3,26 +3,33 @@
 //! Architecture invariants: what a client can send is never an [`Input`] of its own, only the text of one; after an
 //! [`Output::Close`] the connection is forgotten, and whoever it was in a room has left it.
 
+mod attempts;
 mod clock;
 mod dispatch;
 mod join;
+mod reconfigure;
 mod relay;
 mod request;
+mod rights;
 mod room;
 mod say;
 mod session;
+mod verify;
+
+pub use rights::{Auth, Claim, Grant, KeyPrint, PasswordHash, RoomPattern, RoomRule, Secret, Verdict};
 
 use crate::{
-    id::{ClientId, RoomId},
+    id::{ClientId, RoomId, UserId},
     turn::{TurnConfig, WallClock},
     wire::{ErrorCode, IceServer, LeftReason, PeerEntry, Role, close},
 };
+use attempts::Attempts;
 use bytestring::ByteString;
 use clock::after;
 use request::Refusal;
 use room::Room;
 use say::Say;
-use session::{Place, Registered, Session};
+use session::{On, Place, Registered, Session};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -58,6 +65,8 @@ pub enum Input {
     /// The outbound queue of this connection is full. Answered with `slow_consumer` and close code 4008, both best
     /// effort: the shell throws away what was queued.
     Overflowed(ConnId),
+    /// The answer to [`Output::Verify`], each of which wants one.
+    Verified(ConnId, Verdict),
     /// The socket is gone. Nothing more comes of it.
     Disconnected(ConnId),
 }
@@ -69,6 +78,9 @@ pub enum Output {
     Send(ConnId, ByteString),
     /// Write a WebSocket ping.
     Ping(ConnId),
+    /// Check this and answer with [`Input::Verified`]. What the connection says meanwhile waits. There is one at a time
+    /// for a connection.
+    Verify(ConnId, Claim),
     /// Flush what is queued, then close with this code and reason. No output for this connection follows.
     Close(ConnId, u16, &'static str),
     /// Worth a line in the log. Nothing else needs to be done.
@@ -84,6 +96,8 @@ pub enum Event {
         client_id: ClientId,
         /// The version that it speaks; 0 is old.
         protocol: u32,
+        /// Whose token it has, where one is needed.
+        user: Option<UserId>,
     },
     /// It is in a room now, or changed its role there.
     Joined {
@@ -131,6 +145,10 @@ pub struct HubConfig {
     pub ice_servers: Vec<IceServer>,
     /// TURN servers with credentials made for each join (none).
     pub turn: Option<TurnConfig>,
+    /// Whether clients need a token (they don't).
+    pub auth: Auth,
+    /// Which rooms have passwords (none).
+    pub room_rules: Vec<RoomRule>,
     /// How many rooms there may be at a time (10,000).
     pub max_rooms: usize,
     /// How many members a room may have (1,000).
@@ -151,6 +169,8 @@ impl Default for HubConfig {
             takeover_probe: Duration::from_secs(2),
             ice_servers: Vec::new(),
             turn: None,
+            auth: Auth::None,
+            room_rules: Vec::new(),
             max_rooms: 10_000,
             max_members: 1_000,
             max_senders: 16,
@@ -172,6 +192,8 @@ pub struct Hub {
     deadlines: BTreeSet<(Instant, ConnId)>,
     /// Joins that waited and can go on. Empty between two inputs.
     retries: VecDeque<ConnId>,
+    /// Passwords that were wrong.
+    attempts: Attempts,
     outputs: VecDeque<Output>,
     draining: bool,
 }
@@ -188,6 +210,7 @@ impl Hub {
             rooms: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             retries: VecDeque::new(),
+            attempts: Attempts::default(),
             outputs: VecDeque::new(),
             draining: false,
         }
@@ -196,7 +219,7 @@ impl Hub {
     /// Takes one input; then drain [`Hub::poll_output`].
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Connected(conn, PeerInfo { ip: _ }) => self.connect(now, conn),
+            Input::Connected(conn, PeerInfo { ip }) => self.connect(now, conn, ip),
             Input::Frame(conn, text) => {
                 self.heard(now, conn);
                 self.read(now, conn, text);
@@ -212,6 +235,7 @@ impl Hub {
             Input::Overflowed(conn) => {
                 self.refuse(conn, Refusal::new(ErrorCode::SlowConsumer, "read faster, or ask for less"));
             }
+            Input::Verified(conn, verdict) => self.verified(now, conn, verdict),
             Input::Disconnected(conn) => self.end(conn, LeftReason::Disconnected),
         }
         self.settle(now);
@@ -313,8 +337,8 @@ impl Hub {
         digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    fn connect(&mut self, now: Instant, conn: ConnId) {
-        self.sessions.entry(conn).or_insert_with(|| Session::new(now, &self.config));
+    fn connect(&mut self, now: Instant, conn: ConnId, ip: IpAddr) {
+        self.sessions.entry(conn).or_insert_with(|| Session::new(now, ip, &self.config));
         self.schedule(conn);
     }
 
@@ -332,8 +356,9 @@ impl Hub {
         if let Some(at) = session.due {
             self.deadlines.remove(&(at, conn));
         }
-        if let Some(waiting) = session.registered().and_then(|registered| registered.waiting.as_ref()) {
-            self.withdraw(conn, waiting.holder);
+        match session.waiting.map(|waiting| waiting.on) {
+            Some(On::Holder(holder, _)) => self.withdraw(conn, holder),
+            Some(On::Register(_) | On::Token(_) | On::Password(..)) | None => {}
         }
         if let Some(probe) = session.probe {
             self.retries.extend(probe.challengers);

@@ -105,6 +105,10 @@ id!(
     ClientId
 );
 id!(
+    /// The name of whom a token was made for, of no interest to other clients.
+    UserId
+);
+id!(
     /// The name of one media session between two peers; the sender of the offer makes it.
     SessionId
 );

@@ -17,4 +17,4 @@ pub mod wire;
 pub use bytestring::ByteString;
 pub use client::Client;
 pub use hub::{Hub, HubConfig};
-pub use id::{ClientId, Epoch, IdError, Instance, RoomId, SessionId};
+pub use id::{ClientId, Epoch, IdError, Instance, RoomId, SessionId, UserId};

@@ -4,6 +4,7 @@
 //! What clients cause is logged up to a rate: a flood must not fill a disk. What is left out is counted, and told.
 
 use room_protocol::{
+    UserId,
     hub::{ConnId, Event},
     rate::{Bucket, Rate},
 };
@@ -110,8 +111,9 @@ impl Log {
             return;
         }
         match event {
-            Event::Registered { client_id, protocol } => {
-                info!(connection, %remote, client = client_id.as_str(), protocol, "registered");
+            Event::Registered { client_id, protocol, user } => {
+                let user = user.as_ref().map(UserId::as_str);
+                info!(connection, %remote, client = client_id.as_str(), protocol, user, "registered");
             }
             Event::Joined { client_id, room_id, role } => {
                 let (client, room) = (client_id.as_str(), room_id.as_str());

@@ -10,7 +10,7 @@ use crate::{
 use bytes::Bytes;
 use room_protocol::{
     Hub,
-    hub::{ConnId, Event, Input, Output, PeerInfo},
+    hub::{ConnId, Event, Input, Output, PeerInfo, Verdict},
     turn::WallClock,
 };
 use std::{
@@ -83,7 +83,9 @@ impl Shell {
     pub(crate) fn reload(&self, config: Config) {
         let listen = self.config.borrow().listen;
         self.limits.set(config.limits.max_queue, config.limits.max_queues);
+        self.hub.borrow_mut().reconfigure(Instant::now(), config.hub.clone());
         *self.config.borrow_mut() = Rc::new(Config { listen, ..config });
+        self.deliver(Vec::new());
     }
 
     /// The buffer that connections read through, for the time of a turn.
@@ -162,9 +164,15 @@ impl Shell {
     /// Does what the Hub asks for. What one connection has no room for never keeps the others from theirs: first
     /// everything is handed out, then the Hub hears of the overflows.
     fn deliver(&self, mut overflowed: Vec<ConnId>) {
+        let mut refused = Vec::new();
         loop {
             while let Some(output) = self.poll_output() {
-                self.perform(output, &mut overflowed);
+                self.perform(output, &mut overflowed, &mut refused);
+            }
+            if let Some(id) = refused.pop() {
+                let verdict = Verdict::Refused("this server checks no tokens".to_owned());
+                self.hub.borrow_mut().handle(Instant::now(), Input::Verified(id, verdict));
+                continue;
             }
             let Some(id) = overflowed.pop() else { break };
             if let Some(peer) = self.peers.borrow().get(&id) {
@@ -179,8 +187,12 @@ impl Shell {
         self.hub.borrow_mut().poll_output()
     }
 
-    fn perform(&self, output: Output, overflowed: &mut Vec<ConnId>) {
-        let (Output::Send(id, _) | Output::Ping(id) | Output::Close(id, ..) | Output::Event(id, _)) = output;
+    fn perform(&self, output: Output, overflowed: &mut Vec<ConnId>, refused: &mut Vec<ConnId>) {
+        let (Output::Send(id, _)
+        | Output::Ping(id)
+        | Output::Verify(id, _)
+        | Output::Close(id, ..)
+        | Output::Event(id, _)) = output;
         let peers = self.peers.borrow();
         let Some(Peer { queue, address }) = peers.get(&id) else { return };
         let had_room = !queue.is_overflowed();
@@ -191,6 +203,8 @@ impl Shell {
                 queue.push(Kind::Text, text.into_bytes());
             }
             Output::Ping(_) => queue.push(Kind::Ping, Bytes::new()),
+            // Without keys, no token is good.
+            Output::Verify(..) => refused.push(id),
             Output::Close(_, code, reason) => {
                 self.log.closing(id, *address, code, reason);
                 queue.close(code, reason);

@@ -1,13 +1,19 @@
-//! Any sequence of inputs: no panic, nothing after a close, nothing that isn't JSON, nothing left when all are gone.
+//! Any sequence of inputs: no panic, nothing after a close, nothing that isn't JSON, nobody in a room without the right
+//! to, nothing left when all are gone.
 
 #![no_main]
 
+#[path = "../../tests/hub/rights_model.rs"]
+mod rights_model;
+
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use rights_model::Rights;
 use room_protocol::{
-    Hub, HubConfig,
-    hub::{ConnId, Input, Output, PeerInfo},
+    ClientId, Hub, HubConfig, UserId,
+    hub::{Auth, ConnId, Grant, Input, KeyPrint, Output, PasswordHash, PeerInfo, RoomPattern, RoomRule, Verdict},
     turn::WallClock,
+    wire::Role,
 };
 use serde_json::{Value, json};
 use std::{
@@ -18,13 +24,19 @@ use std::{
 
 const IDS: [&str; 4] = ["a", "b", "c", ""];
 const ROOMS: [&str; 4] = ["one", "two", "room_default", ""];
+const PATTERNS: [&str; 4] = ["*", "one", "t*", "room_default"];
 const WORDS: [&str; 10] = ["offer", "answer", "candidate", "bye", "chat", "ping", "leave", "peers", "error", "server.x"];
 
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
     Connected,
-    Register { conn: u8, id: u8, protocol: Option<u8>, process: Option<bool> },
-    Join { conn: u8, room: u8, sender: bool, meta: Option<&'a str> },
+    Register { conn: u8, id: u8, protocol: Option<u8>, process: Option<bool>, token: Option<bool> },
+    Join { conn: u8, room: u8, sender: bool, meta: Option<&'a str>, token: Option<bool>, password: Option<bool> },
+    Granted { conn: u8, rooms: u8, sender: bool, receiver: bool, id: Option<u8>, key: bool, seconds: u8 },
+    Passed(u8),
+    Refused(u8),
+    Busy(u8),
+    Reconfigure(Settings),
     Say { conn: u8, word: u8, target: u8 },
     Text { conn: u8, text: &'a str },
     BadFrame(u8),
@@ -37,8 +49,16 @@ enum Step<'a> {
     CloseAll,
 }
 
+/// Which tokens are good, if any are needed, and which passwords the rooms have.
+#[derive(Debug, Default, Arbitrary)]
+struct Settings {
+    keys: Option<[bool; 2]>,
+    passwords: [Option<bool>; 2],
+}
+
 struct World {
     hub: Hub,
+    rights: Rights,
     now: Instant,
     conns: u64,
     open: BTreeSet<ConnId>,
@@ -68,14 +88,36 @@ impl World {
                 self.open.insert(conn);
                 Input::Connected(conn, PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST) })
             }
-            Step::Register { conn, id, protocol, process } => {
+            Step::Register { conn, id, protocol, process, token } => {
                 let id = pick(&IDS, id);
-                let instance = process.map(|process| process.to_string());
-                return self.say(conn, json!({"type": "register", "client_id": id, "protocol": protocol, "instance": instance}));
+                let (instance, token) = (process.map(|process| process.to_string()), token.map(|token| token.to_string()));
+                return self.say(conn, json!({"type": "register", "client_id": id, "protocol": protocol, "instance": instance, "token": token}));
             }
-            Step::Join { conn, room, sender, meta } => {
+            Step::Join { conn, room, sender, meta, token, password } => {
                 let (room, role) = (pick(&ROOMS, room), if sender { "sender" } else { "receiver" });
-                return self.say(conn, json!({"type": "join", "room_id": room, "role": role, "meta": meta}));
+                let (token, password) = (token.map(|token| token.to_string()), password.map(|password| password.to_string()));
+                return self.say(conn, json!({"type": "join", "room_id": room, "role": role, "meta": meta, "token": token, "password": password}));
+            }
+            Step::Granted { conn, rooms, sender, receiver, id, key, seconds } => {
+                let roles = [(sender, Role::Sender), (receiver, Role::Receiver)];
+                let grant = Grant {
+                    user: UserId::new("ann").expect("a user"),
+                    client_id: id.and_then(|id| ClientId::new(pick(&IDS, id)).ok()),
+                    rooms: vec![RoomPattern::new(pick(&PATTERNS, rooms)).expect("a pattern")],
+                    roles: roles.into_iter().filter_map(|(may, role)| may.then_some(role)).collect(),
+                    audience: Vec::new(),
+                    until: self.now + Duration::from_secs(seconds.into()),
+                    key: KeyPrint([key.into(); 16]),
+                };
+                self.verdict(conn, Verdict::Granted(Box::new(grant)))
+            }
+            Step::Passed(conn) => self.verdict(conn, Verdict::Passed),
+            Step::Refused(conn) => self.verdict(conn, Verdict::Refused(String::new())),
+            Step::Busy(conn) => self.verdict(conn, Verdict::Busy),
+            Step::Reconfigure(settings) => {
+                let config = settings.config();
+                self.rights.reconfigure(&config);
+                return self.hub.reconfigure(self.now, config);
             }
             Step::Say { conn, word, target } => {
                 let (word, target) = (pick(&WORDS, word), pick(&IDS, target));
@@ -89,6 +131,7 @@ impl World {
             Step::Disconnected(conn) => {
                 let conn = self.conn(conn);
                 self.open.remove(&conn);
+                self.rights.disconnected(conn);
                 Input::Disconnected(conn)
             }
             Step::Pass(ms) => {
@@ -101,18 +144,27 @@ impl World {
         self.hub.handle(self.now, input);
     }
 
-    fn check(&mut self) {
+    fn verdict(&mut self, conn: u8, verdict: Verdict) -> Input {
+        let conn = self.conn(conn);
+        self.rights.verdict(conn, &verdict);
+        Input::Verified(conn, verdict)
+    }
+
+    /// Looks at what was put out since it was `before`.
+    fn check(&mut self, before: Instant) {
         while let Some(output) = self.hub.poll_output() {
+            self.rights.output(before, &output);
             match output {
                 Output::Send(conn, text) => {
                     assert!(self.open.contains(&conn), "{text} after the end");
                     serde_json::from_str::<Value>(&text).expect("JSON");
                 }
-                Output::Ping(conn) => assert!(self.open.contains(&conn)),
+                Output::Ping(conn) | Output::Verify(conn, _) => assert!(self.open.contains(&conn)),
                 Output::Close(conn, ..) => assert!(self.open.remove(&conn), "closed twice"),
                 Output::Event(..) => {}
             }
         }
+        self.rights.check(self.now);
         assert_eq!(self.hub.connections(), self.open.len());
         let members: usize = self.hub.room_ids().map(|room| self.hub.members_of(room).len()).sum();
         assert_eq!(members, self.hub.members());
@@ -120,18 +172,40 @@ impl World {
     }
 }
 
-fuzz_target!(|steps: Vec<Step<'_>>| {
-    let config = HubConfig { max_members: 3, max_senders: 2, max_rooms: 2, ..HubConfig::default() };
+impl Settings {
+    fn config(&self) -> HubConfig {
+        let keys = |keys: [bool; 2]| (0..2).filter(|key| keys[usize::from(*key)]).map(|key| KeyPrint([key; 16])).collect();
+        let rule = |(rooms, new): (&str, Option<bool>)| {
+            let password = Some(PasswordHash::new(new?.to_string()));
+            Some(RoomRule { rooms: RoomPattern::new(rooms).expect("a pattern"), password })
+        };
+        HubConfig {
+            auth: self.keys.map_or(Auth::None, |chosen| Auth::Token { keys: keys(chosen), audience: None }),
+            room_rules: ["one", "room_*"].into_iter().zip(self.passwords).filter_map(rule).collect(),
+            max_members: 3,
+            max_senders: 2,
+            max_rooms: 2,
+            ..HubConfig::default()
+        }
+    }
+}
+
+fuzz_target!(|input: (Settings, Vec<Step<'_>>)| {
+    let (settings, steps) = input;
+    let config = settings.config();
+    let rights = Rights::new(&config);
     let now = Instant::now();
     let hub = Hub::new(config, [0; 32], WallClock { at: now, unix: Duration::ZERO });
-    let mut world = World { hub, now, conns: 0, open: BTreeSet::new() };
+    let mut world = World { hub, rights, now, conns: 0, open: BTreeSet::new() };
     for step in steps {
+        let before = world.now;
         world.step(step);
-        world.check();
+        world.check(before);
     }
     while let Some(conn) = world.open.pop_first() {
+        world.rights.disconnected(conn);
         world.hub.handle(world.now, Input::Disconnected(conn));
-        world.check();
+        world.check(world.now);
     }
     assert_eq!((world.hub.rooms(), world.hub.members()), (0, 0));
 });

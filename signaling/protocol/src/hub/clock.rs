@@ -4,6 +4,7 @@ use super::{
     ConnId, Hub, Output,
     request::Refusal,
     session::{Life, Place, Stage},
+    verify::EXPIRED,
 };
 use crate::wire::{ErrorCode, LeftReason, Role, close};
 use std::time::{Duration, Instant};
@@ -49,16 +50,19 @@ impl Hub {
             }
             Life::Heard(_) | Life::Pinged(_) => {}
         }
+        let free = session.waiting.is_none();
         match &mut session.stage {
             Stage::New(until) if *until <= now => {
                 self.refuse(conn, Refusal::new(ErrorCode::NotRegistered, "register in time"));
             }
             Stage::Registered(registered) => {
+                if registered.grant.as_ref().is_some_and(|grant| grant.until <= now) {
+                    return self.refuse(conn, Refusal::new(ErrorCode::Unauthorized, EXPIRED));
+                }
                 if let Place::Automatic(at) = &mut registered.place
                     && at.is_some_and(|at| at <= now)
                 {
                     *at = None;
-                    let free = registered.waiting.is_none();
                     let join = self.default_join(Role::Receiver).filter(|_| free);
                     if let Some(Err(refusal)) = join.map(|join| self.join(now, conn, join)) {
                         self.refuse(conn, refusal.of("join"));

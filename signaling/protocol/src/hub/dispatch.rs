@@ -3,8 +3,9 @@
 use super::{
     ConnId, Event, Hub, Output, after,
     request::{self, Refusal},
+    rights::{Auth, Claim, Grant},
     say::Say,
-    session::{Place, Registered, Session, Stage},
+    session::{On, Place, Registered, Session, Stage},
 };
 use crate::{
     id::ClientId,
@@ -21,9 +22,9 @@ impl Hub {
     /// Reads a text frame, now or when it is clear in which room.
     pub(super) fn read(&mut self, now: Instant, conn: ConnId, text: ByteString) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        if let Some(waiting) = session.registered_mut().and_then(|registered| registered.waiting.as_mut()) {
+        if let Some(waiting) = &mut session.waiting {
             if !waiting.defer(text) {
-                let words = "wait for the answer to your join";
+                let words = "wait for the answer to your last request";
                 self.refuse(conn, Refusal::new(ErrorCode::NotJoined, words));
             }
             return;
@@ -98,11 +99,30 @@ impl Hub {
         if self.draining {
             return Err(Refusal::new(ErrorCode::ServerDraining, "the server is going away"));
         }
-        let request::Register { client_id, protocol, process } = request::register(text)?;
-        let client_id = match client_id {
+        let mut register = request::register(text)?;
+        if self.config.auth == Auth::None {
+            return self.admit(now, conn, register, None);
+        }
+        let words = "this server wants a token with `register`";
+        let token = register.token.take().ok_or(Refusal::new(ErrorCode::Unauthorized, words))?;
+        self.verify(now, conn, Claim::Token(token), On::Register(register))
+    }
+
+    /// Nothing stands in the way: the client has a name.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        register: request::Register,
+        grant: Option<Box<Grant>>,
+    ) -> Result<(), Refusal> {
+        let request::Register { client_id, protocol, process, token: _ } = register;
+        let pinned = grant.as_ref().and_then(|grant| grant.client_id.clone());
+        let client_id = match client_id.or(pinned) {
             Some(client_id) => client_id,
             None => self.make_id()?,
         };
+        let user = grant.as_ref().map(|grant| grant.user.clone());
         let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
         let place = if protocol == 0 && self.config.default_room.is_some() {
             Place::Automatic(Some(after(now, self.config.default_room_delay)))
@@ -116,8 +136,8 @@ impl Hub {
             heartbeat_s: self.config.heartbeat.as_secs(),
         }
         .text();
-        let event = Event::Registered { client_id: client_id.clone(), protocol };
-        let registered = Registered { client_id, protocol, process, place, waiting: None };
+        let event = Event::Registered { client_id: client_id.clone(), protocol, user };
+        let registered = Registered { client_id, protocol, process, place, grant };
         session.stage = Stage::Registered(Box::new(registered));
         self.outputs.extend([Output::Send(conn, text), Output::Event(conn, event)]);
         self.schedule(conn);
@@ -158,7 +178,9 @@ impl Hub {
             ErrorCode::BadMessage if too_bad => (close::BAD_MESSAGES, "too many bad messages"),
             _ => return,
         };
-        self.close(conn, close, reason, LeftReason::Disconnected);
+        let left =
+            if code == ErrorCode::Unauthorized { LeftReason::Kicked } else { LeftReason::Disconnected };
+        self.close(conn, close, reason, left);
     }
 }
 

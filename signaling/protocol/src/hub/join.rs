@@ -3,23 +3,34 @@
 use super::{
     ConnId, Event, Hub, Output, after,
     request::Refusal,
-    room::{Join, Member},
+    rights::{self, Claim},
+    room::{Join, Member, Proof},
     say::Say,
-    session::{Place, Probe, Process, Waiting},
+    session::{On, Place, Probe, Process, Waiting},
 };
 use crate::{
-    id::{ClientId, RoomId},
+    id::{ClientId, RoomId, UserId},
     wire::{ErrorCode, IceServer, LeftReason, Role, close},
 };
 use std::time::Instant;
 
 /// What a connection brings to a room, whichever room.
-struct Joiner {
-    client_id: ClientId,
+pub(super) struct Joiner {
+    pub(super) client_id: ClientId,
     protocol: u32,
     process: Option<Process>,
+    /// Whose token it has, where it needs one.
+    pub(super) user: Option<UserId>,
     /// Where it is now.
     room_id: Option<RoomId>,
+}
+
+/// Who left which room, and who has to hear of it.
+pub(super) struct Departure {
+    conn: ConnId,
+    client_id: ClientId,
+    room_id: RoomId,
+    pub(super) audience: Vec<ConnId>,
 }
 
 /// Who has the id that a joiner wants.
@@ -36,15 +47,23 @@ impl Hub {
     /// The join of an old client that doesn't ask for one.
     pub(super) fn default_join(&self, role: Role) -> Option<Join> {
         let room_id = self.config.default_room.clone()?;
-        Some(Join { room_id, role, meta: None, automatic: true })
+        Some(Join { room_id, role, meta: None, automatic: true, proof: Proof::default() })
     }
 
-    /// Brings a connection into a room, or changes what it is there. If somebody else has its id, that one is asked
-    /// for a sign of life first, and this comes back to [`Hub::retry`].
-    pub(super) fn join(&mut self, now: Instant, conn: ConnId, join: Join) -> Result<(), Refusal> {
+    /// Brings a connection into a room, or changes what it is there. What it brings to show that it may is checked
+    /// first, outside of the Hub; and if somebody else has its id, that one is asked for a sign of life. Either comes
+    /// back to here.
+    pub(super) fn join(&mut self, now: Instant, conn: ConnId, mut join: Join) -> Result<(), Refusal> {
         let Some(joiner) = self.joiner(conn) else { return Ok(()) };
         if self.draining {
             return Err(Refusal::new(ErrorCode::ServerDraining, "the server is going away"));
+        }
+        if let Some(claim) = self.check_rights(conn, &joiner, &mut join)? {
+            let on = match &claim {
+                Claim::Token(_) => On::Token(join),
+                Claim::Password { hash, .. } => On::Password(hash.clone(), join),
+            };
+            return self.verify(now, conn, claim, on);
         }
         self.check_limits(&joiner.client_id, &join)?;
         match self.holder(conn, &joiner, &join.room_id) {
@@ -72,6 +91,7 @@ impl Hub {
             client_id: registered.client_id.clone(),
             protocol: registered.protocol,
             process: registered.process.clone(),
+            user: registered.grant.as_ref().map(|grant| grant.user.clone()),
             room_id,
         })
     }
@@ -102,18 +122,21 @@ impl Hub {
         if holder == conn {
             return Holder::None;
         }
-        let process = self.sessions.get(&holder).and_then(|session| session.registered()?.process.as_ref());
+        let registered = self.sessions.get(&holder).and_then(|session| session.registered());
+        let process = registered.and_then(|registered| registered.process.as_ref());
+        let user = registered.and_then(|registered| registered.grant.as_ref()).map(|grant| &grant.user);
         match (process, &joiner.process) {
-            (Some(old), Some(new)) if old.instance == new.instance => Holder::Same(holder),
+            (Some(old), Some(new)) if old.instance == new.instance && user == joiner.user.as_ref() => {
+                Holder::Same(holder)
+            }
             _ => Holder::Other(holder),
         }
     }
 
     /// Asks the holder of an id whether it lives.
     fn challenge(&mut self, now: Instant, conn: ConnId, holder: ConnId, join: Join) {
-        if let Some(registered) = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut()) {
-            let waiting = Waiting { join, holder, deferred: Vec::new(), bytes: 0 };
-            registered.waiting = Some(Box::new(waiting));
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.waiting = Some(Box::new(Waiting::new(On::Holder(holder, join))));
         }
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         if let Some(probe) = &mut session.probe {
@@ -128,12 +151,16 @@ impl Hub {
 
     /// The way may be free for a join that waited.
     pub(super) fn retry(&mut self, now: Instant, conn: ConnId) {
-        let registered = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut());
-        let Some(waiting) = registered.and_then(|registered| registered.waiting.take()) else { return };
-        if let Err(refusal) = self.join(now, conn, waiting.join) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let Some(waiting) = session.waiting.take() else { return };
+        let Waiting { on: On::Holder(_, join), deferred, .. } = *waiting else {
+            session.waiting = Some(waiting);
+            return;
+        };
+        if let Err(refusal) = self.join(now, conn, join) {
             self.refuse(conn, refusal.of("join"));
         }
-        for text in waiting.deferred {
+        for text in deferred {
             self.read(now, conn, text);
         }
     }
@@ -151,17 +178,21 @@ impl Hub {
 
     /// Nothing stands in the way: leaves one room and is in the other.
     fn enter(&mut self, now: Instant, conn: ConnId, joiner: Joiner, join: Join) {
-        let Joiner { client_id, protocol, process, room_id } = joiner;
+        let Joiner { client_id, protocol, process, user: _, room_id } = joiner;
         if room_id.is_some_and(|room_id| room_id != join.room_id) {
             self.leave(conn, LeftReason::Left);
         }
-        let Join { room_id, role, meta, automatic } = join;
+        let Join { room_id, role, meta, automatic, proof } = join;
         let epoch = process.map(|process| process.epoch);
         let (turn, ice_ttl_s) = if automatic { None } else { self.turn_server(now) }.unzip();
+        let passed = rights::password_of(&self.config.room_rules, &room_id).cloned();
         let room = self.rooms.entry(room_id.clone()).or_default();
-        let audience = room.put(&client_id, Member { conn, role, protocol, epoch, meta, automatic });
+        let audience = room.put(&client_id, Member { conn, role, protocol, epoch, meta, automatic, passed });
         if let Some(registered) = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut()) {
             registered.place = Place::In(room_id.clone());
+            if proof.grant.is_some() {
+                registered.grant = proof.grant;
+            }
         }
         if !automatic {
             let peers = room.peers_of(&client_id);
@@ -176,6 +207,8 @@ impl Hub {
         }
         self.announce_left(&client_id, LeftReason::Left, audience.left);
         self.outputs.push_back(Output::Event(conn, Event::Joined { client_id, room_id, role }));
+        // A grant that is new may be over earlier than the one before.
+        self.schedule(conn);
     }
 
     /// A TURN server with credentials of this very join, and how many seconds they are good for.
@@ -187,24 +220,35 @@ impl Hub {
 
     /// Takes a connection out of its room, if it is in one.
     pub(super) fn leave(&mut self, conn: ConnId, reason: LeftReason) -> bool {
-        let Some(session) = self.sessions.get_mut(&conn) else { return false };
-        let Some(registered) = session.registered_mut() else { return false };
+        let Some(departure) = self.take_out(conn) else { return false };
+        self.announce_departure(departure, reason);
+        true
+    }
+
+    /// The same without a word.
+    pub(super) fn take_out(&mut self, conn: ConnId) -> Option<Departure> {
+        let session = self.sessions.get_mut(&conn)?;
+        let registered = session.registered_mut()?;
         let Place::In(room_id) = std::mem::replace(&mut registered.place, Place::Nowhere) else {
-            return false;
+            return None;
         };
         let client_id = registered.client_id.clone();
         if let Some(probe) = session.probe.take() {
             // The id that they want is free.
             self.retries.extend(probe.challengers);
         }
-        let Some(room) = self.rooms.get_mut(&room_id) else { return false };
+        let room = self.rooms.get_mut(&room_id)?;
         let audience = room.remove(&client_id).unwrap_or_default();
         if room.len() == 0 {
             self.rooms.remove(&room_id);
         }
+        Some(Departure { conn, client_id, room_id, audience })
+    }
+
+    pub(super) fn announce_departure(&mut self, departure: Departure, reason: LeftReason) {
+        let Departure { conn, client_id, room_id, audience } = departure;
         self.announce_left(&client_id, reason, audience);
         self.outputs.push_back(Output::Event(conn, Event::Left { client_id, room_id, reason }));
-        true
     }
 
     fn announce_left(&mut self, client_id: &ClientId, reason: LeftReason, audience: Vec<ConnId>) {

@@ -1,6 +1,10 @@
 //! Reads the messages that are for the server itself, and says what is wrong with them.
 
-use super::{room::Join, session::Process};
+use super::{
+    rights::Secret,
+    room::{Join, Proof},
+    session::Process,
+};
 use crate::{
     id::{ClientId, IdError, Instance, RoomId},
     wire::{ErrorCode, Role},
@@ -61,6 +65,7 @@ pub(super) struct Register {
     /// 0 is old.
     pub(super) protocol: u32,
     pub(super) process: Option<Process>,
+    pub(super) token: Option<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +73,7 @@ struct RegisterFields {
     client_id: Option<String>,
     protocol: Option<u32>,
     instance: Option<String>,
+    token: Option<String>,
 }
 
 /// Reads a `register`.
@@ -80,13 +86,16 @@ pub(super) fn register(text: &str) -> Result<Register, Refusal> {
         .map(|secret| Instance::new(&secret).map_err(|error| Refusal::id("instance", error)))
         .transpose()?;
     let process = instance.map(Process::new);
-    Ok(Register { client_id, protocol: fields.protocol.unwrap_or_default(), process })
+    let token = given(fields.token).map(Secret::new);
+    Ok(Register { client_id, protocol: fields.protocol.unwrap_or_default(), process, token })
 }
 
 #[derive(Deserialize)]
 struct JoinFields<'a> {
     room_id: Option<String>,
     role: Option<String>,
+    token: Option<String>,
+    password: Option<String>,
     #[serde(borrow)]
     meta: Option<&'a RawValue>,
 }
@@ -108,7 +117,12 @@ pub(super) fn join(text: &str, default_room: Option<&RoomId>) -> Result<Join, Re
     if fields.meta.is_some_and(|meta| meta.get().len() > MAX_META) {
         return Err(Refusal::bad(format!("`meta` has at most {MAX_META} bytes")));
     }
-    Ok(Join { room_id, role, meta: fields.meta.map(ToOwned::to_owned), automatic: false })
+    let proof = Proof {
+        token: given(fields.token).map(Secret::new),
+        password: given(fields.password).map(Secret::new),
+        ..Proof::default()
+    };
+    Ok(Join { room_id, role, meta: fields.meta.map(ToOwned::to_owned), automatic: false, proof })
 }
 
 /// Empty means absent.

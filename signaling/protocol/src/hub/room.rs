@@ -2,6 +2,7 @@
 
 use super::{
     ConnId,
+    rights::{Grant, PasswordHash, Secret},
     say::{Entry, Peers},
 };
 use crate::{
@@ -24,6 +25,20 @@ pub(super) struct Join {
     pub(super) meta: Option<Box<RawValue>>,
     /// By rule 11, not by a `join`: hears of nothing but relays.
     pub(super) automatic: bool,
+    /// Why it may.
+    pub(super) proof: Proof,
+}
+
+/// What a `join` brings to show that it may, and what was found of that so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Proof {
+    /// Not looked at yet.
+    pub(super) token: Option<Secret>,
+    /// What that token grants. The client has it from when it is in.
+    pub(super) grant: Option<Box<Grant>>,
+    pub(super) password: Option<Secret>,
+    /// The hash that this password fits.
+    pub(super) passed: Option<PasswordHash>,
 }
 
 /// One member.
@@ -36,6 +51,8 @@ pub(super) struct Member {
     pub(super) meta: Option<Box<RawValue>>,
     /// Joined by rule 11: gets relays and errors only.
     pub(super) automatic: bool,
+    /// The hash whose password it knew.
+    pub(super) passed: Option<PasswordHash>,
 }
 
 impl Member {

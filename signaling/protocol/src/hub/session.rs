@@ -1,11 +1,16 @@
 //! One connection as the Hub sees it. There may be many and most are idle: what is rare is boxed.
 
-use super::{ConnId, HubConfig, after, room::Join};
+use super::{
+    ConnId, HubConfig, after,
+    request::Register,
+    rights::{Grant, PasswordHash},
+    room::Join,
+};
 use crate::id::{ClientId, Epoch, Instance, RoomId};
 use bytestring::ByteString;
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
-/// How much a connection may say while its join waits for somebody else's answer.
+/// How much a connection may say while its last request waits for an answer from elsewhere.
 const MAX_DEFERRED: usize = 256;
 const MAX_DEFERRED_BYTES: usize = 256 * 1024;
 
@@ -16,12 +21,16 @@ pub(super) struct Session {
     pub(super) life: Life,
     /// Where it stands in the Hub's deadlines; never later than [`Session::next_due`].
     pub(super) due: Option<Instant>,
+    /// Where it comes from.
+    pub(super) ip: IpAddr,
     /// How many bad messages came in a row.
     pub(super) bad: u8,
     /// How far it has come.
     pub(super) stage: Stage,
     /// Somebody else wants its id in its room.
     pub(super) probe: Option<Box<Probe>>,
+    /// Its last request waits for something.
+    pub(super) waiting: Option<Box<Waiting>>,
 }
 
 /// The heartbeat (rule 10).
@@ -50,8 +59,8 @@ pub(super) struct Registered {
     pub(super) protocol: u32,
     pub(super) process: Option<Process>,
     pub(super) place: Place,
-    /// A join that waits for the holder of the id.
-    pub(super) waiting: Option<Box<Waiting>>,
+    /// What its token grants; none where none is needed.
+    pub(super) grant: Option<Box<Grant>>,
 }
 
 /// One process of a client (rule 7).
@@ -78,18 +87,33 @@ pub(super) enum Place {
     In(RoomId),
 }
 
-/// A join under an id that somebody else has (rule 8).
+/// A request that can't be answered yet.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) join: Join,
-    /// Who has it.
-    pub(super) holder: ConnId,
+    pub(super) on: On,
     /// What was said since, to be read in order once it is clear where the client is.
     pub(super) deferred: Vec<ByteString>,
     pub(super) bytes: usize,
 }
 
+/// What a request waits for.
+#[derive(Debug)]
+pub(super) enum On {
+    /// The holder of the id that it wants, to be silent or not (rule 8).
+    Holder(ConnId, Join),
+    /// The verdict on the token of a `register`.
+    Register(Register),
+    /// The verdict on the token of a `join`.
+    Token(Join),
+    /// The verdict on the password of a `join`, which is asked for by this hash.
+    Password(PasswordHash, Join),
+}
+
 impl Waiting {
+    pub(super) fn new(on: On) -> Self {
+        Self { on, deferred: Vec::new(), bytes: 0 }
+    }
+
     /// Keeps a frame for later, if there is space.
     pub(super) fn defer(&mut self, text: ByteString) -> bool {
         let bytes = self.bytes.saturating_add(text.len());
@@ -112,9 +136,9 @@ pub(super) struct Probe {
 }
 
 impl Session {
-    pub(super) fn new(now: Instant, config: &HubConfig) -> Self {
+    pub(super) fn new(now: Instant, ip: IpAddr, config: &HubConfig) -> Self {
         let stage = Stage::New(after(now, config.register_timeout));
-        Self { life: Life::Heard(now), due: None, bad: 0, stage, probe: None }
+        Self { life: Life::Heard(now), due: None, ip, bad: 0, stage, probe: None, waiting: None }
     }
 
     pub(super) fn registered(&self) -> Option<&Registered> {
@@ -137,14 +161,17 @@ impl Session {
             Life::Heard(at) => after(at, config.heartbeat),
             Life::Pinged(at) => after(at, config.heartbeat_grace),
         };
-        let stage = match &self.stage {
-            Stage::New(until) => Some(*until),
-            Stage::Registered(registered) => match registered.place {
-                Place::Automatic(at) => at,
-                Place::Nowhere | Place::In(_) => None,
-            },
+        let (stage, grant) = match &self.stage {
+            Stage::New(until) => (Some(*until), None),
+            Stage::Registered(registered) => {
+                let automatic = match registered.place {
+                    Place::Automatic(at) => at,
+                    Place::Nowhere | Place::In(_) => None,
+                };
+                (automatic, registered.grant.as_ref().map(|grant| grant.until))
+            }
         };
         let probe = self.probe.as_ref().map(|probe| probe.until);
-        [stage, probe].into_iter().flatten().fold(heartbeat, Instant::min)
+        [stage, grant, probe].into_iter().flatten().fold(heartbeat, Instant::min)
     }
 }

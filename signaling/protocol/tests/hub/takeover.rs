@@ -1,6 +1,6 @@
 //! Rule 8: an id that is taken.
 
-use crate::world::{Closed, Pinged, Said, World, error};
+use crate::world::{Asked, Closed, Pinged, Said, World, error};
 use room_protocol::hub::{Event, Input};
 use room_protocol::wire::LeftReason;
 use serde_json::json;
@@ -13,6 +13,7 @@ fn types(world: &mut World) -> Vec<String> {
         Said(to, said) => format!("{} {}", to.0, said["type"].as_str().unwrap_or_default()),
         Pinged(to) => format!("{} ping", to.0),
         Closed(to, code) => format!("{} closed {code}", to.0),
+        Asked(to, _) => format!("{} asked", to.0),
     };
     world.take().into_iter().map(line).collect()
 }

@@ -1,7 +1,7 @@
 //! Whatever clients do, well-behaved or not, and however the sockets and the clock fare: nothing crosses rooms, order is
 //! kept, everyone's picture of its room is the Hub's, nothing follows a close, and nothing breaks.
 
-use crate::world::{Closed, Out, Pinged, Said, World};
+use crate::world::{Asked, Closed, Out, Pinged, Said, World};
 use proptest::prelude::*;
 use room_protocol::{
     HubConfig, RoomId,
@@ -167,12 +167,12 @@ impl Play {
     fn read(&mut self) {
         for out in self.world.take() {
             let conn = match &out {
-                Said(conn, _) | Pinged(conn) | Closed(conn, _) => *conn,
+                Said(conn, _) | Pinged(conn) | Closed(conn, _) | Asked(conn, _) => *conn,
             };
             let view = self.views.get_mut(&conn).expect("only known connections are talked to");
             assert!(!view.closed, "{out:?} after the end");
             match out {
-                Out::Pinged(_) => {}
+                Out::Pinged(_) | Asked(..) => {}
                 Out::Closed(..) => view.closed = true,
                 Out::Said(_, said) => view.hear(conn, &said),
             }
@@ -306,7 +306,7 @@ proptest! {
                             prop_assert!(to.is_some() && to == by, "{} from {:?} to {:?}", said, by, to);
                         }
                     }
-                    Output::Event(..) | Output::Ping(_) | Output::Close(..) => {}
+                    Output::Event(..) | Output::Ping(_) | Output::Verify(..) | Output::Close(..) => {}
                 }
             }
         }

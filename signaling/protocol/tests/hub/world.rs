@@ -1,9 +1,12 @@
 //! One Hub, some connections and a clock of its own. Whatever the Hub puts out has to be looked at before a test ends.
 
 use room_protocol::{
-    ByteString, Hub, HubConfig,
-    hub::{ConnId, Event, Input, Output, PeerInfo},
+    ByteString, Hub, HubConfig, UserId,
+    hub::{
+        Auth, Claim, ConnId, Event, Grant, Input, KeyPrint, Output, PeerInfo, RoomPattern, Secret, Verdict,
+    },
     turn::WallClock,
+    wire::Role,
 };
 use serde_json::{Value, json};
 use std::{
@@ -17,8 +20,9 @@ pub(crate) enum Out {
     Said(ConnId, Value),
     Pinged(ConnId),
     Closed(ConnId, u16),
+    Asked(ConnId, Claim),
 }
-pub(crate) use Out::{Closed, Pinged, Said};
+pub(crate) use Out::{Asked, Closed, Pinged, Said};
 
 /// An error as [`Out`] shows it, answering a message of type `request`.
 pub(crate) fn error(to: ConnId, code: &str, request: &str) -> Out {
@@ -32,6 +36,7 @@ pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) now: Instant,
     pub(crate) events: Vec<(ConnId, Event)>,
+    config: HubConfig,
     conns: u64,
 }
 
@@ -43,14 +48,68 @@ impl World {
     pub(crate) fn with(config: HubConfig) -> Self {
         let now = Instant::now();
         let wall_clock = WallClock { at: now, unix: Duration::from_secs(START_OF_WORLD) };
-        Self { hub: Hub::new(config, [7; 32], wall_clock), now, events: Vec::new(), conns: 0 }
+        let hub = Hub::new(config.clone(), [7; 32], wall_clock);
+        Self { hub, now, events: Vec::new(), config, conns: 0 }
+    }
+
+    /// A server that wants tokens; those of [`World::KEY`] are good.
+    pub(crate) fn with_users() -> Self {
+        let auth = Auth::Token { keys: [Self::KEY].into(), audience: None };
+        Self::with(HubConfig { server: "test".into(), auth, ..HubConfig::default() })
+    }
+
+    pub(crate) const KEY: KeyPrint = KeyPrint([1; 16]);
+
+    /// What a token may grant, for an hour.
+    pub(crate) fn grant(&self, user: &str, rooms: &[&str], roles: &[Role]) -> Grant {
+        Grant {
+            user: UserId::new(user).expect("a user"),
+            client_id: None,
+            rooms: rooms.iter().map(|rooms| RoomPattern::new(rooms).expect("a pattern")).collect(),
+            roles: roles.iter().copied().collect(),
+            audience: Vec::new(),
+            until: self.now + Duration::from_hours(1),
+            key: Self::KEY,
+        }
+    }
+
+    /// A client that registered with a token.
+    pub(crate) fn user(&mut self, id: &str, grant: &Grant) -> ConnId {
+        let conn = self.connect();
+        self.say(conn, json!({"type": "register", "client_id": id, "protocol": 1, "instance": format!("secret of {id}"), "token": "t"}));
+        assert_eq!(self.take(), [Asked(conn, Claim::Token(Secret::new("t")))]);
+        self.granted(conn, grant);
+        let outs = self.take();
+        assert!(matches!(&outs[..], [Said(_, said)] if said["type"] == "registered"), "{outs:?}");
+        conn
+    }
+
+    /// The token that a connection brought is good.
+    pub(crate) fn granted(&mut self, conn: ConnId, grant: &Grant) {
+        self.verdict(conn, Verdict::Granted(Box::new(grant.clone())));
+    }
+
+    pub(crate) fn verdict(&mut self, conn: ConnId, verdict: Verdict) {
+        self.input(Input::Verified(conn, verdict));
+    }
+
+    /// Changes the settings.
+    pub(crate) fn reconfigure(&mut self, change: impl FnOnce(&mut HubConfig)) {
+        let mut config = self.config.clone();
+        change(&mut config);
+        self.config = config.clone();
+        self.hub.reconfigure(self.now, config);
     }
 
     /// A new connection that has said nothing.
     pub(crate) fn connect(&mut self) -> ConnId {
+        self.connect_from(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    pub(crate) fn connect_from(&mut self, ip: IpAddr) -> ConnId {
         self.conns += 1;
         let conn = ConnId(self.conns);
-        self.input(Input::Connected(conn, PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST) }));
+        self.input(Input::Connected(conn, PeerInfo { ip }));
         conn
     }
 
@@ -128,6 +187,7 @@ impl World {
                     assert!(!reason.is_empty());
                     outs.push(Closed(conn, code));
                 }
+                Output::Verify(conn, claim) => outs.push(Asked(conn, claim)),
                 Output::Event(conn, event) => self.events.push((conn, event)),
             }
         }

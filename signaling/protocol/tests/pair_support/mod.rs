@@ -390,6 +390,7 @@ impl World {
                     wire.hub_open = false;
                 }
             }
+            hub::Output::Verify(..) => unreachable!("nobody needs a token or a password here"),
             hub::Output::Event(..) => {}
         }
     }

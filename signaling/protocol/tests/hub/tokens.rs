@@ -1,0 +1,425 @@
+//! Rule 17: where tokens are needed, nobody is anywhere without one that grants it.
+
+use crate::world::{Asked, Closed, Out, Pinged, Said, World, error};
+use room_protocol::{
+    ClientId, HubConfig,
+    hub::{Auth, Claim, ConnId, Event, Input, KeyPrint, Secret, Verdict},
+    wire::{LeftReason, Role},
+};
+use serde_json::json;
+use std::time::Duration;
+
+const BOTH: [Role; 2] = [Role::Sender, Role::Receiver];
+const SECOND: Duration = Duration::from_secs(1);
+
+fn token(text: &str) -> Claim {
+    Claim::Token(Secret::new(text))
+}
+
+/// The types of what was put out, and to whom.
+fn types(outs: &[Out]) -> Vec<(ConnId, &str)> {
+    fn line(out: &Out) -> (ConnId, &str) {
+        match out {
+            Said(to, said) => (*to, said["type"].as_str().expect("a type")),
+            Pinged(to) => (*to, "ping"),
+            Closed(to, _) => (*to, "close"),
+            Asked(to, _) => (*to, "verify"),
+        }
+    }
+    outs.iter().map(line).collect()
+}
+
+fn kicked(to: ConnId, id: &str) -> Out {
+    Said(to, json!({"type": "peer_left", "client_id": id, "reason": "kicked"}))
+}
+
+/// A member whose token lets it into every room.
+fn member(world: &mut World, room: &str, id: &str, role: &str) -> ConnId {
+    let grant = world.grant(id, &["*"], &BOTH);
+    let conn = world.user(id, &grant);
+    world.join(conn, room, role);
+    world.take();
+    conn
+}
+
+#[test]
+fn without_a_token_nobody_registers() {
+    for register in [
+        json!({"type": "register", "client_id": "a"}),
+        json!({"type": "register", "client_id": "a", "protocol": 1}),
+        json!({"type": "register", "client_id": "a", "protocol": 1, "token": null}),
+        json!({"type": "register", "client_id": "a", "protocol": 1, "token": ""}),
+    ] {
+        let mut world = World::with_users();
+        let conn = world.connect();
+        world.say(conn, register);
+        assert_eq!(world.take(), [error(conn, "unauthorized", "register"), Closed(conn, 4010)]);
+    }
+}
+
+#[test]
+fn a_bad_token_does_not_register_anybody() {
+    for verdict in [Verdict::Refused("the signature is wrong".into()), Verdict::Passed] {
+        let mut world = World::with_users();
+        let conn = world.connect();
+        world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
+        world.join(conn, "r", "sender");
+        assert_eq!(world.take(), [Asked(conn, token("t"))]);
+        world.verdict(conn, verdict);
+        assert_eq!(world.take(), [error(conn, "unauthorized", "register"), Closed(conn, 4010)]);
+        assert_eq!((world.hub.connections(), world.hub.rooms()), (0, 0));
+    }
+}
+
+#[test]
+fn a_server_without_users_looks_at_no_token() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
+    world.say(conn, json!({"type": "join", "room_id": "r", "token": "t", "password": "p"}));
+    assert_eq!(types(&world.take()), [(conn, "registered"), (conn, "joined")]);
+}
+
+#[test]
+fn what_is_said_meanwhile_waits_in_order() {
+    let mut world = World::with_users();
+    let b = member(&mut world, "r", "b", "receiver");
+    let a = world.connect();
+    world.say(a, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
+    world.join(a, "r", "sender");
+    for n in 0..3 {
+        world.say(a, json!({"type": "offer", "n": n}));
+    }
+    assert_eq!(world.take(), [Asked(a, token("t"))]);
+    let grant = world.grant("ann", &["r"], &[Role::Sender]);
+    world.granted(a, &grant);
+    let outs = world.take();
+    assert_eq!(types(&outs[..3]), [(a, "registered"), (a, "joined"), (b, "peer_joined")]);
+    let offers = [0, 1, 2].map(|n| Said(b, json!({"type": "offer", "n": n, "from": "a"})));
+    assert_eq!(outs[3..], offers);
+    assert!(world.events.iter().any(|(conn, event)| *conn == a
+        && matches!(event, Event::Registered { user: Some(user), .. } if user.as_str() == "ann")));
+}
+
+#[test]
+fn what_waits_has_a_limit() {
+    let mut world = World::with_users();
+    let conn = world.connect();
+    world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
+    for _ in 0..256 {
+        world.say(conn, json!({"type": "x"}));
+    }
+    assert_eq!(world.take(), [Asked(conn, token("t"))]);
+    world.say(conn, json!({"type": "x"}));
+    assert_eq!(world.take(), [Said(conn, json!({"type": "error", "code": "not_joined"}))]);
+}
+
+#[test]
+fn a_verdict_for_one_who_is_gone_or_asked_nothing_is_nothing() {
+    let mut world = World::with_users();
+    let conn = world.connect();
+    world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
+    world.take();
+    world.input(Input::Disconnected(conn));
+    let grant = world.grant("ann", &["*"], &BOTH);
+    world.granted(conn, &grant);
+    let idle = world.connect();
+    world.granted(idle, &grant);
+    world.join(idle, "r", "sender");
+    assert_eq!(world.take(), [error(idle, "not_registered", "join"), Closed(idle, 4000)]);
+}
+
+#[test]
+fn a_token_lets_into_its_rooms_as_what_it_says_and_nowhere_else() {
+    let mut world = World::with_users();
+    let grant = world.grant("ann", &["hall", "lab *"], &[Role::Receiver]);
+    let a = world.user("a", &grant);
+    world.join(a, "lab 1", "receiver");
+    assert_eq!(types(&world.take()), [(a, "joined")]);
+    for (room, role) in
+        [("kitchen", "receiver"), ("hall 2", "receiver"), ("lab", "receiver"), ("hall", "sender")]
+    {
+        world.join(a, room, role);
+        assert_eq!(world.take(), [error(a, "forbidden", "join")], "{room} {role}");
+    }
+    // It stays where it was.
+    assert_eq!(world.hub.room_ids().map(ToString::to_string).collect::<Vec<_>>(), ["lab 1"]);
+    world.join(a, "hall", "receiver");
+    assert_eq!(types(&world.take()), [(a, "joined")]);
+}
+
+#[test]
+fn nobody_sees_or_reaches_a_room_that_it_may_not_join() {
+    let mut world = World::with_users();
+    member(&mut world, "kitchen", "b", "sender");
+    let grant = world.grant("ann", &["hall"], &BOTH);
+    let a = world.user("a", &grant);
+    world.join(a, "kitchen", "receiver");
+    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
+    for word in ["peers", "offer", "chat"] {
+        world.say(a, json!({"type": word, "target_id": "b", "room_id": "kitchen"}));
+        assert_eq!(world.take(), [error(a, "not_joined", word)]);
+    }
+}
+
+#[test]
+fn a_token_for_one_client_id_is_for_no_other() {
+    let mut world = World::with_users();
+    let mut grant = world.grant("ann", &["*"], &BOTH);
+    grant.client_id = Some(ClientId::new("a").expect("an id"));
+    let register = |id: &str| json!({"type": "register", "client_id": id, "protocol": 1, "token": "t"});
+    let conn = world.connect();
+    world.say(conn, register("b"));
+    world.take();
+    world.granted(conn, &grant);
+    assert_eq!(world.take(), [error(conn, "forbidden", "register")], "and it may try again");
+    for id in ["", "a"] {
+        let conn = if id.is_empty() { conn } else { world.connect() };
+        world.say(conn, register(id));
+        world.take();
+        world.granted(conn, &grant);
+        let outs = world.take();
+        assert!(matches!(&outs[..], [Said(_, said)] if said["client_id"] == "a"), "{outs:?}");
+    }
+}
+
+#[test]
+fn a_token_must_be_made_for_this_server() {
+    for (ours, theirs, good) in [
+        (None, &[][..], true),
+        (None, &["elsewhere"][..], false),
+        (Some("here"), &["elsewhere", "here"][..], true),
+        (Some("here"), &["elsewhere"][..], false),
+        (Some("here"), &[][..], false),
+    ] {
+        let auth = Auth::Token { keys: [World::KEY].into(), audience: ours.map(str::to_owned) };
+        let mut world = World::with(HubConfig { auth, ..HubConfig::default() });
+        let mut grant = world.grant("ann", &["*"], &BOTH);
+        grant.audience = theirs.iter().map(ToString::to_string).collect();
+        let conn = world.connect();
+        world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
+        world.take();
+        world.granted(conn, &grant);
+        let expected = if good { vec![(conn, "registered")] } else { vec![(conn, "error"), (conn, "close")] };
+        assert_eq!(types(&world.take()), expected, "{ours:?} {theirs:?}");
+    }
+}
+
+#[test]
+fn a_token_of_an_unknown_key_is_none() {
+    let mut world = World::with_users();
+    let mut grant = world.grant("ann", &["*"], &BOTH);
+    grant.key = KeyPrint([2; 16]);
+    let conn = world.connect();
+    world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
+    world.take();
+    world.granted(conn, &grant);
+    assert_eq!(world.take(), [error(conn, "unauthorized", "register"), Closed(conn, 4010)]);
+}
+
+#[test]
+fn who_is_there_when_the_token_expires_is_kicked() {
+    let mut world = World::with_users();
+    let b = member(&mut world, "r", "b", "receiver");
+    let mut grant = world.grant("ann", &["*"], &BOTH);
+    grant.until = world.now + 5 * SECOND;
+    let a = world.user("a", &grant);
+    world.join(a, "r", "sender");
+    world.take();
+    world.pass(5 * SECOND - Duration::from_millis(1));
+    assert_eq!(world.take(), []);
+    world.pass(Duration::from_millis(1));
+    let unauthorized = Said(a, json!({"type": "error", "code": "unauthorized"}));
+    assert_eq!(world.take(), [unauthorized, Closed(a, 4010), kicked(b, "a")]);
+    assert!(
+        world.events.iter().any(
+            |(conn, event)| *conn == a && matches!(event, Event::Left { reason: LeftReason::Kicked, .. })
+        )
+    );
+}
+
+#[test]
+fn one_in_no_room_expires_too() {
+    let mut world = World::with_users();
+    let mut grant = world.grant("ann", &["*"], &BOTH);
+    grant.until = world.now + SECOND;
+    let idle = world.user("a", &grant);
+    world.pass(SECOND);
+    let unauthorized = Said(idle, json!({"type": "error", "code": "unauthorized"}));
+    assert_eq!(world.take(), [unauthorized, Closed(idle, 4010)]);
+    assert_eq!(world.hub.poll_timeout(), None);
+}
+
+#[test]
+fn a_token_that_is_over_already_is_none() {
+    let mut world = World::with_users();
+    let conn = world.connect();
+    world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
+    world.take();
+    let mut grant = world.grant("ann", &["*"], &BOTH);
+    grant.until = world.now;
+    world.granted(conn, &grant);
+    assert_eq!(world.take(), [error(conn, "unauthorized", "register"), Closed(conn, 4010)]);
+}
+
+/// Joins with a token that turns out to grant this.
+fn join_with(world: &mut World, conn: ConnId, room: &str, grant: &room_protocol::hub::Grant) {
+    world.say(conn, json!({"type": "join", "room_id": room, "role": "sender", "token": "fresh"}));
+    assert_eq!(world.take(), [Asked(conn, token("fresh"))]);
+    world.granted(conn, grant);
+}
+
+#[test]
+fn a_fresh_token_in_join_extends_the_stay_and_nobody_else_notices() {
+    let mut world = World::with_users();
+    let _b = member(&mut world, "r", "b", "receiver");
+    let mut grant = world.grant("ann", &["*"], &BOTH);
+    grant.until = world.now + 5 * SECOND;
+    let a = world.user("a", &grant);
+    world.join(a, "r", "sender");
+    world.take();
+    grant.until = world.now + 12 * SECOND;
+    join_with(&mut world, a, "r", &grant);
+    assert_eq!(types(&world.take()), [(a, "joined")]);
+    world.pass(11 * SECOND);
+    assert_eq!(world.take(), []);
+    // One that ends earlier is taken at its word, too.
+    grant.until = world.now + SECOND / 2;
+    join_with(&mut world, a, "r", &grant);
+    world.take();
+    world.pass(SECOND / 2);
+    assert_eq!(types(&world.take())[..2], [(a, "error"), (a, "close")]);
+}
+
+#[test]
+fn a_fresh_token_changes_what_is_granted_if_the_join_succeeds() {
+    let mut world = World::with_users();
+    let hall = world.grant("ann", &["hall"], &BOTH);
+    let a = world.user("a", &hall);
+    world.join(a, "hall", "sender");
+    world.take();
+    let kitchen = world.grant("ann", &["kitchen"], &BOTH);
+    // It is refused: everything stays as it was.
+    join_with(&mut world, a, "lab", &kitchen);
+    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
+    world.join(a, "kitchen", "sender");
+    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
+    world.join(a, "hall", "sender");
+    assert_eq!(types(&world.take()), [(a, "joined")]);
+    join_with(&mut world, a, "kitchen", &kitchen);
+    assert_eq!(types(&world.take()), [(a, "joined")]);
+    world.join(a, "hall", "sender");
+    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
+}
+
+#[test]
+fn a_token_of_another_user_or_for_another_id_is_refused_in_join() {
+    let mut world = World::with_users();
+    let grant = world.grant("ann", &["*"], &BOTH);
+    let a = world.user("a", &grant);
+    let bob = world.grant("bob", &["*"], &BOTH);
+    join_with(&mut world, a, "r", &bob);
+    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
+    let mut pinned = grant;
+    pinned.client_id = Some(ClientId::new("b").expect("an id"));
+    join_with(&mut world, a, "r", &pinned);
+    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
+}
+
+#[test]
+fn a_bad_token_in_join_ends_the_connection_though_the_first_was_good() {
+    let mut world = World::with_users();
+    let b = member(&mut world, "r", "b", "receiver");
+    let a = member(&mut world, "r", "a", "sender");
+    world.take();
+    world.say(a, json!({"type": "join", "room_id": "r", "role": "sender", "token": "bad"}));
+    world.take();
+    world.verdict(a, Verdict::Refused("expired".into()));
+    assert_eq!(world.take(), [error(a, "unauthorized", "join"), Closed(a, 4010), kicked(b, "a")]);
+}
+
+#[test]
+fn too_much_to_check_is_an_error_that_passes() {
+    let mut world = World::with_users();
+    let conn = world.connect();
+    let register = json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"});
+    world.say(conn, register.clone());
+    world.take();
+    world.verdict(conn, Verdict::Busy);
+    assert_eq!(world.take(), [error(conn, "too_many_attempts", "register")]);
+    world.say(conn, register);
+    assert_eq!(world.take(), [Asked(conn, token("t"))]);
+}
+
+#[test]
+fn a_takeover_needs_the_same_user_as_well() {
+    for (user, taken_over) in [("ann", true), ("eve", false)] {
+        let mut world = World::with_users();
+        let ann = world.grant("ann", &["*"], &BOTH);
+        let old = world.user("a", &ann);
+        world.join(old, "r", "sender");
+        world.take();
+        // The same id and the same instance.
+        let other = world.grant(user, &["*"], &BOTH);
+        let new = world.user("a", &other);
+        world.join(new, "r", "sender");
+        if taken_over {
+            assert_eq!(types(&world.take()), [(old, "close"), (new, "joined")]);
+        } else {
+            assert_eq!(world.take(), [Pinged(old)]);
+            world.input(Input::Alive(old));
+            assert_eq!(world.take(), [error(new, "client_id_taken", "join"), Closed(new, 4002)]);
+        }
+    }
+}
+
+#[test]
+fn a_fresh_token_counts_for_a_join_that_waits_for_the_holder_of_its_id() {
+    let mut world = World::with_users();
+    let old = member(&mut world, "r", "a", "sender");
+    let hall = world.grant("eve", &["hall"], &BOTH);
+    let new = world.user("a", &hall);
+    let room = world.grant("eve", &["r"], &BOTH);
+    join_with(&mut world, new, "r", &room);
+    assert_eq!(world.take(), [Pinged(old)]);
+    world.pass(2 * SECOND);
+    assert_eq!(types(&world.take()), [(old, "close"), (new, "joined")]);
+    world.join(new, "hall", "sender");
+    assert_eq!(world.take(), [error(new, "forbidden", "join")]);
+}
+
+#[test]
+fn an_old_client_with_a_token_is_joined_by_itself_only_where_the_token_lets_it() {
+    let register = |world: &mut World, rooms: &[&str]| {
+        let conn = world.connect();
+        world.say(conn, json!({"type": "register", "client_id": "old", "token": "t"}));
+        world.take();
+        let grant = world.grant("ann", rooms, &[Role::Receiver]);
+        world.granted(conn, &grant);
+        assert_eq!(types(&world.take()), [(conn, "registered")]);
+        conn
+    };
+    let mut world = World::with_users();
+    let conn = register(&mut world, &["room_default"]);
+    world.pass(SECOND / 2);
+    assert_eq!((world.take(), world.hub.members()), (vec![], 1));
+    world.say(conn, json!({"type": "offer"}));
+    assert_eq!(world.take(), [error(conn, "forbidden", "offer")], "a receiver, says the token");
+
+    let mut world = World::with_users();
+    let conn = register(&mut world, &["hall"]);
+    world.say(conn, json!({"type": "hello"}));
+    assert_eq!(world.take(), [error(conn, "forbidden", "hello")]);
+    world.pass(SECOND / 2);
+    assert_eq!(world.take(), [error(conn, "forbidden", "join")]);
+    assert_eq!(world.hub.members(), 0);
+}
+
+#[test]
+fn tokens_are_shown_to_nobody() {
+    let mut world = World::with_users();
+    let conn = world.connect();
+    world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "hush-hush"}));
+    let asked = format!("{:?}", world.take()) + &format!("{:?}", world.hub);
+    assert!(!asked.contains("hush-hush"), "{asked}");
+}
