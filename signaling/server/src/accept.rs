@@ -9,8 +9,10 @@ use crate::{
 };
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    task, time,
+    task,
+    time::{self, Instant},
 };
 use tracing::warn;
 
@@ -47,22 +49,46 @@ fn take(shell: &Rc<Shell>, stream: TcpStream, remote: SocketAddr) {
     };
     let handshake = shell.admission().begin_handshake();
     let number = handshake.number();
+    let visitor = Visitor {
+        remote,
+        local: stream.local_addr().ok(),
+        place,
+        deadline: Instant::now() + shell.config().limits.head_timeout,
+    };
     let work = {
         let shell = shell.clone();
         async move {
-            // What the request needs is given back before the connection lives on: hence the box, and a second task
-            // for the rest of its life.
-            let visitor = Visitor { remote, place };
-            let upgraded = Box::pin(http::converse(&shell, stream, visitor)).await;
-            if let Some((stream, Visitor { remote, place }, read_ahead)) = upgraded {
-                task::spawn_local(Connection::open(shell, place, stream, remote, read_ahead));
-            }
+            welcome(&shell, stream, visitor).await;
             drop(handshake);
         }
     };
     let task = task::spawn_local(work).abort_handle();
     if shell.admission().run_handshake(number, task, &shell.config().limits) {
         shell.log().made_way();
+    }
+}
+
+/// Shakes hands, where there is TLS.
+async fn welcome(shell: &Rc<Shell>, stream: TcpStream, visitor: Visitor) {
+    let Some(tls) = shell.config().tls.clone() else { return converse(shell, stream, visitor).await };
+    let shaken = time::timeout_at(visitor.deadline, Box::pin(tls.accept(stream))).await;
+    match shaken {
+        Ok(Ok(Ok(stream))) => converse(shell, stream, visitor).await,
+        Ok(Ok(Err(stream))) => Box::pin(http::explain_tls(shell, stream, visitor.remote)).await,
+        Ok(Err(error)) => shell.log().no_tls(visitor.remote, &error),
+        Err(_) => shell.log().no_tls(visitor.remote, &io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Answers the request. What it needs is given back before the connection lives on: hence the box, and a second task
+/// for the rest of its life.
+async fn converse<S>(shell: &Rc<Shell>, stream: S, visitor: Visitor)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let upgraded = Box::pin(http::converse(shell, stream, visitor)).await;
+    if let Some((stream, Visitor { remote, place, .. }, read_ahead)) = upgraded {
+        task::spawn_local(Connection::open(shell.clone(), place, stream, remote, read_ahead));
     }
 }
 

@@ -6,6 +6,7 @@ use room_protocol::wire::IceServer;
 use room_signaling::TrustedProxy;
 use room_signaling::config::{
     DefaultRoom, IceServerSettings, LimitSettings, LogFormat, LogLevel, Seconds, Settings, Sources, StunUrl,
+    TlsSettings,
 };
 use std::{fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
@@ -16,6 +17,9 @@ Examples:
 
   room-signaling serve --listen 0.0.0.0:8765 --allow-host robot.example
       Serve the network, where this machine is also known as robot.example.
+
+  room-signaling --listen 0.0.0.0:8765 --allow-host robot.example --tls-certificate full.pem --tls-key key.pem
+      The same by https:// and wss:// alone.
 
   room-signaling --stun stun:stun.example.org:3478 --allow-origin https://viewer.example.org
       Tell clients of a STUN server, and let a page that comes from elsewhere connect.
@@ -70,6 +74,14 @@ pub(crate) struct ServeArgs {
     /// Where to listen; 0.0.0.0 or [::] for all addresses, port 0 for any free one [default: 127.0.0.1:8765]
     #[arg(long, env = "ROOM_SIGNALING_LISTEN", value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
+
+    /// The chain of certificates (PEM) to speak TLS with: https:// and wss://, and nothing else
+    #[arg(long, env = "ROOM_SIGNALING_TLS_CERTIFICATE", value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+
+    /// The key (PEM) of that certificate
+    #[arg(long, env = "ROOM_SIGNALING_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
 
     /// A name by which browsers may reach this server, beside localhost and its address; `*` for any
     #[arg(long, env = "ROOM_SIGNALING_ALLOW_HOST", value_name = "NAME[:PORT]", value_delimiter = ',')]
@@ -145,6 +157,11 @@ impl ServeArgs {
             }),
             log_level: self.log_level,
             trusted_proxies: self.trusted_proxy,
+            tls: TlsSettings {
+                certificate: self.tls_certificate.map(Into::into),
+                key: self.tls_key.map(Into::into),
+                ..TlsSettings::default()
+            },
             limits: LimitSettings { max_connections: self.max_connections, ..LimitSettings::default() },
         };
         Ok(Sources { file: self.config, above })

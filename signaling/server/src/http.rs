@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     task, time,
 };
@@ -105,15 +105,20 @@ enum HeadError {
 pub(crate) struct Visitor {
     /// Where it is; behind a trusted proxy, what that says once the request is read.
     pub(crate) remote: SocketAddr,
+    /// Where it came in.
+    pub(crate) local: Option<SocketAddr>,
     /// Its place among the connections.
     pub(crate) place: Place,
+    /// When its request must be here.
+    pub(crate) deadline: time::Instant,
 }
 
-/// Tells one who is not taken why, without reading its request. Where many are told already, it is just dropped.
+/// Tells one who is not taken why, without reading its request. Where many are told already, it is just dropped; and
+/// with TLS too, as a handshake is the dearest part, and plain text would be taken for another kind of server.
 pub(crate) fn turn_away(shell: &Rc<Shell>, mut stream: TcpStream, remote: SocketAddr, refusal: Refusal) {
     let answer = Answer::over(refusal);
     shell.turned_away(remote, answer.status, &refusal.to_string());
-    if Rc::strong_count(shell.told()) <= TOLD {
+    if Rc::strong_count(shell.told()) <= TOLD && shell.config().tls.is_none() {
         let told = shell.told().clone();
         task::spawn_local(async move {
             let _ = time::timeout(ANSWERING, send(&mut stream, &answer.to_bytes(true))).await;
@@ -124,14 +129,18 @@ pub(crate) fn turn_away(shell: &Rc<Shell>, mut stream: TcpStream, remote: Socket
 
 /// Reads the one request of a connection and answers it. Where a WebSocket begins, returns the socket, whose it is,
 /// and what was read of it already.
-pub(crate) async fn converse(
+pub(crate) async fn converse<S>(
     shell: &Shell,
-    mut stream: TcpStream,
+    mut stream: S,
     mut visitor: Visitor,
-) -> Option<(TcpStream, Visitor, Vec<u8>)> {
+) -> Option<(S, Visitor, Vec<u8>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut head = Vec::with_capacity(1 << 10);
-    let patience = shell.config().limits.head_timeout;
-    let (answer, with_body) = match time::timeout(patience, read_head(&mut stream, &mut head)).await {
+    let (answer, with_body) = match time::timeout_at(visitor.deadline, read_head(&mut stream, &mut head))
+        .await
+    {
         // Browsers open sockets ahead of need.
         Err(_) if head.is_empty() => return None,
         Err(_) => (Answer::refusal(408, "The request took too long."), true),
@@ -142,9 +151,10 @@ pub(crate) async fn converse(
         }
         Ok(Ok((request, length))) => {
             let with_body = request.method() != Method::HEAD;
-            match judge(shell, &stream, &mut visitor, &request) {
+            match judge(shell, &mut visitor, &request) {
                 Verdict::Upgrade(response) => {
                     stream.write_all(&response).await.ok()?;
+                    stream.flush().await.ok()?;
                     return Some((stream, visitor, head.split_off(length)));
                 }
                 Verdict::Answer(answer) => {
@@ -154,18 +164,35 @@ pub(crate) async fn converse(
             }
         }
     };
-    if answer.status >= 400 {
-        let why = String::from_utf8_lossy(&answer.body);
-        shell.turned_away(visitor.remote, answer.status, why.trim_end());
-    }
     drop(head);
-    // The peer may be gone, or not read: there is nobody to tell.
-    let _ = time::timeout(ANSWERING, send(&mut stream, &answer.to_bytes(with_body))).await;
+    finish(shell, stream, visitor.remote, &answer, with_body).await;
     None
 }
 
+/// Answers one who speaks plain text where TLS is spoken.
+pub(crate) async fn explain_tls(shell: &Shell, stream: TcpStream, remote: SocketAddr) {
+    let answer = Answer::refusal(400, "This port speaks TLS: write https:// or wss://.");
+    finish(shell, stream, remote, &answer, true).await;
+}
+
+/// Says the last words.
+async fn finish<S>(shell: &Shell, mut stream: S, remote: SocketAddr, answer: &Answer, with_body: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if answer.status >= 400 {
+        let why = String::from_utf8_lossy(&answer.body);
+        shell.turned_away(remote, answer.status, why.trim_end());
+    }
+    // The peer may be gone, or not read: there is nobody to tell.
+    let _ = time::timeout(ANSWERING, send(&mut stream, &answer.to_bytes(with_body))).await;
+}
+
 /// Reads until the head of a request is whole. Returns it and its length; what follows it stays in `buffer`.
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<(Request, usize), HeadError> {
+async fn read_head<S>(stream: &mut S, buffer: &mut Vec<u8>) -> Result<(Request, usize), HeadError>
+where
+    S: AsyncRead + Unpin,
+{
     loop {
         let seen = buffer.len();
         let mut limited = (&mut *stream).take((MAX_HEAD - seen) as u64);
@@ -211,9 +238,9 @@ enum Verdict {
     Answer(Answer),
 }
 
-fn judge(shell: &Shell, stream: &TcpStream, visitor: &mut Visitor, request: &Request) -> Verdict {
+fn judge(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Verdict {
     let config = shell.config();
-    match admit(&config, visitor, request).and_then(|()| route(&config, stream, request)) {
+    match admit(&config, visitor, request).and_then(|()| route(&config, visitor.local, request)) {
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Answer(refusal),
     }
@@ -221,7 +248,7 @@ fn judge(shell: &Shell, stream: &TcpStream, visitor: &mut Visitor, request: &Req
 
 /// Looks behind trusted proxies: who comes by them has its place only now.
 fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<(), Answer> {
-    let Visitor { remote, place } = visitor;
+    let Visitor { remote, place, .. } = visitor;
     if !proxies::is_trusted(&config.trusted_proxies, remote.ip()) {
         return Ok(());
     }
@@ -229,14 +256,15 @@ fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<()
     place.of(Instant::now(), remote.ip(), &config.limits).map_err(Answer::over)
 }
 
-fn route(config: &Config, stream: &TcpStream, request: &Request) -> Result<Verdict, Answer> {
+fn route(config: &Config, local: Option<SocketAddr>, request: &Request) -> Result<Verdict, Answer> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Answer::refusal(405, "Only GET.").with_headers("Allow: GET, HEAD\r\n"));
     }
     let host = single(request.headers(), "host")?;
     match host {
-        Some(host) => access::check_host(config, stream.local_addr().ok(), host)
-            .map_err(|words| Answer::refusal(403, words))?,
+        Some(host) => {
+            access::check_host(config, local, host).map_err(|words| Answer::refusal(403, words))?;
+        }
         None if request.version() == Version::HTTP_11 => {
             return Err(Answer::refusal(400, "The request has no Host header."));
         }
@@ -307,7 +335,10 @@ fn upgrade(request: &Request) -> Result<Vec<u8>, Answer> {
 }
 
 /// Writes an answer, shuts the write side and waits a little for the peer to be done.
-async fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+async fn send<S>(stream: &mut S, bytes: &[u8]) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     stream.write_all(bytes).await?;
     stream.shutdown().await?;
     // Whether it ends or the time is up: then the connection is over.

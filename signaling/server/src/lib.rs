@@ -20,6 +20,7 @@ mod queue;
 mod shell;
 mod thread;
 mod throttle;
+mod tls;
 mod viewer;
 
 pub use config::Config;
@@ -27,6 +28,7 @@ pub use limits::Limits;
 pub use proxies::TrustedProxy;
 pub use room_protocol as protocol;
 pub use thread::{Running, spawn_thread};
+pub use tls::{Age, Tls, TlsError};
 
 use shell::Shell;
 use socket2::{Domain, Socket, Type};
@@ -120,12 +122,14 @@ fn announce(config: &Config) {
     } else {
         listen
     };
-    info!(%listen, viewer = %format_args!("http://{near}/"), "listening");
-    if !listen.ip().to_canonical().is_loopback() {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    info!(%listen, viewer = %format_args!("{scheme}://{near}/"), "listening");
+    if !listen.ip().to_canonical().is_loopback() && config.tls.is_none() {
         warn!(
             %listen,
             "everyone who reaches this address can watch and send in every room: there is neither encryption nor \
-             authentication. Keep it to a network that you trust, or put a proxy with both before it."
+             authentication. Keep it to a network that you trust, set up TLS (--tls-certificate, --tls-key), or put \
+             a proxy with both before it."
         );
     }
 }

@@ -20,7 +20,7 @@ pub struct Limits {
     pub new_connections_per_second: NonZeroU32,
     /// Connections at a time that have not made their request yet (4,096). For another one the oldest has to go.
     pub max_handshakes: usize,
-    /// How long the head of a request may take, after that of TLS (5 s).
+    /// How long the head of a request may take, together with the handshake of TLS (5 s).
     pub head_timeout: Duration,
     /// The largest message from a client in bytes (64 KiB). Over it: close code 1009.
     pub max_message: usize,
@@ -131,8 +131,8 @@ impl LimitSettings {
         set(&mut limits.max_connections_per_ip, self.max_connections_per_ip);
         set(&mut limits.new_connections_per_second, self.new_connections_per_second);
         set(&mut limits.max_handshakes, self.max_handshakes);
-        set(&mut limits.head_timeout, self.head_seconds.map(|seconds| seconds.0));
-        set(&mut hub.register_timeout, self.register_seconds.map(|seconds| seconds.0));
+        set(&mut limits.head_timeout, self.head_seconds.map(Seconds::duration));
+        set(&mut hub.register_timeout, self.register_seconds.map(Seconds::duration));
         set(&mut limits.max_message, self.max_message.as_ref().map(|located| located.value));
         set(&mut limits.max_fragments, self.max_fragments);
         set(&mut limits.messages_per_second, self.messages_per_second);

@@ -134,6 +134,13 @@ impl Log {
         }
     }
 
+    /// TLS could not begin. The error may be what the peer says: that it doesn't trust the certificate.
+    pub(crate) fn no_tls(&self, remote: SocketAddr, error: &std::io::Error) {
+        if self.refusals.admits() {
+            info!(%remote, %error, "TLS failed");
+        }
+    }
+
     /// A request that was not complete had to make way for a newer one.
     pub(crate) fn made_way(&self) {
         if self.refusals.admits() {

@@ -3,8 +3,8 @@
 use crate::serve::raise_file_limit;
 use anyhow::Context;
 use room_signaling::{
-    Control,
-    config::{ConfigError, Loaded, Sources},
+    Config, Control,
+    config::{ConfigError, Loaded, Sources, TlsFiles},
 };
 use sd_notify::NotifyState;
 use std::{convert::Infallible, future::pending, io, time::Duration};
@@ -23,6 +23,8 @@ pub(crate) struct Operator {
     started: Loaded,
     control: Control,
     hangup: Signal,
+    /// Where the certificate is from.
+    tls_files: Option<TlsFiles>,
 }
 
 impl Operator {
@@ -30,45 +32,68 @@ impl Operator {
     pub(crate) fn new(sources: Sources, started: Loaded, control: Control, hangup: Signal) -> Self {
         let listening = format!("Listening on {}", control.config().listen);
         tell(&[NotifyState::Ready, NotifyState::Status(&listening)]);
-        Self { sources, started, control, hangup }
+        Self { sources, tls_files: started.tls_files.clone(), started, control, hangup }
     }
 
     /// Serves the operator for ever.
     pub(crate) async fn run(&mut self) -> Infallible {
         tokio::select! {
             never = watchdog() => never,
-            never = self.reload_on_hangup() => never,
+            never = self.keep_up_to_date() => never,
         }
     }
 
-    async fn reload_on_hangup(&mut self) -> Infallible {
-        while self.hangup.recv().await.is_some() {
-            let now = NotifyState::monotonic_usec_now();
-            tell(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
-            match self.load().await {
-                Ok(loaded) => self.take(loaded),
-                Err(error) => {
-                    for line in error.to_string().lines() {
-                        error!(problem = line, "the new configuration is wrong");
-                    }
-                    warn!("not reloaded: the configuration stays as it was");
-                }
+    async fn keep_up_to_date(&mut self) -> Infallible {
+        loop {
+            let check = self.tls_files.as_ref().map(|files| files.check);
+            tokio::select! {
+                Some(()) = self.hangup.recv() => self.reload().await,
+                () = time::sleep(check.unwrap_or_default()), if check.is_some() => self.renew_certificate().await,
+                else => pending().await,
             }
-            tell(&[NotifyState::Ready]);
         }
-        pending().await
+    }
+
+    async fn reload(&mut self) {
+        let now = NotifyState::monotonic_usec_now();
+        tell(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
+        match self.load().await {
+            Ok(loaded) => {
+                self.take(loaded);
+            }
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    error!(problem = line, "the new configuration is wrong");
+                }
+                warn!("not reloaded: the configuration stays as it was");
+            }
+        }
+        tell(&[NotifyState::Ready]);
+    }
+
+    /// Takes a certificate whose files have changed. While they don't fit, one of them may still be to come.
+    async fn renew_certificate(&mut self) {
+        let Some(mut files) = self.tls_files.clone() else { return };
+        let work = move || (files.renewed(), files);
+        let (Some(renewed), files) = off_thread(work).await else { return };
+        self.tls_files = Some(files);
+        match renewed {
+            Ok(tls) => {
+                let config = Config { tls: Some(tls), ..(*self.control.config()).clone() };
+                self.control.reload(config);
+                info!("the certificate was renewed");
+            }
+            Err(problem) => error!(problem, "the certificate was renewed with errors; the old one is kept"),
+        }
     }
 
     /// Files are read, and keys checked, while the server's thread goes on serving.
     async fn load(&self) -> Result<Loaded, ConfigError> {
         let sources = self.sources.clone();
-        match spawn_blocking(move || sources.load()).await {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        off_thread(move || sources.load()).await
     }
 
-    fn take(&self, loaded: Loaded) {
+    fn take(&mut self, loaded: Loaded) {
         for key in self.started.differences_for_restart(&loaded) {
             warn!(key, "only a restart changes this");
         }
@@ -76,6 +101,7 @@ impl Operator {
             warn!("{warning}");
         }
         raise_file_limit(loaded.config.limits.max_connections);
+        self.tls_files = loaded.tls_files;
         self.control.reload(loaded.config);
         info!("reloaded");
     }
@@ -101,6 +127,14 @@ pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
             std::process::exit(1);
         });
     })
+}
+
+/// Does what blocks.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {

@@ -193,7 +193,7 @@ impl Queue {
         self.inner.borrow_mut().waker = Some(waker);
     }
 
-    /// Writes until nothing waits.
+    /// Writes until nothing waits, here or in the stream.
     pub(crate) fn poll_write<S>(&self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
         S: AsyncWrite + Unpin,
@@ -209,7 +209,8 @@ impl Queue {
         }
         // A queue that grew gives its memory back.
         inner.frames = VecDeque::new();
-        Poll::Ready(Ok(()))
+        // Nor may anything wait within TLS.
+        Pin::new(stream).poll_flush(cx)
     }
 }
 
@@ -347,6 +348,18 @@ mod tests {
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_stays_behind_in_a_stream_that_buffers() {
+        let (queue, _) = queue(1_000, 1_000);
+        queue.push(Kind::Text, Bytes::from_static(b"a"));
+        let (ours, mut theirs) = duplex(64);
+        let mut ours = tokio::io::BufWriter::new(ours);
+        poll_fn(|cx| queue.poll_write(&mut ours, cx)).await.unwrap();
+        let mut bytes = [0; 3];
+        theirs.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"\x81\x01a");
     }
 
     #[tokio::test]

@@ -105,7 +105,8 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn resolve(&self, file: &FilePath) -> PathBuf {
+    /// Where the file is.
+    pub(crate) fn resolve(&self, file: &FilePath) -> PathBuf {
         match (self.document, file.at) {
             (Some(document), Some(_)) => document.folder().join(&file.value),
             _ => file.value.clone(),

@@ -6,20 +6,20 @@
 //! one over it, `load` checks it and reads the files that it names.
 
 mod document;
-#[allow(dead_code, reason = "the sections that name files come next")]
 mod loader;
 mod problem;
 mod settings;
 
 pub use crate::limits::LimitSettings;
+pub use crate::tls::{TlsFiles, TlsSettings};
 pub use loader::{FilePath, Located};
 pub use problem::ConfigError;
 pub use settings::{DefaultRoom, IceServerSettings, IceUrl, LogFormat, LogLevel, Seconds, Settings, StunUrl};
 
-use document::Document;
 pub(crate) use loader::Loader;
 
-use crate::{Limits, TrustedProxy};
+use crate::{Limits, Tls, TrustedProxy};
+use document::Document;
 use room_protocol::HubConfig;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -33,6 +33,8 @@ pub struct Config {
     /// Where to listen (127.0.0.1:8765). Port 0 picks a free one. Looked at by [`crate::spawn_thread`] and the
     /// program; [`crate::Server`] takes a bound listener.
     pub listen: SocketAddr,
+    /// The certificate to speak TLS with (none). With it, nobody is served without TLS.
+    pub tls: Option<Tls>,
     /// What the Hub is told: heartbeat, time-outs, the default room, ICE servers, sizes of rooms.
     pub hub: HubConfig,
     /// Names, beside loopback and the listen address, that a `Host` header may have (none). Without port: any port.
@@ -53,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, room_protocol::wire::DEFAULT_PORT)),
+            tls: None,
             hub: HubConfig::default(),
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
@@ -78,6 +81,8 @@ pub struct Sources {
 pub struct Loaded {
     /// For the server.
     pub config: Config,
+    /// The files that [`Config::tls`] is from.
+    pub tls_files: Option<TlsFiles>,
     /// How log lines look; `None`: as fits where they go.
     pub log_format: Option<LogFormat>,
     /// What is logged.
@@ -109,9 +114,9 @@ impl Sources {
         let settings = below.overridden_by(self.above.clone());
         let log_format = settings.log_format;
         let log_level = settings.log_level.clone().unwrap_or_default();
-        let config = settings.load(&mut loader);
+        let (config, tls_files) = settings.load(&mut loader);
         let warnings = loader.finish()?;
-        Ok(Loaded { config, log_format, log_level, warnings })
+        Ok(Loaded { config, tls_files, log_format, log_level, warnings })
     }
 }
 

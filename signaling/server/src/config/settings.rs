@@ -2,7 +2,11 @@
 //! what is wrong is told with its line, or with its flag.
 
 use super::{Config, Loader, Located};
-use crate::{TrustedProxy, limits::LimitSettings};
+use crate::{
+    TrustedProxy,
+    limits::LimitSettings,
+    tls::{TlsFiles, TlsSettings},
+};
 use room_protocol::{RoomId, wire::IceServer};
 use serde::Deserialize;
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
@@ -32,6 +36,8 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
     /// What is logged.
     pub log_level: Option<LogLevel>,
+    /// The certificate to speak TLS with.
+    pub tls: TlsSettings,
     /// What there may be at most.
     pub limits: LimitSettings,
 }
@@ -50,18 +56,19 @@ impl Settings {
             drain_seconds: above.drain_seconds.or(self.drain_seconds),
             log_format: above.log_format.or(self.log_format),
             log_level: above.log_level.or(self.log_level),
+            tls: self.tls.overridden_by(above.tls),
             limits: self.limits.overridden_by(above.limits),
         }
     }
 
     /// What the server takes. What is wrong is told to the loader.
-    pub(super) fn load(self, loader: &mut Loader<'_>) -> Config {
+    pub(super) fn load(self, loader: &mut Loader<'_>) -> (Config, Option<TlsFiles>) {
         let mut config = Config::default();
         config.listen = self.listen.unwrap_or(config.listen);
         config.allow_hosts = self.allow_hosts.unwrap_or_default();
         config.allow_origins = self.allow_origins.unwrap_or_default();
         config.trusted_proxies = self.trusted_proxies.unwrap_or_default();
-        config.drain = self.drain_seconds.map_or(config.drain, |seconds| seconds.0);
+        config.drain = self.drain_seconds.map_or(config.drain, Seconds::duration);
         if let Some(room) = self.default_room {
             config.hub.default_room = room.0;
         }
@@ -70,7 +77,8 @@ impl Settings {
         let full = self.ice_servers.into_iter().flatten().map(|server| server.load(loader));
         config.hub.ice_servers = full.chain(stun).collect();
         self.limits.load(&mut config, loader);
-        config
+        let tls_files = self.tls.load(&mut config, loader);
+        (config, tls_files)
     }
 }
 
@@ -95,7 +103,13 @@ impl TryFrom<String> for DefaultRoom {
 /// A time, written as a number of seconds.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "f64")]
-pub struct Seconds(pub(crate) Duration);
+pub struct Seconds(Duration);
+
+impl Seconds {
+    pub(crate) fn duration(self) -> Duration {
+        self.0
+    }
+}
 
 impl TryFrom<f64> for Seconds {
     type Error = &'static str;

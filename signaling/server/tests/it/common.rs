@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
@@ -55,8 +55,8 @@ pub(crate) fn raise_file_limit() {
 }
 
 /// A WebSocket client.
-pub(crate) struct Client {
-    pub(crate) socket: WebSocketStream<TcpStream>,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: WebSocketStream<S>,
 }
 
 /// What a client got.
@@ -84,12 +84,26 @@ impl Client {
     /// Connects, registers and joins; returns the answer to `join` as well.
     pub(crate) async fn join(address: SocketAddr, id: &str, room: &str, role: &str) -> (Self, Value) {
         let mut client = Self::connect(address).await;
-        client.send(json!({"type": "register", "client_id": id, "protocol": 1, "instance": format!("{id}-secret-0123456789")})).await;
-        assert_eq!(client.message().await["type"], "registered");
-        client.send(json!({"type": "join", "room_id": room, "role": role})).await;
-        let joined = client.message().await;
-        assert_eq!(joined["type"], "joined", "{joined}");
+        let joined = client.enter(id, room, role).await;
         (client, joined)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// A client over a stream that is open.
+    pub(crate) async fn over(stream: S, address: SocketAddr) -> Self {
+        let (socket, _) = client_async(format!("ws://{address}/"), stream).await.unwrap();
+        Self { socket }
+    }
+
+    /// Registers and joins; returns the answer to `join`.
+    pub(crate) async fn enter(&mut self, id: &str, room: &str, role: &str) -> Value {
+        self.send(json!({"type": "register", "client_id": id, "protocol": 1, "instance": format!("{id}-secret-0123456789")})).await;
+        assert_eq!(self.message().await["type"], "registered");
+        self.send(json!({"type": "join", "room_id": room, "role": role})).await;
+        let joined = self.message().await;
+        assert_eq!(joined["type"], "joined", "{joined}");
+        joined
     }
 
     pub(crate) async fn send(&mut self, message: Value) {

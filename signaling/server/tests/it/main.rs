@@ -14,3 +14,4 @@ mod rooms;
 mod service;
 mod shutdown;
 mod slow;
+mod tls;
