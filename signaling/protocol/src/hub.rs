@@ -4,6 +4,7 @@
 //! [`Output::Close`] the connection is forgotten, and whoever it was in a room has left it.
 
 mod attempts;
+mod census;
 mod clock;
 mod dispatch;
 mod join;
@@ -25,6 +26,7 @@ use crate::{
 };
 use attempts::Attempts;
 use bytestring::ByteString;
+pub use census::{Counts, MemberInfo, RoomInfo};
 use clock::after;
 use request::Refusal;
 use room::Room;
@@ -196,6 +198,7 @@ pub struct Hub {
     attempts: Attempts,
     outputs: VecDeque<Output>,
     draining: bool,
+    counts: Counts,
 }
 
 impl Hub {
@@ -213,6 +216,7 @@ impl Hub {
             attempts: Attempts::default(),
             outputs: VecDeque::new(),
             draining: false,
+            counts: Counts::default(),
         }
     }
 
@@ -226,9 +230,11 @@ impl Hub {
             }
             Input::BadFrame(conn) => {
                 self.heard(now, conn);
+                self.counts.bad();
                 self.refuse(conn, Refusal::bad("not a text frame in UTF-8"));
             }
             Input::TooBig(conn) => {
+                self.counts.bad();
                 self.close(conn, close::TOO_BIG, "frame too big", LeftReason::Disconnected);
             }
             Input::Alive(conn) => self.heard(now, conn),

@@ -32,9 +32,13 @@ impl Hub {
         let had_bad = session.bad > 0;
         let done = match Envelope::scan(&text) {
             Ok(envelope) => {
+                self.counts.message(&envelope.kind);
                 self.message(now, conn, &text, &envelope).map_err(|refusal| refusal.of(&envelope.kind))
             }
-            Err(bad) => Err(Refusal::bad(bad.to_string())),
+            Err(bad) => {
+                self.counts.bad();
+                Err(Refusal::bad(bad.to_string()))
+            }
         };
         match done {
             Ok(()) if had_bad => {
@@ -164,6 +168,7 @@ impl Hub {
     pub(super) fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let Refusal { code, message, request, target_id } = refusal;
+        self.counts.error(code);
         session.bad = if code == ErrorCode::BadMessage { session.bad.saturating_add(1) } else { 0 };
         let too_bad = session.bad >= MAX_BAD;
         let (request, target_id) = (request.as_deref(), target_id.as_deref());

@@ -4,7 +4,7 @@ use super::{
     ConnId, Event, Hub, Output, after,
     request::Refusal,
     rights::{self, Claim},
-    room::{Join, Member, Proof},
+    room::{Join, Member, Proof, Room},
     say::Say,
     session::{On, Place, Probe, Process, Waiting},
 };
@@ -186,8 +186,9 @@ impl Hub {
         let epoch = process.map(|process| process.epoch);
         let (turn, ice_ttl_s) = if automatic { None } else { self.turn_server(now) }.unzip();
         let passed = rights::password_of(&self.config.room_rules, &room_id).cloned();
-        let room = self.rooms.entry(room_id.clone()).or_default();
-        let audience = room.put(&client_id, Member { conn, role, protocol, epoch, meta, automatic, passed });
+        let room = self.rooms.entry(room_id.clone()).or_insert_with(|| Room::new(now));
+        let audience =
+            room.put(&client_id, Member { conn, since: now, role, protocol, epoch, meta, automatic, passed });
         if let Some(registered) = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut()) {
             registered.place = Place::In(room_id.clone());
             if proof.grant.is_some() {

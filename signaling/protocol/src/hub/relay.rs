@@ -38,7 +38,8 @@ impl Hub {
             },
             Speaker::Outside(join) => {
                 self.join(now, conn, join)?;
-                // From the top: the client is in the room now, or waits for it.
+                // From the top: the client is in the room now, or waits for it. It is counted there.
+                self.counts.uncount(&envelope.kind);
                 self.read(now, conn, text.clone());
                 Ok(())
             }
@@ -80,6 +81,7 @@ impl Hub {
         let room = self.rooms.get_mut(room_id);
         match room.and_then(|room| room.target(from, &envelope.kind, target)) {
             Some((conn, Admission::Pass)) => {
+                self.counts.relay();
                 self.outputs.push_back(Output::Send(conn, envelope.with_from(from.as_str())));
                 Ok(())
             }
@@ -104,6 +106,7 @@ impl Hub {
         let mut refused = Vec::new();
         room.audience(from, &envelope.kind, |id, member, admission| match admission {
             Admission::Pass => {
+                self.counts.relay();
                 let text = text.get_or_insert_with(|| envelope.with_from(from.as_str()));
                 self.outputs.push_back(Output::Send(member.conn, text.clone()));
             }

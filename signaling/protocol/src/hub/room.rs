@@ -2,6 +2,7 @@
 
 use super::{
     ConnId,
+    census::{MemberInfo, RoomInfo},
     rights::{Grant, PasswordHash, Secret},
     say::{Entry, Peers},
 };
@@ -10,7 +11,10 @@ use crate::{
     wire::{PeerEntry, Role},
 };
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 /// How many entries a list of peers has at most (rule 6).
 const MAX_PEERS: usize = 1_000;
@@ -45,6 +49,7 @@ pub(super) struct Proof {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) conn: ConnId,
+    pub(super) since: Instant,
     pub(super) role: Role,
     pub(super) protocol: u32,
     pub(super) epoch: Option<Epoch>,
@@ -105,8 +110,9 @@ pub(super) struct Audience {
 }
 
 /// One room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Room {
+    since: Instant,
     members: BTreeMap<ClientId, Member>,
     senders: BTreeSet<ClientId>,
     /// Old receivers and the sender that each of them holds on to.
@@ -114,6 +120,10 @@ pub(super) struct Room {
 }
 
 impl Room {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, members: BTreeMap::new(), senders: BTreeSet::new(), bound: BTreeMap::new() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.members.len()
     }
@@ -211,6 +221,15 @@ impl Room {
         self.members.get(id).map(|member| member.entry(id))
     }
 
+    /// What an operator sees of it.
+    pub(super) fn info<'a>(&'a self, room_id: &'a RoomId) -> RoomInfo<'a> {
+        let info = |(client_id, member): (&'a ClientId, &'a Member)| {
+            let Member { conn, since, role, protocol, .. } = *member;
+            MemberInfo { client_id, role, protocol, conn, since }
+        };
+        RoomInfo { room_id, since: self.since, members: self.members.iter().map(info).collect() }
+    }
+
     /// All members, as values of their own.
     pub(super) fn entries(&self) -> Vec<PeerEntry> {
         let entry = |(id, member): (&ClientId, &Member)| PeerEntry {
@@ -230,7 +249,7 @@ impl Room {
         kind: &str,
         mut each: impl FnMut(&ClientId, &Member, Admission),
     ) {
-        let Self { members, senders, bound } = self;
+        let Self { members, senders, bound, .. } = self;
         let Some(role) = members.get(from).map(|member| member.role) else { return };
         let mut deliver = |id: &ClientId, member: &Member| {
             if id != from {

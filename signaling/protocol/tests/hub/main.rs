@@ -3,6 +3,7 @@
 #![expect(clippy::unchecked_time_subtraction, reason = "of constants, in tests")]
 
 mod bad_input;
+mod census;
 mod draining;
 mod heartbeat;
 mod ids;
