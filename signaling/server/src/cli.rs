@@ -1,14 +1,14 @@
 //! The command line, each flag of which may be an environment variable as well.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use room_protocol::wire::IceServer;
+use room_protocol::{turn::TurnSecret, wire::IceServer};
 use room_signaling::TrustedProxy;
 use room_signaling::config::{
-    DefaultRoom, IceServerSettings, LimitSettings, LogFormat, LogLevel, Seconds, Settings, Sources, StunUrl,
-    TlsSettings,
+    DefaultRoom, IceServerSettings, LimitSettings, Located, LogFormat, LogLevel, Seconds, Settings, Sources,
+    StunUrl, TURN_SECRET_VARIABLE, TlsSettings, TurnSettings, TurnUrl,
 };
-use std::{fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+use std::{env::VarError, fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,6 +104,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "ROOM_SIGNALING_ICE_SERVERS", value_name = "JSON", hide_env_values = true)]
     ice_servers: Option<String>,
 
+    /// A TURN server that clients are told of when they join, with credentials made for each of them
+    #[arg(long, env = "ROOM_SIGNALING_TURN", value_name = "turn:HOST:PORT", value_delimiter = ',')]
+    turn: Option<Vec<String>>,
+
+    /// The file with the secret that the TURN servers know, too (static-auth-secret of coturn); the variable
+    /// ROOM_SIGNALING_TURN_SECRET may hold the secret itself
+    #[arg(long, env = "ROOM_SIGNALING_TURN_SECRET_FILE", value_name = "FILE")]
+    turn_secret_file: Option<PathBuf>,
+
     /// The room of old clients that join none; empty: they are in no room [default: room_default]
     #[arg(long, env = "ROOM_SIGNALING_DEFAULT_ROOM", value_name = "ROOM", value_parser = of_text::<DefaultRoom>)]
     default_room: Option<DefaultRoom>,
@@ -163,6 +172,12 @@ impl ServeArgs {
                 ..TlsSettings::default()
             },
             limits: LimitSettings { max_connections: self.max_connections, ..LimitSettings::default() },
+            turn: TurnSettings {
+                urls: self.turn.map(turn).transpose()?,
+                secret_file: self.turn_secret_file.map(Located::from),
+                secret: turn_secret()?,
+                ttl_seconds: None,
+            },
         };
         Ok(Sources { file: self.config, above })
     }
@@ -183,6 +198,25 @@ fn stun(urls: Vec<String>) -> anyhow::Result<Vec<StunUrl>> {
         .into_iter()
         .map(|url| url.try_into().map_err(|error| of_flag("--stun", error)))
         .collect()
+}
+
+fn turn(urls: Vec<String>) -> anyhow::Result<Located<Vec<TurnUrl>>> {
+    let urls: anyhow::Result<Vec<_>> = without_empty(urls)
+        .into_iter()
+        .map(|url| url.try_into().map_err(|error| of_flag("--turn", error)))
+        .collect();
+    urls.map(Located::from)
+}
+
+/// A secret is no flag: everybody on the machine can read those.
+fn turn_secret() -> anyhow::Result<Option<TurnSecret>> {
+    match std::env::var(TURN_SECRET_VARIABLE) {
+        Err(VarError::NotPresent) => Ok(None),
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(TurnSecret::new(&text).context(TURN_SECRET_VARIABLE)?)),
+        // The text stays out of the message.
+        Err(VarError::NotUnicode(_)) => bail!("{TURN_SECRET_VARIABLE} must be text"),
+    }
 }
 
 fn ice_servers(json: &str) -> anyhow::Result<Vec<IceServerSettings>> {
@@ -251,6 +285,8 @@ mod tests {
             (["--ice-servers", "{}"], "--ice-servers"),
             (["--ice-servers", r#"[{"urls": ["http://x"]}]"#], "http://x"),
             (["--listen", "here"], "--listen"),
+            (["--turn", "stun:t.example"], "--turn"),
+            (["--turn", "turn:t.example"], "ROOM_SIGNALING_TURN_SECRET"),
         ] {
             let error = format!("{:#}", config(&arguments).unwrap_err());
             assert!(error.contains(flag), "{error}");

@@ -21,6 +21,7 @@ mod shell;
 mod thread;
 mod throttle;
 mod tls;
+mod turn;
 mod viewer;
 
 pub use config::Config;

@@ -12,6 +12,7 @@ mod settings;
 
 pub use crate::limits::LimitSettings;
 pub use crate::tls::{TlsFiles, TlsSettings};
+pub use crate::turn::{SECRET_VARIABLE as TURN_SECRET_VARIABLE, TurnSettings, TurnUrl};
 pub use loader::{FilePath, Located};
 pub use problem::ConfigError;
 pub use settings::{DefaultRoom, IceServerSettings, IceUrl, LogFormat, LogLevel, Seconds, Settings, StunUrl};

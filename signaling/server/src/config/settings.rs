@@ -6,6 +6,7 @@ use crate::{
     TrustedProxy,
     limits::LimitSettings,
     tls::{TlsFiles, TlsSettings},
+    turn::TurnSettings,
 };
 use room_protocol::{RoomId, wire::IceServer};
 use serde::Deserialize;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// What there may be at most.
     pub limits: LimitSettings,
+    /// TURN servers for which credentials are made.
+    pub turn: TurnSettings,
 }
 
 impl Settings {
@@ -58,6 +61,7 @@ impl Settings {
             log_level: above.log_level.or(self.log_level),
             tls: self.tls.overridden_by(above.tls),
             limits: self.limits.overridden_by(above.limits),
+            turn: self.turn.overridden_by(above.turn),
         }
     }
 
@@ -77,6 +81,7 @@ impl Settings {
         let full = self.ice_servers.into_iter().flatten().map(|server| server.load(loader));
         config.hub.ice_servers = full.chain(stun).collect();
         self.limits.load(&mut config, loader);
+        self.turn.load(&mut config, loader);
         let tls_files = self.tls.load(&mut config, loader);
         (config, tls_files)
     }
