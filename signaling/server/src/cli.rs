@@ -47,6 +47,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Tell everything for which `serve` would refuse to start, unreadable files included
     CheckConfig(CheckArgs),
+    /// Ask the server that runs with this configuration for /healthz, and fail if it isn't well
+    Healthcheck(ServeArgs),
+    /// Print the ICE servers that clients get when they join, with fresh TURN credentials
+    TurnCredentials(TurnCredentialsArgs),
 }
 
 impl Cli {
@@ -62,6 +66,14 @@ pub(crate) struct CheckArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     serve: ServeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TurnCredentialsArgs {
+    /// What the TURN server's log calls the user [default: random, as for clients]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 /// Flags lie above the environment, and both above the file.
@@ -244,7 +256,7 @@ mod tests {
         let arguments = ["room-signaling"].iter().chain(arguments);
         match Cli::try_parse_from(arguments)?.what_to_do() {
             Command::Serve(args) => Ok(args.sources()?.load()?.config),
-            Command::CheckConfig(_) => panic!("it should serve"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -1,18 +1,25 @@
 //! The command `room-signaling`.
 
+mod ask;
 mod cli;
 mod logs;
 mod operator;
 mod serve;
 
+use anyhow::{Context, bail};
+use ask::{Local, Trust};
 use clap::Parser;
 use cli::{Cli, Command};
 use room_signaling::config::Sources;
+use serde_json::json;
+use std::time::SystemTime;
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().what_to_do() {
         Command::Serve(args) => serve::serve(args.sources()?),
         Command::CheckConfig(args) => check_config(args.sources()?),
+        Command::Healthcheck(args) => check_health(args.sources()?),
+        Command::TurnCredentials(args) => print_turn_credentials(args.serve.sources()?, args.name),
     }
 }
 
@@ -21,5 +28,30 @@ fn check_config(sources: Sources) -> anyhow::Result<()> {
         println!("warning: {warning}");
     }
     println!("ok");
+    Ok(())
+}
+
+/// Whether the server serves. That its file may be wrong meanwhile is no matter of its health.
+fn check_health(sources: Sources) -> anyhow::Result<()> {
+    let answer = Local::new(&sources.settings(), Trust::Anybody)?.get("/healthz", "")?;
+    if answer.status != 200 {
+        bail!("/healthz answers {}: {}", answer.status, answer.body.trim_end());
+    }
+    Ok(())
+}
+
+/// Prints what `joined` would carry.
+fn print_turn_credentials(sources: Sources, name: Option<String>) -> anyhow::Result<()> {
+    let hub = sources.load()?.config.hub;
+    let turn = hub.turn.context("no TURN server with time-limited credentials is configured: see [turn]")?;
+    let unix =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    let name = name.unwrap_or_else(|| format!("{:016x}", u64::from_be_bytes(random)));
+    let mut servers = hub.ice_servers;
+    servers.push(turn.ice_server(unix, &name));
+    let carried = json!({"ice_servers": servers, "ice_ttl_s": turn.ttl.as_secs()});
+    println!("{carried:#}");
     Ok(())
 }

@@ -105,6 +105,13 @@ impl Loaded {
 }
 
 impl Sources {
+    /// What can be read of the settings, whatever is wrong beside it.
+    pub fn settings(&self) -> Settings {
+        let below = self.file.as_deref().and_then(|file| Document::read(file).ok());
+        let below = below.map(|document| document.settings(&mut Vec::new())).unwrap_or_default();
+        below.overridden_by(self.above.clone())
+    }
+
     /// Reads the file and every file that it names. Blocks for that time. The error tells everything that is wrong.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();

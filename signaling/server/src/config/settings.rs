@@ -108,7 +108,7 @@ impl TryFrom<String> for DefaultRoom {
 /// A time, written as a number of seconds.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "f64")]
-pub struct Seconds(Duration);
+pub struct Seconds(pub(crate) Duration);
 
 impl Seconds {
     pub(crate) fn duration(self) -> Duration {

@@ -1,6 +1,7 @@
 //! The server over real sockets, on free ports.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod commands;
 mod common;
 mod crowd;
 mod frames;
