@@ -17,7 +17,10 @@ stream_packages=(
     python3 python3-gi python3-numpy gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
 )
 librealsense_packages=(binutils libudev1 libusb-1.0-0 patchelf python3-pip)
-test_packages=(chromium iproute2 meson mmdebstrap ninja-build openssl python3-venv "${librealsense_packages[@]}")
+test_packages=(
+    buildah chromium coturn crun iproute2 meson mmdebstrap ninja-build openssl podman python3-venv
+    "${librealsense_packages[@]}"
+)
 
 ask_yes() {
     if [ "$yes" = 1 ]; then return; fi

@@ -115,10 +115,10 @@ class Bed(Programs):
 
     # The server
 
-    def start_server(self) -> Process:
-        """The real server, at the address where senders are; returns when it listens."""
-        self.server = self.start(
-            "server", [str(RELEASE / "room-signaling"), "serve", "--listen", f"{network.SENDERS}:{PORT}"], self.network.senders)
+    def start_server(self, command: list[str] | None = None) -> Process:
+        """The real server, at the address where senders are; returns when it listens. `command` is another way to run it."""
+        command = command or [str(RELEASE / "room-signaling"), "serve", "--listen", f"{network.SENDERS}:{PORT}"]
+        self.server = self.start("server", command, self.network.senders)
         self.server.wait("listening", self._listens, 10)
         return self.server
 

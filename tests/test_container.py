@@ -1,0 +1,62 @@
+"""The signaling server's image: nothing in it but the server, which needs no rights; a stream runs through it."""
+
+import json
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+from bed import frames, network
+from bed.bed import PORT, ROOT, Bed
+from bed.container import Containers
+from bed.process import wait_until
+
+IMAGE = "room-signaling:test"
+
+
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Containers:
+    """With the image built."""
+    made = Containers(tmp_path_factory.mktemp("containers"))
+    made.build(ROOT / "scripts" / "container.sh", IMAGE)
+    return made
+
+
+def test_the_image_holds_the_server_alone(containers: Containers, tmp_path: pathlib.Path):
+    image = containers.inspect(IMAGE)
+    config = image["Config"]
+    assert config["User"] == "65534:65534"
+    assert config["Entrypoint"] == ["/room-signaling"]
+    assert image["Healthcheck"]["Test"] == ["CMD", "/room-signaling", "healthcheck"]
+    assert f"{PORT}/tcp" in config["ExposedPorts"]
+    containers.podman("save", "--format=docker-archive", f"--output={tmp_path}/image.tar", IMAGE)
+    subprocess.run(["tar", "-xf", "image.tar"], cwd=tmp_path, check=True)
+    [layer] = json.loads((tmp_path / "manifest.json").read_text())[0]["Layers"]
+    files = subprocess.run(["tar", "-tf", str(tmp_path / layer)], check=True, capture_output=True, text=True).stdout.split()
+    assert files == ["room-signaling"]
+
+
+def test_a_stream_runs_through_it(empty_bed: Bed, containers: Containers):
+    empty_bed.start_server(containers.run_command(IMAGE, "server"))
+    sender = empty_bed.sender("living_room")
+    receiver = empty_bed.receiver("living_room")
+    browser = empty_bed.browser("living_room")
+    for watcher in (receiver, browser):
+        frames.wait_first(watcher)
+    containers.podman("exec", "server", *containers.inspect(IMAGE)["Healthcheck"]["Test"][1:])
+
+    # Stopped as an orchestrator does: members are told, the exit is clean, the video goes on.
+    containers.podman("stop", "--time=10", "server")
+    assert empty_bed.server.popen.wait(10) == 0
+    empty_bed.wait_state(sender, "reconnecting")
+    frames.check_flow(frames.watch(receiver, 2), 2)
+
+
+def test_flags_and_environment_reach_it(empty_bed: Bed, containers: Containers):
+    port = PORT + 1
+    command = containers.run_command(IMAGE, "elsewhere", "serve", "--listen", f"{network.SENDERS}:{port}", "--default-room", "")
+    server = empty_bed.start("elsewhere", command, empty_bed.network.senders)
+    wait_until("it listens", lambda: f'"listen":"{network.SENDERS}:{port}"' in server.log.read_text(), 20)
+    server.send_signal(signal.SIGTERM)  # podman hands it on
+    assert server.popen.wait(10) == 0
