@@ -1,14 +1,16 @@
 """The signaling server's image: nothing in it but the server, which needs no rights; a stream runs through it."""
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
 
 import pytest
+import yaml
 
 from bed import frames, network
-from bed.bed import PORT, ROOT, Bed
+from bed.bed import PORT, PYTHON, ROOT, Bed
 from bed.container import Containers
 from bed.process import wait_until
 
@@ -60,3 +62,21 @@ def test_flags_and_environment_reach_it(empty_bed: Bed, containers: Containers):
     wait_until("it listens", lambda: f'"listen":"{network.SENDERS}:{port}"' in server.log.read_text(), 20)
     server.send_signal(signal.SIGTERM)  # podman hands it on
     assert server.popen.wait(10) == 0
+
+
+def test_the_compose_file_brings_a_relay(empty_bed: Bed, containers: Containers):
+    """Its relay's image can't be fetched here: the same program runs with the same options."""
+    host = network.SENDERS
+    settings = {**os.environ, "HOST": host, "TURN_SECRET": "0123456789abcdef0123456789abcdef"}
+    file = ROOT / "signaling" / "server" / "compose.yaml"
+    shown = subprocess.run([PYTHON, "-m", "podman_compose", "-f", str(file), "config"], check=True, capture_output=True, text=True,
+                           env=settings).stdout
+    services = yaml.safe_load(shown)["services"]
+    relay = empty_bed.start("relay", ["turnserver", "-n", f"--listening-ip={host}", f"--relay-ip={host}", *services["turn"]["command"]],
+                            empty_bed.network.senders)
+    empty_bed.start_server(containers.run_command(IMAGE, "server", environment=services["signaling"]["environment"]))
+    empty_bed.sender("living_room")
+    receiver = empty_bed.receiver("living_room", more="ice-transport-policy=relay")
+    frames.wait_first(receiver)
+    frames.check_flow(frames.watch(receiver, 2), 2)
+    assert any("ALLOCATE processed, success" in line["text"] for line in relay.of("text")), relay.tail()

@@ -26,9 +26,10 @@ class Containers:
         settings = [f"{name}={value}" for name, value in self.env.items()]
         return ["env", *settings, "unshare", "--mount", "--propagation=private", "sh", "-c", _OWN_CGROUPS, "sh", "podman", *arguments]
 
-    def run_command(self, image: str, name: str, *arguments: str) -> list[str]:
+    def run_command(self, image: str, name: str, *arguments: str, environment: dict[str, str] | None = None) -> list[str]:
         """The command line that runs an image in the network in which it is called, until it ends."""
-        return self.command("run", "--rm", f"--name={name}", "--network=host", *HARDENED, *_HERE, image, *arguments)
+        settings = [f"--env={variable}={value}" for variable, value in (environment or {}).items()]
+        return self.command("run", "--rm", f"--name={name}", "--network=host", *HARDENED, *_HERE, *settings, image, *arguments)
 
     def podman(self, *arguments: str) -> str:
         """Runs a podman to its end and returns what it printed."""
