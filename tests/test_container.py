@@ -72,8 +72,8 @@ def test_the_compose_file_brings_a_relay(empty_bed: Bed, containers: Containers)
     shown = subprocess.run([PYTHON, "-m", "podman_compose", "-f", str(file), "config"], check=True, capture_output=True, text=True,
                            env=settings).stdout
     services = yaml.safe_load(shown)["services"]
-    relay = empty_bed.start("relay", ["turnserver", "-n", f"--listening-ip={host}", f"--relay-ip={host}", *services["turn"]["command"]],
-                            empty_bed.network.senders)
+    command = ["turnserver", "-n", "--verbose", f"--listening-ip={host}", f"--relay-ip={host}", *services["turn"]["command"]]
+    relay = empty_bed.start("relay", command, empty_bed.network.senders)
     empty_bed.start_server(containers.run_command(IMAGE, "server", environment=services["signaling"]["environment"]))
     empty_bed.sender("living_room")
     receiver = empty_bed.receiver("living_room", more="ice-transport-policy=relay")
