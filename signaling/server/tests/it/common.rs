@@ -334,6 +334,13 @@ impl Program {
         }
     }
 
+    /// The memory that it holds, in KB.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let status =
             Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();

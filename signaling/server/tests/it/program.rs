@@ -135,14 +135,9 @@ async fn an_idle_connection_costs_little_whatever_passed_through_it() {
     const COUNT: usize = 400;
     crate::common::raise_file_limit();
     let (program, address) = Program::start("", &["--log-level", "warn,room_signaling=info"]);
-    let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
-    };
     // The first connection brings buffers that all share.
     let mut sockets = vec![exchange(address, 0).await];
-    let before = resident();
+    let before = program.resident();
     for n in 1..=COUNT {
         sockets.push(exchange(address, n).await);
     }
@@ -150,7 +145,7 @@ async fn an_idle_connection_costs_little_whatever_passed_through_it() {
     let mut each = usize::MAX;
     while each > 8 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        each = resident().saturating_sub(before) / COUNT;
+        each = program.resident().saturating_sub(before) / COUNT;
     }
     assert!(each <= 8, "{each} KB for each of {COUNT} connections");
 }

@@ -178,6 +178,33 @@ async fn renewed_files_are_taken_and_wrong_ones_are_not() {
     first.enter("a", "r", "sender").await;
 }
 
+/// What TLS keeps for a connection that says nothing: keys and a buffer of 4 KB, with rustls.
+#[tokio::test]
+async fn an_idle_connection_costs_little_more_with_tls() {
+    const COUNT: usize = 200;
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let [chain, key] = authority.make().write(&folder);
+    let limits = folder
+        .write("c.toml", "[limits]\nmax_connections_per_ip = 10000\nnew_connections_per_second = 10000\n");
+    let (program, address) =
+        Program::start("", &["--config", &limits, "--tls-certificate", &chain, "--tls-key", &key]);
+    let mut clients = Vec::new();
+    for n in 0..50 {
+        clients.push(authority.client(address).await);
+        clients[n].enter(&format!("first{n}"), "r", "receiver").await;
+    }
+    let before = program.resident();
+    for n in 0..COUNT {
+        let mut client = authority.client(address).await;
+        client.enter(&format!("c{n}"), &format!("r{n}"), "receiver").await;
+        client.ping().await;
+        clients.push(client);
+    }
+    let each = (program.resident() - before) / COUNT;
+    println!("{each} KB");
+    assert!(each <= 12, "{each} KB for each of {COUNT} connections");
+}
+
 /// Everything that is doubtful ends the start, and the words name the key, the file and the way out.
 #[test]
 fn what_is_doubtful_is_refused_at_the_start() {
