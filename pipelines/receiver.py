@@ -204,6 +204,7 @@ class Receiver:
         self.counts, self.recorders, self.ice_servers = {}, {}, self.own_ice_servers()
         self.owed, self.pause, self.rejoining, self.leaving = set(), 0.5, None, False
         self.done, self.failure = asyncio.Event(), None
+        self.tls = trust(options.tls_ca_file) if self.uri.startswith("wss:") else None
 
     # --- signaling
 
@@ -213,14 +214,19 @@ class Receiver:
         while True:
             self.joined, code, why = False, None, ""
             try:
-                async with websockets.connect(self.uri, open_timeout=10, ping_interval=10, ping_timeout=10) as self.ws:
+                async with websockets.connect(
+                    self.uri, ssl=self.tls, open_timeout=10, ping_interval=10, ping_timeout=10
+                ) as self.ws:
                     await self.converse()
             except websockets.ConnectionClosed as closed:
                 code, why = (closed.rcvd.code if closed.rcvd else None), str(closed)
             except websockets.InvalidURI as error:
                 raise Failed(f"{self.uri} is no server address; write it like ws://host:8765 ({error})") from error
             except ssl.SSLCertVerificationError as error:
-                raise Failed(f"the certificate of {self.uri} is not trusted ({error.verify_message})") from error
+                raise Failed(
+                    f"the certificate of {self.uri} is not trusted ({error.verify_message}); if an authority of your own "
+                    "signed it, name its PEM file with --tls-ca-file"
+                ) from error
             except (OSError, asyncio.TimeoutError, websockets.WebSocketException) as error:
                 why = str(error) or type(error).__name__
             if code in FATAL_CLOSES:
@@ -418,6 +424,17 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def trust(ca_file):
+    """Whom to take for a server: whose certificate the system trusts, or an authority in the file."""
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise Failed(f"--tls-ca-file {ca_file} is no PEM file of certificates: {error}") from error
+    return context
+
+
 def with_scheme(address, scheme):
     return address if address.startswith((f"{scheme}:", f"{scheme}s:")) else f"{scheme}:{address}"
 
@@ -460,6 +477,7 @@ def parse(arguments=None):
     add("--server-ip", default="127.0.0.1", metavar="HOST", help="signaling server (%(default)s)")
     add("--server-port", type=int, default=8765, metavar="PORT", help="its port (%(default)s)")
     add("--uri", help="ws:// or wss:// address of the server, instead of ip and port")
+    add("--tls-ca-file", metavar="FILE", help="PEM file of authorities to trust beside the system's, for wss")
     add("--client-id", metavar="ID", help="name of this receiver in the room (made up)")
     add("--room-id", default="room_default", metavar="ROOM", help="room to receive from (%(default)s)")
     add("--token", help="where the server wants one")

@@ -115,9 +115,9 @@ class Bed(Programs):
 
     # The server
 
-    def start_server(self, command: list[str] | None = None) -> Process:
+    def start_server(self, command: list[str] | None = None, options: tuple[str, ...] = ()) -> Process:
         """The real server, at the address where senders are; returns when it listens. `command` is another way to run it."""
-        command = command or [str(RELEASE / "room-signaling"), "serve", "--listen", f"{network.SENDERS}:{PORT}"]
+        command = command or [str(RELEASE / "room-signaling"), "serve", "--listen", f"{network.SENDERS}:{PORT}", *options]
         self.server = self.start("server", command, self.network.senders)
         self.server.wait("listening", self._listens, 10)
         return self.server
@@ -183,10 +183,10 @@ class Bed(Programs):
 
     # Other peers
 
-    def browser(self, room: str, name: str = "browser") -> Process:
+    def browser(self, room: str, name: str = "browser", flags: tuple[str, ...] = ()) -> Process:
         """Headless Chromium on the viewer page."""
-        process = self.start(
-            name, [PYTHON, str(PROGRAMS / "browser.py"), f"http://{network.SENDERS}:{PORT}/?room={room}"], self.network.receivers)
+        page = f"{self.uri.replace('ws', 'http', 1)}/?room={room}"
+        process = self.start(name, [PYTHON, str(PROGRAMS / "browser.py"), page, *flags], self.network.receivers)
         process.wait_for("ready", 30)
         return process
 

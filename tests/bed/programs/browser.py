@@ -1,7 +1,7 @@
 """Headless Chromium on the real viewer page. Events: frame (each presented picture, read back through a canvas), console,
 page-error, title.
 
-    browser.py URL
+    browser.py URL [FLAG OF CHROMIUM...]
 """
 
 import json
@@ -28,11 +28,11 @@ def tell(event, **fields):
     print(json.dumps({"event": event, "t": time.time(), **fields}, ensure_ascii=False), flush=True)
 
 
-def main(url):
+def main(url, *flags):
     reader = (pathlib.Path(__file__).parent / "barcode.js").read_text()
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
         context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, headless=True, args=FLAGS, handle_sigint=False, handle_sigterm=False,
+            profile, executable_path=CHROMIUM, headless=True, args=[*FLAGS, *flags], handle_sigint=False, handle_sigterm=False,
         )
         page = context.pages[0] if context.pages else context.new_page()
         page.on("console", lambda message: tell("console", level=message.type, text=message.text))
