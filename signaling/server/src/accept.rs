@@ -4,6 +4,7 @@ use crate::{
     admission::{Place, Refusal},
     connection::Connection,
     http::{self, Visitor},
+    pages::Door,
     proxies,
     shell::Shell,
 };
@@ -21,13 +22,13 @@ use tracing::warn;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Takes connections for ever.
-pub(crate) async fn run(listener: &TcpListener, shell: &Rc<Shell>) -> Infallible {
+pub(crate) async fn run(listener: &TcpListener, door: Door, shell: &Rc<Shell>) -> Infallible {
     let mut pause = PAUSES.0;
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
                 pause = PAUSES.0;
-                take(shell, stream, (address.ip().to_canonical(), address.port()).into());
+                take(shell, stream, door, (address.ip().to_canonical(), address.port()).into());
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -40,17 +41,18 @@ pub(crate) async fn run(listener: &TcpListener, shell: &Rc<Shell>) -> Infallible
 }
 
 /// Takes a connection, or says why not.
-fn take(shell: &Rc<Shell>, stream: TcpStream, remote: SocketAddr) {
+fn take(shell: &Rc<Shell>, stream: TcpStream, door: Door, remote: SocketAddr) {
     // Without it, a peer waits up to 40 ms for what is already queued. Failing is no reason to refuse.
     let _ = stream.set_nodelay(true);
     let place = match admit(shell, remote) {
         Ok(place) => place,
-        Err(refusal) => return http::turn_away(shell, stream, remote, refusal),
+        Err(refusal) => return http::turn_away(shell, stream, remote, door, refusal),
     };
     let handshake = shell.admission().begin_handshake();
     let number = handshake.number();
     let visitor = Visitor {
         remote,
+        door,
         local: stream.local_addr().ok(),
         place,
         deadline: Instant::now() + shell.config().limits.head_timeout,
@@ -64,13 +66,15 @@ fn take(shell: &Rc<Shell>, stream: TcpStream, remote: SocketAddr) {
     };
     let task = task::spawn_local(work).abort_handle();
     if shell.admission().run_handshake(number, task, &shell.config().limits) {
+        shell.metrics().made_way.add(1);
         shell.log().made_way();
     }
 }
 
 /// Shakes hands, where there is TLS.
 async fn welcome(shell: &Rc<Shell>, stream: TcpStream, visitor: Visitor) {
-    let Some(tls) = shell.config().tls.clone() else { return converse(shell, stream, visitor).await };
+    let tls = shell.config().tls.clone().filter(|_| visitor.door == Door::Public);
+    let Some(tls) = tls else { return converse(shell, stream, visitor).await };
     let shaken = time::timeout_at(visitor.deadline, Box::pin(tls.accept(stream))).await;
     match shaken {
         Ok(Ok(Ok(stream))) => converse(shell, stream, visitor).await,

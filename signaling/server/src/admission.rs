@@ -92,7 +92,6 @@ impl Admission {
         self.connections.get()
     }
 
-    #[cfg(test)]
     /// How many have not made their request yet, or are being answered.
     pub(crate) fn handshakes(&self) -> usize {
         self.handshakes.borrow().len()

@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use room_protocol::{turn::TurnSecret, wire::IceServer};
 use room_signaling::TrustedProxy;
 use room_signaling::config::{
-    DefaultRoom, IceServerSettings, LimitSettings, Located, LogFormat, LogLevel, Seconds, Settings, Sources,
-    StunUrl, TURN_SECRET_VARIABLE, TlsSettings, TurnSettings, TurnUrl,
+    AdminSettings, DefaultRoom, IceServerSettings, LimitSettings, Located, LogFormat, LogLevel, Seconds,
+    Settings, Sources, StunUrl, TURN_SECRET_VARIABLE, TlsSettings, TurnSettings, TurnUrl,
 };
 use std::{env::VarError, fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
@@ -107,6 +107,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "ROOM_SIGNALING_TRUSTED_PROXY", value_name = "IP[/BITS]", value_delimiter = ',')]
     trusted_proxy: Option<Vec<TrustedProxy>>,
 
+    /// Where /metrics, /api, /healthz and /readyz are answered without a token: for operators alone
+    #[arg(long, env = "ROOM_SIGNALING_METRICS_LISTEN", value_name = "IP:PORT")]
+    metrics_listen: Option<SocketAddr>,
+
+    /// A file with the token that opens /metrics and /api where everybody connects
+    #[arg(long, env = "ROOM_SIGNALING_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+
     /// A STUN server that clients are told of when they join
     #[arg(long, env = "ROOM_SIGNALING_STUN", value_name = "stun:HOST:PORT", value_delimiter = ',')]
     stun: Option<Vec<String>>,
@@ -178,6 +186,8 @@ impl ServeArgs {
             }),
             log_level: self.log_level,
             trusted_proxies: self.trusted_proxy,
+            metrics_listen: self.metrics_listen,
+            admin: AdminSettings { token_file: self.admin_token_file.map(Into::into) },
             tls: TlsSettings {
                 certificate: self.tls_certificate.map(Into::into),
                 key: self.tls_key.map(Into::into),

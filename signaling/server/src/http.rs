@@ -4,11 +4,13 @@
 //! connection costs.
 
 use crate::{
-    Config, access,
+    Config, access, admin,
     admission::{Place, Refusal},
-    log, proxies,
+    answer::{Answer, Body},
+    log,
+    pages::{self, Door},
+    proxies,
     shell::Shell,
-    viewer,
 };
 use std::{
     io,
@@ -38,59 +40,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Connections over a limit that are told so at a time; more are just dropped.
 const TOLD: usize = 128;
 
-/// What to say to a request.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    content_type: &'static str,
-    /// Further headers, each with its line end.
-    headers: &'static str,
-    body: std::borrow::Cow<'static, [u8]>,
-}
-
-impl Answer {
-    fn refusal(status: u16, words: impl Into<String>) -> Self {
-        let words: String = words.into() + "\n";
-        Self {
-            status,
-            content_type: "text/plain; charset=utf-8",
-            headers: "Cache-Control: no-store\r\n",
-            body: words.into_bytes().into(),
-        }
-    }
-
-    /// There is no place for another connection.
-    fn over(refusal: Refusal) -> Self {
-        let headers = "Cache-Control: no-store\r\nRetry-After: 5\r\n";
-        Self::refusal(refusal.status(), refusal.to_string()).with_headers(headers)
-    }
-
-    fn with_headers(self, headers: &'static str) -> Self {
-        Self { headers, ..self }
-    }
-
-    fn to_bytes(&self, with_body: bool) -> Vec<u8> {
-        let reason = tungstenite::http::StatusCode::from_u16(self.status)
-            .ok()
-            .and_then(|status| status.canonical_reason())
-            .unwrap_or_default();
-        let head = format!(
-            "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}\
-             X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {}\r\nConnection: close\r\n\r\n",
-            self.status,
-            self.content_type,
-            self.body.len(),
-            self.headers,
-            viewer::CONTENT_SECURITY_POLICY,
-        );
-        let mut bytes = head.into_bytes();
-        if with_body {
-            bytes.extend_from_slice(&self.body);
-        }
-        bytes
-    }
-}
-
 /// Why there is no head of a request.
 #[derive(Debug)]
 enum HeadError {
@@ -105,7 +54,8 @@ enum HeadError {
 pub(crate) struct Visitor {
     /// Where it is; behind a trusted proxy, what that says once the request is read.
     pub(crate) remote: SocketAddr,
-    /// Where it came in.
+    /// Where it came in: for whom that is, and its address.
+    pub(crate) door: Door,
     pub(crate) local: Option<SocketAddr>,
     /// Its place among the connections.
     pub(crate) place: Place,
@@ -115,13 +65,25 @@ pub(crate) struct Visitor {
 
 /// Tells one who is not taken why, without reading its request. Where many are told already, it is just dropped; and
 /// with TLS too, as a handshake is the dearest part, and plain text would be taken for another kind of server.
-pub(crate) fn turn_away(shell: &Rc<Shell>, mut stream: TcpStream, remote: SocketAddr, refusal: Refusal) {
+pub(crate) fn turn_away(
+    shell: &Rc<Shell>,
+    mut stream: TcpStream,
+    remote: SocketAddr,
+    door: Door,
+    refusal: Refusal,
+) {
     let answer = Answer::over(refusal);
-    shell.turned_away(remote, answer.status, &refusal.to_string());
-    if Rc::strong_count(shell.told()) <= TOLD && shell.config().tls.is_none() {
+    shell.metrics().answered(answer.status);
+    shell.log().turned_away(remote, answer.status, &refusal.to_string());
+    let is_plain = door == Door::Operators || shell.config().tls.is_none();
+    if Rc::strong_count(shell.told()) <= TOLD && is_plain {
         let told = shell.told().clone();
         task::spawn_local(async move {
-            let _ = time::timeout(ANSWERING, send(&mut stream, &answer.to_bytes(true))).await;
+            let told_so = async {
+                stream.write_all(&answer.to_bytes(true)).await?;
+                hang_up(&mut stream).await
+            };
+            let _ = time::timeout(ANSWERING, told_so).await;
             drop(told);
         });
     }
@@ -153,6 +115,7 @@ where
             let with_body = request.method() != Method::HEAD;
             match judge(shell, &mut visitor, &request) {
                 Verdict::Upgrade(response) => {
+                    shell.metrics().answered(101);
                     stream.write_all(&response).await.ok()?;
                     stream.flush().await.ok()?;
                     return Some((stream, visitor, head.split_off(length)));
@@ -180,12 +143,19 @@ async fn finish<S>(shell: &Shell, mut stream: S, remote: SocketAddr, answer: &An
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    shell.metrics().answered(answer.status);
     if answer.status >= 400 {
-        let why = String::from_utf8_lossy(&answer.body);
-        shell.turned_away(remote, answer.status, why.trim_end());
+        shell.log().turned_away(remote, answer.status, &answer.words());
     }
+    let said = async {
+        stream.write_all(&answer.to_bytes(with_body)).await?;
+        if with_body && matches!(answer.body, Body::Rooms) {
+            admin::write_rooms(shell, &mut stream).await?;
+        }
+        hang_up(&mut stream).await
+    };
     // The peer may be gone, or not read: there is nobody to tell.
-    let _ = time::timeout(ANSWERING, send(&mut stream, &answer.to_bytes(with_body))).await;
+    let _ = time::timeout(ANSWERING, said).await;
 }
 
 /// Reads until the head of a request is whole. Returns it and its length; what follows it stays in `buffer`.
@@ -240,7 +210,7 @@ enum Verdict {
 
 fn judge(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Verdict {
     let config = shell.config();
-    match admit(&config, visitor, request).and_then(|()| route(&config, visitor.local, request)) {
+    match admit(&config, visitor, request).and_then(|()| route(shell, visitor, request)) {
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Answer(refusal),
     }
@@ -256,14 +226,15 @@ fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<()
     place.of(Instant::now(), remote.ip(), &config.limits).map_err(Answer::over)
 }
 
-fn route(config: &Config, local: Option<SocketAddr>, request: &Request) -> Result<Verdict, Answer> {
+fn route(shell: &Shell, visitor: &Visitor, request: &Request) -> Result<Verdict, Answer> {
+    let config = &*shell.config();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Answer::refusal(405, "Only GET.").with_headers("Allow: GET, HEAD\r\n"));
     }
     let host = single(request.headers(), "host")?;
     match host {
         Some(host) => {
-            access::check_host(config, local, host).map_err(|words| Answer::refusal(403, words))?;
+            access::check_host(config, visitor.local, host).map_err(|words| Answer::refusal(403, words))?;
         }
         None if request.version() == Version::HTTP_11 => {
             return Err(Answer::refusal(400, "The request has no Host header."));
@@ -272,34 +243,19 @@ fn route(config: &Config, local: Option<SocketAddr>, request: &Request) -> Resul
     }
     let path = request.uri().path();
     if is_upgrade(request.headers()) {
-        if !matches!(path, "/" | "/ws") {
+        if !matches!(path, "/" | "/ws") || visitor.door != Door::Public {
             return Err(Answer::refusal(404, "WebSockets are taken on / and /ws."));
         }
         if let Some(origin) = single(request.headers(), "origin")? {
             access::check_origin(config, host, origin).map_err(|words| Answer::refusal(403, words))?;
         }
+        if shell.is_draining() {
+            return Err(Answer::refusal(503, "This server is going away.").later());
+        }
         return upgrade(request).map(Verdict::Upgrade);
     }
-    plain(path).map(Verdict::Answer)
-}
-
-/// Answers a request that is no WebSocket's beginning.
-fn plain(path: &str) -> Result<Answer, Answer> {
-    if path == "/healthz" {
-        return Ok(Answer {
-            status: 200,
-            content_type: "application/json",
-            headers: "Cache-Control: no-store\r\n",
-            body: b"{\"status\":\"ok\"}\n".into(),
-        });
-    }
-    if path == "/ws" {
-        let refusal = Answer::refusal(426, "This is for WebSockets only; the page is at /.");
-        return Err(refusal.with_headers("Upgrade: websocket\r\n"));
-    }
-    let (content, content_type) =
-        viewer::file(path).ok_or_else(|| Answer::refusal(404, "There is no such page."))?;
-    Ok(Answer { status: 200, content_type, headers: "Cache-Control: no-cache\r\n", body: content.into() })
+    let authorization = single(request.headers(), "authorization")?;
+    pages::page(shell, visitor.door, path, authorization).map(Verdict::Answer)
 }
 
 /// The value of a header that may be there once at most.
@@ -334,12 +290,11 @@ fn upgrade(request: &Request) -> Result<Vec<u8>, Answer> {
     Ok(bytes)
 }
 
-/// Writes an answer, shuts the write side and waits a little for the peer to be done.
-async fn send<S>(stream: &mut S, bytes: &[u8]) -> io::Result<()>
+/// Shuts the write side and waits a little for the peer to be done.
+async fn hang_up<S>(stream: &mut S) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(bytes).await?;
     stream.shutdown().await?;
     // Whether it ends or the time is up: then the connection is over.
     let _ = time::timeout(LINGER, tokio::io::copy(stream, &mut tokio::io::sink())).await;

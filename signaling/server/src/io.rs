@@ -29,11 +29,18 @@ pub(crate) struct Scratch {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// How much was read in all.
+    received: u64,
 }
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; SCRATCH].into(), start: 0, end: 0 }
+        Self { bytes: vec![0; SCRATCH].into(), start: 0, end: 0, received: 0 }
+    }
+
+    /// How much was read in all.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Reads once and throws it away. The count is 0 at the end of the stream.
@@ -55,6 +62,7 @@ impl Scratch {
         let result = Pin::new(stream).poll_read(cx, &mut buffer);
         let count = buffer.filled().len();
         (self.start, self.end) = (0, count);
+        self.received += count as u64;
         result.map_ok(|()| count)
     }
 

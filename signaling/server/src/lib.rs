@@ -8,13 +8,17 @@
 
 mod accept;
 mod access;
+mod admin;
 mod admission;
+mod answer;
 pub mod config;
 mod connection;
 mod http;
 mod io;
 mod limits;
 mod log;
+mod metrics;
+mod pages;
 mod proxies;
 mod queue;
 mod shell;
@@ -24,6 +28,7 @@ mod tls;
 mod turn;
 mod viewer;
 
+pub use admin::AdminToken;
 pub use config::Config;
 pub use limits::Limits;
 pub use proxies::TrustedProxy;
@@ -31,6 +36,7 @@ pub use room_protocol as protocol;
 pub use thread::{Running, spawn_thread};
 pub use tls::{Age, Tls, TlsError};
 
+use pages::Door;
 use shell::Shell;
 use socket2::{Domain, Socket, Type};
 use std::{
@@ -56,6 +62,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 #[derive(Debug)]
 pub struct Server {
     listener: tokio::net::TcpListener,
+    operators: Option<tokio::net::TcpListener>,
     shell: Rc<Shell>,
 }
 
@@ -66,16 +73,17 @@ pub struct Control {
 }
 
 impl Server {
-    /// Takes a bound listener, and announces where it listens, which is what [`Config::listen`] becomes. Call it in a
-    /// current-thread runtime with time and I/O enabled.
+    /// Takes a bound listener, and announces where it listens, which is what [`Config::listen`] becomes; binds
+    /// [`Config::metrics_listen`]. Call it in a current-thread runtime with time and I/O enabled.
     pub fn new(listener: TcpListener, mut config: Config) -> Result<Self> {
         config.listen = listener.local_addr()?;
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let listener = for_tokio(listener)?;
+        let operators = config.metrics_listen.map(|address| for_tokio(bind(address)?)).transpose()?;
+        config.metrics_listen = operators.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
         announce(&config);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(Error::other)?;
-        Ok(Self { listener, shell: Rc::new(Shell::new(config, seed)) })
+        Ok(Self { listener, operators, shell: Rc::new(Shell::new(config, seed)) })
     }
 
     /// Where to tell it of changes.
@@ -87,18 +95,25 @@ impl Server {
     /// connection. Ends at once when nobody is connected. Nothing that happens to a connection, nor a failed accept,
     /// ends it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, shell } = self;
+        let Self { listener, operators, shell } = self;
         let work = async move {
             let clock = shell.clone();
             task::spawn_local(async move { clock.keep_time().await });
             let keeper = shell.clone();
             task::spawn_local(async move { keeper.keep_house().await });
-            tokio::select! {
-                never = accept::run(&listener, &shell) => match never {},
-                () = shutdown => {}
+            if let Some(listener) = operators {
+                let shell = shell.clone();
+                task::spawn_local(async move { accept::run(&listener, Door::Operators, &shell).await });
             }
-            drop(listener);
-            shell.drain().await;
+            let end = async {
+                shutdown.await;
+                // Requests are answered until the end: /readyz, and a word for those who want to connect.
+                shell.drain().await;
+            };
+            tokio::select! {
+                never = accept::run(&listener, Door::Public, &shell) => match never {},
+                () = end => {}
+            }
         };
         LocalSet::new().run_until(work).await;
     }
@@ -116,6 +131,11 @@ impl Control {
     }
 }
 
+fn for_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
 fn announce(config: &Config) {
     let listen = config.listen;
     let near = if listen.ip().is_unspecified() {
@@ -125,6 +145,9 @@ fn announce(config: &Config) {
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     info!(%listen, viewer = %format_args!("{scheme}://{near}/"), "listening");
+    if let Some(listen) = config.metrics_listen {
+        info!(%listen, metrics = %format_args!("http://{listen}/metrics"), "answering operators");
+    }
     if !listen.ip().to_canonical().is_loopback() && config.tls.is_none() {
         warn!(
             %listen,

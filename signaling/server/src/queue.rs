@@ -1,6 +1,7 @@
 //! What waits for one connection to read it: frames that share their bytes with other queues, written without a
 //! copy, bounded by what one peer and all peers together may keep waiting.
 
+use crate::metrics::Histogram;
 use bytes::Bytes;
 use std::{
     cell::{Cell, RefCell},
@@ -9,6 +10,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
+    time::Instant,
 };
 use tokio::io::AsyncWrite;
 use tungstenite::protocol::frame::{
@@ -23,22 +25,66 @@ const FRAMES_A_WRITE: usize = 16;
 /// What a waiting frame costs beside its payload: so many empty ones are not free.
 const FRAME_COST: usize = size_of::<Frame>() + MAX_HEADER;
 
-/// Bounds that every queue of a server shares.
-#[derive(Debug, Default)]
-pub(crate) struct Limits {
+/// What every queue of a server shares: bounds, and what is measured.
+#[derive(Debug)]
+pub(crate) struct Shared {
     /// Bytes that one queue may hold.
     each: Cell<usize>,
     /// Bytes that all may hold together.
     all: Cell<usize>,
     /// Bytes that all hold.
     held: Cell<usize>,
+    /// Bytes that were written.
+    sent: Cell<u64>,
+    began: Instant,
+    /// When what is pushed now was read or made: see [`Shared::stamp`].
+    now: Cell<u32>,
+    latency: Histogram,
 }
 
-impl Limits {
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self {
+            each: Cell::default(),
+            all: Cell::default(),
+            held: Cell::default(),
+            sent: Cell::default(),
+            began: Instant::now(),
+            now: Cell::default(),
+            latency: Histogram::default(),
+        }
+    }
+
     /// Changes what may be held. What is held already stays.
     pub(crate) fn set(&self, each: usize, all: usize) {
         self.each.set(each);
         self.all.set(all);
+    }
+
+    /// What is pushed from here on comes of something that happens now.
+    pub(crate) fn at(&self, now: Instant) {
+        self.now.set(self.stamp(now));
+    }
+
+    /// Bytes that all hold.
+    pub(crate) fn held(&self) -> usize {
+        self.held.get()
+    }
+
+    /// Bytes that were written.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.get()
+    }
+
+    /// How long messages took until they were written.
+    pub(crate) fn latency(&self) -> &Histogram {
+        &self.latency
+    }
+
+    /// Microseconds since the beginning, which turn over after 71 minutes: only for differences.
+    #[expect(clippy::cast_possible_truncation, reason = "it turns over")]
+    fn stamp(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.began).as_micros() as u32
     }
 }
 
@@ -46,7 +92,7 @@ impl Limits {
 #[derive(Debug)]
 pub(crate) struct Queue {
     inner: RefCell<Inner>,
-    limits: Rc<Limits>,
+    shared: Rc<Shared>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +100,7 @@ struct Inner {
     frames: VecDeque<Frame>,
     /// Bytes of the first frame, its header included, that are written already.
     written: usize,
-    /// What this queue counts for in [`Limits::held`].
+    /// What this queue counts for in [`Shared::held`].
     held: usize,
     state: State,
     one_a_write: bool,
@@ -77,6 +123,8 @@ enum State {
 #[derive(Debug)]
 struct Frame {
     kind: Kind,
+    /// When it was pushed.
+    at: u32,
     payload: Bytes,
 }
 
@@ -114,21 +162,21 @@ impl Frame {
 }
 
 impl Queue {
-    pub(crate) fn new(limits: Rc<Limits>) -> Self {
-        Self { inner: RefCell::default(), limits }
+    pub(crate) fn new(shared: Rc<Shared>) -> Self {
+        Self { inner: RefCell::default(), shared }
     }
 
     /// Puts a frame at the end and wakes the connection. Where there is no room for it, the queue has overflowed and
     /// takes nothing more until [`Queue::part`].
     pub(crate) fn push(&self, kind: Kind, payload: Bytes) {
         let mut inner = self.inner.borrow_mut();
-        let frame = Frame { kind, payload };
+        let frame = Frame { kind, at: self.shared.now.get(), payload };
         let cost = frame.cost();
         match inner.state {
             State::Overflowed | State::Closed => return,
             State::Open
-                if inner.held + cost > self.limits.each.get()
-                    || self.limits.held.get() + cost > self.limits.all.get() =>
+                if inner.held + cost > self.shared.each.get()
+                    || self.shared.held.get() + cost > self.shared.all.get() =>
             {
                 inner.state = State::Overflowed;
                 return;
@@ -137,7 +185,7 @@ impl Queue {
         }
         inner.frames.push_back(frame);
         inner.held += cost;
-        self.limits.held.set(self.limits.held.get() + cost);
+        self.shared.held.set(self.shared.held.get() + cost);
         inner.wake();
     }
 
@@ -147,7 +195,7 @@ impl Queue {
         let keep = usize::from(inner.written > 0);
         let freed: usize = inner.frames.drain(keep..).map(|frame| frame.cost()).sum();
         inner.held -= freed;
-        self.limits.held.set(self.limits.held.get() - freed);
+        self.shared.held.set(self.shared.held.get() - freed);
         inner.frames.shrink_to_fit();
         inner.state = State::Parting;
     }
@@ -204,8 +252,14 @@ impl Queue {
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let freed = inner.advance(count);
-            self.limits.held.set(self.limits.held.get() - freed);
+            let now = self.shared.stamp(Instant::now());
+            let freed = inner.advance(count, |frame| {
+                if frame.kind == Kind::Text {
+                    self.shared.latency.observe(now.wrapping_sub(frame.at));
+                }
+            });
+            self.shared.held.set(self.shared.held.get() - freed);
+            self.shared.sent.set(self.shared.sent.get() + count as u64);
         }
         // A queue that grew gives its memory back.
         inner.frames = VecDeque::new();
@@ -245,8 +299,8 @@ impl Inner {
         Pin::new(stream).poll_write_vectored(cx, &slices[..used])
     }
 
-    /// Takes out what is written and returns what that frees.
-    fn advance(&mut self, count: usize) -> usize {
+    /// Takes out what is written, shows each frame that is, and returns what that frees.
+    fn advance(&mut self, count: usize, mut written: impl FnMut(&Frame)) -> usize {
         self.written += count;
         let mut freed = 0;
         while let Some(frame) = self.frames.front() {
@@ -256,6 +310,7 @@ impl Inner {
             }
             self.written -= length;
             freed += frame.cost();
+            written(frame);
             self.frames.pop_front();
         }
         self.held -= freed;
@@ -265,7 +320,7 @@ impl Inner {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.limits.held.set(self.limits.held.get() - self.inner.get_mut().held);
+        self.shared.held.set(self.shared.held.get() - self.inner.get_mut().held);
     }
 }
 
@@ -275,10 +330,10 @@ mod tests {
     use std::future::poll_fn;
     use tokio::io::{AsyncReadExt, duplex};
 
-    fn queue(each: usize, all: usize) -> (Queue, Rc<Limits>) {
-        let limits = Rc::new(Limits::default());
-        limits.set(each, all);
-        (Queue::new(limits.clone()), limits)
+    fn queue(each: usize, all: usize) -> (Queue, Rc<Shared>) {
+        let shared = Rc::new(Shared::new());
+        shared.set(each, all);
+        (Queue::new(shared.clone()), shared)
     }
 
     /// Everything that the queue writes into a pipe of `capacity`, read in small pieces.
@@ -296,7 +351,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_of_each_kind_and_length_are_written_whole() {
-        let (queue, limits) = queue(1 << 20, 1 << 20);
+        let (queue, shared) = queue(1 << 20, 1 << 20);
         let texts: Vec<String> = [0, 1, 125, 126, 65_535, 65_536].map(|length| "x".repeat(length)).into();
         for text in &texts {
             queue.push(Kind::Text, text.clone().into());
@@ -321,7 +376,10 @@ mod tests {
         }
         expected.extend_from_slice(b"\x89\0\x8a\0\x88\x0a\x0f\xa1replaced");
         assert!(written(&queue, 7).await == expected);
-        assert_eq!(limits.held.get(), 0);
+        assert_eq!(shared.sent(), expected.len() as u64);
+        let (_, measured) = shared.latency().cumulative().last().unwrap();
+        assert_eq!(measured, texts.len() as u64, "control frames are not messages");
+        assert_eq!(shared.held.get(), 0);
     }
 
     /// Remembers each write.
@@ -381,8 +439,8 @@ mod tests {
 
     #[test]
     fn a_queue_overflows_at_its_own_limit_and_at_that_of_all() {
-        let (first, limits) = queue(1_000, 1_500);
-        let second = Queue::new(limits.clone());
+        let (first, shared) = queue(1_000, 1_500);
+        let second = Queue::new(shared.clone());
         first.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
         assert!(!first.is_overflowed());
         second.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
@@ -390,7 +448,7 @@ mod tests {
         first.push(Kind::Text, Bytes::from_static(&[b'x'; 200]));
         assert!(first.is_overflowed());
         drop((first, second));
-        assert_eq!(limits.held.get(), 0);
+        assert_eq!(shared.held.get(), 0);
     }
 
     #[test]
@@ -404,7 +462,7 @@ mod tests {
 
     #[tokio::test]
     async fn last_words_follow_the_frame_that_is_half_written() {
-        let (queue, limits) = queue(1_000, 1_000);
+        let (queue, shared) = queue(1_000, 1_000);
         queue.push(Kind::Text, Bytes::from_static(b"half"));
         queue.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
         let (mut ours, mut theirs) = duplex(3);
@@ -420,6 +478,6 @@ mod tests {
         queue.close(4008, "");
         bytes.extend(written(&queue, 64).await);
         assert_eq!(bytes, b"\x81\x04half\x81\x03bye\x88\x02\x0f\xa8");
-        assert_eq!(limits.held.get(), 0);
+        assert_eq!(shared.held.get(), 0);
     }
 }

@@ -5,12 +5,13 @@ use crate::{
     admission::Admission,
     io::Scratch,
     log::{self, Log},
-    queue::{Kind, Limits, Queue},
+    metrics::{self, Metrics},
+    queue::{Kind, Queue, Shared},
 };
 use bytes::Bytes;
 use room_protocol::{
-    Hub,
-    hub::{ConnId, Event, Input, Output, PeerInfo, Verdict},
+    Hub, RoomId,
+    hub::{ConnId, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
     turn::WallClock,
 };
 use std::{
@@ -31,15 +32,14 @@ pub(crate) struct Shell {
     config: RefCell<Rc<Config>>,
     hub: RefCell<Hub>,
     peers: RefCell<HashMap<ConnId, Peer>>,
-    limits: Rc<Limits>,
+    queues: Rc<Shared>,
     scratch: RefCell<Scratch>,
     next_id: Cell<u64>,
     admission: Rc<Admission>,
     /// One reference for each that is told that it is not taken, and this one.
     told: Rc<()>,
     log: Log,
-    /// Messages that went out, to whomever.
-    delivered: Cell<u64>,
+    metrics: Metrics,
     /// When the alarm is set to go off.
     alarm: Cell<Option<Instant>>,
     /// It has to go off earlier.
@@ -56,18 +56,18 @@ struct Peer {
 
 impl Shell {
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
-        let limits = Limits::default();
-        limits.set(config.limits.max_queue, config.limits.max_queues);
+        let queues = Shared::new();
+        queues.set(config.limits.max_queue, config.limits.max_queues);
         Self {
             hub: RefCell::new(Hub::new(config.hub.clone(), seed, wall_clock())),
             peers: RefCell::default(),
-            limits: Rc::new(limits),
+            queues: Rc::new(queues),
             scratch: RefCell::new(Scratch::new()),
             next_id: Cell::new(0),
             admission: Rc::default(),
             told: Rc::default(),
             log: Log::new(),
-            delivered: Cell::new(0),
+            metrics: Metrics::new(),
             alarm: Cell::new(None),
             earlier: Notify::new(),
             ended: Notify::new(),
@@ -82,8 +82,8 @@ impl Shell {
     /// Takes another configuration, but for the listen address, and goes on with everyone who is connected.
     pub(crate) fn reload(&self, config: Config) {
         let listen = self.config.borrow().listen;
-        self.limits.set(config.limits.max_queue, config.limits.max_queues);
-        self.hub.borrow_mut().reconfigure(Instant::now(), config.hub.clone());
+        self.queues.set(config.limits.max_queue, config.limits.max_queues);
+        self.hub.borrow_mut().reconfigure(self.now(), config.hub.clone());
         *self.config.borrow_mut() = Rc::new(Config { listen, ..config });
         self.deliver(Vec::new());
     }
@@ -107,19 +107,53 @@ impl Shell {
         &self.log
     }
 
-    /// A connection was not taken, or a request refused.
-    pub(crate) fn turned_away(&self, remote: SocketAddr, status: u16, why: &str) {
-        self.log.turned_away(remote, status, why);
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Everything that is measured, in the text format of Prometheus.
+    pub(crate) fn metrics_text(&self) -> String {
+        self.metrics.text(&metrics::Now {
+            hub: &self.hub.borrow(),
+            open: self.peers.borrow().len(),
+            handshakes: self.admission.handshakes(),
+            received_bytes: self.scratch.borrow().received(),
+            sent_bytes: self.queues.sent(),
+            queued_bytes: self.queues.held(),
+            latency: self.queues.latency(),
+        })
+    }
+
+    /// Shows rooms with who is in them, in order, those behind `after` first; where each member is, the second
+    /// argument tells. When that was enough for now, returns the last one that was shown.
+    pub(crate) fn look_at_rooms(
+        &self,
+        after: Option<&RoomId>,
+        mut look: impl FnMut(RoomInfo<'_>, &dyn Fn(&MemberInfo<'_>) -> Option<SocketAddr>) -> bool,
+    ) -> Option<RoomId> {
+        let (hub, peers) = (self.hub.borrow(), self.peers.borrow());
+        let address = |member: &MemberInfo<'_>| peers.get(&member.conn).map(|peer| peer.address);
+        let mut rooms = hub.rooms_after(after);
+        rooms.find_map(|room| {
+            let room_id = room.room_id;
+            (!look(room, &address)).then(|| room_id.clone())
+        })
     }
 
     /// How many messages went out, to whomever.
     pub(crate) fn delivered(&self) -> u64 {
-        self.delivered.get()
+        self.metrics.delivered.get()
     }
 
     /// A connection is not read for a while, although there is more of it: it is not silent.
     pub(crate) fn paused(&self, id: ConnId) {
+        self.metrics.pauses.add(1);
         self.handle(Input::Alive(id));
+    }
+
+    /// Whether the end is near.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.hub.borrow().is_draining()
     }
 
     /// What has to be done every now and then. Never ends.
@@ -133,8 +167,9 @@ impl Shell {
     /// A WebSocket is open.
     pub(crate) fn connect(&self, address: SocketAddr) -> (ConnId, Rc<Queue>) {
         let id = ConnId(self.next_id.replace(self.next_id.get() + 1));
-        let queue = Rc::new(Queue::new(self.limits.clone()));
+        let queue = Rc::new(Queue::new(self.queues.clone()));
         self.peers.borrow_mut().insert(id, Peer { queue: queue.clone(), address });
+        self.metrics.opened.add(1);
         self.log.connected(id, address);
         self.hub.borrow_mut().set_wall_clock(wall_clock());
         self.handle(Input::Connected(id, PeerInfo { ip: address.ip() }));
@@ -155,9 +190,16 @@ impl Shell {
         self.deliver(vec![id]);
     }
 
+    /// The time, and what is queued from here on is of it.
+    fn now(&self) -> Instant {
+        let now = Instant::now();
+        self.queues.at(now);
+        now
+    }
+
     /// Tells the Hub and does what it asks for.
     pub(crate) fn handle(&self, input: Input) {
-        self.hub.borrow_mut().handle(Instant::now(), input);
+        self.hub.borrow_mut().handle(self.now(), input);
         self.deliver(Vec::new());
     }
 
@@ -171,14 +213,15 @@ impl Shell {
             }
             if let Some(id) = refused.pop() {
                 let verdict = Verdict::Refused("this server checks no tokens".to_owned());
-                self.hub.borrow_mut().handle(Instant::now(), Input::Verified(id, verdict));
+                self.hub.borrow_mut().handle(self.now(), Input::Verified(id, verdict));
                 continue;
             }
             let Some(id) = overflowed.pop() else { break };
+            self.metrics.slow_consumers.add(1);
             if let Some(peer) = self.peers.borrow().get(&id) {
                 peer.queue.part();
             }
-            self.hub.borrow_mut().handle(Instant::now(), Input::Overflowed(id));
+            self.hub.borrow_mut().handle(self.now(), Input::Overflowed(id));
         }
         self.set_alarm();
     }
@@ -198,7 +241,7 @@ impl Shell {
         let had_room = !queue.is_overflowed();
         match output {
             Output::Send(_, text) => {
-                self.delivered.set(self.delivered.get() + 1);
+                self.metrics.delivered.add(1);
                 log::sending(id, &text);
                 queue.push(Kind::Text, text.into_bytes());
             }
@@ -241,7 +284,7 @@ impl Shell {
             };
             if time::timeout_at(next.into(), self.earlier.notified()).await.is_err() {
                 self.hub.borrow_mut().set_wall_clock(wall_clock());
-                self.hub.borrow_mut().handle_timeout(Instant::now());
+                self.hub.borrow_mut().handle_timeout(self.now());
                 self.deliver(Vec::new());
             }
         }
@@ -250,7 +293,7 @@ impl Shell {
     /// Announces the end, lets members go on for [`Config::drain`], then closes all. Ends early when all are gone.
     pub(crate) async fn drain(&self) {
         let config = self.config();
-        self.hub.borrow_mut().drain(Instant::now(), config.retry_after);
+        self.hub.borrow_mut().drain(self.now(), config.retry_after);
         self.deliver(Vec::new());
         let _ = time::timeout(config.drain, self.all_gone()).await;
         self.hub.borrow_mut().close_all();

@@ -10,16 +10,16 @@ mod loader;
 mod problem;
 mod settings;
 
-pub use crate::limits::LimitSettings;
 pub use crate::tls::{TlsFiles, TlsSettings};
 pub use crate::turn::{SECRET_VARIABLE as TURN_SECRET_VARIABLE, TurnSettings, TurnUrl};
+pub use crate::{admin::AdminSettings, limits::LimitSettings};
 pub use loader::{FilePath, Located};
 pub use problem::ConfigError;
 pub use settings::{DefaultRoom, IceServerSettings, IceUrl, LogFormat, LogLevel, Seconds, Settings, StunUrl};
 
 pub(crate) use loader::Loader;
 
-use crate::{Limits, Tls, TrustedProxy};
+use crate::{AdminToken, Limits, Tls, TrustedProxy};
 use document::Document;
 use room_protocol::HubConfig;
 use std::{
@@ -44,6 +44,10 @@ pub struct Config {
     pub allow_origins: Vec<String>,
     /// What there may be at most, apart from what the Hub knows of.
     pub limits: Limits,
+    /// Where `/metrics`, `/api`, `/healthz` and `/readyz` are answered, without a token (nowhere).
+    pub metrics_listen: Option<SocketAddr>,
+    /// What opens `/metrics` and `/api` where everybody connects (nothing).
+    pub admin_token: Option<AdminToken>,
     /// Proxies whose `X-Forwarded-For` is believed (none).
     pub trusted_proxies: Vec<TrustedProxy>,
     /// How long members may go on talking after the shutdown was announced to them (1 s).
@@ -61,6 +65,8 @@ impl Default for Config {
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             limits: Limits::default(),
+            metrics_listen: None,
+            admin_token: None,
             trusted_proxies: Vec::new(),
             drain: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),

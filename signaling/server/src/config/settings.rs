@@ -4,6 +4,7 @@
 use super::{Config, Loader, Located};
 use crate::{
     TrustedProxy,
+    admin::AdminSettings,
     limits::LimitSettings,
     tls::{TlsFiles, TlsSettings},
     turn::TurnSettings,
@@ -39,6 +40,10 @@ pub struct Settings {
     pub log_level: Option<LogLevel>,
     /// The certificate to speak TLS with.
     pub tls: TlsSettings,
+    /// Where operators are answered without a token.
+    pub metrics_listen: Option<SocketAddr>,
+    /// What only operators may see.
+    pub admin: AdminSettings,
     /// What there may be at most.
     pub limits: LimitSettings,
     /// TURN servers for which credentials are made.
@@ -60,6 +65,8 @@ impl Settings {
             log_format: above.log_format.or(self.log_format),
             log_level: above.log_level.or(self.log_level),
             tls: self.tls.overridden_by(above.tls),
+            metrics_listen: above.metrics_listen.or(self.metrics_listen),
+            admin: self.admin.overridden_by(above.admin),
             limits: self.limits.overridden_by(above.limits),
             turn: self.turn.overridden_by(above.turn),
         }
@@ -80,6 +87,8 @@ impl Settings {
         let stun = stun.map(|url| IceServer { urls: vec![url.0], username: None, credential: None });
         let full = self.ice_servers.into_iter().flatten().map(|server| server.load(loader));
         config.hub.ice_servers = full.chain(stun).collect();
+        config.metrics_listen = self.metrics_listen;
+        self.admin.load(&mut config, loader);
         self.limits.load(&mut config, loader);
         self.turn.load(&mut config, loader);
         let tls_files = self.tls.load(&mut config, loader);

@@ -9,6 +9,7 @@ mod garbage;
 mod http;
 mod limits;
 mod liveness;
+mod operators;
 mod program;
 mod reload;
 mod rooms;

@@ -23,7 +23,9 @@ async fn a_shutdown_is_announced_then_closes_with_1012() {
     // Members go on talking meanwhile, and nobody new comes.
     sender.send(json!({"type": "offer", "sdp": "v=0"})).await;
     assert_eq!(receiver.message().await["type"], "offer");
-    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    let mut newcomer = crate::common::Raw::connect(address).await;
+    newcomer.write(crate::common::handshake(address, "/", "").as_bytes()).await;
+    assert!(newcomer.read_to_end().await.starts_with("HTTP/1.1 503 "));
     assert_eq!(receiver.close_code().await, 1012);
     assert_eq!(sender.close_code().await, 1012);
     assert!(began.elapsed() >= Duration::from_millis(300));

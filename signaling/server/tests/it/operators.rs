@@ -1,0 +1,283 @@
+//! What operators and their programs look at: /healthz, /readyz, /metrics, /api/rooms.
+
+use crate::common::{Client, Program, Raw, server, unhurried};
+use room_signaling::{AdminToken, Config};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+fn with_token(config: &mut Config) {
+    config.admin_token = Some(AdminToken::try_from(TOKEN.to_owned()).unwrap());
+}
+
+/// The head and the body of the answer to a GET with these further headers.
+async fn get(address: SocketAddr, path: &str, headers: &str) -> (String, String) {
+    let mut raw = Raw::connect(address).await;
+    raw.write(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").as_bytes()).await;
+    let answer = raw.read_to_end().await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+async fn get_with_token(address: SocketAddr, path: &str) -> String {
+    let (head, body) = get(address, path, &format!("Authorization: Bearer {TOKEN}\r\n")).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.contains("Cache-Control: no-store"), "{head}");
+    body
+}
+
+/// The samples of a text in Prometheus' format, each by its name and labels. Checks that each belongs to a family that
+/// was described.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let (mut family, mut kind, mut samples) = (String::new(), String::new(), BTreeMap::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            assert!(!help.is_empty());
+            name.clone_into(&mut family);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, of) = rest.split_once(' ').unwrap();
+            assert_eq!(name, family);
+            assert_eq!(of == "counter", name.ends_with("_total"), "{name}");
+            of.clone_into(&mut kind);
+        } else {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let base = name.split_once('{').map_or(name, |(base, _)| base);
+            let base = if kind == "histogram" { base.rsplit_once('_').unwrap().0 } else { base };
+            assert_eq!(base, family, "{line}");
+            assert!(samples.insert(name.to_owned(), value.parse().unwrap()).is_none(), "{line} twice");
+        }
+    }
+    samples
+}
+
+#[tokio::test]
+async fn only_the_admin_token_opens_what_is_the_operators() {
+    let open = server(|_| {});
+    let guarded = server(with_token);
+    for path in ["/metrics", "/api/rooms"] {
+        let (head, _) = get(open.local_addr(), path, &format!("Authorization: Bearer {TOKEN}\r\n")).await;
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+        for header in
+            ["", "Authorization: Bearer 0123456789abcdef0123456789abcdeF\r\n", "Authorization: Bearer\r\n"]
+        {
+            let (head, _) = get(guarded.local_addr(), path, header).await;
+            assert!(head.starts_with("HTTP/1.1 401 ") && head.contains("WWW-Authenticate: Bearer"), "{head}");
+        }
+        get_with_token(guarded.local_addr(), path).await;
+    }
+}
+
+#[tokio::test]
+async fn metrics_tell_what_happened() {
+    let server = server(with_token);
+    let address = server.local_addr();
+    let (mut sender, _) = Client::join(address, "s", "r", "sender").await;
+    let (mut one, _) = Client::join(address, "one", "r", "receiver").await;
+    let (mut two, _) = Client::join(address, "two", "r", "receiver").await;
+    sender.send(json!({"type": "offer", "sdp": "v=0"})).await;
+    for receiver in [&mut one, &mut two] {
+        receiver.message_of("offer").await;
+    }
+    one.send(json!({"type": "bye", "target_id": "nobody"})).await;
+    one.message_of("error").await;
+    drop(two);
+    sender.message_of("peer_left").await;
+
+    let text = get_with_token(address, "/metrics").await;
+    let samples = samples(&text);
+    for (name, expected) in [
+        ("room_signaling_connections{state=\"open\"}", 2.0),
+        ("room_signaling_connections{state=\"handshake\"}", 1.0),
+        ("room_signaling_connections_opened_total", 3.0),
+        ("room_signaling_http_responses_total{status=\"101\"}", 3.0),
+        ("room_signaling_rooms", 1.0),
+        ("room_signaling_members{role=\"sender\"}", 1.0),
+        ("room_signaling_members{role=\"receiver\"}", 1.0),
+        ("room_signaling_draining", 0.0),
+        ("room_signaling_messages_received_total{type=\"register\"}", 3.0),
+        ("room_signaling_messages_received_total{type=\"offer\"}", 1.0),
+        ("room_signaling_messages_received_total{type=\"answer\"}", 0.0),
+        // Six answers to register and join, two that told the sender of receivers, the offers, the error, the leaving.
+        ("room_signaling_messages_sent_total", 12.0),
+        ("room_signaling_messages_relayed_total", 2.0),
+        ("room_signaling_errors_total{code=\"target_not_found\"}", 1.0),
+        ("room_signaling_errors_total{code=\"bad_message\"}", 0.0),
+        ("room_signaling_pauses_total", 0.0),
+        ("room_signaling_slow_consumers_total", 0.0),
+        ("room_signaling_queued_bytes", 0.0),
+        ("room_signaling_delivery_seconds_count", 12.0),
+        ("room_signaling_delivery_seconds_bucket{le=\"+Inf\"}", 12.0),
+    ] {
+        assert_eq!(samples.get(name), Some(&expected), "{name} in\n{text}");
+    }
+    for name in [
+        "room_signaling_received_bytes_total",
+        "room_signaling_sent_bytes_total",
+        "room_signaling_delivery_seconds_sum",
+        "process_resident_memory_bytes",
+        "process_max_fds",
+    ] {
+        assert!(samples[name] > 0.0, "{name} in\n{text}");
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((0.0..60.0).contains(&(now - samples["process_start_time_seconds"])), "{text}");
+}
+
+#[tokio::test]
+async fn floods_show_in_the_metrics() {
+    let server = server(|config| {
+        with_token(config);
+        config.limits.messages_burst = 5.try_into().unwrap();
+        config.limits.max_connections_per_ip = 2;
+    });
+    let address = server.local_addr();
+    let mut client = Client::connect(address).await;
+    client.send(json!({"type": "register", "client_id": "x", "protocol": 1})).await;
+    for _ in 0..6 {
+        client.send_text("{oops").await;
+    }
+    for _ in 0..6 {
+        client.message_of("error").await;
+    }
+    let _second = Client::connect(address).await;
+    assert!(get(address, "/metrics", "").await.0.starts_with("HTTP/1.1 429 "));
+    drop(client);
+    let deadline = std::time::Instant::now() + crate::common::PATIENCE;
+    let text = loop {
+        let (head, body) = get(address, "/metrics", &format!("Authorization: Bearer {TOKEN}\r\n")).await;
+        if head.starts_with("HTTP/1.1 200 ") {
+            break body;
+        }
+        assert!(std::time::Instant::now() < deadline, "a place should have become free");
+    };
+    let samples = samples(&text);
+    assert_eq!(samples.get("room_signaling_messages_received_total{type=\"bad\"}"), Some(&6.0));
+    assert!(samples["room_signaling_pauses_total"] >= 1.0);
+    assert!(samples["room_signaling_http_responses_total{status=\"429\"}"] >= 1.0);
+}
+
+#[tokio::test]
+async fn the_documentation_names_every_metric_and_no_other() {
+    let server = server(with_token);
+    let text = get_with_token(server.local_addr(), "/metrics").await;
+    let docs = include_str!("../../../../docs/metrics.md");
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    for family in families {
+        assert!(docs.contains(&format!("`{family}`")) || docs.contains(&format!("`{family}{{")), "{family}");
+    }
+    let named = docs.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
+    for name in named {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn rooms_are_told_with_who_is_in_them() {
+    let server = server(with_token);
+    let address = server.local_addr();
+    assert_eq!(get_with_token(address, "/api/rooms").await, "{\"rooms\":[\n],\"total\":0}\n");
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (_cam, _) = Client::join(address, "cam", "客厅", "sender").await;
+    let (viewer, _) = Client::join(address, "viewer \"1\"", "客厅", "receiver").await;
+    let (_other, _) = Client::join(address, "other", "b", "receiver").await;
+    let told: Value = serde_json::from_str(&get_with_token(address, "/api/rooms").await).unwrap();
+    assert_eq!(told["total"], 2);
+    assert_eq!((&told["rooms"][0]["room_id"], &told["rooms"][1]["room_id"]), (&json!("b"), &json!("客厅")));
+    let room = &told["rooms"][1];
+    let remote = viewer.socket.get_ref().local_addr().unwrap().to_string();
+    let member = &room["members"][1];
+    assert_eq!(
+        (&member["client_id"], &member["role"], &member["protocol"], &member["remote"]),
+        (&json!("viewer \"1\""), &json!("receiver"), &json!(1), &json!(remote))
+    );
+    for since in [&room["since"], &member["since"]] {
+        let since = since.as_u64().unwrap();
+        assert!((before..before + 60).contains(&since), "{since} {before}");
+    }
+}
+
+/// More than is written in one turn.
+#[tokio::test]
+async fn many_rooms_are_told_one_by_one() {
+    const COUNT: usize = 300;
+    let server = server(|config| {
+        with_token(config);
+        unhurried(config);
+    });
+    let address = server.local_addr();
+    let long = "x".repeat(100);
+    let mut clients = Vec::new();
+    for n in 0..COUNT {
+        clients.push(Client::join(address, "c", &format!("{n:04}{long}"), "sender").await.0);
+    }
+    let told: Value = serde_json::from_str(&get_with_token(address, "/api/rooms").await).unwrap();
+    assert_eq!(told["total"], COUNT);
+    let rooms = told["rooms"].as_array().unwrap();
+    assert_eq!(rooms.len(), COUNT);
+    for (n, room) in rooms.iter().enumerate() {
+        assert!(room["room_id"].as_str().unwrap().starts_with(&format!("{n:04}x")), "{room}");
+        assert_eq!(room["members"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_drains_is_not_ready_and_takes_nobody() {
+    let (mut program, address) = Program::start("", &["--drain-seconds", "60"]);
+    assert!(get(address, "/readyz", "").await.0.starts_with("HTTP/1.1 200 "));
+    let (mut client, _) = Client::join(address, "a", "r", "receiver").await;
+    program.signal("TERM");
+    assert_eq!(client.message().await["type"], "draining");
+    let (head, body) = get(address, "/readyz", "").await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && body.contains("draining"), "{head}\n{body}");
+    assert!(get(address, "/healthz", "").await.0.starts_with("HTTP/1.1 200 "));
+    let mut raw = Raw::connect(address).await;
+    raw.write(crate::common::handshake(address, "/", "").as_bytes()).await;
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer}");
+    drop(client);
+    assert_eq!(program.end().code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_operators_own_address_needs_no_token_and_serves_nobody_else() {
+    let (mut program, address) = Program::start("", &["--metrics-listen", "127.0.0.1:0"]);
+    let line: Value = serde_json::from_str(&program.line_with("answering operators")).unwrap();
+    let operators: SocketAddr = line["listen"].as_str().unwrap().parse().unwrap();
+    let (_client, _) = Client::join(address, "a", "r", "receiver").await;
+    let (_, text) = get(operators, "/metrics", "").await;
+    assert_eq!(samples(&text).get("room_signaling_members{role=\"receiver\"}"), Some(&1.0));
+    assert!(get(operators, "/api/rooms", "").await.1.contains("\"total\":1"));
+    assert!(get(operators, "/readyz", "").await.0.starts_with("HTTP/1.1 200 "));
+    for (path, headers) in [("/", ""), ("/ws", ""), ("/main.js", ""), ("/", "Upgrade: websocket\r\n")] {
+        let (head, _) = get(operators, path, headers).await;
+        assert!(head.starts_with("HTTP/1.1 404 "), "{path}: {head}");
+    }
+    // A page whose name was made to point here reads nothing.
+    let mut raw = Raw::connect(operators).await;
+    raw.write(b"GET /metrics HTTP/1.1\r\nHost: rebound.example\r\n\r\n").await;
+    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 403 "));
+    assert!(get(address, "/metrics", "").await.0.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
+async fn the_token_comes_from_a_file() {
+    let folder = std::env::temp_dir().join(format!("room-signaling-admin-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (file, weak) = (folder.join("token"), folder.join("weak"));
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    std::fs::write(&weak, "secret").unwrap();
+    let (program, address) = Program::start("", &["--admin-token-file", file.to_str().unwrap()]);
+    get_with_token(address, "/metrics").await;
+    drop(program);
+    let mut refused = Program::spawn("", &["--admin-token-file", weak.to_str().unwrap()]);
+    assert_eq!(refused.end().code(), Some(1));
+    let said = refused.seen.join("\n");
+    assert!(said.contains("admin.token_file") && said.contains("openssl rand") && !said.contains("secret"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
