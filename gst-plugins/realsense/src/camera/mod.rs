@@ -4,8 +4,6 @@
 //! with the library's own words, and numbers of the library that this crate doesn't know (formats, streams, domains of a
 //! later version) are left out where they come in and never reach an enum.
 
-#![allow(dead_code, unused_imports, reason = "the element that uses it follows")]
-
 mod block;
 mod context;
 mod device;
@@ -18,9 +16,9 @@ mod sensor;
 pub mod software;
 
 pub(crate) use block::{Block, Filter, HoleFilling};
-pub(crate) use context::{Change, Context, Subscription};
+pub(crate) use context::{Context, Subscription};
 pub(crate) use device::{Device, PlaybackStatus};
 pub(crate) use error::Error;
 pub(crate) use frame::{Frame, TimeDomain};
-pub(crate) use profile::{Intrinsics, PixelFormat, Profile, Shape, StreamKind};
-pub(crate) use sensor::{Control, OpenSensor, Range, Sensor};
+pub(crate) use profile::{PixelFormat, Profile, Shape, StreamKind};
+pub(crate) use sensor::{Control, OpenSensor, Sensor};

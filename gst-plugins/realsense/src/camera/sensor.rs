@@ -99,11 +99,6 @@ impl Sensor {
         set.map_err(|error| Error::new("rs2_set_option", error.to_string()))
     }
 
-    /// What the control is set to.
-    pub(crate) fn get(&self, control: Control) -> Option<f32> {
-        self.options().get_option(control.option())
-    }
-
     /// The sensor as realsense-rust sees it: a view that frees nothing.
     fn options(&self) -> realsense_rust::sensor::Sensor {
         NonNull::new(self.raw.raw()).expect("a handle is never null").into()

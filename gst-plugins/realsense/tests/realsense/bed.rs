@@ -1,0 +1,251 @@
+//! What the tests share: cameras in software, recordings of them, and pipelines that are always taken down.
+
+use gst::prelude::*;
+use gstrealsense::software::{FrameInfo, Imager, Pixels, Recorder, SoftwareDevice, Stream};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// A minute is for ever, on the busiest machine.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+
+pub(crate) fn init() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        gstrealsense::plugin_register_static().unwrap();
+    });
+}
+
+pub(crate) const WIDTH: u16 = 64;
+pub(crate) const HEIGHT: u16 = 48;
+
+/// A stream of pictures, 64x48 at 30.
+pub(crate) fn video(imager: Imager, pixels: Pixels) -> Stream {
+    Stream::Video { imager, pixels, width: WIDTH, height: HEIGHT, rate: 30 }
+}
+
+pub(crate) fn color() -> Stream {
+    video(Imager::Color, Pixels::Yuyv)
+}
+
+pub(crate) fn depth() -> Stream {
+    video(Imager::Depth, Pixels::Z16)
+}
+
+/// What frame `number` of a stream looks like: gray that rises from row to row and frame to frame, depth alike, with a
+/// hole in the middle of its first row.
+pub(crate) fn bytes(stream: Stream, number: u8) -> Vec<u8> {
+    let Stream::Video { pixels, width, height, .. } = stream else {
+        return [f32::from(number), 9.81, -1.5].into_iter().flat_map(f32::to_ne_bytes).collect();
+    };
+    let pixel = |x: u16, y: u16| {
+        let gray = gray(y, number);
+        match pixels {
+            Pixels::Yuyv => vec![gray, 128],
+            Pixels::Uyvy => vec![128, gray],
+            Pixels::Rgb8 | Pixels::Bgr8 => vec![gray; 3],
+            Pixels::Rgba8 | Pixels::Bgra8 => vec![gray, gray, gray, 255],
+            Pixels::Y8 => vec![gray],
+            Pixels::Y16 => (u16::from(gray) << 8).to_le_bytes().to_vec(),
+            Pixels::Z16 => millimeters(x, y, number).to_le_bytes().to_vec(),
+        }
+    };
+    (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect()
+}
+
+pub(crate) fn gray(y: u16, number: u8) -> u8 {
+    u8::try_from(32 + (y * 4) % 160).unwrap() + number % 32
+}
+
+pub(crate) fn millimeters(x: u16, y: u16, number: u8) -> u16 {
+    if (x, y) == (WIDTH / 2, 0) { 0 } else { 500 + 40 * y + u16::from(number) }
+}
+
+/// Frame `number` of a stream of that rate.
+pub(crate) fn push(device: &SoftwareDevice, index: usize, stream: Stream, number: u32) {
+    let rate = match stream {
+        Stream::Video { rate, .. } | Stream::Gyro(rate) | Stream::Accel(rate) => rate,
+    };
+    let info = FrameInfo {
+        number: i32::try_from(number).unwrap() + 1,
+        timestamp_ms: 5000.0 + f64::from(number) * 1000.0 / f64::from(rate),
+        exposure: Some(8500),
+        gain: Some(16),
+    };
+    device.push(index, &bytes(stream, u8::try_from(number % 256).unwrap()), &info).unwrap();
+}
+
+/// A recording of that many frames of each stream, made in a folder that goes away with this.
+pub(crate) struct Recording {
+    pub(crate) path: PathBuf,
+}
+
+impl Recording {
+    pub(crate) fn new(name: &str, streams: &[Stream], frames: u32) -> Self {
+        let folder = std::env::temp_dir().join(format!("realsense-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("recording.bag");
+        let device = SoftwareDevice::new(&format!("rec-{name}"), streams).unwrap();
+        let recorder = Recorder::start(&device, &path, true).unwrap();
+        // The recorder notes when frames come, and playing follows that.
+        let start = Instant::now();
+        for number in 0..frames {
+            for (index, stream) in streams.iter().enumerate() {
+                push(&device, index, *stream, number);
+            }
+            thread::sleep((start + (number + 1) * FRAME).saturating_duration_since(Instant::now()));
+        }
+        recorder.finish().unwrap();
+        Self { path }
+    }
+
+    /// `realsensesrc` that plays it, every frame, named `camera`.
+    pub(crate) fn source(&self) -> String {
+        format!("realsensesrc name=camera recording-location={} real-time=false", self.path.display())
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.path.parent().unwrap());
+    }
+}
+
+pub(crate) const FRAME: Duration = Duration::from_micros(33_333);
+
+/// A camera in software that streams until it is told to stop.
+pub(crate) struct LiveCamera {
+    pub(crate) device: Arc<SoftwareDevice>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LiveCamera {
+    pub(crate) fn new(serial: &str, streams: &[Stream]) -> Self {
+        let device = Arc::new(SoftwareDevice::new(serial, streams).unwrap());
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (device, stop, streams) = (device.clone(), stop.clone(), streams.to_vec());
+            thread::spawn(move || {
+                let start = Instant::now();
+                let mut number = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    for (index, stream) in streams.iter().enumerate() {
+                        push(&device, index, *stream, number);
+                    }
+                    number += 1;
+                    thread::sleep((start + number * FRAME).saturating_duration_since(Instant::now()));
+                }
+            })
+        };
+        Self { device, stop, thread: Some(thread) }
+    }
+
+    /// No more frames come.
+    pub(crate) fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for LiveCamera {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A pipeline that is always taken down.
+pub(crate) struct Line(pub(crate) gst::Pipeline);
+
+impl Line {
+    pub(crate) fn new(description: &str) -> Self {
+        init();
+        Self(gst::parse::launch(description).unwrap().downcast().unwrap())
+    }
+
+    pub(crate) fn play(&self) -> &Self {
+        // A failure shows on the bus.
+        let _ = self.0.set_state(gst::State::Playing);
+        self
+    }
+
+    /// The first message of these types.
+    pub(crate) fn wait(&self, types: &[gst::MessageType]) -> gst::Message {
+        let limit = gst::ClockTime::try_from(LONG).unwrap();
+        self.0.bus().unwrap().timed_pop_filtered(limit, types).expect("a message")
+    }
+
+    /// The words of the error that comes.
+    pub(crate) fn error(&self) -> String {
+        match self.wait(&[gst::MessageType::Error, gst::MessageType::Eos]).view() {
+            gst::MessageView::Error(error) => error.error().to_string(),
+            _ => panic!("the stream ended without an error"),
+        }
+    }
+
+    /// Runs to the end of the stream.
+    pub(crate) fn finish(&self) {
+        let end = self.wait(&[gst::MessageType::Eos, gst::MessageType::Error]);
+        assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
+    }
+
+    pub(crate) fn camera(&self) -> gst::Element {
+        self.0.by_name("camera").unwrap()
+    }
+
+    /// The next sample of the appsink of that name; `None` at the end.
+    pub(crate) fn sample(&self, sink: &str) -> Option<gst::Sample> {
+        let sink: gst_app::AppSink = self.0.by_name(sink).unwrap().downcast().unwrap();
+        let sample = sink.try_pull_sample(gst::ClockTime::try_from(LONG).unwrap());
+        assert!(sample.is_some() || sink.is_eos(), "neither a sample nor the end: {:?}", self.first_error());
+        sample
+    }
+
+    /// All samples until the end.
+    pub(crate) fn samples(&self, sink: &str) -> Vec<gst::Sample> {
+        std::iter::from_fn(|| self.sample(sink)).collect()
+    }
+
+    fn first_error(&self) -> Option<gst::Message> {
+        self.0.bus().unwrap().pop_filtered(&[gst::MessageType::Error])
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let _ = self.0.set_state(gst::State::Null);
+    }
+}
+
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The bytes of a sample.
+pub(crate) fn content(sample: &gst::Sample) -> Vec<u8> {
+    sample.buffer().unwrap().map_readable().unwrap().to_vec()
+}
+
+/// What the camera's meta says.
+pub(crate) fn meta(sample: &gst::Sample) -> gst::Structure {
+    let meta = gst::meta::CustomMeta::from_buffer(sample.buffer().unwrap(), "GstRealSenseMeta").unwrap();
+    meta.structure().to_owned()
+}
+
+/// A file beside a recording, with other bytes.
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+}
