@@ -44,7 +44,7 @@ pub(crate) enum Filter {
 }
 
 impl Block {
-    fn new(
+    pub(super) fn new(
         make: impl FnOnce(*mut *mut sys::rs2_error) -> *mut sys::rs2_processing_block,
     ) -> Result<Self, Error> {
         let raw = Handle::new(sys::rs2_delete_processing_block, make)?;
@@ -104,20 +104,13 @@ impl Block {
         Self::new(|error| unsafe { sys::rs2_create_align(to, error) })
     }
 
-    /// Single frames to sets of those that were taken at the same time.
-    pub(crate) fn sync() -> Result<Self, Error> {
-        // SAFETY: takes only the place for an error.
-        Self::new(|error| unsafe { sys::rs2_create_sync_processing_block(error) })
-    }
-
     fn set(&self, option: sys::rs2_option, value: f32) -> Result<(), Error> {
         let options = self.raw.raw().cast_const().cast();
         // SAFETY: a processing block is its own object of options, and alive.
         check(|error| unsafe { sys::rs2_set_option(options, option, value, error) })
     }
 
-    /// Puts a frame in. What becomes of it waits for [`Block::poll`].
-    pub(crate) fn put(&self, frame: &Frame) -> Result<(), Error> {
+    fn put(&self, frame: &Frame) -> Result<(), Error> {
         let frame = frame.share()?;
         let raw = frame.into_raw();
         // SAFETY: both are alive; the block takes over the reference, whatever comes of it.
@@ -125,7 +118,7 @@ impl Block {
     }
 
     /// A result, where one waits.
-    pub(crate) fn poll(&self) -> Result<Option<Frame>, Error> {
+    fn poll(&self) -> Result<Option<Frame>, Error> {
         let mut frame = null_mut();
         // SAFETY: the queue is alive, the place for the result on our stack.
         let there =

@@ -5,6 +5,7 @@
 //! later version) are left out where they come in and never reach an enum.
 
 mod block;
+mod bundle;
 mod context;
 mod device;
 mod error;
@@ -16,6 +17,7 @@ mod sensor;
 pub mod software;
 
 pub(crate) use block::{Block, Filter, HoleFilling};
+pub(crate) use bundle::Bundler;
 pub(crate) use context::{Context, Subscription};
 pub(crate) use device::{Device, PlaybackStatus};
 pub(crate) use error::Error;

@@ -7,6 +7,7 @@
 mod control;
 mod controls;
 mod find;
+mod pairing;
 mod seat;
 mod shared;
 

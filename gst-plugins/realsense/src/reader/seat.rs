@@ -2,16 +2,17 @@
 
 use super::{
     OpenError, find,
+    pairing::Pairing,
     shared::{Phase, Shared, State},
 };
 use crate::{
-    camera::{Block, Device, Frame, Shape, StreamKind},
+    camera::{Bundler, Device, Error, Frame, Shape, StreamKind},
     depth::Processing,
     timeline::Timeline,
 };
 use std::{
     collections::VecDeque,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -52,7 +53,7 @@ pub(super) struct Seat {
     lost: bool,
     pub(super) last_frame: Instant,
     /// Makes sets of frames of the same moment.
-    pub(super) sync: Option<Arc<Block>>,
+    pub(super) together: Option<Arc<Together>>,
 }
 
 impl Seat {
@@ -95,6 +96,39 @@ impl Seat {
     }
 }
 
+/// Sets of frames of two streams of the same moment.
+pub(super) struct Together {
+    /// The stream that is wanted; the other one is what it is aligned to.
+    target: StreamKind,
+    bundler: Bundler,
+    /// Of one epoch, made with its first frame.
+    pairing: Mutex<Option<(u64, Pairing<Frame>)>>,
+}
+
+impl Together {
+    fn new(target: StreamKind) -> Result<Self, Error> {
+        Ok(Self { target, bundler: Bundler::new()?, pairing: Mutex::new(None) })
+    }
+
+    /// The set that this frame completes.
+    pub(super) fn put(&self, frame: &Frame, shape: Shape, epoch: u64) -> Result<Option<Frame>, Error> {
+        let time = frame.timestamp()?;
+        let frame = frame.share()?;
+        frame.keep();
+        let mut pairing = self.pairing.lock().unwrap_or_else(PoisonError::into_inner);
+        if pairing.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            *pairing = Some((epoch, Pairing::new(shape.rate)));
+        }
+        let pair =
+            pairing.as_mut().and_then(|(_, pairing)| pairing.put(shape.kind == self.target, time, frame));
+        // The lock is held on: sets leave in the order in which they were completed.
+        match pair {
+            Some((target, other)) => self.bundler.bundle(&target, other),
+            None => Ok(None),
+        }
+    }
+}
+
 /// A pad's end of its [`Seat`], which it leaves when this is dropped.
 pub(crate) struct Member {
     shared: Arc<Shared>,
@@ -104,7 +138,10 @@ pub(crate) struct Member {
 
 impl Member {
     pub(super) fn join(shared: Arc<Shared>, kinds: &[StreamKind], together: bool) -> Result<Self, OpenError> {
-        let sync = if together { Some(Arc::new(Block::sync()?)) } else { None };
+        let together = match kinds {
+            [target, ..] if together => Some(Arc::new(Together::new(*target)?)),
+            _ => None,
+        };
         let seat = Seat {
             kinds: kinds.to_vec(),
             chosen: Vec::new(),
@@ -113,7 +150,7 @@ impl Member {
             queue: VecDeque::new(),
             lost: false,
             last_frame: Instant::now(),
-            sync,
+            together,
         };
         let id = shared.change(|state| {
             let id = state.seats.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -174,7 +211,10 @@ impl Member {
                 return false;
             }
             let undecided = state.seats.iter().any(|(id, seat)| {
-                *id != self.id && seat.sync.is_none() && seat.kinds.contains(&kind) && seat.chosen.is_empty()
+                *id != self.id
+                    && seat.together.is_none()
+                    && seat.kinds.contains(&kind)
+                    && seat.chosen.is_empty()
             });
             if !undecided {
                 return true;

@@ -136,15 +136,14 @@ impl Shared {
                 return;
             }
             let takers = state.seats.iter().filter(|(_, seat)| seat.takes(shape));
-            takers.map(|(id, seat)| (*id, seat.sync.clone())).collect()
+            takers.map(|(id, seat)| (*id, seat.together.clone())).collect()
         };
-        for (id, sync) in takers {
-            match sync {
+        for (id, together) in takers {
+            match together {
                 None => self.seat(id, frame, at, epoch),
-                Some(sync) => {
-                    // A frame that can't be matched is left out, as one that the camera lost.
-                    let _ = sync.put(frame);
-                    while let Ok(Some(set)) = sync.poll() {
+                // A frame that finds no partner is left out, as one that the camera lost.
+                Some(together) => {
+                    if let Ok(Some(set)) = together.put(frame, shape, epoch) {
                         self.seat(id, &set, at, epoch);
                     }
                 }

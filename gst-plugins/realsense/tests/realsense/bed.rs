@@ -39,8 +39,8 @@ pub(crate) fn depth() -> Stream {
     video(Imager::Depth, Pixels::Z16)
 }
 
-/// What frame `number` of a stream looks like: gray that rises from row to row and frame to frame, depth alike, with a
-/// hole in the middle of its first row.
+/// What frame `number` of a stream looks like: gray that rises from row to row and frame to frame, depth alike and a
+/// little rough, with a hole in the middle.
 pub(crate) fn bytes(stream: Stream, number: u8) -> Vec<u8> {
     let Stream::Video { pixels, width, height, .. } = stream else {
         return [f32::from(number), 9.81, -1.5].into_iter().flat_map(f32::to_ne_bytes).collect();
@@ -65,7 +65,7 @@ pub(crate) fn gray(y: u16, number: u8) -> u8 {
 }
 
 pub(crate) fn millimeters(x: u16, y: u16, number: u8) -> u16 {
-    if (x, y) == (WIDTH / 2, 0) { 0 } else { 500 + 40 * y + u16::from(number) }
+    if (x, y) == (WIDTH / 2, HEIGHT / 2) { 0 } else { 500 + 40 * y + 6 * (x % 2) + u16::from(number) }
 }
 
 /// Frame `number` of a stream of that rate.

@@ -1,16 +1,258 @@
-//! Recordings: every stream and format, to the end.
+//! Recordings: every stream and format, to the end, over and over, and no further.
 
-use crate::bed::{Line, Recording, bytes, color, content, depth, meta};
+use crate::bed::{
+    HEIGHT, Line, Recording, WIDTH, bytes, color, content, depth, gray, meta, millimeters, video,
+};
+use gst::prelude::*;
+use gstrealsense::software::{Imager, Pixels, Stream};
 
 #[test]
-fn color_comes_out_as_it_was_recorded() {
-    let recording = Recording::new("color", &[color(), depth()], 30);
-    let line = Line::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
-    let samples = line.play().samples("sink");
-    assert_eq!(samples.len(), 30);
-    for (number, sample) in (0u8..).zip(&samples) {
-        assert!(content(sample) == bytes(color(), number), "frame {number}");
-        assert_eq!(meta(sample).get::<u64>("frame-number"), Ok(u64::from(number) + 1));
+fn every_format_of_color_comes_out_as_it_was_recorded() {
+    for (pixels, format) in [
+        (Pixels::Yuyv, "YUY2"),
+        (Pixels::Uyvy, "UYVY"),
+        (Pixels::Rgb8, "RGB"),
+        (Pixels::Bgr8, "BGR"),
+        (Pixels::Rgba8, "RGBA"),
+        (Pixels::Bgra8, "BGRA"),
+    ] {
+        let stream = video(Imager::Color, pixels);
+        let recording = Recording::new(format, &[stream, depth()], 10);
+        let line = Line::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
+        let samples = line.play().samples("sink");
+        assert_eq!(samples.len(), 10, "{format}");
+        for (number, sample) in (0u8..).zip(&samples) {
+            assert!(content(sample) == bytes(stream, number), "{format} frame {number}");
+            let caps = sample.caps().unwrap().structure(0).unwrap();
+            assert_eq!(caps.get::<&str>("format"), Ok(format));
+            assert_eq!(caps.get::<gst::Fraction>("framerate"), Ok(gst::Fraction::new(30, 1)));
+        }
     }
+}
+
+#[test]
+fn depth_infrared_and_motion_come_out_of_pads_of_their_own_in_step() {
+    let (left, right) = (video(Imager::Infrared(1), Pixels::Y8), video(Imager::Infrared(2), Pixels::Y8));
+    let streams = [color(), depth(), left, right, Stream::Gyro(200), Stream::Accel(100)];
+    let recording = Recording::new("all", &streams, 20);
+    let line = Line::new(&format!(
+        "{} camera.color ! queue ! appsink name=color sync=false  camera.depth ! queue ! appsink name=depth sync=false \
+         camera.infrared_1 ! queue ! appsink name=left sync=false  camera.infrared_2 ! queue ! appsink name=right sync=false \
+         camera.motion ! queue max-size-buffers=0 ! appsink name=motion sync=false",
+        recording.source()
+    ));
+    line.play();
+    let pictures = [("color", color()), ("depth", depth()), ("left", left), ("right", right)];
+    let mut times = Vec::new();
+    for (sink, stream) in pictures {
+        let samples = line.samples(sink);
+        assert_eq!(samples.len(), 20, "{sink}");
+        for (number, sample) in (0u8..).zip(&samples) {
+            assert!(content(sample) == bytes(stream, number), "{sink} frame {number}");
+        }
+        times.push(samples.iter().map(|sample| sample.buffer().unwrap().pts()).collect::<Vec<_>>());
+    }
+    // Taken at the same time, so they have the same time.
+    assert!(times.iter().all(|of_one| *of_one == times[0]), "{times:?}");
+    let motion = line.samples("motion");
+    assert_eq!(motion.len(), 40);
+    let caps = motion[0].caps().unwrap().to_string();
+    assert!(caps.contains("accel-rate=(int)100") && caps.contains("gyro-rate=(int)200"), "{caps}");
+    for sensor in [0u8, 1] {
+        let of_one: Vec<_> =
+            motion.iter().map(content).filter(|sample| sample[12..] == [sensor, 0, 0, 0]).collect();
+        assert_eq!(of_one.len(), 20);
+        for (number, sample) in (0u8..).zip(&of_one) {
+            let floats: Vec<_> =
+                sample[..12].chunks(4).map(|float| f32::from_le_bytes(float.try_into().unwrap())).collect();
+            assert_eq!(floats, [f32::from(number), 9.81, -1.5]);
+        }
+    }
+    line.finish();
+}
+
+#[test]
+fn what_downstream_asks_for_is_converted_inside() {
+    let recording = Recording::new("converted", &[color(), depth()], 5);
+    for format in ["I420", "NV12", "GRAY8", "RGB", "BGR", "RGBA"] {
+        let line = Line::new(&format!(
+            "{} ! video/x-raw,format={format} ! appsink name=sink sync=false",
+            recording.source()
+        ));
+        let samples = line.play().samples("sink");
+        assert_eq!(samples.len(), 5, "{format}");
+        let info = gst_video::VideoInfo::from_caps(samples[0].caps().unwrap()).unwrap();
+        let stride = usize::try_from(info.stride()[0]).unwrap();
+        for y in 0..HEIGHT {
+            let recorded = f64::from(gray(y, 4));
+            // Luma of limited range, to the full range of RGB.
+            let full = ((recorded - 16.0) * 255.0 / 219.0).clamp(0.0, 255.0);
+            let expected = if ["I420", "NV12", "GRAY8"].contains(&format) { recorded } else { full };
+            let found = content(&samples[4])[usize::from(y) * stride];
+            assert!((f64::from(found) - expected).abs() <= 4.0, "{format} row {y}: {found}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn x264enc_takes_it_with_nothing_between() {
+    let recording = Recording::new("x264", &[color(), depth()], 10);
+    let line = Line::new(&format!("{} ! x264enc name=x ! appsink name=sink sync=false", recording.source()));
+    assert_eq!(line.play().samples("sink").len(), 10);
+    let caps = line.0.by_name("x").unwrap().static_pad("sink").unwrap().current_caps().unwrap();
+    assert_eq!(caps.structure(0).unwrap().get::<&str>("format"), Ok("I420"));
+}
+
+#[test]
+fn what_is_known_of_a_frame_is_on_its_buffer() {
+    let recording = Recording::new("meta", &[color(), depth()], 3);
+    let line = Line::new(&format!("{} stream=depth ! appsink name=sink sync=false", recording.source()));
+    let samples = line.play().samples("sink");
+    let meta = meta(&samples[1]);
+    assert_eq!(meta.get::<&str>("stream"), Ok("depth"));
+    assert_eq!(meta.get::<u64>("frame-number"), Ok(2));
+    assert_eq!(meta.get::<i64>("exposure"), Ok(8500));
+    assert_eq!(meta.get::<i64>("gain"), Ok(16));
+    assert_eq!(meta.get::<f64>("depth-units"), Ok(0.001));
+    assert_eq!((meta.get::<i32>("width"), meta.get::<i32>("height")), (Ok(WIDTH.into()), Ok(HEIGHT.into())));
+    assert_eq!((meta.get::<f64>("fx"), meta.get::<f64>("ppx")), (Ok(64.0), Ok(32.0)));
+    assert!(meta.get::<&str>("distortion").unwrap().contains("Brown"));
+    assert_eq!(meta.get::<f64>("coeff-4"), Ok(0.0));
+    let buffer = samples[1].buffer().unwrap();
+    let reference = buffer.meta::<gst::ReferenceTimestampMeta>().unwrap();
+    assert_eq!(reference.reference().to_string(), "timestamp/x-realsense, domain=(string)hardware-clock");
+    assert_eq!(reference.timestamp().mseconds(), 5033);
+    assert_eq!(buffer.duration(), Some(gst::ClockTime::from_nseconds(33_333_333)));
+}
+
+#[test]
+fn filters_change_depth_as_they_say() {
+    let recording = Recording::new("filters", &[color(), depth()], 5);
+    let pixels = |setting: &str, width: u16| {
+        let line = Line::new(&format!(
+            "{} stream=depth {setting} ! video/x-raw,format=GRAY16_LE,width={width} ! appsink name=sink sync=false",
+            recording.source()
+        ));
+        let samples = line.play().samples("sink");
+        assert_eq!(samples.len(), 5, "{setting}");
+        content(&samples[4])
+            .chunks(2)
+            .map(|pixel| u16::from_le_bytes([pixel[0], pixel[1]]))
+            .collect::<Vec<_>>()
+    };
+    let hole = usize::from(HEIGHT / 2 * WIDTH + WIDTH / 2);
+    let plain = pixels("", WIDTH);
+    assert_eq!((plain[0], plain[hole]), (millimeters(0, 0, 4), 0));
+    let near = pixels("threshold=\"<0.1, 1.0>\"", WIDTH);
+    for (before, after) in plain.iter().zip(&near) {
+        assert_eq!(*after, if *before <= 1000 { *before } else { 0 });
+    }
+    assert_eq!(pixels("decimation=2", WIDTH / 2).len(), plain.len() / 4);
+    assert_ne!(pixels("hole-filling=farthest-from-around", WIDTH)[hole], 0);
+    assert!(pixels("spatial=true", WIDTH) != plain);
+    assert!(pixels("temporal=true", WIDTH) != plain);
+}
+
+#[test]
+fn depth_gets_colors_for_encoders() {
+    let recording = Recording::new("colors", &[color(), depth()], 5);
+    let line = Line::new(&format!(
+        "{} stream=depth colorize=true ! video/x-raw,format=RGB ! appsink name=sink sync=false",
+        recording.source()
+    ));
+    let samples = line.play().samples("sink");
+    assert_eq!(samples.len(), 5);
+    let picture = content(&samples[4]);
+    let pixel = |x: u16, y: u16| &picture[3 * usize::from(y * WIDTH + x)..][..3];
+    assert_eq!(pixel(WIDTH / 2, HEIGHT / 2), [0, 0, 0], "the hole is black");
+    assert_ne!(pixel(0, 0), pixel(0, HEIGHT - 1), "near and far differ");
+    assert_eq!(meta(&samples[4]).get::<f64>("depth-units"), Ok(0.001));
+}
+
+#[test]
+fn aligned_depth_is_as_large_as_color_and_moved_by_the_baseline() {
+    let color =
+        Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 128, height: 96, rate: 30 };
+    let recording = Recording::new("aligned", &[color, depth()], 5);
+    let line = Line::new(&format!(
+        "{} align=color camera.depth ! queue ! appsink name=depth sync=false camera.color ! queue ! appsink name=color sync=false",
+        recording.source()
+    ));
+    line.play();
+    let aligned = line.samples("depth");
+    assert!(aligned.len() >= 4, "{}", aligned.len());
+    let caps = aligned[0].caps().unwrap().structure(0).unwrap();
+    assert_eq!((caps.get::<i32>("width"), caps.get::<i32>("height")), (Ok(128), Ok(96)));
+    assert_eq!(meta(&aligned[0]).get::<f64>("fx"), Ok(128.0));
+    // 15 mm to the side at 0.5 to 2.5 m are some pixels: the left edge is seen by color alone.
+    let picture = content(&aligned[0]);
+    let row = &picture[40 * 256..41 * 256];
+    assert_eq!(row[..2], [0, 0]);
+    assert_ne!(row[128..130], [0, 0]);
+    assert_eq!(line.samples("color").len(), 5);
+}
+
+#[test]
+fn times_rise_over_a_loop_and_nothing_is_lost() {
+    let recording = Recording::new("loop", &[color(), depth()], 10);
+    let line = Line::new(&format!(
+        "{} loop=true camera.color ! queue ! appsink name=color sync=false camera.depth ! queue ! appsink name=depth sync=false",
+        recording.source()
+    ));
+    line.play();
+    for sink in ["color", "depth"] {
+        let samples: Vec<_> = (0..35).map(|_| line.sample(sink).unwrap()).collect();
+        let numbers: Vec<_> =
+            samples.iter().map(|sample| meta(sample).get::<u64>("frame-number").unwrap()).collect();
+        assert_eq!(numbers, (0..35).map(|number| number % 10 + 1).collect::<Vec<_>>(), "{sink}");
+        let times: Vec<_> = samples.iter().map(|sample| sample.buffer().unwrap().pts().unwrap()).collect();
+        for pair in times.windows(2) {
+            let step = (pair[1] - pair[0]).mseconds();
+            assert!((30..=37).contains(&step), "{sink}: {step} ms in {times:?}");
+        }
+    }
+}
+
+#[test]
+fn in_real_time_a_recording_is_a_live_source_that_loops_on_the_clock() {
+    let recording = Recording::new("live", &[color(), depth()], 10);
+    let line =
+        Line::new(&format!("{} real-time=true loop=true ! appsink name=sink sync=false", recording.source()));
+    assert_eq!(line.0.set_state(gst::State::Paused), Ok(gst::StateChangeSuccess::NoPreroll));
+    line.play();
+    let mut last = gst::ClockTime::ZERO;
+    for _ in 0..35 {
+        let sample = line.sample("sink").unwrap();
+        let pts = sample.buffer().unwrap().pts().unwrap();
+        assert!(pts > last || last.is_zero(), "{pts} after {last}");
+        assert!(pts <= line.0.current_running_time().unwrap(), "{pts} is yet to come");
+        last = pts;
+    }
+    let mut query = gst::query::Latency::new();
+    assert!(line.camera().static_pad("src").unwrap().query(&mut query));
+    assert_eq!((query.result().0, query.result().1.mseconds()), (true, 33));
+    // As long as it was recorded: 35 frames are three loops and a half.
+    assert!(last > gst::ClockTime::from_mseconds(900), "{last}");
+}
+
+#[test]
+fn a_recording_can_not_be_sought() {
+    let recording = Recording::new("seek", &[color(), depth()], 10);
+    let line = Line::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
+    line.play().sample("sink");
+    assert!(line.0.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO).is_err());
+    let mut query = gst::query::Seeking::new(gst::Format::Time);
+    assert!(line.camera().static_pad("src").unwrap().query(&mut query));
+    assert!(!query.result().0);
+}
+
+#[test]
+fn an_end_that_is_asked_for_comes() {
+    let recording = Recording::new("eos", &[color(), depth()], 10);
+    let line =
+        Line::new(&format!("{} real-time=true loop=true ! appsink name=sink sync=false", recording.source()));
+    line.play().sample("sink");
+    assert!(line.0.send_event(gst::event::Eos::new()));
+    line.samples("sink");
     line.finish();
 }
