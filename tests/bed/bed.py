@@ -106,7 +106,7 @@ class Bed(Programs):
     def __init__(self, net: network.Network, logs: pathlib.Path, registry: pathlib.Path):
         super().__init__(logs, registry)
         self.network = net
-        self.uri = f"ws://{network.SENDERS}:{PORT}"
+        self.uri = f"ws://{net.address}:{PORT}"
         self.server: Process | None = None
 
     def start(self, name: str, command: list[str], namespace: str) -> Process:
@@ -116,16 +116,11 @@ class Bed(Programs):
     # The server
 
     def start_server(self, command: list[str] | None = None, options: tuple[str, ...] = ()) -> Process:
-        """The real server, at the address where senders are; returns when it listens. `command` is another way to run it."""
-        command = command or [str(RELEASE / "room-signaling"), "serve", "--listen", f"{network.SENDERS}:{PORT}", *options]
-        self.server = self.start("server", command, self.network.senders)
-        self.server.wait("listening", self._listens, 10)
+        """The real server, where the network has a place for it; returns when it listens. `command` is another way to run it."""
+        command = command or [str(RELEASE / "room-signaling"), "serve", "--listen", f"{self.network.address}:{PORT}", *options]
+        self.server = self.start("server", command, self.network.server)
+        self.server.wait("listening", lambda: network.is_bound(self.server.pid, "tcp", PORT), 10)
         return self.server
-
-    def _listens(self) -> bool:
-        # The table of a process shows the sockets of its namespace: local address, remote address, state 0A = LISTEN.
-        rows = [line.split() for line in pathlib.Path(f"/proc/{self.server.pid}/net/tcp").read_text().splitlines()[1:]]
-        return any(row[1].endswith(f":{PORT:04X}") and row[3] == "0A" for row in rows)
 
     def members(self, room: str) -> dict[str, Event]:
         """Who is in the room now, by id, as the server says."""

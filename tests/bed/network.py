@@ -1,11 +1,14 @@
-"""Two network namespaces joined by a veth pair: senders and the server in one, receivers in the other.
+"""Network namespaces that tests run in: joined by a veth pair, senders and the server in one, receivers in the other
+(Network); or apart, each with a way to the server only (Apart).
 
 Names carry the process id of the run, so that runs don't meet and a later one clears away what a killed one left.
 """
 
+import json
 import os
 import pathlib
 import subprocess
+from typing import Self
 
 from .process import wait_until
 
@@ -30,9 +33,18 @@ def clear_leftovers() -> None:
             _ip("netns", "del", path.name)
 
 
+def is_bound(pid: int, protocol: str, port: int) -> bool:
+    """Whether somebody in the namespace of a process listens on a port of `tcp`, or has one of `udp`."""
+    # Local address, remote address, state: 0A is LISTEN, 07 is that of a UDP socket without a peer.
+    rows = [line.split() for line in pathlib.Path(f"/proc/{pid}/net/{protocol}").read_text().splitlines()[1:]]
+    return any(row[1].endswith(f":{port:04X}") and row[3] in ("0A", "07") for row in rows)
+
+
 class Network:
     """Use as a context: there inside it, gone after it."""
 
+    # Where the server is to listen.
+    address = SENDERS
     _made = 0
 
     def __init__(self) -> None:
@@ -40,30 +52,81 @@ class Network:
             raise PermissionError("network namespaces need root: run scripts/test.sh, or pytest through sudo")
         Network._made += 1
         # The number tells networks of one run apart.
-        self.senders, self.receivers = (f"{_PREFIX}-{os.getpid()}-{Network._made}{side}" for side in "ab")
+        self.senders, self.receivers = (self._name(side) for side in "ab")
+        # The namespace that the server is in.
+        self.server = self.senders
+        self._all = [self.senders, self.receivers]
 
-    def __enter__(self) -> "Network":
+    @staticmethod
+    def _name(side: str) -> str:
+        return f"{_PREFIX}-{os.getpid()}-{Network._made}{side}"
+
+    def __enter__(self) -> Self:
         clear_leftovers()
-        for name in (self.senders, self.receivers):
+        for name in self._all:
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
-        _ip("link", "add", _LINK, "netns", self.senders, "type", "veth",
-            "peer", "name", _LINK, "netns", self.receivers)
-        for name, own, other in ((self.senders, SENDERS, RECEIVERS), (self.receivers, RECEIVERS, SENDERS)):
-            _ip("-n", name, "addr", "add", f"{own}/24", "dev", _LINK)
-            _ip("-n", name, "link", "set", _LINK, "up")
-            # Chromium gathers no candidates without a default route.
-            _ip("-n", name, "route", "add", "default", "via", other)
+        self._connect()
         # The kernel says so up to a second later; until then libnice believes that the interface is not there.
         for name in (self.senders, self.receivers):
             wait_until(f"carrier in {name}", lambda n=name: "state UP" in _ip("-n", n, "link", "show", _LINK), 5)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for name in (self.senders, self.receivers):
+        for name in self._all:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+    def _connect(self) -> None:
+        self._join((self.senders, _LINK, SENDERS), (self.receivers, _LINK, RECEIVERS))
+        self._default_route(self.senders, RECEIVERS)
+        self._default_route(self.receivers, SENDERS)
+
+    @staticmethod
+    def _join(*ends: tuple[str, str, str]) -> None:
+        """A link between two namespaces; each end has its namespace, a name there and an address."""
+        (one, one_link, _), (other, other_link, _) = ends
+        _ip("link", "add", one_link, "netns", one, "type", "veth", "peer", "name", other_link, "netns", other)
+        for name, link, address in ends:
+            _ip("-n", name, "addr", "add", f"{address}/24", "dev", link)
+            _ip("-n", name, "link", "set", link, "up")
+
+    @staticmethod
+    def _default_route(name: str, gateway: str) -> None:
+        """Chromium gathers no candidates without one."""
+        _ip("-n", name, "route", "add", "default", "via", gateway)
 
     @staticmethod
     def within(namespace: str, command: list[str]) -> list[str]:
         """The command that runs `command` in a namespace."""
         return ["ip", "netns", "exec", namespace, *command]
+
+
+class Apart(Network):
+    """Senders and receivers each behind a link of their own to a third namespace, in which the server is, and a TURN
+    server. Nothing is passed on there: the two sides reach that server and not each other, and they don't reach the
+    address that it relays from. So media can only go from one allocation at the TURN server to the other."""
+
+    address = "10.77.0.1"
+    # The address that a TURN server is to relay from.
+    relay_address = "10.77.0.9"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = self._name("c")
+        self._all.append(self.server)
+
+    def _connect(self) -> None:
+        # A machine that routes hands that on to its namespaces.
+        subprocess.run(self.within(self.server, ["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]), check=True)
+        for address in (self.address, self.relay_address):
+            _ip("-n", self.server, "addr", "add", f"{address}/32", "dev", "lo")
+        for number, name in enumerate((self.senders, self.receivers), 1):
+            self._join((name, _LINK, f"10.77.{number}.2"), (self.server, f"side{number}", f"10.77.{number}.1"))
+            self._default_route(name, f"10.77.{number}.1")
+            # Not a blackhole: there, sending fails with EINVAL, at which Chromium closes the socket with all its candidates.
+            _ip("-n", name, "route", "add", "unreachable", f"{self.relay_address}/32")
+
+    def arrived(self, name: str) -> int:
+        """How many bytes have come into a side so far."""
+        link, = json.loads(_ip("-n", name, "-s", "-j", "link", "show", _LINK))
+        return link["stats64"]["rx"]["bytes"]
