@@ -95,7 +95,9 @@ impl Client {
             Link::Up(connection) => {
                 let stage = match connection.stage {
                     Stage::Registering { until } | Stage::Joining { until } => Some(until),
-                    Stage::Joined => self.peers.next_expiry(),
+                    Stage::Joined => {
+                        [self.peers.next_expiry(), connection.refresh_at].into_iter().flatten().min()
+                    }
                 };
                 Some(stage.map_or(connection.silent_at(), |at| at.min(connection.silent_at())))
             }
@@ -115,6 +117,10 @@ impl Client {
                 if connection.silent_at() <= now {
                     connection.pinged = Some(now);
                     self.outputs.push_back(Output::Ping);
+                }
+                if connection.refresh_at.is_some_and(|at| at <= now) {
+                    connection.refresh_at = None;
+                    self.outputs.push_back(Output::Send(frames::join(&self.config)));
                 }
                 if self.is_joined() {
                     let events = self.peers.expire(now);
@@ -196,12 +202,16 @@ impl Client {
                 self.config.client_id = Some(client_id);
                 self.outputs.push_back(Output::Send(frames::join(&self.config)));
             }
-            (
-                ServerMessage::Joined { peers, total, ice_servers, .. },
-                Stage::Joining { .. } | Stage::Joined,
-            ) => {
-                connection.stage = Stage::Joined;
+            (ServerMessage::Joined { peers, total, ice_servers, ice_ttl_s, .. }, Stage::Joining { .. }) => {
+                connection.joined(now, ice_ttl_s);
                 self.on_joined(now, peers, total, ice_servers);
+            }
+            // We asked for fresh credentials. Who is there is known, and nothing has changed for them.
+            (ServerMessage::Joined { ice_servers, ice_ttl_s, .. }, Stage::Joined) => {
+                connection.joined(now, ice_ttl_s);
+                if let Some(client_id) = me {
+                    self.tell(Event::Joined { client_id, ice_servers });
+                }
             }
             (ServerMessage::PeerJoined(entry), Stage::Joined) if me.as_ref() != Some(&entry.client_id) => {
                 let events = self.peers.joined(entry);

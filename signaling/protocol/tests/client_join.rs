@@ -8,7 +8,8 @@ use room_protocol::{
     client::{ClientConfig, Event, GoneReason, Input, State},
     wire::{Body, IceServer, Role},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
 
 const INSTANCE: &str = "07070707070707070707070707070707";
 
@@ -52,6 +53,43 @@ fn says_all_that_is_configured_and_hands_out_ice_servers() {
     }];
     let told = Event::Joined { client_id: id("me"), ice_servers };
     assert_eq!(client.hear(welcome), [tell(Event::State(State::Joined)), tell(told)]);
+}
+
+#[test]
+fn joins_again_for_fresh_credentials_before_the_old_ones_expire() {
+    let welcome = |user: &str, ttl: Option<u64>, peers: &[Value]| {
+        let mut welcome = joined(peers);
+        welcome["ice_servers"] = json!([{"urls": ["turn:t"], "username": user, "credential": "c"}]);
+        welcome["ice_ttl_s"] = json!(ttl);
+        welcome
+    };
+    let told = |user: &str| {
+        let (username, credential) = (Some(user.to_owned()), Some("c".to_owned()));
+        let ice_servers = vec![IceServer { urls: vec!["turn:t".to_owned()], username, credential }];
+        tell(Event::Joined { client_id: id("me"), ice_servers })
+    };
+    let join = json!({"type": "join", "room_id": "living_room", "role": "sender"});
+    let viewer = peer("viewer", "receiver", "e1");
+    let there = std::slice::from_ref(&viewer);
+    let mut client = Scenario::new(config(Role::Sender));
+    client.did();
+    client.handle(Input::Connected);
+    client.hear(registered());
+    let first = client.hear(welcome("first", Some(3_600), there));
+    assert_eq!(first, [tell(Event::State(State::Joined)), told("first"), ready(&viewer)]);
+
+    assert_eq!(client.run_alive_for(Duration::from_secs(1_799)), []);
+    assert_eq!(client.run_alive_for(Duration::from_secs(1)), [Did::Say(join.clone())]);
+    // The session that is about to connect goes on: the viewer is not told to be ready anew.
+    assert_eq!(client.hear(welcome("second", Some(3_600), there)), [told("second")]);
+    assert_eq!(client.run_alive_for(Duration::from_mins(30)), [Did::Say(join.clone())]);
+    assert_eq!(client.hear(welcome("third", None, there)), [told("third")]);
+    assert_eq!(client.run_alive_for(Duration::from_hours(1)), [], "the server has stopped to say how long");
+
+    // No server makes us hurry.
+    assert_eq!(client.hear(welcome("fourth", Some(0), there)), [told("fourth")]);
+    assert_eq!(client.run_alive_for(Duration::from_secs(29)), []);
+    assert_eq!(client.run_alive_for(Duration::from_secs(1)), [Did::Say(join)]);
 }
 
 #[test]

@@ -120,7 +120,7 @@ pub enum State {
 pub enum Event {
     /// The state changed. The first one is [`State::Connecting`], the last one [`State::Closed`].
     State(State),
-    /// In the room, at first or again. Comes before any peer event of that connection.
+    /// In the room, at first or again, or with fresh credentials. Comes before any peer event of that connection.
     Joined {
         /// The id in use.
         client_id: ClientId,

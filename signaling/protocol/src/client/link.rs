@@ -10,6 +10,8 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SILENCE_GRACE: Duration = Duration::from_secs(5);
 /// The heartbeat of a server that names none (rule 10).
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
+/// No server may make a client join again more often, nor need it be longer until then.
+const REFRESH: (Duration, Duration) = (Duration::from_secs(30), Duration::from_hours(24));
 /// No server may make a client deaf for longer than this.
 const MAX_HEARTBEAT: Duration = Duration::from_mins(5);
 
@@ -35,6 +37,8 @@ pub(super) struct Connection {
     pub(super) retry_after: Option<Duration>,
     /// The last error, which may explain a close code.
     pub(super) said: Option<(ErrorCode, String)>,
+    /// When to join again, so that new media sessions don't get credentials that have expired.
+    pub(super) refresh_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +57,7 @@ impl Connection {
             heartbeat: DEFAULT_HEARTBEAT,
             retry_after: None,
             said: None,
+            refresh_at: None,
         }
     }
 
@@ -60,6 +65,14 @@ impl Connection {
         if seconds > 0 {
             self.heartbeat = Duration::from_secs(seconds).min(MAX_HEARTBEAT);
         }
+    }
+
+    /// In the room, with credentials that are good for so many seconds, or for ever: half of that time is left for
+    /// sessions that begin with them late.
+    pub(super) fn joined(&mut self, now: Instant, ttl_s: Option<u64>) {
+        self.stage = Stage::Joined;
+        self.refresh_at =
+            ttl_s.map(|seconds| now + Duration::from_secs(seconds / 2).clamp(REFRESH.0, REFRESH.1));
     }
 
     /// When the next step against silence is due: first a ping, then the end.
