@@ -1,5 +1,6 @@
 //! The command line, each flag of which may be an environment variable as well.
 
+use crate::users::{self, TokenArgs};
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use room_protocol::{turn::TurnSecret, wire::IceServer};
@@ -51,6 +52,12 @@ pub(crate) enum Command {
     Healthcheck(ServeArgs),
     /// Print the ICE servers that clients get when they join, with fresh TURN credentials
     TurnCredentials(TurnCredentialsArgs),
+    /// Make a token for a server with users, and print it
+    #[command(after_help = users::TOKEN_EXAMPLES)]
+    Token(TokenArgs),
+    /// Read a password from the terminal, or from standard input, and print its hash for [[rooms]]
+    #[command(after_help = users::HASH_EXAMPLES)]
+    HashPassword,
 }
 
 impl Cli {
@@ -200,6 +207,7 @@ impl ServeArgs {
                 secret: turn_secret()?,
                 ttl_seconds: None,
             },
+            ..Settings::default()
         };
         Ok(Sources { file: self.config, above })
     }

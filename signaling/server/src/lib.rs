@@ -11,6 +11,7 @@ mod access;
 mod admin;
 mod admission;
 mod answer;
+pub mod auth;
 pub mod config;
 mod connection;
 mod http;
@@ -37,6 +38,7 @@ pub use thread::{Running, spawn_thread};
 pub use tls::{Age, Tls, TlsError};
 
 use pages::Door;
+use room_protocol::hub::Auth;
 use shell::Shell;
 use socket2::{Domain, Socket, Type};
 use std::{
@@ -101,6 +103,10 @@ impl Server {
             task::spawn_local(async move { clock.keep_time().await });
             let keeper = shell.clone();
             task::spawn_local(async move { keeper.keep_house().await });
+            for _ in 0..auth::CHECKED_AT_A_TIME {
+                let checker = shell.clone();
+                task::spawn_local(async move { checker.check_passwords().await });
+            }
             if let Some(listener) = operators {
                 let shell = shell.clone();
                 task::spawn_local(async move { accept::run(&listener, Door::Operators, &shell).await });
@@ -148,7 +154,7 @@ fn announce(config: &Config) {
     if let Some(listen) = config.metrics_listen {
         info!(%listen, metrics = %format_args!("http://{listen}/metrics"), "answering operators");
     }
-    if !listen.ip().to_canonical().is_loopback() && config.tls.is_none() {
+    if !listen.ip().to_canonical().is_loopback() && config.tls.is_none() && config.hub.auth == Auth::None {
         warn!(
             %listen,
             "everyone who reaches this address can watch and send in every room: there is neither encryption nor \

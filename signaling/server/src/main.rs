@@ -5,6 +5,7 @@ mod cli;
 mod logs;
 mod operator;
 mod serve;
+mod users;
 
 use anyhow::{Context, bail};
 use ask::{Local, Trust};
@@ -20,6 +21,8 @@ fn main() -> anyhow::Result<()> {
         Command::CheckConfig(args) => check_config(args.sources()?),
         Command::Healthcheck(args) => check_health(args.sources()?),
         Command::TurnCredentials(args) => print_turn_credentials(args.serve.sources()?, args.name),
+        Command::Token(args) => users::token(args),
+        Command::HashPassword => users::hash(),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     Config,
     admission::Admission,
+    auth::Passwords,
     io::Scratch,
     log::{self, Log},
     metrics::{self, Metrics},
@@ -11,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use room_protocol::{
     Hub, RoomId,
-    hub::{ConnId, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
+    hub::{Claim, ConnId, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
     turn::WallClock,
 };
 use std::{
@@ -40,6 +41,7 @@ pub(crate) struct Shell {
     told: Rc<()>,
     log: Log,
     metrics: Metrics,
+    passwords: Passwords,
     /// When the alarm is set to go off.
     alarm: Cell<Option<Instant>>,
     /// It has to go off earlier.
@@ -68,6 +70,7 @@ impl Shell {
             told: Rc::default(),
             log: Log::new(),
             metrics: Metrics::new(),
+            passwords: Passwords::new(&seed),
             alarm: Cell::new(None),
             earlier: Notify::new(),
             ended: Notify::new(),
@@ -83,6 +86,7 @@ impl Shell {
     pub(crate) fn reload(&self, config: Config) {
         let listen = self.config.borrow().listen;
         self.queues.set(config.limits.max_queue, config.limits.max_queues);
+        self.passwords.forget();
         self.hub.borrow_mut().reconfigure(self.now(), config.hub.clone());
         *self.config.borrow_mut() = Rc::new(Config { listen, ..config });
         self.deliver(Vec::new());
@@ -206,13 +210,15 @@ impl Shell {
     /// Does what the Hub asks for. What one connection has no room for never keeps the others from theirs: first
     /// everything is handed out, then the Hub hears of the overflows.
     fn deliver(&self, mut overflowed: Vec<ConnId>) {
-        let mut refused = Vec::new();
+        let mut verdicts = Vec::new();
         loop {
             while let Some(output) = self.poll_output() {
-                self.perform(output, &mut overflowed, &mut refused);
+                match output {
+                    Output::Verify(id, claim) => verdicts.extend(self.verify(id, claim).map(|it| (id, it))),
+                    output => self.perform(output, &mut overflowed),
+                }
             }
-            if let Some(id) = refused.pop() {
-                let verdict = Verdict::Refused("this server checks no tokens".to_owned());
+            if let Some((id, verdict)) = verdicts.pop() {
                 self.hub.borrow_mut().handle(self.now(), Input::Verified(id, verdict));
                 continue;
             }
@@ -230,7 +236,7 @@ impl Shell {
         self.hub.borrow_mut().poll_output()
     }
 
-    fn perform(&self, output: Output, overflowed: &mut Vec<ConnId>, refused: &mut Vec<ConnId>) {
+    fn perform(&self, output: Output, overflowed: &mut Vec<ConnId>) {
         let (Output::Send(id, _)
         | Output::Ping(id)
         | Output::Verify(id, _)
@@ -246,8 +252,8 @@ impl Shell {
                 queue.push(Kind::Text, text.into_bytes());
             }
             Output::Ping(_) => queue.push(Kind::Ping, Bytes::new()),
-            // Without keys, no token is good.
-            Output::Verify(..) => refused.push(id),
+            // `deliver` sees to these.
+            Output::Verify(..) => {}
             Output::Close(_, code, reason) => {
                 self.log.closing(id, *address, code, reason);
                 queue.close(code, reason);
@@ -261,6 +267,30 @@ impl Shell {
         }
         if had_room && queue.is_overflowed() {
             overflowed.push(id);
+        }
+    }
+
+    /// Checks a claim. `None`: that takes a while.
+    fn verify(&self, id: ConnId, claim: Claim) -> Option<Verdict> {
+        match claim {
+            Claim::Token(token) => {
+                let WallClock { at, unix } = wall_clock();
+                Some(self.config().keys.verify(at, unix, token.expose()))
+            }
+            Claim::Password { hash, password } => self.passwords.take(id, hash, password),
+        }
+    }
+
+    /// Checks the passwords that take a while, one after the other. Never ends.
+    pub(crate) async fn check_passwords(&self) {
+        loop {
+            let job = self.passwords.next().await;
+            let id = job.conn;
+            let is_there = self.peers.borrow().contains_key(&id);
+            // Nobody waits for it any more: that is as good as wrong, and costs nothing.
+            let verdict =
+                if is_there { self.passwords.check(job).await } else { Verdict::Refused(String::new()) };
+            self.handle(Input::Verified(id, verdict));
         }
     }
 

@@ -19,7 +19,7 @@ pub use settings::{DefaultRoom, IceServerSettings, IceUrl, LogFormat, LogLevel, 
 
 pub(crate) use loader::Loader;
 
-use crate::{AdminToken, Limits, Tls, TrustedProxy};
+use crate::{AdminToken, Limits, Tls, TrustedProxy, auth::Keys};
 use document::Document;
 use room_protocol::HubConfig;
 use std::{
@@ -38,6 +38,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// What the Hub is told: heartbeat, time-outs, the default room, ICE servers, sizes of rooms.
     pub hub: HubConfig,
+    /// What tokens are checked with (nothing). The Hub is told of each by its print.
+    pub keys: Keys,
     /// Names, beside loopback and the listen address, that a `Host` header may have (none). Without port: any port.
     pub allow_hosts: Vec<String>,
     /// Origins such as `https://example.org` of pages, beside the server's own, that may connect (none). `*`: all.
@@ -62,6 +64,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, room_protocol::wire::DEFAULT_PORT)),
             tls: None,
             hub: HubConfig::default(),
+            keys: Keys::default(),
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             limits: Limits::default(),

@@ -5,6 +5,7 @@ use super::{Config, Loader, Located};
 use crate::{
     TrustedProxy,
     admin::AdminSettings,
+    auth::{AuthSettings, RoomSettings, load_rooms},
     limits::LimitSettings,
     tls::{TlsFiles, TlsSettings},
     turn::TurnSettings,
@@ -48,6 +49,10 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// TURN servers for which credentials are made.
     pub turn: TurnSettings,
+    /// What clients need to register.
+    pub auth: AuthSettings,
+    /// What holds for rooms.
+    pub rooms: Option<Vec<RoomSettings>>,
 }
 
 impl Settings {
@@ -69,6 +74,8 @@ impl Settings {
             admin: self.admin.overridden_by(above.admin),
             limits: self.limits.overridden_by(above.limits),
             turn: self.turn.overridden_by(above.turn),
+            auth: self.auth.overridden_by(above.auth),
+            rooms: above.rooms.or(self.rooms),
         }
     }
 
@@ -91,6 +98,8 @@ impl Settings {
         self.admin.load(&mut config, loader);
         self.limits.load(&mut config, loader);
         self.turn.load(&mut config, loader);
+        self.auth.load(&mut config, loader);
+        load_rooms(self.rooms.unwrap_or_default(), &mut config, loader);
         let tls_files = self.tls.load(&mut config, loader);
         (config, tls_files)
     }

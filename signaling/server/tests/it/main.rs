@@ -17,3 +17,4 @@ mod service;
 mod shutdown;
 mod slow;
 mod tls;
+mod users;

@@ -1,0 +1,135 @@
+//! The sections `auth` and `rooms` of the configuration.
+
+use super::{Algorithm, Keys, check_hash};
+use crate::config::{Config, FilePath, Loader, Located};
+use room_protocol::hub::{Auth, PasswordHash, RoomPattern, RoomRule};
+use serde::Deserialize;
+use std::{collections::BTreeSet, fmt};
+
+/// The section `auth`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthSettings {
+    /// What clients need to register.
+    pub mode: Option<Located<Mode>>,
+    /// What this server is called in tokens.
+    pub audience: Option<String>,
+    /// What tokens are checked with.
+    pub keys: Option<Vec<KeySettings>>,
+}
+
+/// What clients need to register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Nothing.
+    None,
+    /// A token.
+    Token,
+}
+
+/// An entry of `auth.keys`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySettings {
+    /// What tokens call it.
+    pub kid: Located<String>,
+    /// How it signs.
+    pub algorithm: Algorithm,
+    /// Where it is.
+    pub file: FilePath,
+}
+
+/// An entry of `rooms`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomSettings {
+    /// A room, or a beginning with `*`.
+    pub name: Located<String>,
+    /// Of the password that everybody needs there.
+    pub password_hash: Option<Located<String>>,
+}
+
+impl fmt::Debug for RoomSettings {
+    /// Without the hash.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomSettings").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl AuthSettings {
+    /// These settings, and where others say something, those.
+    pub(crate) fn overridden_by(self, above: Self) -> Self {
+        Self {
+            mode: above.mode.or(self.mode),
+            audience: above.audience.or(self.audience),
+            keys: above.keys.or(self.keys),
+        }
+    }
+
+    /// Reads the keys and puts them into the configuration. What is wrong is told to the loader.
+    pub(crate) fn load(self, config: &mut Config, loader: &mut Loader<'_>) {
+        let settings = self.keys.unwrap_or_default();
+        let keys = load_keys(&settings, loader);
+        match (&self.mode, settings.first()) {
+            (None, Some(first)) => {
+                let words = "there are keys, but auth.mode is not set: is it \"token\", or \"none\"?";
+                return loader.refuse("auth.keys", &first.kid, words);
+            }
+            (Some(mode), None) if mode.value == Mode::Token => {
+                let words =
+                    "tokens can't be checked without a key: add [[auth.keys]] with kid, algorithm and file";
+                return loader.refuse("auth.mode", mode, words);
+            }
+            _ => {}
+        }
+        if self.mode.is_some_and(|mode| mode.value == Mode::Token) {
+            config.hub.auth = Auth::Token { keys: keys.prints().collect(), audience: self.audience };
+            config.keys = keys;
+        }
+    }
+}
+
+fn load_keys(settings: &[KeySettings], loader: &mut Loader<'_>) -> Keys {
+    let mut keys = Keys::default();
+    let mut names = BTreeSet::new();
+    for KeySettings { kid, algorithm, file } in settings {
+        if kid.value.is_empty() || !names.insert(&kid.value) {
+            loader.refuse("auth.keys.kid", kid, format!("{:?}: each key needs a name of its own", kid.value));
+        }
+        let content = match algorithm {
+            Algorithm::HS256 => loader.read_secret("auth.keys.file", file),
+            Algorithm::ES256 | Algorithm::EdDSA => loader.read("auth.keys.file", file),
+        };
+        let Some(content) = content else { continue };
+        if let Err(error) = keys.add(&kid.value, *algorithm, &content) {
+            loader.refuse_file("auth.keys.file", file, error);
+        }
+    }
+    keys
+}
+
+/// Puts what holds for rooms into the configuration. What is wrong is told to the loader.
+pub(crate) fn load_rooms(settings: Vec<RoomSettings>, config: &mut Config, loader: &mut Loader<'_>) {
+    let mut names = BTreeSet::new();
+    for RoomSettings { name, password_hash } in settings {
+        let rooms = match RoomPattern::new(&name.value) {
+            Ok(rooms) if names.insert(rooms.clone()) => rooms,
+            Ok(_) => {
+                loader.refuse("rooms.name", &name, format!("{:?} is there twice", name.value));
+                continue;
+            }
+            Err(error) => {
+                loader.refuse("rooms.name", &name, format!("{:?} can't be a room: {error}", name.value));
+                continue;
+            }
+        };
+        if let Some(hash) = &password_hash
+            && let Err(error) = check_hash(&hash.value)
+        {
+            loader.refuse("rooms.password_hash", hash, error.to_string());
+        }
+        let password = password_hash.map(|hash| PasswordHash::new(hash.value));
+        config.hub.room_rules.push(RoomRule { rooms, password });
+    }
+}

@@ -1,0 +1,300 @@
+//! Tokens and passwords over real sockets: who may be where, and who has to go.
+
+use crate::common::{Client, Folder, Program, server, unhurried};
+use room_signaling::{
+    Config,
+    auth::{Algorithm, Keys, Order, SigningKey, hash_password},
+    protocol::{
+        UserId,
+        hub::{Auth, PasswordHash, RoomPattern, RoomRule},
+        wire::Role,
+    },
+};
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const OTHER_SECRET: &[u8] = b"fedcba9876543210fedcba9876543210";
+
+fn users(config: &mut Config, secret: &[u8]) {
+    let mut keys = Keys::default();
+    keys.add("k", Algorithm::HS256, secret).unwrap();
+    config.hub.auth = Auth::Token { keys: keys.prints().collect(), audience: None };
+    config.keys = keys;
+}
+
+/// A token that ends so many seconds from now.
+fn token(secret: &[u8], user: &str, rooms: &[&str], roles: &[Role], seconds: i64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let order = Order {
+        kid: "k".into(),
+        user: UserId::new(user).unwrap(),
+        client_id: None,
+        rooms: rooms.iter().map(|rooms| RoomPattern::new(rooms).unwrap()).collect(),
+        roles: roles.to_vec(),
+        audience: Vec::new(),
+        expires: Duration::from_secs(now.as_secs().checked_add_signed(seconds).unwrap()),
+    };
+    order.sign(&SigningKey::new(secret).unwrap()).unwrap()
+}
+
+async fn register(address: SocketAddr, id: &str, token: &str) -> (Client, Value) {
+    let mut client = Client::connect(address).await;
+    client.send(json!({"type": "register", "client_id": id, "protocol": 1, "token": token})).await;
+    let answer = client.message().await;
+    (client, answer)
+}
+
+async fn join(client: &mut Client, room: &str, role: &str, password: Option<&str>) -> Value {
+    client.send(json!({"type": "join", "room_id": room, "role": role, "password": password})).await;
+    client.message().await
+}
+
+fn rule(rooms: &str, password: &str) -> RoomRule {
+    let hash = PasswordHash::new(hash_password(password).unwrap());
+    RoomRule { rooms: RoomPattern::new(rooms).unwrap(), password: Some(hash) }
+}
+
+#[tokio::test]
+async fn only_who_has_a_token_is_let_in_and_only_where_it_says() {
+    let server = server(|config| users(config, SECRET));
+    let address = server.local_addr();
+    let good = token(SECRET, "ann", &["lab*"], &[Role::Receiver], 60);
+    let (mut ann, registered) = register(address, "a", &good).await;
+    assert_eq!(registered["type"], "registered");
+    assert_eq!(join(&mut ann, "lab 1", "receiver", None).await["type"], "joined");
+    for (room, role) in [("hall", "receiver"), ("lab 1", "sender")] {
+        assert_eq!(join(&mut ann, room, role, None).await["code"], "forbidden");
+    }
+    ann.ping().await;
+
+    let stale = token(SECRET, "ann", &["*"], &[Role::Sender], -31);
+    let forged = token(OTHER_SECRET, "ann", &["*"], &[Role::Sender], 60);
+    for bad in ["", "nonsense", &stale, &forged, &good[..good.len() - 4]] {
+        let (mut client, refused) = register(address, "b", bad).await;
+        assert_eq!(refused["code"], "unauthorized", "{bad}");
+        assert_eq!(client.close_code().await, 4010);
+    }
+    let mut old = Client::connect(address).await;
+    old.send(json!({"type": "register", "client_id": "old"})).await;
+    assert_eq!(old.close_code().await, 4010);
+}
+
+#[tokio::test]
+async fn a_client_that_says_all_at_once_is_answered_in_order() {
+    let server = server(|config| {
+        users(config, SECRET);
+        config.hub.room_rules = vec![rule("lab", "right")];
+    });
+    let token = token(SECRET, "ann", &["lab"], &[Role::Receiver], 60);
+    let mut client = Client::connect(server.local_addr()).await;
+    for message in [
+        json!({"type": "register", "client_id": "a", "protocol": 1, "token": token}),
+        json!({"type": "join", "room_id": "lab", "token": token, "password": "right"}),
+        json!({"type": "peers"}),
+        json!({"type": "leave"}),
+    ] {
+        client.send(message).await;
+    }
+    for expected in ["registered", "joined", "peers", "left"] {
+        assert_eq!(client.message().await["type"], expected);
+    }
+}
+
+#[tokio::test]
+async fn who_is_in_when_the_token_expires_is_kicked() {
+    let server = server(|config| users(config, SECRET));
+    let address = server.local_addr();
+    let lasting = token(SECRET, "bob", &["r"], &[Role::Receiver], 60);
+    let (mut bob, _) = register(address, "b", &lasting).await;
+    join(&mut bob, "r", "receiver", None).await;
+    // The leeway of 30 s is nearly over.
+    let brief = token(SECRET, "ann", &["r"], &[Role::Sender], -27);
+    let (mut ann, _) = register(address, "a", &brief).await;
+    assert_eq!(join(&mut ann, "r", "sender", None).await["type"], "joined");
+    assert_eq!(bob.message_of("peer_joined").await["client_id"], "a");
+    assert_eq!(ann.message_of("error").await["code"], "unauthorized");
+    assert_eq!(ann.close_code().await, 4010);
+    let left = bob.message_of("peer_left").await;
+    assert_eq!((&left["client_id"], &left["reason"]), (&json!("a"), &json!("kicked")));
+    bob.ping().await;
+}
+
+#[tokio::test]
+async fn a_fresh_token_lets_a_client_stay() {
+    let server = server(|config| users(config, SECRET));
+    let address = server.local_addr();
+    let brief = token(SECRET, "ann", &["r"], &[Role::Sender], -28);
+    let (mut ann, _) = register(address, "a", &brief).await;
+    join(&mut ann, "r", "sender", None).await;
+    let fresh = token(SECRET, "ann", &["r"], &[Role::Sender], 60);
+    ann.send(json!({"type": "join", "room_id": "r", "role": "sender", "token": fresh})).await;
+    assert_eq!(ann.message().await["type"], "joined");
+    let (mut other, _) = register(address, "b", &brief).await;
+    assert_eq!(other.close_code().await, 4010, "which shows that the first one's time was over, too");
+    ann.ping().await;
+}
+
+#[tokio::test]
+async fn the_right_password_lets_in_and_guessing_ends_soon() {
+    let server = server(|config| {
+        config.hub.room_rules = vec![rule("lab*", "right")];
+        unhurried(config);
+    });
+    let address = server.local_addr();
+    let (mut client, _) = Client::join(address, "a", "hall", "receiver").await;
+    for _ in 0..5 {
+        assert_eq!(join(&mut client, "lab 1", "receiver", Some("wrong")).await["code"], "forbidden");
+    }
+    assert_eq!(join(&mut client, "lab 1", "receiver", Some("right")).await["code"], "too_many_attempts");
+    assert_eq!(join(&mut client, "lab 2", "receiver", None).await["code"], "forbidden");
+    assert_eq!(join(&mut client, "lab 2", "receiver", Some("right")).await["type"], "joined");
+    // Known to be right by now: no hash is computed for it.
+    let (mut second, _) = Client::join(address, "b", "hall", "receiver").await;
+    assert_eq!(join(&mut second, "lab 2", "receiver", Some("right")).await["type"], "joined");
+    assert_eq!(join(&mut second, "lab 3", "receiver", Some("wrong")).await["code"], "forbidden");
+}
+
+#[tokio::test]
+async fn others_are_served_while_passwords_are_checked() {
+    let server = server(|config| {
+        config.hub.room_rules = vec![rule("lab*", "right")];
+        unhurried(config);
+    });
+    let address = server.local_addr();
+    let (mut honest, _) = Client::join(address, "a", "hall", "receiver").await;
+    let mut guessers = Vec::new();
+    for n in 0..20 {
+        let (mut guesser, _) = Client::join(address, &format!("g{n}"), "hall", "receiver").await;
+        guesser.send(json!({"type": "join", "room_id": format!("lab {n}"), "password": "wrong"})).await;
+        guessers.push(guesser);
+    }
+    // All of them would take half a second of one core.
+    let mut pings = 0;
+    let last = guessers.last_mut().unwrap();
+    let refused = async {
+        let mut answer = last.message().await;
+        while answer["type"] != "error" {
+            answer = last.message().await;
+        }
+        answer
+    };
+    tokio::pin!(refused);
+    let answer = loop {
+        tokio::select! {
+            biased;
+            answer = &mut refused => break answer,
+            () = honest.ping() => pings += 1,
+        }
+    };
+    assert_eq!(answer["code"], "forbidden");
+    assert!(pings > 20, "only {pings} answers meanwhile");
+}
+
+#[tokio::test]
+async fn with_another_key_or_password_those_have_to_go_whom_it_concerns() {
+    let server = server(|config| {
+        users(config, SECRET);
+        config.hub.room_rules = vec![rule("lab", "old")];
+    });
+    let address = server.local_addr();
+    let token = token(SECRET, "ann", &["*"], &[Role::Receiver], 60);
+    let (mut inside, _) = register(address, "a", &token).await;
+    assert_eq!(join(&mut inside, "lab", "receiver", Some("old")).await["type"], "joined");
+    let (mut elsewhere, _) = register(address, "b", &token).await;
+    assert_eq!(join(&mut elsewhere, "hall", "receiver", None).await["type"], "joined");
+    let config = |secret: &[u8], password: &str| {
+        let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+        users(&mut config, secret);
+        config.hub.room_rules = vec![rule("lab", password)];
+        config
+    };
+    server.reload(config(SECRET, "new"));
+    assert_eq!(inside.message().await["code"], "forbidden");
+    assert_eq!(inside.message().await["type"], "left");
+    assert_eq!(join(&mut inside, "lab", "receiver", Some("old")).await["code"], "forbidden");
+    assert_eq!(join(&mut inside, "lab", "receiver", Some("new")).await["type"], "joined");
+    elsewhere.ping().await;
+    server.reload(config(OTHER_SECRET, "new"));
+    for client in [&mut inside, &mut elsewhere] {
+        assert_eq!(client.message_of("error").await["code"], "unauthorized");
+        assert_eq!(client.close_code().await, 4010);
+    }
+}
+
+/// What a command prints.
+fn output(arguments: &[&str], input: &str) -> String {
+    let command = format!("printf '%s' \"$1\" | \"$0\" {}", arguments.join(" "));
+    let output = std::process::Command::new("sh")
+        .args(["-c", &command, env!("CARGO_BIN_EXE_room-signaling"), input])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+#[tokio::test]
+async fn the_program_takes_the_tokens_and_hashes_that_it_makes_and_logs_neither() {
+    let folder = Folder::new();
+    let key = folder.write("room.key", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
+    let hash = output(&["hash-password"], "pass-the-salt\n");
+    let text = format!(
+        "log_level = 'trace'\n[auth]\nmode = 'token'\naudience = 'here'\n\
+         [[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = 'room.key'\n\
+         [[rooms]]\nname = 'lab*'\npassword_hash = '{hash}'\n"
+    );
+    let file = folder.write("c.toml", &text);
+    let order = "--kid k --user ann --room 'lab*' --role sender,receiver --audience here --ttl 1m";
+    let token = output(&["token", "--key", &key, order], "");
+    let (mut program, address) = Program::start("", &["--config", &file]);
+    let mut client = Client::connect(address).await;
+    let register = json!({"type": "register", "client_id": "a", "protocol": 1, "token": token, "instance": "hush-instance"});
+    client.send(register).await;
+    assert_eq!(client.message().await["type"], "registered");
+    assert_eq!(join(&mut client, "lab 1", "sender", Some("wrong-salt")).await["code"], "forbidden");
+    assert_eq!(join(&mut client, "lab 1", "sender", Some("pass-the-salt")).await["type"], "joined");
+
+    // Without the key, everybody who came with its tokens has to go.
+    folder.write("other.key", "fedcba9876543210fedcba9876543210\n");
+    folder.write("c.toml", text.replace("room.key", "other.key"));
+    program.signal("HUP");
+    assert_eq!(client.message_of("error").await["code"], "unauthorized");
+    assert_eq!(client.close_code().await, 4010);
+    program.signal("TERM");
+    program.end();
+    let log = program.seen.join("\n");
+    assert!(log.contains("\"ann\"") && log.contains("everybody on this machine can read"));
+    for secret in [&token, "hush-instance", "salt", &hash, "0123456789abcdef", "fedcba"] {
+        assert!(!log.contains(secret), "{secret} in\n{log}");
+    }
+}
+
+#[test]
+fn keys_that_are_doubtful_keep_the_server_from_starting() {
+    let folder = Folder::new();
+    folder.write("short.key", "0123456789abcdef");
+    folder.write("good.key", "0123456789abcdef0123456789abcdef");
+    let key = |file: &str| format!("[[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = '{file}'\n");
+    for (text, words) in [
+        (format!("[auth]\nmode = 'token'\n{}", key("short.key")), "short.key: the secret has 16 bytes"),
+        (format!("[auth]\nmode = 'token'\n{}", key("none.key")), "none.key: can't be read"),
+        (format!("[auth]\nmode = 'token'\n{}", key("good.key").replace("HS256", "EdDSA")), "no public key"),
+        (format!("[auth]\nmode = 'token'\n{}", key("good.key").replace("HS256", "none")), "algorithm"),
+        (format!("[auth]\nmode = 'token'\n{}", key("good.key").repeat(2)), "a name of its own"),
+        ("[auth]\nmode = 'token'\n".to_owned(), "without a key"),
+        ("[auth]\nmode = 'tokens'\n".to_owned(), "did you mean `token`?"),
+        (key("good.key"), "auth.mode is not set"),
+        ("[[rooms]]\nname = 'lab'\npassword_hash = 'right'\n".to_owned(), "hash-password"),
+        ("[[rooms]]\nname = ' lab'\n".to_owned(), "white space"),
+        ("[[rooms]]\nname = 'lab'\n[[rooms]]\nname = 'lab'\n".to_owned(), "twice"),
+    ] {
+        let file = folder.write("c.toml", &text);
+        let mut program = Program::spawn("", &["--config", &file]);
+        assert!(!program.end().success());
+        let told = program.seen.join("\n");
+        assert!(told.contains(words) && told.contains("c.toml:"), "{text}: {told}");
+    }
+}
