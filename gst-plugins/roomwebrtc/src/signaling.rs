@@ -276,12 +276,14 @@ impl SignalingSettings {
         Ok(Options {
             uri: self.uri.clone(),
             tls_ca_file: self.tls_ca_file.as_ref().map(PathBuf::from),
+            token_source: None,
             client: ClientConfig {
                 client_id,
                 room: RoomId::new(&self.room).map_err(|error| format!("room is {:?}: {error}", self.room))?,
                 role,
                 instance: self.instance.clone(),
                 token: self.token.clone(),
+                token_renews: false,
                 password: self.password.clone(),
                 meta: self.parsed_meta()?,
             },

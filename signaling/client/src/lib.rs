@@ -28,10 +28,10 @@ mod options;
 mod socket;
 mod task;
 
-pub use options::{Options, OptionsError};
+pub use options::{Options, OptionsError, TokenSource};
 pub use room_protocol::{self as protocol, client::*, wire};
 
-use protocol::{ClientId, Instance};
+use protocol::{ClientId, Instance, hub::Secret};
 use tokio::sync::mpsc;
 
 /// Speaks to the task. Cheap to clone; when the last one is dropped, the client shuts down.
@@ -55,7 +55,7 @@ pub fn spawn(options: Options) -> Result<(Handle, Events), OptionsError> {
     let target = options::check(&options)?;
     let (inputs, commands) = mpsc::unbounded_channel();
     let (teller, events) = mpsc::unbounded_channel();
-    runtime.spawn(task::run(options.client, target, commands, teller));
+    runtime.spawn(task::run(options.client, options.token_source, target, commands, teller));
     Ok((Handle { inputs }, Events { events }))
 }
 
@@ -81,6 +81,12 @@ impl Handle {
     /// Tells how the media session with a peer fares. Never waits.
     pub fn media(&self, peer: &ClientId, media: Media) {
         self.input(Input::Media(peer.clone(), media));
+    }
+
+    /// Gives a fresh token: in the room it lets the client stay for longer, and from here on it is the one that is
+    /// used. Never waits.
+    pub fn set_token(&self, token: &str) {
+        self.input(Input::Token(Secret::new(token)));
     }
 
     /// Says goodbye and closes. [`Events::recv`] ends when that is done; bound the wait yourself. Never waits.

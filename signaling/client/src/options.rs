@@ -3,8 +3,9 @@
 use crate::ClientConfig;
 use room_protocol::wire::DEFAULT_PORT;
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
 };
 use tokio_rustls::{
@@ -27,13 +28,23 @@ pub struct Options {
     pub tls_ca_file: Option<PathBuf>,
     /// Who, and in which room.
     pub client: ClientConfig,
+    /// Asked for a token before each connection, in place of the one in `client`, for servers whose tokens don't live
+    /// long. With it, a token that expires is no failure.
+    pub token_source: Option<Arc<dyn TokenSource>>,
 }
 
 impl Options {
     /// With the system's certificate authorities only.
     pub fn new(uri: impl Into<String>, client: ClientConfig) -> Self {
-        Self { uri: uri.into(), tls_ca_file: None, client }
+        Self { uri: uri.into(), tls_ca_file: None, client, token_source: None }
     }
+}
+
+/// Where fresh tokens come from: a file that somebody renews, a service that makes them.
+pub trait TokenSource: fmt::Debug + Send + Sync {
+    /// A token, or words for the log that say why there is none; then it is asked again later. What takes more than
+    /// some seconds is given up.
+    fn token(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
 }
 
 /// Why [`crate::spawn`] refuses.

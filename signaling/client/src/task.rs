@@ -1,16 +1,26 @@
 //! The task that owns the socket and the clock, and drives the Client.
 
 use crate::{
+    TokenSource,
     connect::{ConnectError, connect},
     options::Target,
     socket::Socket,
 };
-use room_protocol::client::{Client, ClientConfig, Event, Input, Output, State};
-use std::{future::Future, pin::Pin, time::Instant};
+use room_protocol::{
+    client::{Client, ClientConfig, Event, Input, Output, State},
+    hub::Secret,
+};
+use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep_until};
 use tracing::{debug, info, warn};
 
-type Attempt = Pin<Box<dyn Future<Output = Result<Socket, ConnectError>> + Send>>;
+type Attempt = Pin<Box<dyn Future<Output = Result<Opened, ConnectError>> + Send>>;
+
+/// A way to the server, and a fresh token for it where somebody makes such.
+struct Opened {
+    socket: Socket,
+    token: Option<Secret>,
+}
 
 /// The way to the server, as far as there is one.
 enum Link {
@@ -21,6 +31,9 @@ enum Link {
 
 struct Task {
     target: Target,
+    token_source: Option<Arc<dyn TokenSource>>,
+    /// To be told to the client before anything else.
+    token: Option<Secret>,
     link: Link,
     /// Sockets that are saying goodbye.
     leaving: JoinSet<()>,
@@ -31,14 +44,24 @@ struct Task {
 
 /// Runs until the client is closed and its goodbye is said.
 pub(crate) async fn run(
-    config: ClientConfig,
+    mut config: ClientConfig,
+    token_source: Option<Arc<dyn TokenSource>>,
     target: Target,
     mut commands: mpsc::UnboundedReceiver<Input>,
     events: mpsc::UnboundedSender<Event>,
 ) {
     info!(uri = %target.uri, room = ?config.room, role = ?config.role, "signaling starts");
+    config.token_renews |= token_source.is_some();
     let mut client = Client::new(config, getrandom::u64().unwrap_or_default(), Instant::now());
-    let mut task = Task { target, link: Link::None, leaving: JoinSet::new(), events, trouble: None };
+    let mut task = Task {
+        target,
+        token_source,
+        token: None,
+        link: Link::None,
+        leaving: JoinSet::new(),
+        events,
+        trouble: None,
+    };
     loop {
         while let Some(output) = client.poll_output() {
             task.perform(output, client.state());
@@ -49,7 +72,12 @@ pub(crate) async fn run(
         let deadline = client.poll_timeout();
         tokio::select! {
             command = commands.recv() => client.handle(Instant::now(), command.unwrap_or(Input::Shutdown)),
-            input = task.next() => client.handle(Instant::now(), input),
+            input = task.next() => {
+                if let Some(token) = task.token.take() {
+                    client.handle(Instant::now(), Input::Token(token));
+                }
+                client.handle(Instant::now(), input);
+            }
             () = until(deadline) => client.handle_timeout(Instant::now()),
         }
         while task.leaving.try_join_next().is_some() {}
@@ -67,7 +95,7 @@ async fn until(deadline: Option<Instant>) {
 impl Task {
     fn perform(&mut self, output: Output, state: State) {
         match (output, &mut self.link) {
-            (Output::Connect, _) => self.link = Link::Opening(Box::pin(connect(self.target.clone()))),
+            (Output::Connect, _) => self.link = Link::Opening(self.attempt()),
             (Output::Send(frame), Link::Open(socket)) => socket.send(frame),
             (Output::Ping, Link::Open(socket)) => socket.ping(),
             (Output::Send(_) | Output::Ping, _) => {}
@@ -80,6 +108,20 @@ impl Task {
             (Output::Disconnect, _) => self.say_goodbye(),
             (Output::Event(event), _) => self.tell(event),
         }
+    }
+
+    fn attempt(&self) -> Attempt {
+        let (target, source) = (self.target.clone(), self.token_source.clone());
+        Box::pin(async move {
+            let token = match source {
+                None => None,
+                Some(source) => match source.token().await {
+                    Ok(token) => Some(Secret::new(token)),
+                    Err(words) => return Err(ConnectError::Later(format!("there is no token: {words}"))),
+                },
+            };
+            connect(target).await.map(|socket| Opened { socket, token })
+        })
     }
 
     /// What the socket has to say. Cancel safe.
@@ -102,9 +144,10 @@ impl Task {
         }
     }
 
-    fn opened(&mut self, opened: Result<Socket, ConnectError>) -> Input {
+    fn opened(&mut self, opened: Result<Opened, ConnectError>) -> Input {
         match opened {
-            Ok(socket) => {
+            Ok(Opened { socket, token }) => {
+                self.token = token;
                 self.link = Link::Open(Box::new(socket));
                 Input::Connected
             }

@@ -4,11 +4,18 @@
 mod support;
 
 use room_signaling_client::{
-    Event, GoneReason, Media, State,
+    Event, GoneReason, Media, State, TokenSource,
     wire::{Body, ErrorCode, Signal},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
@@ -259,5 +266,36 @@ async fn a_name_with_one_deaf_address_works() {
     let server = Server::start().await;
     let mut client = Client::new(options(format!("ws://localhost:{}", server.address().port())));
     server.accept_into_room(&[]).await;
+    client.until(State::Joined).await;
+}
+
+/// Makes "token 1", "token 2" and so on, but for the first time, when it has none.
+#[derive(Debug, Default)]
+struct Tokens(AtomicUsize);
+
+impl TokenSource for Tokens {
+    fn token(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(
+            async move { if number == 0 { Err("not yet".into()) } else { Ok(format!("token {number}")) } },
+        )
+    }
+}
+
+#[tokio::test]
+async fn each_connection_has_a_fresh_token_of_its_source() {
+    let server = Server::start().await;
+    let mut options = options(server.uri());
+    options.token_source = Some(Arc::new(Tokens::default()));
+    let mut client = Client::new(options);
+    let (mut connection, register) = server.accept_into_room(&[]).await;
+    assert_eq!(register["token"], "token 1");
+    client.until(State::Joined).await;
+    client.handle.set_token("token 1b");
+    assert_eq!(connection.hear().await["token"], "token 1b");
+    connection.say(json!({"type": "error", "code": "unauthorized", "message": "the token expired"})).await;
+    connection.close(4010).await;
+    let (_connection, register) = server.accept_into_room(&[]).await;
+    assert_eq!(register["token"], "token 2");
     client.until(State::Joined).await;
 }

@@ -20,7 +20,10 @@ use self::{
     link::{Connection, Link, Stage},
     peers::Peers,
 };
-use crate::wire::{IceServer, PeerEntry, ServerMessage, Signal};
+use crate::{
+    hub::Secret,
+    wire::{ErrorCode, IceServer, PeerEntry, ServerMessage, Signal},
+};
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -75,6 +78,7 @@ impl Client {
             Input::Disconnected(code) => self.on_disconnected(now, code),
             Input::Misconfigured(words) => self.on_misconfigured(now, words),
             Input::Send(signal) => self.send_signal(signal),
+            Input::Token(token) => self.take_token(&token),
             Input::Media(peer, media) => {
                 let events = self.peers.media(&peer, media);
                 self.tell_all(events);
@@ -162,8 +166,15 @@ impl Client {
             Link::Up(connection) => (connection.retry_after, connection.said.take()),
             Link::Waiting { .. } | Link::Closed => return,
         };
+        let was_in = self.is_joined();
         self.link = Link::Closed;
         match close_code.and_then(|code| failure::of_close(&self.config, code, said)) {
+            // The token was good once, and the next one will be.
+            Some(Failure { code: Some(ErrorCode::Unauthorized), .. })
+                if was_in && self.config.token_renews =>
+            {
+                self.wait(now, None);
+            }
             Some(failure) => self.fail(failure),
             None => self.wait(now, retry_after),
         }
@@ -273,6 +284,13 @@ impl Client {
             signal.from = None;
             self.peers.address(&mut signal);
             self.outputs.push_back(Output::Send(frames::signal(&signal)));
+        }
+    }
+
+    fn take_token(&mut self, token: &Secret) {
+        self.config.token = Some(token.expose().to_owned());
+        if self.is_joined() {
+            self.outputs.push_back(Output::Send(frames::join_anew(&self.config)));
         }
     }
 

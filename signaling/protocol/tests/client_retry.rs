@@ -6,6 +6,7 @@ mod client_support;
 use client_support::*;
 use room_protocol::{
     client::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Event, Failure, Input, SILENCE_GRACE, State},
+    hub::Secret,
     wire::{ErrorCode, Role, close},
 };
 use serde_json::json;
@@ -290,4 +291,54 @@ fn the_state_changes_once_for_an_outage() {
     delays(&mut client, 5);
     assert_eq!(client.client.state(), State::Reconnecting);
     assert_eq!(client.join(&[]), [tell(Event::State(State::Joined)), tell_joined()]);
+}
+
+/// A client that registered with token "first", in its room.
+fn with_token(renews: bool) -> Scenario {
+    let mut config = config(Role::Sender);
+    (config.token, config.token_renews) = (Some("first".into()), renews);
+    let mut client = Scenario::new(config);
+    client.did();
+    client.join(&[]);
+    client
+}
+
+#[test]
+fn a_fresh_token_is_said_at_once_and_used_from_then_on() {
+    let mut client = with_token(false);
+    let [Did::Say(join)] = &client.handle(Input::Token(Secret::new("second")))[..] else { panic!() };
+    assert_eq!(
+        (&join["type"], &join["room_id"], &join["token"]),
+        (&json!("join"), &json!("living_room"), &json!("second"))
+    );
+    assert_eq!(client.hear(joined(&[])).len(), 1, "it is told that it is in the room, and nothing else");
+    client.reconnect();
+    let [Did::Say(register)] = &client.handle(Input::Connected)[..] else { panic!() };
+    assert_eq!(register["token"], "second");
+    // On the way into the room there is nothing to say.
+    assert_eq!(client.handle(Input::Token(Secret::new("third"))), []);
+    let [Did::Say(join)] = &client.hear(registered())[..] else { panic!() };
+    assert_eq!(join.get("token"), None);
+}
+
+#[test]
+fn a_token_that_expires_is_no_reason_to_give_up_where_fresh_ones_come() {
+    let expired = json!({"type": "error", "code": "unauthorized", "message": "the token has expired"});
+    for renews in [false, true] {
+        let mut client = with_token(renews);
+        client.hear(expired.clone());
+        let did = client.handle(Input::Disconnected(Some(close::UNAUTHORIZED)));
+        if !renews {
+            assert_eq!(failure_of(&did).code, Some(ErrorCode::Unauthorized));
+            continue;
+        }
+        assert_eq!(did, [tell(Event::State(State::Reconnecting))]);
+        assert_eq!(client.run_to_timeout(), [Did::Connect]);
+        // But one that is refused at once will not get better.
+        client.handle(Input::Token(Secret::new("second")));
+        client.handle(Input::Connected);
+        let did = client
+            .hear(json!({"type": "error", "code": "unauthorized", "message": "no", "request": "register"}));
+        assert_failed(client, &did, true, Some(ErrorCode::Unauthorized), "token");
+    }
 }

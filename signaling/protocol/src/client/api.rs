@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::{
+    hub::Secret,
     id::{ClientId, Instance, RoomId},
     wire::{ErrorCode, IceServer, PeerEntry, Role, Signal},
 };
@@ -21,6 +22,9 @@ pub struct ClientConfig {
     pub instance: Instance,
     /// For servers with users.
     pub token: Option<String>,
+    /// Whether fresh tokens come by [`Input::Token`]: then one that expires is no reason to give up, and the client
+    /// connects again.
+    pub token_renews: bool,
     /// Of the room.
     pub password: Option<String>,
     /// What others are told of this client: any JSON up to 1 KiB.
@@ -30,7 +34,16 @@ pub struct ClientConfig {
 impl ClientConfig {
     /// A client with an id of the server's making, no token, no password and no meta.
     pub fn new(room: RoomId, role: Role, instance: Instance) -> Self {
-        Self { client_id: None, room, role, instance, token: None, password: None, meta: None }
+        Self {
+            client_id: None,
+            room,
+            role,
+            instance,
+            token: None,
+            token_renews: false,
+            password: None,
+            meta: None,
+        }
     }
 }
 
@@ -42,6 +55,7 @@ impl fmt::Debug for ClientConfig {
             .field("room", &self.room)
             .field("role", &self.role)
             .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("token_renews", &self.token_renews)
             .field("password", &self.password.as_ref().map(|_| "…"))
             .field("meta", &self.meta)
             .finish_non_exhaustive()
@@ -69,6 +83,8 @@ pub enum Input {
     Send(Signal),
     /// How the media session with a peer fares; decides what a reconnect keeps.
     Media(ClientId, Media),
+    /// A fresh token. It is used from here on; in the room, it is said at once and lets the client stay for longer.
+    Token(Secret),
     /// Say `bye` to every peer with a session, `leave`, close, and never come back.
     Shutdown,
 }

@@ -77,6 +77,8 @@ enum Request<'a> {
         room_id: &'a RoomId,
         role: Role,
         #[serde(skip_serializing_if = "Option::is_none")]
+        token: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         password: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         meta: Option<&'a Value>,
@@ -93,10 +95,21 @@ pub(super) fn register(config: &ClientConfig) -> ByteString {
     })
 }
 
+/// The token is known from `register`.
 pub(super) fn join(config: &ClientConfig) -> ByteString {
+    join_with(config, None)
+}
+
+/// With the token, which is another one than that of `register`.
+pub(super) fn join_anew(config: &ClientConfig) -> ByteString {
+    join_with(config, config.token.as_deref())
+}
+
+fn join_with(config: &ClientConfig, token: Option<&str>) -> ByteString {
     write(&Request::Join {
         room_id: &config.room,
         role: config.role,
+        token,
         password: config.password.as_deref(),
         meta: config.meta.as_ref(),
     })
