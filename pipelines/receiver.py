@@ -203,6 +203,7 @@ class Receiver:
         self.ws, self.joined, self.retry_after, self.refusal = None, False, 0.0, None
         self.counts, self.recorders, self.ice_servers = {}, {}, self.own_ice_servers()
         self.owed, self.pause, self.rejoining, self.leaving = set(), 0.5, None, False
+        self.refresh = None  # The timer of the join that brings fresh credentials.
         self.done, self.failure = asyncio.Event(), None
         self.tls = trust(options.tls_ca_file) if self.uri.startswith("wss:") else None
 
@@ -241,6 +242,7 @@ class Receiver:
 
     async def converse(self):
         self.refusal = None
+        self.refresh_later(None)
         await self.send(self.register)
         await self.send(self.join)
         async for text in self.ws:
@@ -294,6 +296,7 @@ class Receiver:
 
     def on_joined(self, message):
         self.joined = True
+        self.refresh_later(message.get("ice_ttl_s"))
         self.ice_servers = self.own_ice_servers() + [
             RTCIceServer(urls=s["urls"], username=s.get("username"), credential=s.get("credential"))
             for s in message.get("ice_servers") or []
@@ -309,6 +312,15 @@ class Receiver:
             if sender not in self.absent:
                 loop = asyncio.get_running_loop()
                 self.absent[sender] = loop.call_later(ABSENT_SECONDS, self.gone, sender, "did not come back")
+
+    def refresh_later(self, seconds):
+        """Before credentials expire that later sessions need, joining the same room again brings fresh ones."""
+        if self.refresh:
+            self.refresh.cancel()
+        self.refresh = None
+        if isinstance(seconds, (int, float)):
+            join = lambda: asyncio.ensure_future(self.send(self.join))
+            self.refresh = asyncio.get_running_loop().call_later(max(30, seconds / 2), join)
 
     def present(self, peer):
         """A sender is there: new, back or changed."""

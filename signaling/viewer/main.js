@@ -57,7 +57,7 @@ function start() {
       password: secrets.get('password') ?? undefined,
       token: secrets.get('token') ?? undefined,
     },
-    { state: showStatus, joined, message },
+    { state: showStatus, iceServers: (list) => (iceServers = list), joined, message },
   );
   signaling.connect();
   setInterval(everySecond, 1000);
@@ -73,7 +73,6 @@ function start() {
 }
 
 function joined(message) {
-  iceServers = message.ice_servers ?? [];
   apply(presence.joined(message.peers ?? [], message.total, performance.now()));
 }
 

@@ -14,6 +14,9 @@ const PING_MS = 10_000;
 /** No server may send us away for longer, and over how long those come back whom it sent away. */
 const RETRY_AFTER_MAX_MS = 60_000;
 const RETRY_SPREAD_MS = 1_000;
+/** Half of the time that credentials are good for, within these bounds, we ask for fresh ones. */
+const REFRESH_MIN_MS = 30_000;
+const REFRESH_MAX_MS = 24 * 3_600_000;
 
 /** Closes that no retry can mend, in words (protocol.md, "What a client does after a close"). */
 const FATAL = new Map([
@@ -72,7 +75,8 @@ export function serverUrl(wanted, page) {
 /**
  * States: 'connecting', 'joined', 'reconnecting' and 'stopped' (for good; `detail` says why).
  * `config`: {url, room, clientId, instance, token?, password?}.
- * `on`: {state(state, detail), joined(message), message(message)}; `joined` comes before any message of that stay.
+ * `on`: {state(state, detail), iceServers(list), joined(message), message(message)}; `iceServers` and then `joined` come
+ * before any message of that stay, `iceServers` again whenever there are fresh credentials.
  */
 export class Signaling {
   #config;
@@ -83,7 +87,8 @@ export class Signaling {
   #retryAfter = 0;
   #lastError = null;
   #leaving = 0;
-  #timers = { retry: null, join: null, ping: null };
+  #timers = { retry: null, join: null, ping: null, refresh: null };
+  #refreshing = false;
   #heard = true;
   state = 'connecting';
   detail = '';
@@ -126,6 +131,7 @@ export class Signaling {
     if (this.state !== 'joined') return;
     this.#write({ type: 'leave' });
     this.#leaving += 1;
+    this.#clear('refresh');
     this.#join();
   }
 
@@ -160,12 +166,7 @@ export class Signaling {
         this.#join();
         break;
       case 'joined':
-        this.#attempt = 0;
-        this.#retryAfter = 0;
-        this.#clear('join');
-        this.#watch();
-        this.#become('joined', '');
-        this.#on.joined(message);
+        this.#joined(message);
         break;
       case 'draining':
         this.#retryAfter = Math.min(RETRY_AFTER_MAX_MS, Number(message.retry_after_ms) || 0);
@@ -183,6 +184,33 @@ export class Signaling {
       default:
         this.#on.message(message);
     }
+  }
+
+  #joined(message) {
+    this.#on.iceServers(message.ice_servers ?? []);
+    this.#refreshLater(message.ice_ttl_s);
+    if (this.#refreshing) {
+      // Nothing else has changed: a session that is about to connect must not begin anew.
+      this.#refreshing = false;
+      return;
+    }
+    this.#attempt = 0;
+    this.#retryAfter = 0;
+    this.#clear('join');
+    this.#watch();
+    this.#become('joined', '');
+    this.#on.joined(message);
+  }
+
+  /** Joining the same room again brings fresh credentials, and nobody else is told. */
+  #refreshLater(seconds) {
+    this.#clear('refresh');
+    if (!Number.isFinite(seconds)) return;
+    const wait = Math.min(REFRESH_MAX_MS, Math.max(REFRESH_MIN_MS, seconds * 500));
+    this.#timers.refresh = this.#env.setTimeout(() => {
+      this.#refreshing = true;
+      this.#join();
+    }, wait);
   }
 
   #refused(message) {
@@ -235,8 +263,10 @@ export class Signaling {
   #drop() {
     this.#clear('join');
     this.#clear('ping');
+    this.#clear('refresh');
     this.#heard = true;
     this.#leaving = 0;
+    this.#refreshing = false;
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();

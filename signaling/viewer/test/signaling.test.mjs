@@ -40,6 +40,7 @@ class World {
       { url: 'ws://server/ws', room: '客厅', clientId: 'viewer-1', instance: 'secret' },
       {
         state: (state, detail) => this.events.push([state, detail]),
+        iceServers: (list) => list.length && this.events.push(['ice', list[0].username]),
         joined: (message) => this.events.push(['in the room', message.peers.length]),
         message: (message) => this.events.push(['message', message.type]),
       },
@@ -77,6 +78,13 @@ class World {
       due[1].f();
     }
     this.now = until;
+  }
+  /** Time passes, and the server answers every ping. */
+  keepAlive(ms) {
+    for (let left = ms; left > 0; left -= 1_000) {
+      this.advance(Math.min(left, 1_000));
+      this.say({ type: 'pong' });
+    }
   }
   get timers() {
     return this.#timers.size;
@@ -118,6 +126,38 @@ test('tries go on for ever, further and further apart, up to 10 s', () => {
     world.advance(10_000);
     assert.equal(world.sockets.length, i + 2);
   }
+});
+
+test('before the credentials expire it joins again for fresh ones, and nothing else begins anew', () => {
+  const world = new World();
+  const welcome = (user, ttl) => {
+    world.say({ type: 'joined', peers: [], ice_servers: [{ urls: ['turn:t'], username: user }], ice_ttl_s: ttl });
+  };
+  const iceOnly = () => world.events.splice(0).map(([event, detail]) => `${event} ${detail}`);
+  world.enter();
+  welcome('first', 600);
+  world.events.splice(0);
+  const joins = () => world.socket.sent.filter(({ type }) => type === 'join').length;
+
+  world.keepAlive(299_000);
+  assert.equal(joins(), 1);
+  world.keepAlive(1_000);
+  assert.equal(joins(), 2);
+  welcome('second', 600);
+  assert.deepEqual(iceOnly(), ['ice second']);
+  world.keepAlive(300_000);
+  assert.equal(joins(), 3);
+  welcome('third');
+  world.keepAlive(600_000);
+  assert.equal(joins(), 3, 'the server has stopped to say how long');
+
+  // A stay that is joined anew meanwhile is a new one.
+  welcome('fourth', 600);
+  world.signaling.rejoin();
+  world.say({ type: 'left' });
+  world.events.splice(0);
+  welcome('fifth', 600);
+  assert.deepEqual(iceOnly(), ['ice fifth', 'in the room 0']);
 });
 
 test('an id that the server made is kept', () => {
