@@ -102,6 +102,36 @@ impl Stream {
     }
 }
 
+/// What can be set on a sensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// Exposure time.
+    Exposure,
+    /// Whether exposure and gain are automatic.
+    AutoExposure,
+    /// Gain.
+    Gain,
+    /// Color temperature in kelvin.
+    WhiteBalance,
+    /// Whether the infrared projector is on.
+    Emitter,
+    /// Its power in mW.
+    LaserPower,
+}
+
+impl Setting {
+    fn raw(self) -> sys::rs2_option {
+        match self {
+            Self::Exposure => sys::rs2_option_RS2_OPTION_EXPOSURE,
+            Self::AutoExposure => sys::rs2_option_RS2_OPTION_ENABLE_AUTO_EXPOSURE,
+            Self::Gain => sys::rs2_option_RS2_OPTION_GAIN,
+            Self::WhiteBalance => sys::rs2_option_RS2_OPTION_WHITE_BALANCE,
+            Self::Emitter => sys::rs2_option_RS2_OPTION_EMITTER_ENABLED,
+            Self::LaserPower => sys::rs2_option_RS2_OPTION_LASER_POWER,
+        }
+    }
+}
+
 /// What comes with a frame.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FrameInfo {
@@ -307,6 +337,16 @@ impl SoftwareDevice {
             check(|error| unsafe { rs2_software_sensor_on_motion_frame(sensor, frame, error) })?;
         }
         Ok(())
+    }
+
+    /// What the sensor of this imager is set to.
+    pub fn setting(&self, imager: Imager, setting: Setting) -> Result<f32, Error> {
+        let module = usize::from(imager == Imager::Color);
+        let sensor = self.modules[module].as_ref().ok_or("no sensor")?;
+        // SAFETY: a sensor is its own object of options, and alive.
+        Ok(check(|error| unsafe {
+            sys::rs2_get_option(sensor.raw().cast_const().cast(), setting.raw(), error)
+        })?)
     }
 
     /// Plugs the camera in: from now on this process finds it as it finds real ones.
