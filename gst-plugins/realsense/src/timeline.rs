@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// Two streams whose clocks are this near to each other have the same clock.
 const SAME_CLOCK: i64 = 200_000_000;
 /// A time that lies this far after what was expected is of a clock that has been set back.
-const SET_BACK: i64 = 1_000_000_000;
+const SET_BACK: i64 = 300_000_000;
 /// One part of these many is how fast the estimate follows a camera's clock that runs slow.
 const DRIFT: i64 = 500;
 
@@ -55,6 +55,12 @@ impl Timeline {
         Self { live, epoch: 0, clocks: Vec::new(), of_stream: BTreeMap::new(), laps: BTreeMap::new(), end: 0 }
     }
 
+    /// Forgets the camera's clock: it stood still while the pipeline's went on.
+    pub(crate) fn resume(&mut self) {
+        self.clocks.clear();
+        self.of_stream.clear();
+    }
+
     /// The frame's time: live, on the pipeline's clock; otherwise since the start.
     pub(crate) fn place(&mut self, stamp: Stamp) -> i64 {
         if self.live { self.place_live(stamp) } else { self.place_recorded(stamp) }
@@ -63,8 +69,7 @@ impl Timeline {
     fn place_live(&mut self, stamp: Stamp) -> i64 {
         if stamp.epoch > self.epoch {
             self.epoch = stamp.epoch;
-            self.clocks.clear();
-            self.of_stream.clear();
+            self.resume();
         }
         let offset = stamp.arrival.saturating_sub(stamp.device);
         let index = self.clock_of(&stamp, offset);
@@ -73,7 +78,7 @@ impl Timeline {
         if late > SET_BACK {
             clock.offset = offset;
         } else {
-            let passed = stamp.device.saturating_sub(clock.last).clamp(0, SET_BACK);
+            let passed = stamp.device.saturating_sub(clock.last).clamp(0, 1_000_000_000);
             clock.offset += late.min(passed / DRIFT);
         }
         clock.last = stamp.device;
@@ -178,6 +183,14 @@ mod tests {
         // Sooner in an earlier epoch than in the next: that counts no more.
         timeline.place(Stamp { epoch: 2, ..stamp(10, 50_100) });
         assert!(near(timeline.place(Stamp { epoch: 2, ..stamp(43, 50_133) }), 50_133));
+    }
+
+    #[test]
+    fn after_a_pause_times_are_those_of_the_pipelines_clock() {
+        let mut timeline = Timeline::new(true);
+        timeline.place(stamp(1000, 50_000));
+        timeline.resume();
+        assert_eq!(timeline.place(stamp(1033, 50_200)), 50_200 * MS);
     }
 
     #[test]

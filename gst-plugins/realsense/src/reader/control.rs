@@ -11,7 +11,7 @@ use std::{
     collections::BTreeSet,
     io,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -209,7 +209,12 @@ impl Driver {
     fn pause(&mut self, pause: bool) {
         let device = self.shared.lock().device.clone();
         // A recording that is at its end can't be held; that it is over shows next.
-        let _ = if pause { device.pause() } else { device.resume() };
+        let _ = if pause {
+            device.pause()
+        } else {
+            self.shared.timeline.lock().unwrap_or_else(PoisonError::into_inner).resume();
+            device.resume()
+        };
         self.paused = pause;
     }
 

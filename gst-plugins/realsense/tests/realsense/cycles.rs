@@ -43,5 +43,5 @@ fn of_a_camera() {
 fn of_a_recording() {
     let recording = Recording::new("cycles", &[color(), depth()], 5);
     let line = Line::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
-    stays(&line, "sink", 200);
+    stays(&line, "sink", 50);
 }
