@@ -1,0 +1,39 @@
+"""The unit for systemd: nothing in it is misspelled, and the server is locked in."""
+
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from bed.bed import RELEASE, ROOT
+
+
+@pytest.fixture
+def unit(built: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """The unit as meson would install it, for the program that was built."""
+    text = (ROOT / "signaling" / "server" / "room-signaling.service.in").read_text()
+    path = tmp_path / "room-signaling.service"
+    path.write_text(text.replace("@bindir@", str(RELEASE)))
+    return path
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_systemd_finds_nothing_wrong(unit: pathlib.Path):
+    # The page of the manual is installed beside it, not here.
+    result = analyze("verify", "--man=no", str(unit))
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_misspelled_key_would_be_found(unit: pathlib.Path):
+    unit.write_text(unit.read_text().replace("WatchdogSec=", "WatchdogSecs="))
+    assert "WatchdogSecs" in analyze("verify", "--man=no", str(unit)).stderr
+
+
+def test_the_exposure_is_at_most_two(unit: pathlib.Path):
+    result = analyze("security", "--offline=yes", str(unit))
+    level = re.search(r"Overall exposure level for room-signaling.service: ([0-9.]+)", result.stdout)
+    assert level and float(level[1]) <= 2.0, result.stdout
