@@ -47,6 +47,8 @@ installation() {
     gst-inspect-1.0 roomwebrtcsink >/dev/null
     gst-inspect-1.0 roomwebrtcsrc >/dev/null
     "$work/dest/usr/bin/room-signaling" --version
+    "$work/dest/usr/bin/room-signaling" check-config "$work/dest/usr/share/room-signaling/config.example.toml"
+    grep -q '^ExecStart=/usr/bin/room-signaling ' "$work/dest/usr/lib/systemd/system/room-signaling.service"
     find "$work/dest" -path '*viewer*' -name index.html | grep -q .
     CARGO_TARGET_DIR="$root/target" meson setup "$work/build" "$root" --reconfigure -Drealsense=disabled >/dev/null
     if meson introspect "$work/build" --installed | grep -q realsense; then echo "realsense=disabled installs it"; return 1; fi
