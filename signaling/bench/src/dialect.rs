@@ -54,9 +54,9 @@ impl Place {
 }
 
 impl Dialect {
-    pub(crate) fn of(kind: Kind, token: Option<String>) -> Self {
+    pub(crate) fn of(kind: Kind, token: &str) -> Self {
         match kind {
-            Kind::Ours => Self::Room { token },
+            Kind::Ours => Self::Room { token: Some(token.to_owned()) },
             Kind::Python => Self::Room { token: None },
             Kind::Gst => Self::Gst,
         }

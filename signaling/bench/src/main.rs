@@ -7,6 +7,7 @@
 
 mod crowd;
 mod dialect;
+mod everything;
 mod frames;
 mod report;
 mod rows;
@@ -15,6 +16,7 @@ mod servers;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use dialect::Dialect;
+use everything::Everything;
 use report::Report;
 use rows::{Effort, Row};
 use servers::{Kind, Programs};
@@ -56,8 +58,10 @@ struct Cli {
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     let rows = cli.chosen_rows()?;
+    let everything = Everything::on(&cli.server)?;
     let programs = Programs {
         ours: cli.server,
+        config: everything.config(),
         python: cli.python,
         python_server: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/python_server.py")),
         gst: cli.gst,
@@ -76,7 +80,7 @@ fn main() -> Result<ExitCode> {
     for row in rows {
         for _ in 0..cli.rounds {
             for &kind in kinds.iter().filter(|kind| row.fits(**kind)) {
-                let numbers = row.run(&programs, kind, &Dialect::of(kind, None), effort)?;
+                let numbers = row.run(&programs, kind, &Dialect::of(kind, &everything.token), effort)?;
                 report.add(row, kind, numbers);
             }
         }

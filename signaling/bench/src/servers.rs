@@ -37,6 +37,8 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) ours: PathBuf,
+    /// What it is started with.
+    pub(crate) config: PathBuf,
     pub(crate) python: PathBuf,
     pub(crate) python_server: PathBuf,
     /// None: it takes no part.
@@ -50,6 +52,7 @@ impl Programs {
             Kind::Ours => {
                 let mut command = Command::new(&self.ours);
                 command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--log-level", "error"]);
+                command.arg("--config").arg(&self.config);
                 command
             }
             Kind::Python => {
