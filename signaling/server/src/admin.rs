@@ -51,6 +51,11 @@ impl TryFrom<String> for AdminToken {
 }
 
 impl AdminToken {
+    /// The `Authorization` header that shows it.
+    pub fn authorization(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
     /// Whether an `Authorization` header shows it. How long that takes tells nothing but the token's length.
     pub(crate) fn is_shown_by(&self, authorization: &str) -> bool {
         let Some((scheme, token)) = authorization.split_once(' ') else { return false };

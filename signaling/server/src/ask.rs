@@ -34,7 +34,6 @@ pub(crate) enum Trust {
     /// Whoever answers there: it is told nothing.
     Anybody,
     /// Who has this certificate.
-    #[expect(dead_code, reason = "what the server is told secrets for comes next")]
     Only(CertificateDer<'static>),
 }
 

@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Healthcheck(ServeArgs),
     /// Print the ICE servers that clients get when they join, with fresh TURN credentials
     TurnCredentials(TurnCredentialsArgs),
+    /// Ask the server that runs with this configuration who is in which room
+    Rooms(RoomsArgs),
     /// Make a token for a server with users, and print it
     #[command(after_help = users::TOKEN_EXAMPLES)]
     Token(TokenArgs),
@@ -79,6 +81,15 @@ pub(crate) struct CheckArgs {
 pub(crate) struct TurnCredentialsArgs {
     /// What the TURN server's log calls the user [default: random, as for clients]
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoomsArgs {
+    /// As the server sends it, instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }

@@ -4,6 +4,7 @@ mod ask;
 mod cli;
 mod logs;
 mod operator;
+mod rooms;
 mod serve;
 mod users;
 
@@ -21,6 +22,7 @@ fn main() -> anyhow::Result<()> {
         Command::CheckConfig(args) => check_config(args.sources()?),
         Command::Healthcheck(args) => check_health(args.sources()?),
         Command::TurnCredentials(args) => print_turn_credentials(args.serve.sources()?, args.name),
+        Command::Rooms(args) => rooms::print(&args.serve.sources()?, args.json),
         Command::Token(args) => users::token(args),
         Command::HashPassword => users::hash(),
     }

@@ -35,6 +35,7 @@ const MIN_CHECK: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
+    own: Arc<CertificateDer<'static>>,
 }
 
 impl fmt::Debug for Tls {
@@ -87,7 +88,7 @@ impl TlsError {
 
 /// A time span for people.
 #[derive(Debug, Clone, Copy)]
-pub struct Age(Duration);
+pub struct Age(pub Duration);
 
 impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,11 +107,9 @@ impl Tls {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
             .map_err(|error| TlsError::BadCertificate(error.to_string()))?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate);
-        }
         let provider = Arc::new(ring::default_provider());
         check_chain(&chain, &provider, now)?;
+        let own = chain.first().cloned().map(Arc::new).ok_or(TlsError::NoCertificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::NoKey)?;
         let other = |error: rustls::Error| TlsError::BadKey(error.to_string());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -128,7 +127,12 @@ impl Tls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = ring::Ticketer::new().map_err(other)?;
         config.send_tls13_tickets = 1;
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), own })
+    }
+
+    /// The server's own certificate.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.own
     }
 
     /// Whether the certificate ends within a week.

@@ -106,6 +106,7 @@ impl Loaded {
     pub fn differences_for_restart(&self, new: &Self) -> Vec<&'static str> {
         let keys = [
             ("listen", self.config.listen != new.config.listen),
+            ("metrics_listen", self.config.metrics_listen != new.config.metrics_listen),
             ("log_format", self.log_format != new.log_format),
             ("log_level", self.log_level != new.log_level),
         ];
