@@ -2,18 +2,23 @@
 //! real ones, and recorded into the files that a recording of a real one is.
 //!
 //! For tests (feature `software-device`). The functions of librealsense that make them are in none of the headers that
-//! realsense-sys covers, so they are declared at the end here.
+//! realsense-sys covers, so they are declared in [`ffi`].
+
+mod ffi;
+mod recorder;
+
+pub use recorder::Recorder;
 
 use super::{
     context::{Change, Context, DeviceList},
     error::check,
     handle::Handle,
 };
+use ffi::{MotionFrame, MotionStream, VideoFrame, VideoStream};
 use realsense_sys as sys;
 use std::{
     ffi::{CStr, CString, c_int, c_void},
     path::Path,
-    ptr::null_mut,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -186,7 +191,8 @@ impl SoftwareDevice {
     /// A camera with this serial number that can give these streams.
     pub fn new(serial: &str, streams: &[Stream]) -> Result<Self, Error> {
         // SAFETY: takes only the place for an error.
-        let raw = Handle::new(sys::rs2_delete_device, |error| unsafe { rs2_create_software_device(error) })?;
+        let raw =
+            Handle::new(sys::rs2_delete_device, |error| unsafe { ffi::rs2_create_software_device(error) })?;
         let serial = CString::new(serial)?;
         for (field, value) in [
             (sys::rs2_camera_info_RS2_CAMERA_INFO_NAME, c"Intel RealSense Software"),
@@ -198,7 +204,7 @@ impl SoftwareDevice {
         ] {
             // SAFETY: the device is alive, the string during the call.
             check(|error| unsafe {
-                rs2_software_device_register_info(raw.raw(), field, value.as_ptr(), error);
+                ffi::rs2_software_device_register_info(raw.raw(), field, value.as_ptr(), error);
             })?;
         }
         let mut device = Self { streams: Vec::new(), modules: vec![None, None, None], raw };
@@ -208,7 +214,11 @@ impl SoftwareDevice {
         device.register_extrinsics()?;
         // SAFETY: the device is alive.
         check(|error| unsafe {
-            rs2_software_device_create_matcher(device.raw.raw(), sys::rs2_matchers_RS2_MATCHER_DLR_C, error);
+            ffi::rs2_software_device_create_matcher(
+                device.raw.raw(),
+                sys::rs2_matchers_RS2_MATCHER_DLR_C,
+                error,
+            );
         })?;
         Ok(device)
     }
@@ -229,7 +239,9 @@ impl SoftwareDevice {
                 let video =
                     VideoStream { type_, index, uid: unique, width, height, fps, bpp, fmt, intrinsics };
                 // SAFETY: the sensor is alive.
-                check(|error| unsafe { rs2_software_sensor_add_video_stream_ex(sensor, video, 1, error) })?
+                check(|error| unsafe {
+                    ffi::rs2_software_sensor_add_video_stream_ex(sensor, video, 1, error)
+                })?
             }
             Stream::Gyro(rate) => add_motion(sensor, sys::rs2_stream_RS2_STREAM_GYRO, unique, rate)?,
             Stream::Accel(rate) => add_motion(sensor, sys::rs2_stream_RS2_STREAM_ACCEL, unique, rate)?,
@@ -245,7 +257,7 @@ impl SoftwareDevice {
         }
         // SAFETY: the device is alive, the name static.
         let sensor = Handle::new(sys::rs2_delete_sensor, |error| unsafe {
-            rs2_software_device_add_sensor(self.raw.raw(), MODULES[module].as_ptr(), error)
+            ffi::rs2_software_device_add_sensor(self.raw.raw(), MODULES[module].as_ptr(), error)
         })?;
         let raw = sensor.raw();
         if module == 0 {
@@ -255,14 +267,14 @@ impl SoftwareDevice {
             ] {
                 // SAFETY: the sensor is alive.
                 check(|error| unsafe {
-                    rs2_software_sensor_add_read_only_option(raw, option, value, error);
+                    ffi::rs2_software_sensor_add_read_only_option(raw, option, value, error);
                 })?;
             }
         }
         for (_, option, least, most, first) in OPTIONS.into_iter().filter(|(of, ..)| *of == module) {
             // SAFETY: the sensor is alive.
             check(|error| unsafe {
-                rs2_software_sensor_add_option(raw, option, least, most, 1.0, first, 1, error);
+                ffi::rs2_software_sensor_add_option(raw, option, least, most, 1.0, first, 1, error);
             })?;
         }
         self.modules[module] = Some(sensor);
@@ -299,7 +311,7 @@ impl SoftwareDevice {
         ];
         for (field, value) in metadata.into_iter().filter_map(|(field, value)| Some((field, value?))) {
             // SAFETY: the sensor is alive.
-            check(|error| unsafe { rs2_software_sensor_set_metadata(sensor, field, value, error) })?;
+            check(|error| unsafe { ffi::rs2_software_sensor_set_metadata(sensor, field, value, error) })?;
         }
         let (timestamp, frame_number) = (info.timestamp_ms, info.number);
         let domain = sys::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK;
@@ -327,14 +339,14 @@ impl SoftwareDevice {
             };
             // SAFETY: sensor and profile are alive; the copy has the size that stride and height say, and the library
             // frees it with the deleter.
-            check(|error| unsafe { rs2_software_sensor_on_video_frame(sensor, frame, error) })?;
+            check(|error| unsafe { ffi::rs2_software_sensor_on_video_frame(sensor, frame, error) })?;
         } else {
             if bytes.len() != 12 {
                 return Err("a sample is three floats".into());
             }
             let frame = MotionFrame { data: copy(), deleter, timestamp, domain, frame_number, profile };
             // SAFETY: as above.
-            check(|error| unsafe { rs2_software_sensor_on_motion_frame(sensor, frame, error) })?;
+            check(|error| unsafe { ffi::rs2_software_sensor_on_motion_frame(sensor, frame, error) })?;
         }
         Ok(())
     }
@@ -421,7 +433,7 @@ fn add_motion(
     let fmt = sys::rs2_format_RS2_FORMAT_MOTION_XYZ32F;
     let motion = MotionStream { type_, index: 0, uid, fps: rate.into(), fmt, intrinsics };
     // SAFETY: the sensor is alive.
-    Ok(check(|error| unsafe { rs2_software_sensor_add_motion_stream_ex(sensor, motion, 1, error) })?)
+    Ok(check(|error| unsafe { ffi::rs2_software_sensor_add_motion_stream_ex(sensor, motion, 1, error) })?)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a picture is not that wide")]
@@ -436,188 +448,4 @@ fn intrinsics(width: c_int, height: c_int) -> sys::rs2_intrinsics {
         model: sys::rs2_distortion_RS2_DISTORTION_BROWN_CONRADY,
         coeffs: [0.0; 5],
     }
-}
-
-/// Writes what a software device gives into a file.
-#[derive(Debug)]
-pub struct Recorder {
-    sensors: Vec<Handle<sys::rs2_sensor>>,
-    _raw: Handle<sys::rs2_device>,
-}
-
-impl Recorder {
-    /// Records all streams of the device from now on; with `compress`, the pictures with LZ4.
-    pub fn start(device: &SoftwareDevice, path: &Path, compress: bool) -> Result<Self, Error> {
-        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
-        // SAFETY: the device is alive, the path during the call.
-        let raw = Handle::new(sys::rs2_delete_device, |error| unsafe {
-            sys::rs2_create_record_device_ex(device.raw.raw(), path.as_ptr(), compress.into(), error)
-        })?;
-        // SAFETY: the recorder is alive.
-        let list = Handle::new(sys::rs2_delete_sensor_list, |error| unsafe {
-            sys::rs2_query_sensors(raw.raw(), error)
-        })?;
-        let mut recorder = Self { sensors: Vec::new(), _raw: raw };
-        // The recorder's sensors are in the order in which the device's were made.
-        let mut modules: Vec<_> = device.streams.iter().map(|made| made.stream.module()).collect::<Vec<_>>();
-        let mut seen = Vec::new();
-        modules.retain(|module| {
-            !seen.contains(module) && {
-                seen.push(*module);
-                true
-            }
-        });
-        for (index, module) in modules.into_iter().enumerate() {
-            let index = c_int::try_from(index)?;
-            // SAFETY: the list is alive.
-            let sensor = Handle::new(sys::rs2_delete_sensor, |error| unsafe {
-                sys::rs2_create_sensor(list.raw(), index, error)
-            })?;
-            let mut profiles: Vec<_> = device
-                .streams
-                .iter()
-                .filter(|made| made.stream.module() == module)
-                .map(|made| made.profile.cast_const())
-                .collect();
-            let count = c_int::try_from(profiles.len())?;
-            // SAFETY: the sensor is alive, the profiles are of the device that is recorded.
-            check(|error| unsafe {
-                sys::rs2_open_multiple(sensor.raw(), profiles.as_mut_ptr(), count, error);
-            })?;
-            // SAFETY: the callback needs nothing but the frame.
-            check(|error| unsafe { sys::rs2_start(sensor.raw(), Some(release), null_mut(), error) })?;
-            recorder.sensors.push(sensor);
-        }
-        Ok(recorder)
-    }
-
-    /// Closes the file.
-    pub fn finish(self) -> Result<(), Error> {
-        for sensor in &self.sensors {
-            // SAFETY: the sensor is alive.
-            check(|error| unsafe { sys::rs2_stop(sensor.raw(), error) })?;
-            // SAFETY: the sensor is alive.
-            check(|error| unsafe { sys::rs2_close(sensor.raw(), error) })?;
-        }
-        Ok(())
-    }
-}
-
-unsafe extern "C" fn release(frame: *mut sys::rs2_frame, _user: *mut c_void) {
-    // SAFETY: the library gives its reference to the callback.
-    unsafe { sys::rs2_release_frame(frame) }
-}
-
-// What follows is librealsense's rs_internal.h, as of 2.56 and 2.57.
-
-#[repr(C)]
-struct VideoStream {
-    type_: sys::rs2_stream,
-    index: c_int,
-    uid: c_int,
-    width: c_int,
-    height: c_int,
-    fps: c_int,
-    /// Bytes of a pixel.
-    bpp: c_int,
-    fmt: sys::rs2_format,
-    intrinsics: sys::rs2_intrinsics,
-}
-
-#[repr(C)]
-struct MotionStream {
-    type_: sys::rs2_stream,
-    index: c_int,
-    uid: c_int,
-    fps: c_int,
-    fmt: sys::rs2_format,
-    intrinsics: sys::rs2_motion_device_intrinsic,
-}
-
-/// The library calls the deleter without looking whether there is one.
-type Deleter = Option<unsafe extern "C" fn(*mut c_void)>;
-
-#[repr(C)]
-struct VideoFrame {
-    pixels: *mut c_void,
-    deleter: Deleter,
-    stride: c_int,
-    bpp: c_int,
-    timestamp: f64,
-    domain: sys::rs2_timestamp_domain,
-    frame_number: c_int,
-    profile: *const sys::rs2_stream_profile,
-    depth_units: f32,
-}
-
-#[repr(C)]
-struct MotionFrame {
-    data: *mut c_void,
-    deleter: Deleter,
-    timestamp: f64,
-    domain: sys::rs2_timestamp_domain,
-    frame_number: c_int,
-    profile: *const sys::rs2_stream_profile,
-}
-
-type ErrorPlace = *mut *mut sys::rs2_error;
-
-unsafe extern "C" {
-    fn rs2_create_software_device(error: ErrorPlace) -> *mut sys::rs2_device;
-    fn rs2_software_device_add_sensor(
-        device: *mut sys::rs2_device,
-        name: *const std::ffi::c_char,
-        error: ErrorPlace,
-    ) -> *mut sys::rs2_sensor;
-    fn rs2_software_device_create_matcher(
-        device: *mut sys::rs2_device,
-        matcher: sys::rs2_matchers,
-        error: ErrorPlace,
-    );
-    fn rs2_software_device_register_info(
-        device: *mut sys::rs2_device,
-        info: sys::rs2_camera_info,
-        value: *const std::ffi::c_char,
-        error: ErrorPlace,
-    );
-    fn rs2_software_sensor_add_video_stream_ex(
-        sensor: *mut sys::rs2_sensor,
-        stream: VideoStream,
-        is_default: c_int,
-        error: ErrorPlace,
-    ) -> *mut sys::rs2_stream_profile;
-    fn rs2_software_sensor_add_motion_stream_ex(
-        sensor: *mut sys::rs2_sensor,
-        stream: MotionStream,
-        is_default: c_int,
-        error: ErrorPlace,
-    ) -> *mut sys::rs2_stream_profile;
-    fn rs2_software_sensor_on_video_frame(sensor: *mut sys::rs2_sensor, frame: VideoFrame, error: ErrorPlace);
-    fn rs2_software_sensor_on_motion_frame(
-        sensor: *mut sys::rs2_sensor,
-        frame: MotionFrame,
-        error: ErrorPlace,
-    );
-    fn rs2_software_sensor_set_metadata(
-        sensor: *mut sys::rs2_sensor,
-        field: sys::rs2_frame_metadata_value,
-        value: i64,
-        error: ErrorPlace,
-    );
-    fn rs2_software_sensor_add_read_only_option(
-        sensor: *mut sys::rs2_sensor,
-        option: sys::rs2_option,
-        value: f32,
-        error: ErrorPlace,
-    );
-    fn rs2_software_sensor_add_option(
-        sensor: *mut sys::rs2_sensor,
-        option: sys::rs2_option,
-        least: f32,
-        most: f32,
-        step: f32,
-        first: f32,
-        is_writable: c_int,
-        error: ErrorPlace,
-    );
 }

@@ -240,8 +240,9 @@ impl RealSenseSrc {
     /// A pad was linked or unlinked while the element runs.
     fn follow_link(&self, pad: &gst::Pad) {
         let Some(outlet) = self.outlet_of(pad) else { return };
+        // In any case: it may have been unlinked and linked again meanwhile.
+        outlet.detach();
         if !pad.is_linked() {
-            outlet.detach();
             return;
         }
         let settings = lock(&self.settings).clone();

@@ -229,13 +229,13 @@ fn aligned(own: &[Shape], others: &[Shape], processing: &Processing) -> Vec<Mode
         let nearest = own
             .iter()
             .filter(|shape| shape.rate == other.rate)
-            .min_by_key(|shape| (distance((shape.width, shape.height), size), rank(shape.format)));
+            .min_by_key(|shape| (distance((shape.width, shape.height), size), rank(shape)));
         let Some(shape) = nearest else { continue };
         let Some(native) = native(*shape, processing) else { continue };
         let mode = Mode { shapes: vec![*shape, *other], size, rate: other.rate, native };
-        let best = modes.entry((size, other.rate)).or_insert_with(|| (rank(other.format), mode.clone()));
-        if rank(other.format) < best.0 {
-            *best = (rank(other.format), mode);
+        let best = modes.entry((size, other.rate)).or_insert_with(|| (rank(other), mode.clone()));
+        if rank(other) < best.0 {
+            *best = (rank(other), mode);
         }
     }
     modes.into_values().map(|(_, mode)| mode).collect()
@@ -249,16 +249,20 @@ fn native(shape: Shape, processing: &Processing) -> Option<VideoFormat> {
     video_format(shape.format)
 }
 
-/// Which format of the camera's is best to convert from: what the sensor itself gives comes first.
-fn rank(format: PixelFormat) -> usize {
+/// Which of the camera's formats is best to convert from: what the sensor itself gives comes first.
+fn rank(shape: &Shape) -> usize {
     use PixelFormat::{Bgr8, Bgra8, Rgb8, Rgba8, Uyvy, Xyz32f, Y8, Y16, Yuyv, Z16};
-    let order = [Yuyv, Uyvy, Y8, Z16, Rgb8, Bgr8, Rgba8, Bgra8, Y16, Xyz32f];
-    order.iter().position(|known| *known == format).unwrap_or(order.len())
+    if matches!((shape.kind, shape.format), (StreamKind::Infrared(_), Y8)) {
+        // Some left imagers can give color, too; who asks for infrared wants gray.
+        return 0;
+    }
+    let order = [Yuyv, Uyvy, Z16, Rgb8, Bgr8, Rgba8, Bgra8, Y8, Y16, Xyz32f];
+    order.iter().position(|known| *known == shape.format).map_or(usize::MAX, |position| position + 1)
 }
 
 fn cost(mode: &Mode, format: VideoFormat) -> (u64, u32, usize, usize) {
     let conversion = mode.formats().position(|known| known == format).unwrap_or(usize::MAX);
-    let rank = mode.shapes.first().map_or(0, |shape| rank(shape.format));
+    let rank = mode.shapes.first().map_or(0, rank);
     (distance(mode.size, SIZE), mode.rate.abs_diff(RATE), conversion, rank)
 }
 
@@ -388,6 +392,16 @@ mod tests {
         };
         assert_eq!(mode.shapes, [depth[1], color(PixelFormat::Yuyv, (1280, 720), 30)]);
         assert_eq!(picked(&offer, "video/x-raw,width=848"), None);
+    }
+
+    #[test]
+    fn infrared_is_gray_where_the_left_imager_gives_color_too() {
+        let infrared = |format| shape(StreamKind::Infrared(1), format, (640, 480), 30);
+        let shapes = [infrared(PixelFormat::Uyvy), infrared(PixelFormat::Rgb8), infrared(PixelFormat::Y8)];
+        let offer = offer(StreamKind::Infrared(1), &Processing::default(), &shapes);
+        assert_eq!(picked(&offer, "ANY"), Some((shapes[2], VideoFormat::Gray8)));
+        assert_eq!(picked(&offer, "video/x-raw,format=I420"), Some((shapes[2], VideoFormat::I420)));
+        assert_eq!(picked(&offer, "video/x-raw,format=UYVY"), Some((shapes[0], VideoFormat::Uyvy)));
     }
 
     #[test]

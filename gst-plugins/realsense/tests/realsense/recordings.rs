@@ -54,6 +54,11 @@ fn depth_infrared_and_motion_come_out_of_pads_of_their_own_in_step() {
     }
     // Taken at the same time, so they have the same time.
     assert!(times.iter().all(|of_one| *of_one == times[0]), "{times:?}");
+    let groups = pictures.map(|(sink, _)| {
+        let pad = line.0.by_name(sink).unwrap().static_pad("sink").unwrap();
+        pad.sticky_event::<gst::event::StreamStart>(0).unwrap().group_id()
+    });
+    assert!(groups[0].is_some() && groups.iter().all(|group| *group == groups[0]), "{groups:?}");
     let motion = line.samples("motion");
     assert_eq!(motion.len(), 40);
     let caps = motion[0].caps().unwrap().to_string();
