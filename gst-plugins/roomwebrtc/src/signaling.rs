@@ -152,7 +152,11 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
             "Name in the room, unique there (null: the server makes one, which is kept over reconnects)",
             None,
         ),
-        text("token", "Token", "Token for servers with users (null: none)", None),
+        glib::ParamSpecString::builder("token")
+            .nick("Token")
+            .blurb("Token for servers with users (null: none); a fresh one set while running lets the element stay")
+            .mutable_playing()
+            .build(),
         text("password", "Password", "Password of the room (null: none)", None),
         text(
             "meta",

@@ -82,6 +82,7 @@ impl ObjectImpl for RoomWebRtcSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let token = (pspec.name() == "token").then(|| value.get().ok().flatten()).flatten();
         let changed = {
             let mut settings = lock(&self.settings);
             let own = settings.1.set(pspec.name(), value);
@@ -92,6 +93,9 @@ impl ObjectImpl for RoomWebRtcSink {
         };
         if let Some(settings) = changed {
             self.mailbox.send(Command::Settings(settings));
+        }
+        if let Some(token) = token {
+            self.mailbox.send(Command::Token(token));
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) enum Command {
     SessionEnded,
     /// Downstream needs a keyframe of this stream.
     Keyframe(StreamKey),
+    /// The property `token` was set.
+    Token(String),
     /// Say goodbye and end.
     Stop,
 }
@@ -106,6 +108,12 @@ impl Control {
             .spawn(run)
             .map_err(|error| format!("no thread can be made: {error}"))?;
         Ok(Self { commands, ended, outputs })
+    }
+
+    /// The property `token` was set.
+    pub(super) fn set_token(&self, token: String) {
+        // The thread is gone only when the element stops.
+        let _ = self.commands.send(Command::Token(token));
     }
 
     /// Says goodbye and ends the session. Waits for that at most `limit`; the rest happens without anyone waiting.
@@ -183,6 +191,7 @@ impl Thread {
                     session.ask_for_keyframe(key);
                 }
             }
+            Command::Token(token) => self.link.set_token(&token),
             Command::Stop => {
                 self.finish("closed");
                 self.stopped = Some(Instant::now());

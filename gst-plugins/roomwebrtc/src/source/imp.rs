@@ -69,6 +69,12 @@ impl ObjectImpl for RoomWebRtcSrc {
         if !lock(&self.settings).set(spec.name(), value) {
             gst::error!(CAT, imp = self, "no property {}", spec.name());
         }
+        if spec.name() == "token"
+            && let Ok(Some(token)) = value.get::<Option<String>>()
+            && let Some(control) = &*lock(&self.control)
+        {
+            control.set_token(token);
+        }
     }
 
     fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {

@@ -68,6 +68,14 @@ impl Link {
         }
     }
 
+    /// A fresh token, for this client and those that follow.
+    pub(super) fn set_token(&mut self, token: &str) {
+        if let State::Up(handle) = &self.state {
+            handle.set_token(token);
+        }
+        self.options.client.token = Some(token.to_owned());
+    }
+
     /// The id in use: kept for the clients that follow.
     pub(super) fn keep_id(&mut self, id: ClientId) {
         self.options.client.client_id = Some(id);

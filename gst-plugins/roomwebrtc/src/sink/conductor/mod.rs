@@ -63,6 +63,8 @@ pub(crate) enum Command {
     SendData(Option<String>, glib::Bytes),
     /// A property that may change while playing has changed.
     Settings(Settings),
+    /// The property `token` was set.
+    Token(String),
     /// Say goodbye and end; the answer comes when that is done.
     Stop(mpsc::SyncSender<()>),
 }
@@ -189,6 +191,7 @@ impl Conductor {
                 }
                 self.settings = settings;
             }
+            Command::Token(token) => self.handle.set_token(&token),
             Command::Stop(done) => {
                 self.end_all("closed");
                 self.handle.shutdown();
