@@ -2,7 +2,7 @@
 // signaling.js (connection), presence.js (who is there), peer.js (a media session), grid.js (what is seen).
 //
 // Address: ?room=living_room&server=ws://host:port&id=name — all optional. A password or token goes into the fragment
-// (#password=…&token=…), which browsers send to no server.
+// (#password=…&token=…), which browsers send to no server; or the page asks for it, and keeps it until it is closed.
 //
 // When a media session fails while its sender is still in the room: the sender is told `bye`, and the viewer leaves
 // the room and joins it again, after 0.5 s at first and up to 60 s later. That is the one thing that makes every kind
@@ -27,6 +27,7 @@ const page = {
   room: document.querySelector('#room'),
   status: document.querySelector('#status'),
   notice: document.querySelector('#notice'),
+  secrets: document.querySelector('#secrets'),
   grid: new Grid(document.querySelector('#grid')),
 };
 const presence = new Presence();
@@ -66,6 +67,11 @@ function start() {
     query.set('room', page.room.value);
     location.search = query; // Keeps the server and the fragment.
   });
+  page.secrets.addEventListener('submit', (event) => {
+    event.preventDefault();
+    signaling.retry(givenSecrets());
+  });
+  addEventListener('hashchange', () => location.reload());
   addEventListener('online', () => signaling.connect());
   addEventListener('pagehide', leave);
   // Back from the browser's cache with all connections gone: begin anew.
@@ -197,7 +203,25 @@ function leave() {
   signaling.close();
 }
 
-function showStatus(state, detail) {
+/** What the form has to say; what is not asked for stays as it is. */
+function givenSecrets() {
+  const asked = [...page.secrets.querySelectorAll('input')].filter((input) => !input.parentElement.hidden);
+  return Object.fromEntries(asked.map((input) => [input.id, input.value || undefined]));
+}
+
+/** Asks for what might help: the token, or the password; and for another token where there is one. */
+function askFor(wants) {
+  page.secrets.hidden = !wants;
+  const token = page.secrets.querySelector('#token');
+  const password = page.secrets.querySelector('#password');
+  password.parentElement.hidden = wants !== 'password';
+  token.parentElement.hidden = wants !== 'token' && !(wants && (token.value || secrets.get('token')));
+  if (!token.value) token.value = secrets.get('token') ?? '';
+  if (wants) page.secrets.querySelector(`#${wants}`).select();
+}
+
+function showStatus(state, detail, wants = null) {
+  askFor(wants);
   const words = { connecting: 'connecting…', joined: 'connected', reconnecting: 'reconnecting…', stopped: 'stopped' };
   page.status.dataset.state = state;
   page.status.textContent = words[state];
@@ -226,7 +250,11 @@ function randomHex(bytes) {
 Object.defineProperty(window, 'roomViewer', {
   get: () => ({
     room,
-    signaling: { state: signaling?.state ?? 'stopped', detail: signaling?.detail ?? '' },
+    signaling: {
+      state: signaling?.state ?? 'stopped',
+      detail: signaling?.detail ?? '',
+      wants: signaling?.wants ?? null,
+    },
     senders: presence.present(),
     sessions: [...peers.values()].map(({ sender, sessionId, state, detail, frames }) => {
       return { sender, sessionId, state, detail, frames };

@@ -73,9 +73,10 @@ export function serverUrl(wanted, page) {
 }
 
 /**
- * States: 'connecting', 'joined', 'reconnecting' and 'stopped' (for good; `detail` says why).
+ * States: 'connecting', 'joined', 'reconnecting' and 'stopped' (`detail` says why, and `wants` what might help: 'token',
+ * 'password' or nothing); from there `retry` leads back.
  * `config`: {url, room, clientId, instance, token?, password?}.
- * `on`: {state(state, detail), iceServers(list), joined(message), message(message)}; `iceServers` and then `joined` come
+ * `on`: {state(state, detail, wants), iceServers(list), joined(message), message(message)}; `iceServers` and then `joined` come
  * before any message of that stay, `iceServers` again whenever there are fresh credentials.
  */
 export class Signaling {
@@ -92,6 +93,7 @@ export class Signaling {
   #heard = true;
   state = 'connecting';
   detail = '';
+  wants = null;
 
   constructor(config, on, env = browser()) {
     this.#config = config;
@@ -119,6 +121,15 @@ export class Signaling {
     socket.onopen = current(() => this.#register());
     socket.onmessage = current((event) => this.#frame(event.data));
     socket.onclose = current((event) => this.#lost(event.code, event.reason));
+  }
+
+  /** After 'stopped': once more, with another `token` or `password`. */
+  retry(secrets) {
+    if (this.state !== 'stopped') return;
+    Object.assign(this.#config, secrets);
+    this.#attempt = 0;
+    this.state = 'connecting';
+    this.connect();
   }
 
   /** Says something in the room. Dropped while there is no connection: a reconnect makes sessions good again. */
@@ -215,12 +226,15 @@ export class Signaling {
 
   #refused(message) {
     this.#lastError = message.message ?? message.code;
-    if (message.request !== 'join') {
+    if (message.request !== 'join' && message.request !== 'register') {
       this.#on.message(message);
+    } else if (message.code === 'unauthorized') {
+      this.#stop(`${FATAL.get(4010)} The server says: ${this.#lastError}`, 'token');
     } else if (PASSING.has(message.code)) {
       this.#lost(null, this.#lastError);
     } else {
-      this.#stop(`The server does not let this page into the room: ${this.#lastError}`);
+      const wants = message.code === 'forbidden' ? 'password' : null;
+      this.#stop(`The server does not let this page into the room: ${this.#lastError}`, wants);
     }
   }
 
@@ -229,7 +243,7 @@ export class Signaling {
     this.#drop();
     const fatal = fatalClose(code);
     if (fatal) {
-      this.#stop(this.#lastError ? `${fatal} The server says: ${this.#lastError}` : fatal);
+      this.#stop(this.#lastError ? `${fatal} The server says: ${this.#lastError}` : fatal, code === 4010 ? 'token' : null);
       return;
     }
     const { random } = this.#env;
@@ -254,9 +268,10 @@ export class Signaling {
     }, PING_MS);
   }
 
-  #stop(why) {
+  #stop(why, wants = null) {
     this.#drop();
     this.#clear('retry');
+    this.wants = wants;
     this.#become('stopped', why);
   }
 
@@ -276,7 +291,8 @@ export class Signaling {
     if (this.state === state && this.detail === detail) return;
     this.state = state;
     this.detail = detail;
-    this.#on.state(state, detail);
+    if (state !== 'stopped') this.wants = null;
+    this.#on.state(state, detail, this.wants);
   }
 
   #write(message) {

@@ -223,6 +223,46 @@ test('a full room is tried again, a wrong password is not', () => {
   assert.match(wrong.signaling.detail, /wrong password/);
 });
 
+test('what might help is asked for, and given it tries again', () => {
+  const world = new World();
+  world.open();
+  world.say({ type: 'error', code: 'unauthorized', message: 'no token', request: 'register' });
+  assert.deepEqual([world.signaling.state, world.signaling.wants], ['stopped', 'token']);
+  world.signaling.retry({ token: 't' });
+  assert.deepEqual([world.signaling.state, world.signaling.wants], ['connecting', null]);
+  world.open();
+  assert.equal(world.socket.sent[0].token, 't');
+  world.say({ type: 'registered', client_id: 'viewer-1' });
+  world.say({ type: 'error', code: 'forbidden', message: 'wrong password', request: 'join' });
+  assert.deepEqual([world.signaling.state, world.signaling.wants], ['stopped', 'password']);
+  world.signaling.retry({ password: 'p' });
+  world.open();
+  world.say({ type: 'registered', client_id: 'viewer-1' });
+  assert.deepEqual(world.socket.sent.at(-1), {
+    type: 'join', room_id: '客厅', role: 'receiver', token: 't', password: 'p',
+  });
+  world.say({ type: 'joined', peers: [] });
+  assert.equal(world.signaling.state, 'joined');
+  world.signaling.retry({ password: 'q' });
+  assert.equal(world.sockets.length, 3, 'only one that has stopped is started again');
+});
+
+test('a token that expires is asked for again, and one for another id stops it', () => {
+  const expired = new World();
+  expired.enter();
+  expired.say({ type: 'error', code: 'unauthorized', message: 'the token has expired' });
+  expired.close(4010);
+  assert.deepEqual([expired.signaling.state, expired.signaling.wants], ['stopped', 'token']);
+  const other = new World();
+  other.open();
+  other.say({ type: 'error', code: 'forbidden', message: 'the token is for another client id', request: 'register' });
+  assert.match(other.signaling.detail, /another client id/);
+  const replaced = new World();
+  replaced.enter();
+  replaced.close(4001);
+  assert.equal(replaced.signaling.wants, null);
+});
+
 test('a server that falls silent is given up within 20 s', () => {
   const world = new World();
   world.enter();
