@@ -9,6 +9,7 @@ itself. A sender that restarts with its old id is picked up again. To do somethi
 import argparse
 import asyncio
 import json
+import os
 import random
 import secrets
 import signal
@@ -45,7 +46,7 @@ FATAL_CLOSES = {
     4001: "this receiver was started again elsewhere with the same identity",
     4002: "somebody else in the room uses this client id; choose another with --client-id",
     4003: "the server doesn't understand this program: they do not fit together",
-    4010: "the server wants a valid token; give one with --token",
+    4010: "the server wants a valid token; give one with --token or in ROOM_TOKEN",
     1009: "a message of this program was too big for the server",
 }
 PASSING_REFUSALS = {"room_full", "too_many_rooms", "too_many_attempts", "server_draining"}
@@ -286,11 +287,12 @@ class Receiver:
             self.refused(message)
 
     def refused(self, message):
-        self.refusal = message.get("message") or message.get("code")
-        if message.get("request") == "join" and message.get("code") not in PASSING_REFUSALS:
+        self.refusal, code = message.get("message") or message.get("code"), message.get("code")
+        if message.get("request") not in ("register", "join") or code == "unauthorized":
+            return  # About something else; or what the close that follows is about.
+        if code not in PASSING_REFUSALS:
             raise Failed(f"the server does not let us into the room: {self.refusal}")
-        if message.get("request") == "join":
-            asyncio.ensure_future(self.ws.close())
+        asyncio.ensure_future(self.ws.close())
 
     # --- presence: which sessions are still good (docs: “Reconnecting without losing video”)
 
@@ -492,8 +494,10 @@ def parse(arguments=None):
     add("--tls-ca-file", metavar="FILE", help="PEM file of authorities to trust beside the system's, for wss")
     add("--client-id", metavar="ID", help="name of this receiver in the room (made up)")
     add("--room-id", default="room_default", metavar="ROOM", help="room to receive from (%(default)s)")
-    add("--token", help="where the server wants one")
-    add("--password", help="of the room, where it has one")
+    add("--token", default=os.environ.get("ROOM_TOKEN"),
+        help="where the server wants one; better in the variable ROOM_TOKEN, which other users of the machine don't see")
+    add("--password", default=os.environ.get("ROOM_PASSWORD"),
+        help="of the room, where it has one; better in ROOM_PASSWORD")
     add("--stun", metavar="HOST:PORT", help="STUN server, beside what the signaling server names")
     add("--turn", metavar="HOST:PORT", help="TURN server, likewise; also turn:HOST:PORT?transport=tcp")
     add("--turn-user", metavar="NAME")

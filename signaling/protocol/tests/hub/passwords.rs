@@ -1,4 +1,4 @@
-//! Rule 18: rooms with passwords.
+//! Rooms with passwords.
 
 use crate::world::{Asked, Closed, Out, Said, World, error};
 use room_protocol::{

@@ -1,4 +1,4 @@
-//! Rule 17: where tokens are needed, nobody is anywhere without one that grants it.
+//! Where tokens are needed, nobody is anywhere without one that grants it.
 
 use crate::world::{Asked, Closed, Out, Pinged, Said, World, error};
 use room_protocol::{
