@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""The two ends of the demo: `demo.py send URI ROOM` and `demo.py watch URI ROOM [SECONDS]`.
+"""The two ends of the demo: `demo.py send URI ROOM [realsense [RECORDING]]` and `demo.py watch URI ROOM [SECONDS]`.
 
-The sender is `videotestsrc ! x264enc ! roomwebrtcsink` (v4l2src where there is a camera) with a clock drawn in the corner of
+The sender is `videotestsrc ! x264enc ! roomwebrtcsink` (v4l2src where there is a camera, or realsensesrc) with a clock drawn in the corner of
 the picture, which the watcher reads: so it knows how old each picture is when it has been decoded.
 """
 
@@ -62,22 +62,27 @@ def run(pipeline: Gst.Pipeline, seconds: float | None = None) -> None:
         sys.exit(failure)
 
 
-def camera() -> str:
-    """The first camera of this machine, or the test picture."""
+def camera(kind: str) -> str:
+    """A RealSense camera where one is asked for, or the first other camera of this machine, or the test picture."""
+    if kind == "realsense":
+        return f"realsensesrc name=realsense ! videoconvert ! videoscale ! videorate ! {RAW},framerate={RATE}/1"
     devices = sorted(pathlib.Path("/dev").glob("video*"))
     if devices:
         return f"v4l2src device={devices[0]} ! decodebin ! videoconvert ! videoscale ! videorate ! {RAW},framerate={RATE}/1"
     return f"videotestsrc is-live=true pattern=ball ! {RAW},framerate={RATE}/1"
 
 
-def send(uri: str, room: str) -> None:
+def send(uri: str, room: str, kind: str = "", recording: str = "") -> None:
     pipeline = Gst.parse_launch(
-        f"{camera()} ! appsink name=taken emit-signals=true sync=false max-buffers=2 drop=true "
+        f"{camera(kind)} ! appsink name=taken emit-signals=true sync=false max-buffers=2 drop=true "
         f"appsrc name=given is-live=true format=time do-timestamp=true caps={RAW},framerate={RATE}/1 "
         "! queue max-size-buffers=2 ! x264enc ! roomwebrtcsink name=sink")
     sink = pipeline.get_by_name("sink")
     for name, value in (("room", room), ("signaling-uri", uri), ("client-id", "demo-camera")):
         sink.set_property(name, value)
+    if recording:
+        pipeline.get_by_name("realsense").set_property("recording-location", recording)
+        pipeline.get_by_name("realsense").set_property("loop", True)
     given = pipeline.get_by_name("given")
     counter = 0
 

@@ -4,24 +4,39 @@
 #   scripts/demo.sh               until Ctrl-C
 #   scripts/demo.sh --seconds 10  ends by itself, and fails unless pictures arrived
 #   scripts/demo.sh --yes         installs without asking
+#   scripts/demo.sh --recording walk.bag   with a RealSense recording for a camera
+#
+# The camera is a RealSense where one is plugged in, else one of video4linux, else a test picture.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 room=living_room
-seconds='' setup_arguments=()
+seconds='' setup_arguments=() realsense='' recording=''
+crates=(-p room-signaling -p gst-plugin-roomwebrtc)
+if grep -qs RealSense /sys/bus/usb/devices/*/product; then realsense=realsensesrc; fi
 while [ $# -gt 0 ]; do
     case "$1" in
         --seconds) seconds=${2:?--seconds wants a number}; shift ;;
-        -y|--yes) setup_arguments=(--yes) ;;
+        -y|--yes) setup_arguments+=(--yes) ;;
+        --recording)
+            recording=$(realpath -e "${2:?--recording wants a file}")
+            realsense="realsensesrc recording-location=$recording loop=true"
+            shift
+            ;;
         -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
         *) die "unknown argument: $1 (see --help)" ;;
     esac
     shift
 done
 
+if [ -n "$realsense" ]; then
+    setup_arguments+=(--realsense)
+    crates+=(-p gst-plugin-realsense)
+fi
 "$root/scripts/setup.sh" demo ${setup_arguments[@]+"${setup_arguments[@]}"}
 say "Building (minutes at the first time)"
-cargo build -q --release --locked --manifest-path "$root/Cargo.toml" -p room-signaling -p gst-plugin-roomwebrtc
+if [ -n "$realsense" ]; then use_librealsense; fi
+cargo build -q --release --locked --manifest-path "$root/Cargo.toml" "${crates[@]}"
 binaries="${CARGO_TARGET_DIR:-$root/target}/release"
 
 work=$(mktemp -d)
@@ -66,11 +81,13 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
-/usr/bin/python3 "$root/scripts/demo.py" send "$uri" "$room" >"$work/sender.log" 2>&1 &
+/usr/bin/python3 "$root/scripts/demo.py" send "$uri" "$room" ${realsense:+realsense "$recording"} >"$work/sender.log" 2>&1 &
 sender=$!
 started+=("$sender")
 
-if compgen -G '/dev/video*' >/dev/null; then picture=v4l2src; else picture='videotestsrc is-live=true'; fi
+picture='videotestsrc is-live=true'
+if compgen -G '/dev/video*' >/dev/null; then picture=v4l2src; fi
+if [ -n "$realsense" ]; then picture=$realsense; fi
 elsewhere=''
 if [ "$port" != 8765 ]; then elsewhere=" signaling-uri=$uri"; fi
 cat <<TEXT

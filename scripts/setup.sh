@@ -18,7 +18,8 @@ stream_packages=(
 )
 librealsense_packages=(binutils libudev1 libusb-1.0-0 patchelf python3-pip)
 test_packages=(
-    buildah chromium coturn crun iproute2 meson mmdebstrap ninja-build openssl podman python3-venv systemd
+    buildah chromium coturn crun gstreamer1.0-plugins-base-apps iproute2 meson mmdebstrap ninja-build openssl podman python3-venv
+    systemd
     "${librealsense_packages[@]}"
 )
 

@@ -46,6 +46,7 @@ installation() {
     use_plugins "$plugins" "$work/registry.bin"
     gst-inspect-1.0 roomwebrtcsink >/dev/null
     gst-inspect-1.0 roomwebrtcsrc >/dev/null
+    gst-inspect-1.0 realsensesrc >/dev/null
     "$work/dest/usr/bin/room-signaling" --version
     "$work/dest/usr/bin/room-signaling" check-config "$work/dest/usr/share/room-signaling/config.example.toml"
     grep -q '^ExecStart=/usr/bin/room-signaling ' "$work/dest/usr/lib/systemd/system/room-signaling.service"
