@@ -87,20 +87,66 @@ need() {
         die "GStreamer has no element $1. On Debian: sudo apt install $2"
 }
 
-# Stops unless our own element $1 is there; finds a plugin that is built but not installed.
-need_room_element() {
-    [ "$dry_run" = 0 ] || return 0
+# Has GStreamer find plugin $2 where it is built but not installed, unless element $1 is there.
+find_built() {
     command -v gst-launch-1.0 >/dev/null ||
         die 'GStreamer is missing. On Debian: sudo apt install gstreamer1.0-tools'
     built=$here/../target/release
-    if ! exists "$1" && [ -e "$built/libgstroomwebrtc.so" ]; then
+    if ! exists "$1" && [ -e "$built/$2" ]; then
         GST_PLUGIN_PATH=$(cd "$built" && pwd)${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
         export GST_PLUGIN_PATH
     fi
+}
+
+# Stops unless our own element $1 is there.
+need_room_element() {
+    [ "$dry_run" = 0 ] || return 0
+    find_built "$1" libgstroomwebrtc.so
     exists "$1" ||
         die "GStreamer has no element $1. Build it with: cargo build --release -p gst-plugin-roomwebrtc"
     need webrtcbin gstreamer1.0-plugins-bad
     need nicesrc gstreamer1.0-nice
+}
+
+# Stops unless realsensesrc is there.
+need_realsense() {
+    [ "$dry_run" = 0 ] || return 0
+    find_built realsensesrc libgstrealsense.so
+    if exists realsensesrc; then return; fi
+    ! gst-inspect-1.0 -b | grep -q libgstrealsense ||
+        die 'The plugin of realsensesrc does not load: librealsense is missing. docs/troubleshooting.md says how to install it'
+    die 'GStreamer has no element realsensesrc. Build it with: cargo build --release -p gst-plugin-realsense'
+}
+
+# Reads one option of the RealSense senders, or one that all scripts have.
+realsense_option() {
+    used=2
+    case $1 in
+        --serial) SERIAL=$(value "$@") ;;
+        --recording) RECORDING=$(value "$@") ;;
+        --loop) loop=loop=true used=1 ;;
+        --size) SIZE=$(value "$@") ;;
+        --fps) FPS=$(value "$@") ;;
+        --codec) CODEC=$(value "$@") ;;
+        *) common_option "$@" ;;
+    esac
+}
+
+# What is set on realsensesrc, a property in each line.
+realsense_properties() {
+    [ -z "${SERIAL:-}" ] || printf 'serial=%s\n' "$(quoted "$SERIAL")"
+    [ -z "${RECORDING:-}" ] || printf 'recording-location=%s\n' "$(quoted "$RECORDING")"
+    [ -z "${loop:-}" ] || printf '%s\n' "$loop"
+}
+
+# The caps that ask for SIZE and FPS where they are given, else any that the camera has.
+realsense_caps() {
+    case ${SIZE:-} in
+        '') printf 'video/x-raw' ;;
+        [1-9]*x[1-9]*) printf 'video/x-raw,width=%s,height=%s' "${SIZE%x*}" "${SIZE#*x}" ;;
+        *) die "--size is like 1280x720, not $SIZE" ;;
+    esac
+    [ -z "${FPS:-}" ] || printf ',framerate=%s/1' "$FPS"
 }
 
 # Sets `encoder` for the codec in $1. The sink tunes it for low latency by itself.
@@ -120,20 +166,22 @@ raw_video() {
     esac
 }
 
-# Becomes gst-launch-1.0 with these arguments, in which ROOM_PROPERTIES stands for those of the room.
+# Becomes gst-launch-1.0 with these arguments, in which ROOM_PROPERTIES stands for those of the room and
+# CAMERA_PROPERTIES for those of realsensesrc.
 # With -e, Ctrl-C ends the stream in good order: files are finished, the room is left.
 launch() {
     for argument in "$@"; do
         shift
-        if [ "$argument" = ROOM_PROPERTIES ]; then
-            while IFS= read -r property; do
-                set -- "$@" "$property"
-            done <<EOT
-$(room_properties)
+        case $argument in
+            ROOM_PROPERTIES) properties=$(room_properties) ;;
+            CAMERA_PROPERTIES) properties=$(realsense_properties) ;;
+            *) set -- "$@" "$argument" && continue ;;
+        esac
+        while IFS= read -r property; do
+            [ -z "$property" ] || set -- "$@" "$property"
+        done <<EOT
+$properties
 EOT
-        else
-            set -- "$@" "$argument"
-        fi
     done
     [ "$dry_run" = 1 ] || exec gst-launch-1.0 -e "$@"
     printf 'gst-launch-1.0 -e'
