@@ -6,14 +6,15 @@ import subprocess
 
 import pytest
 
-from bed.bed import RELEASE, Bed
+from bed import recording
+from bed.bed import RELEASE, Bed, Programs, plugin_environment
 from bed.network import Network
 
 
 @pytest.fixture(scope="session")
 def built() -> pathlib.Path:
     """The release build is there."""
-    for name in ("room-signaling", "libgstroomwebrtc.so"):
+    for name in ("room-signaling", "libgstroomwebrtc.so", "libgstrealsense.so"):
         assert (RELEASE / name).exists(), f"{RELEASE / name} is missing: run scripts/test.sh, or cargo build --release"
     for tool in ("ip", "chromium", "gst-launch-1.0", "gst-inspect-1.0"):
         assert shutil.which(tool), f"{tool} is missing: run scripts/setup.sh test"
@@ -25,7 +26,7 @@ def registry(built: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> p
     """A GStreamer registry of this run's own, filled once."""
     path = tmp_path_factory.mktemp("gstreamer") / "registry.bin"
     subprocess.run(["gst-inspect-1.0", "roomwebrtcsink"], check=True, capture_output=True,
-                   env={"PATH": "/usr/bin:/bin", "GST_PLUGIN_PATH": str(built), "GST_REGISTRY": str(path)})
+                   env={"PATH": "/usr/bin:/bin", **plugin_environment(built, path)})
     return path
 
 
@@ -38,6 +39,24 @@ def empty_bed(registry: pathlib.Path, tmp_path: pathlib.Path):
             yield bed
         finally:
             bed.close()
+
+
+@pytest.fixture
+def programs(registry: pathlib.Path, tmp_path: pathlib.Path):
+    """Programs without a network."""
+    started = Programs(tmp_path, registry)
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def rgbd(built: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> recording.Recording:
+    """Two seconds of all that a RealSense camera gives."""
+    return recording.make(
+        tmp_path_factory.mktemp("realsense") / "rgbd.bag", 2, recording.color_yuyv(marked=True), recording.depth_slope(),
+        recording.infrared(1), recording.infrared(2), recording.motion("gyro", 200), recording.motion("accel", 100))
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from bed import frames, network
-from bed.bed import DECODE_ANY, PORT, PYTHON, ROOT, VP8, X264, Bed
+from bed.bed import DECODE_ANY, PORT, PYTHON, ROOT, VP8, X264, Bed, plugin_environment
+from bed.recording import Recording
 
 PIPELINES = ROOT / "pipelines"
 SCRIPTS = sorted(PIPELINES.glob("*.sh"))
@@ -25,7 +26,7 @@ def parse(line: list[str], registry: pathlib.Path, built: pathlib.Path) -> None:
                "Gst.parse_launchv(sys.argv[1:])")
     subprocess.run(["/usr/bin/python3", "-c", program, *[a for a in line[1:] if a not in ("-e", "-v")]], check=True,
                    capture_output=True, text=True,
-                   env={"PATH": "/usr/bin:/bin", "GST_PLUGIN_PATH": str(built), "GST_REGISTRY": str(registry)})
+                   env={"PATH": "/usr/bin:/bin", **plugin_environment(built, registry)})
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
@@ -35,6 +36,8 @@ def test_it_parses(script: pathlib.Path, registry: pathlib.Path, built: pathlib.
 
 @pytest.mark.parametrize("arguments", [
     ("send-test.sh", "--codec", "vp8", "--serve"), ("send-v4l2.sh", "--mjpeg", "--size", "1920x1080"),
+    ("send-realsense.sh", "--serial", "12", "--size", "640x480", "--fps", "30", "--codec", "vp8"), ("send-realsense-depth.sh", "--smooth"),
+    ("send-realsense-rgbd.sh", "--align", "none", "--recording", "walk \"2\".bag", "--loop"),
     ("receive-record.sh", "--split", "60", "--file", "part-%03d.mp4", "--sender", "camera"), ("receive-display.sh", "--latency", "0"),
 ], ids=lambda a: " ".join(a[:2]))
 def test_its_options_parse(arguments: tuple[str, ...], registry: pathlib.Path, built: pathlib.Path):
@@ -84,3 +87,16 @@ def test_receiver_py(bed: Bed, codec: str, encoder: str):
     player = bed.pipeline("player", f"filesrc location={path} ! {DECODE_ANY}", receiving=True)
     player.wait_for("bus", kind="eos")
     assert len(frames.counters(frames.frames(player))) >= 50
+
+
+@pytest.mark.parametrize("script, pads", [
+    ("send-realsense.sh", 1), ("send-realsense-depth.sh", 1), ("send-realsense-rgbd.sh", 2)], ids=lambda v: str(v))
+def test_send_realsense(bed: Bed, rgbd: Recording, script: str, pads: int):
+    run(bed, script, "--recording", str(rgbd.path), "--loop", receiving=False)
+    receiver = bed.receiver("living_room")
+    for pad in (f"video_{i}" for i in range(pads)):
+        receiver.wait(f"pictures on {pad}", lambda p=pad: len(frames.frames(receiver, pad=p)) > 30, 30)
+    assert {f["pad"] for f in frames.frames(receiver)} == {f"video_{i}" for i in range(pads)}
+    # Color carries the bar code that it was recorded with; depth is another picture.
+    legible = any("counter" in f for f in frames.frames(receiver, pad="video_0"))
+    assert legible == (script != "send-realsense-depth.sh")

@@ -5,11 +5,11 @@ Names in the description that mean something here:
   picture*  an appsrc that is fed bar-code pictures, live (barcode.py); its caps give size and rate
   frames*   an appsink whose I420 or GRAY8 pictures are read: one `frame` event each
   stream*   an appsink whose encoded buffers are told: one `unit` event each
-  raw*      an appsink whose buffers are kept: the bytes in --raw-folder, times and metas in one `raw` event each
+  kept*      an appsink whose buffers are kept: the bytes in --kept-folder, times and metas in one `buffer` event each
   encoder*  its output frames, its key frames and the key frames asked of it are counted
   room*     with --each-pad, every pad that it gains gets a branch of its own
 
-Events: frame, unit, raw, pad, bus, state, signal, reply. Python 3.9 and the system's gi suffice.
+Events: frame, unit, buffer, pad, bus, state, signal, reply. Python 3.9 and the system's gi suffice.
 """
 
 import argparse
@@ -148,11 +148,11 @@ def read_unit(sink, label):
 
 
 class Keeper:
-    """Keeps the buffers of an appsink: their bytes one after another in a file, the rest as `raw` events."""
+    """Keeps the buffers of an appsink: their bytes one after another in a file, the rest as `buffer` events."""
 
     def __init__(self, sink, options):
         self.sink, self.metas, self.size = sink, options.meta, 0
-        self.file = open(f"{options.raw_folder}/{sink.get_name()}.raw", "wb", buffering=0)
+        self.file = open(f"{options.kept_folder}/{sink.get_name()}.raw", "wb", buffering=0)
         sink.set_property("emit-signals", True)
         sink.connect("new-sample", self.keep)
 
@@ -164,7 +164,7 @@ class Keeper:
         buffer = sample.get_buffer()
         self.file.write(buffer.extract_dup(0, buffer.get_size()))
         video, reference = GstVideo.buffer_get_video_meta(buffer), buffer.get_reference_timestamp_meta(None)
-        tell("raw", pad=sink.get_name(), at=self.size, size=buffer.get_size(), caps=sample.get_caps().to_string(), pts=buffer.pts,
+        tell("buffer", pad=sink.get_name(), at=self.size, size=buffer.get_size(), caps=sample.get_caps().to_string(), pts=buffer.pts,
              duration=buffer.duration, number=buffer.offset, discontinuity=buffer.has_flags(Gst.BufferFlags.DISCONT),
              arrived=arrived, stride=video and video.stride[0],
              reference=reference and {"caps": reference.reference.to_string(), "ns": reference.timestamp},
@@ -205,7 +205,7 @@ class Program:
             elif name.startswith(("frames", "stream")):
                 element.set_property("emit-signals", True)
                 element.connect("new-sample", read_frame if name.startswith("frames") else read_unit, label or name)
-            elif name.startswith("raw"):
+            elif name.startswith("kept"):
                 self.keepers.append(Keeper(element, self.options))
             elif name.startswith("encoder"):
                 self.counters[name] = Counter(element)
@@ -353,8 +353,8 @@ def main():
     parser.add_argument("--unpaced", action="store_true", help="feed pictures as fast as they are taken")
     parser.add_argument("--pictures", type=int, help="end the stream after so many")
     parser.add_argument("--refuse", action="append", default=[], help="the id of a receiver that authorize-receiver says no to")
-    parser.add_argument("--raw-folder", default=".", help="where the bytes of raw* go")
-    parser.add_argument("--meta", action="append", default=[], help="a custom meta that raw* tells")
+    parser.add_argument("--kept-folder", default=".", help="where the bytes of kept* go")
+    parser.add_argument("--meta", action="append", default=[], help="a custom meta that kept* tells")
     parser.add_argument("--keep-on-error", action="store_true", help="an error on the bus does not end the program")
     options = parser.parse_args()
     Gst.init(None)

@@ -1,0 +1,126 @@
+"""What realsensesrc does to depth: colors, alignment, filters."""
+
+import numpy as np
+import pytest
+
+from bed import recording
+from bed.bed import Programs
+from bed.realsense import ASYNC, Buffer, play, source
+from bed.recording import Recording
+
+
+def depth(programs: Programs, recorded: Recording, properties: str, caps: str = "video/x-raw,format=GRAY16_LE") -> list[Buffer]:
+    """The depth pictures with these properties set."""
+    return play(programs, f"{source(recorded)} stream=depth {properties} ! {caps} ! appsink name=kept {ASYNC}")["kept"]
+
+
+def values(buffer: Buffer, height: int) -> np.ndarray:
+    return np.frombuffer(buffer.data, "<u2").reshape(height, -1)
+
+
+def test_colorized(programs: Programs, rgbd: Recording):
+    got = depth(programs, rgbd, "colorize=true", "video/x-raw,format=RGB")
+    assert [b.number for b in got] == list(range(len(rgbd.samples["depth"])))
+    for buffer, sample in zip(got, rgbd.samples["depth"]):
+        colors = buffer.pixels(rgbd, 3).astype(np.uint32)
+        codes = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
+        assert (codes[sample == 0] == 0).all(), "what is not known is black"
+        assert len(np.unique(codes[sample > 0])) > 100
+        # One distance has one color all over the picture.
+        pairs = np.unique(np.stack([sample.ravel(), codes.ravel()]), axis=1)
+        assert len(pairs[0]) == len(np.unique(sample))
+
+
+def test_colorized_for_an_encoder(programs: Programs, rgbd: Recording):
+    assert len(depth(programs, rgbd, "colorize=true", "video/x-raw,format=I420")) == len(rgbd.samples["depth"])
+
+
+# The software device's focal length is as many pixels as the picture is wide, and it sees color from 15 mm beside: a wall
+# 600 mm away is moved by 320 * 15 / 600 pixels, one twice as far away by half of that.
+WALL, MOVED = 600, 8
+
+
+@pytest.fixture
+def wall(tmp_path) -> Recording:
+    """A wall in front of two cameras side by side, nearer in one half of the picture."""
+
+    def draw(n: int) -> np.ndarray:
+        picture = np.full((240, 320), WALL, "<u2")
+        picture[:, 160:] = 2 * WALL
+        return picture
+
+    halves = recording.Stream("depth", "z16", 30, draw, 320, 240)
+    return recording.make(tmp_path / "wall.bag", 0.5, recording.color_yuyv(), halves)
+
+
+def test_aligned_to_color(programs: Programs, wall: Recording):
+    got = play(programs, f"{source(wall)} align=color camera.src ! queue ! appsink name=kept-color {ASYNC} "
+                         f"camera.depth ! queue ! appsink name=kept {ASYNC}")
+    assert len(got["kept"]) == len(got["kept-color"]) == len(wall.samples["depth"])
+    for buffer in got["kept"]:
+        picture = buffer.pixels(wall)
+        # Where each wall ends, the nearer one being moved further, is a seam as wide as the difference.
+        assert (picture[2:-2, MOVED + 2 : 160] == WALL).all()
+        assert (picture[2:-2, 160 + MOVED + 2 : -2] == 2 * WALL).all()
+        assert (picture[:, : MOVED - 2] == 0).all(), "nothing is known beside the first column"
+
+
+def test_aligned_to_color_of_another_size(programs: Programs, tmp_path):
+    recorded = recording.make(tmp_path / "sizes.bag", 0.5, recording.color_yuyv(640, 480), recording.depth_flat(1000))
+    got = play(programs, f"{source(recorded)} align=color camera.src ! queue ! fakesink async=false "
+                         f"camera.depth ! queue ! appsink name=kept {ASYNC}")["kept"]
+    assert "width=(int)640" in got[0].event["caps"] and "height=(int)480" in got[0].event["caps"]
+    assert got[0].meta["width"] == 640, "the intrinsics are those of the picture that it was moved to"
+    for buffer in got:
+        assert (values(buffer, 480)[16:-16, 16:-16] == 1000).all()
+
+
+def test_color_aligned_to_depth(programs: Programs, tmp_path):
+    recorded = recording.make(tmp_path / "sizes.bag", 0.5, recording.color_yuyv(640, 480), recording.depth_flat(1000))
+    got = play(programs, f"{source(recorded)} align=depth camera.src ! queue ! appsink name=kept {ASYNC} "
+                         f"camera.depth ! queue ! fakesink async=false")["kept"]
+    assert "width=(int)320" in got[0].event["caps"] and "height=(int)240" in got[0].event["caps"]
+
+
+def test_decimation(programs: Programs, rgbd: Recording):
+    got = depth(programs, rgbd, "decimation=2")
+    assert "width=(int)160" in got[0].event["caps"] and "height=(int)120" in got[0].event["caps"]
+    for buffer, sample in zip(got, rgbd.samples["depth"]):
+        # Each value is one of the four that it stands for, or between them.
+        four = sample.reshape(120, 2, 160, 2).swapaxes(1, 2).reshape(120, 160, 4)
+        small = values(buffer, 120)
+        assert ((four.min(2) <= small) & (small <= four.max(2))).all()
+
+
+def test_threshold(programs: Programs, rgbd: Recording):
+    for buffer, sample in zip(depth(programs, rgbd, 'threshold="<0.8,1.2>"'), rgbd.samples["depth"]):
+        assert np.array_equal(values(buffer, 240), np.where((sample >= 800) & (sample <= 1200), sample, 0))
+
+
+def noisy(tmp_path) -> Recording:
+    """A wall that is measured with an error of up to 8 mm, another in each picture."""
+
+    def draw(n: int) -> np.ndarray:
+        return np.random.default_rng(n).integers(992, 1009, (240, 320)).astype("<u2")
+
+    return recording.make(tmp_path / "noisy.bag", 1, recording.Stream("depth", "z16", 30, draw, 320, 240))
+
+
+@pytest.mark.parametrize("smoothing", ["spatial", "temporal"])
+def test_smoothing(programs: Programs, tmp_path, smoothing: str):
+    recorded = noisy(tmp_path)
+    raw, smooth = (np.stack([values(b, 240) for b in depth(programs, recorded, f"{smoothing}={on}")]) for on in ("false", "true"))
+    assert np.array_equal(raw, np.stack(recorded.samples["depth"]))
+    settled = slice(10, None)  # temporal smoothing needs some pictures
+    assert smooth[settled].std() < 0.7 * raw[settled].std()
+    assert abs(smooth[settled].mean() - 1000) < 8
+
+
+@pytest.mark.parametrize("way", ["fill-from-left", "farthest-from-around", "nearest-from-around"])
+def test_hole_filling(programs: Programs, rgbd: Recording, way: str):
+    for buffer, sample in zip(depth(programs, rgbd, f"hole-filling={way}"), rgbd.samples["depth"]):
+        filled = values(buffer, 240)
+        known = sample > 0
+        assert np.array_equal(filled[known], sample[known])
+        # Filled from beside; the library leaves the outermost pixels as they are.
+        assert (filled[8:-8, 8:-8] > 0).mean() > 0.99 > (sample[8:-8, 8:-8] > 0).mean()

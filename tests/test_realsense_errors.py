@@ -1,0 +1,76 @@
+"""What realsensesrc says when it can't: within two seconds, in words that say what to do."""
+
+import pathlib
+import time
+
+import pytest
+
+from bed import recording
+from bed.bed import Programs
+from bed.realsense import source, start
+from bed.recording import Recording
+
+SOON = 2
+
+
+def error(programs: Programs, description: str) -> str:
+    """The error that starting this posts, which must not take long."""
+    process = start(programs, description, "--start=", "--keep-on-error")
+    began = time.time()
+    process.ask("state", value="PLAYING")
+    event = process.wait_for("bus", kind="error", timeout=10)
+    assert event["t"] - began < SOON, f"{event['message']} came after {event['t'] - began:.1f} s"
+    process.ask("state", value="NULL")
+    return event["message"]
+
+
+def says(message: str, *words: str) -> None:
+    missing = [word for word in words if word.lower() not in message.lower()]
+    assert not missing, f"{missing} is not in: {message}"
+
+
+def test_no_camera(programs: Programs):
+    says(error(programs, "realsensesrc ! fakesink"), "no RealSense camera", "USB", "recording-location")
+
+
+def test_unknown_serial(programs: Programs):
+    says(error(programs, "realsensesrc serial=123456 ! fakesink"), "123456", "serial")
+
+
+def test_a_recording_of_another_camera(programs: Programs, rgbd: Recording):
+    says(error(programs, f"{source(rgbd)} serial=123456 ! fakesink"), "123456", "SW0001")
+
+
+def test_missing_file(programs: Programs):
+    says(error(programs, "realsensesrc recording-location=/nowhere/walk.bag ! fakesink"), "/nowhere/walk.bag", "recording-location")
+
+
+@pytest.mark.parametrize("damage", ["empty", "of-another-kind", "cut-in-its-head", "cut-in-the-middle", "zeros-within"])
+def test_damaged_recording(programs: Programs, rgbd: Recording, tmp_path: pathlib.Path, damage: str):
+    whole = rgbd.path.read_bytes()
+    path = tmp_path / "damaged.bag"
+    path.write_bytes({
+        "empty": b"", "of-another-kind": b"RIFF" + bytes(10_000), "cut-in-its-head": whole[:3000],
+        "cut-in-the-middle": whole[: len(whole) // 2], "zeros-within": whole[:5000] + bytes(len(whole) - 5000),
+    }[damage])
+    says(error(programs, f"realsensesrc recording-location={path} ! fakesink"), str(path), "record")
+
+
+@pytest.mark.parametrize("caps", [
+    "video/x-raw,width=1280,height=720", "video/x-raw,framerate=90/1", "video/x-raw,format=GRAY16_LE",
+], ids=["size", "rate", "depth-from-color"])
+def test_impossible_caps(programs: Programs, rgbd: Recording, caps: str):
+    says(error(programs, f"{source(rgbd)} ! {caps} ! fakesink"), "320x240", "30")
+
+
+def test_a_stream_that_is_not_there(programs: Programs, tmp_path: pathlib.Path):
+    recorded = recording.make(tmp_path / "color.bag", 0.3, recording.color_yuyv())
+    says(error(programs, f"{source(recorded)} stream=infrared2 ! fakesink"), "infrared2", "color")
+
+
+def test_nothing_linked(programs: Programs, rgbd: Recording):
+    says(error(programs, source(rgbd)), "link")
+
+
+def test_missing_preset(programs: Programs, rgbd: Recording):
+    says(error(programs, f"{source(rgbd)} json-preset=/nowhere/preset.json ! fakesink"), "/nowhere/preset.json", "json-preset")

@@ -1,0 +1,52 @@
+"""Without librealsense the plugin of realsensesrc is left out, and nothing else."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from bed.bed import RELEASE, plugin_environment
+
+
+@pytest.fixture
+def plugins(built: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """Our plugins as they are where the library is missing: it is looked for by a name that no file has."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    for name in ("libgstroomwebrtc.so", "libgstrealsense.so"):
+        shutil.copy(RELEASE / name, folder)
+    plugin = folder / "libgstrealsense.so"
+    needed = re.findall(r"\[(librealsense2\.so[.\d]*)\]",
+                        subprocess.run(["readelf", "-d", str(plugin)], check=True, capture_output=True, text=True).stdout)
+    assert len(needed) == 1, "the plugin is linked to librealsense as plugins are"
+    subprocess.run(["patchelf", "--replace-needed", needed[0], "librealsense2.so.hidden", str(plugin)], check=True)
+    return folder
+
+
+def gst(plugins: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, **plugin_environment(plugins, plugins.parent / "registry.bin"), "LC_ALL": "C"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_the_others_work(plugins: pathlib.Path):
+    assert gst(plugins, "gst-inspect-1.0", "realsensesrc").returncode != 0
+    for element in ("roomwebrtcsink", "roomwebrtcsrc"):
+        assert gst(plugins, "gst-inspect-1.0", element).returncode == 0
+    assert gst(plugins, "gst-launch-1.0", "videotestsrc", "num-buffers=3", "!", "fakesink").returncode == 0
+
+
+def test_how_it_looks(plugins: pathlib.Path):
+    """As docs/troubleshooting.md says."""
+    launch = gst(plugins, "gst-launch-1.0", "realsensesrc", "!", "fakesink")
+    assert launch.returncode != 0 and 'no element "realsensesrc"' in launch.stderr
+    listed = gst(plugins, "gst-inspect-1.0", "-b").stdout
+    assert "libgstrealsense.so" in listed and "libgstroomwebrtc.so" not in listed
+
+
+def test_the_reason_is_told(plugins: pathlib.Path):
+    environment = {**os.environ, **plugin_environment(plugins, plugins.parent / "other.bin"), "GST_DEBUG": "GST_PLUGIN_LOADING:4"}
+    told = subprocess.run(["gst-inspect-1.0", "realsensesrc"], capture_output=True, text=True, env=environment).stderr
+    assert "librealsense2.so.hidden: cannot open shared object file" in told

@@ -1,0 +1,117 @@
+"""Time in realsensesrc: stamps, pace, loops, the end, states."""
+
+import time
+
+import pytest
+
+from bed.bed import Programs
+from bed.realsense import ASYNC, buffers, play, source, start
+from bed.recording import STARTED_MS, Recording
+
+FRAME = 1_000_000_000 / 30
+LIVE = ""  # real-time is the default
+
+
+def stamps(got) -> list[int]:
+    return [b.event["pts"] for b in got]
+
+
+@pytest.mark.parametrize("pace", ["real-time=true", "real-time=false"])
+def test_stamps_are_those_of_the_device(programs: Programs, rgbd: Recording, pace: str):
+    got = play(programs, f"{source(rgbd, pace)} ! appsink name=kept {ASYNC}")["kept"]
+    assert len(got) >= 0.9 * len(rgbd.samples["color"])
+    for buffer in got:
+        passed = (buffer.number - got[0].number) * FRAME
+        assert abs(buffer.event["pts"] - got[0].event["pts"] - passed) < 2_000_000, "the clock is smoothed, not replaced"
+        assert buffer.event["reference"]["caps"].startswith("timestamp/x-realsense")
+        assert abs(buffer.event["reference"]["ns"] - STARTED_MS * 1_000_000 - buffer.number * FRAME) < 1000
+        assert abs(buffer.event["duration"] - FRAME) < 1000
+
+
+def test_played_in_real_time(programs: Programs, rgbd: Recording):
+    process = start(programs, f"{source(rgbd, LIVE)} ! appsink name=kept {ASYNC}", "--start=")
+    assert process.ask("state", value="PAUSED") == "no-preroll"
+    process.ask("state", value="PLAYING")
+    process.wait_for("bus", kind="eos")
+    got = buffers(programs.logs, process)
+    took = got[-1].event["t"] - got[0].event["t"]
+    assert 1.7 <= took <= 2.6, f"two seconds took {took:.1f}"
+    # A buffer comes when it is due, and says when that was.
+    late = sorted(b.event["arrived"] - b.event["pts"] for b in got)
+    assert -5_000_000 <= late[0] and late[len(late) // 2] < 60_000_000
+
+
+def test_as_fast_as_it_is_taken(programs: Programs, rgbd: Recording):
+    process = start(programs, f"{source(rgbd)} ! appsink name=kept {ASYNC}", "--start=")
+    assert process.ask("state", value="PAUSED") != "no-preroll"
+    process.ask("state", value="PLAYING")
+    process.wait_for("bus", kind="eos")
+    got = buffers(programs.logs, process)
+    assert len(got) == len(rgbd.samples["color"])
+    assert got[-1].event["t"] - got[0].event["t"] < 1.5
+
+
+def test_a_loop_goes_on_in_time(programs: Programs, rgbd: Recording):
+    process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept {ASYNC}")
+    recorded = len(rgbd.samples["color"])
+    process.wait("the third time", lambda: len(process.of("buffer")) > 2.2 * recorded)
+    process.stop()
+    got = buffers(programs.logs, process)
+    seams = [i for i in range(1, len(got)) if got[i].number < got[i - 1].number]
+    assert len(seams) >= 2
+    times = stamps(got)
+    gaps = [after - before for before, after in zip(times, times[1:])]
+    assert min(gaps) > 0, "time never goes back"
+    for seam in seams:
+        assert gaps[seam - 1] < 20 * FRAME, "nor leaps where the recording begins again"
+    assert not process.of("bus", kind="eos")
+
+
+def test_a_seek_is_refused_and_does_no_harm(programs: Programs, rgbd: Recording):
+    process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept {ASYNC}")
+    process.wait_for("buffer")
+    assert process.ask("seek", to=0) is False
+    before = len(process.of("buffer"))
+    process.wait("more pictures", lambda: len(process.of("buffer")) > before + 10)
+    assert not process.of("bus", kind="error")
+
+
+def test_latency(programs: Programs, rgbd: Recording):
+    process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept sync=true")
+    process.wait_for("buffer")
+    live, least, most = process.ask("latency")
+    assert live and FRAME <= least + 1000 and least <= 3 * FRAME and most >= least
+
+
+@pytest.mark.parametrize("description", [
+    "! fakesink", "stream=depth ! identity sleep-time=200000 ! fakesink",
+    "align=color camera.src ! queue ! fakesink camera.depth ! queue ! fakesink",
+], ids=["color", "a-slow-sink", "two-pads"])
+def test_it_stops_at_once(programs: Programs, rgbd: Recording, description: str):
+    process = start(programs, f"{source(rgbd, 'loop=true')} {description}")
+    process.wait_for("state", new="playing")
+    time.sleep(0.3)  # anywhere in the middle
+    began = time.monotonic()
+    process.ask("state", value="NULL")
+    assert time.monotonic() - began < 1
+
+
+def test_it_plays_again(programs: Programs, rgbd: Recording):
+    process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept {ASYNC}")
+    for _ in range(3):
+        before = len(process.of("buffer"))
+        process.wait("pictures", lambda b=before: len(process.of("buffer")) > b + 5)
+        process.ask("state", value="NULL")
+        process.ask("state", value="PLAYING")
+
+
+def test_a_pause_leaves_no_old_pictures(programs: Programs, rgbd: Recording):
+    process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept {ASYNC}")
+    process.wait_for("buffer")
+    process.ask("state", value="PAUSED")
+    time.sleep(1)
+    process.ask("state", value="PLAYING")
+    resumed = time.time()
+    process.wait("pictures after it", lambda: [e for e in process.of("buffer") if e["t"] > resumed + 0.5])
+    after = [e for e in process.of("buffer") if e["t"] > resumed + 0.2]
+    assert max(e["arrived"] - e["pts"] for e in after) < 150_000_000

@@ -1,0 +1,54 @@
+"""The tests named here once more, on a later librealsense.
+
+Each version of the library has a name of its own, so a plugin file is for one of them. Its code is the same: built
+against the one or the other, the files differ in nothing but that name, which is why it is enough to change it here.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from bed.bed import LIBREALSENSE, RELEASE, Programs
+from test_realsense_depth import test_aligned_to_color, test_colorized, test_decimation, test_threshold, wall  # noqa: F401
+from test_realsense_errors import (  # noqa: F401
+    test_damaged_recording, test_impossible_caps, test_missing_file, test_no_camera, test_unknown_serial)
+from test_realsense_metas import test_metas_of_color_and_depth  # noqa: F401
+from test_realsense_streams import test_all_pads_at_once, test_color_to_what_encoders_take, test_motion  # noqa: F401
+from test_realsense_time import (  # noqa: F401
+    test_a_loop_goes_on_in_time, test_it_stops_at_once, test_played_in_real_time, test_stamps_are_those_of_the_device)
+
+LATER = "2.57.7"
+
+
+@pytest.fixture(scope="module")
+def plugins(built: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The plugin, linked to the later library."""
+    folder = tmp_path_factory.mktemp("later")
+    plugin = pathlib.Path(shutil.copy(RELEASE / "libgstrealsense.so", folder))
+    dynamic = subprocess.run(["readelf", "-d", str(plugin)], check=True, capture_output=True, text=True).stdout
+    needed = re.search(r"\[(librealsense2\.so[.\d]*)\]", dynamic).group(1)
+    later = f"librealsense2.so.{LATER.rpartition('.')[0]}"
+    subprocess.run(["patchelf", "--replace-needed", needed, later, str(plugin)], check=True)
+    return folder
+
+
+@pytest.fixture
+def programs(plugins: pathlib.Path, tmp_path: pathlib.Path):
+    """As in conftest.py, but with that plugin and library."""
+    library = LIBREALSENSE.with_name(LATER) / "lib"
+    assert library.is_dir(), f"{library} is missing: run scripts/setup.sh test"
+    started = Programs(tmp_path, plugins / "registry.bin")
+    started.env |= {"GST_PLUGIN_PATH": str(plugins), "LD_LIBRARY_PATH": str(library)}
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def test_it_is_that_library(programs: Programs):
+    process = programs.pipeline("idle", "realsensesrc ! fakesink", "--start=")
+    libraries = pathlib.Path(f"/proc/{process.pid}/maps").read_text()
+    assert f"librealsense2.so.{LATER}" in libraries and "librealsense2.so.2.56" not in libraries
