@@ -10,6 +10,7 @@ import pytest
 BENCHMARKS = {
     "glass_to_glass": (("--seconds", "1", "--rounds", "1"), "more_ms"),
     "join_time": (("--joins", "1"), "room_warm_ms"),
+    "realsense_cpu": (("--seconds", "1", "--rounds", "1"), "ratio"),
     "sender_cpu": (("--seconds", "1", "--rounds", "1"), "room_each_further"),
 }
 

@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+"""What realsensesrc costs beside reading the same pictures from a plain file.
+
+1280x720, 30 frames/s, YUYV to I420, from a recording (uncompressed) and from a file of raw video, both in the page cache,
+both paced by the clock, in turns. The element alone, without conversion, is told beside. Goals: at most 1.3 times the CPU
+of `filesrc ! rawvideoparse ! videoconvert`; 99 of 100 buffers leave the element within 5 ms of librealsense's callback.
+Needs a release build and `cargo build --release -p gst-plugin-realsense --example record --features software-device`.
+"""
+
+import collections.abc
+import pathlib
+import re
+import statistics
+import time
+
+import rig
+from bed import recording
+from bed.bed import Programs
+
+WIDTH, HEIGHT, RATE = 1280, 720, 30
+I420 = "video/x-raw,format=I420"
+SINK = "fakesink name=sink sync=true"
+GOAL_RATIO, GOAL_LATENCY_MS = 1.3, 5
+# A pipeline has this long to get going before it is measured.
+WARM_UP = 1
+
+
+def pictures(count: int) -> collections.abc.Iterator[bytes]:
+    """A second of pictures, again and again."""
+    stream = recording.color_yuyv(WIDTH, HEIGHT, RATE)
+    drawn = [stream.draw(n).tobytes() for n in range(RATE)]
+    return (drawn[n % RATE] for n in range(count))
+
+
+def share(programs: Programs, description: str, seconds: float) -> float:
+    """The CPU of a pipeline that plays this, in percent of a core."""
+    process = programs.pipeline("player", description)
+    process.wait_for("state", new="playing")
+    time.sleep(WARM_UP)
+    rendered, before, began = shown(process), process.ask("usage")["cpu_s"], time.monotonic()
+    time.sleep(seconds)
+    used, passed = process.ask("usage")["cpu_s"] - before, time.monotonic() - began
+    frames = shown(process) - rendered
+    process.stop()
+    if abs(frames / passed - RATE) > 0.1 * RATE + 1 / passed:
+        raise ValueError(f"{frames / passed:.1f} frames/s instead of {RATE}: {description}")
+    return 100 * used / passed
+
+
+def shown(process) -> int:
+    return process.ask("get", element="sink", property="stats")["rendered"]
+
+
+def latencies(programs: Programs, source: str, seconds: float) -> list[float]:
+    """From librealsense's callback to the buffer that leaves, in ms, as the element's own log says."""
+    programs.env["GST_DEBUG"] = "realsensesrc:6"
+    # A sink that waits would make the frames wait.
+    process = programs.pipeline("logger", f"{source} ! {I420} ! fakesink sync=false")
+    process.wait_for("state", new="playing")
+    time.sleep(WARM_UP + seconds)
+    process.stop()
+    return [int(found) / 1000 for found in re.findall(r"(\d+) µs after its arrival", process.log.read_text())][RATE * WARM_UP :]
+
+
+def main() -> None:
+    options = rig.arguments(__doc__.splitlines()[0], seconds=8.0, rounds=3)
+    with rig.programs("libgstrealsense.so", "examples/record") as programs:
+        bag, raw = programs.logs / "color.bag", programs.logs / "color.yuyv"
+        count = int((options.seconds + 3 * WARM_UP) * RATE)
+        recording.write(bag, pictures(count), recording.color_yuyv(WIDTH, HEIGHT, RATE), compressed=False)
+        with raw.open("wb") as file:
+            file.writelines(pictures(count))
+        source = f"realsensesrc recording-location={bag}"
+        lines = {
+            "room": f"{source} ! {I420} ! {SINK}",
+            "plain": f"filesrc location={raw} ! rawvideoparse format=yuy2 width={WIDTH} height={HEIGHT} framerate={RATE}/1 "
+                     f"! videoconvert ! {I420} ! {SINK}",
+            "unconverted": f"{source} ! {SINK}",
+        }
+        for path in (bag, raw):
+            into_page_cache(path)
+        rounds = [{name: share(programs, line, options.seconds) for name, line in lines.items()} for _ in range(options.rounds)]
+        late = rig.percentiles(latencies(programs, source, options.seconds))
+    percent = {name: round(statistics.median(r[name] for r in rounds), 2) for name in lines}
+    ratio = round(statistics.median(r["room"] / r["plain"] for r in rounds), 2)
+    rig.report(ratio <= GOAL_RATIO and late["p99"] < GOAL_LATENCY_MS, benchmark="realsense_cpu", percent=percent, ratio=ratio,
+               latency_ms=late, goal_ratio=GOAL_RATIO, goal_latency_p99_ms=GOAL_LATENCY_MS)
+
+
+def into_page_cache(path: pathlib.Path) -> None:
+    with path.open("rb") as file:
+        while file.read(1 << 24):
+            pass
+
+
+if __name__ == "__main__":
+    main()
