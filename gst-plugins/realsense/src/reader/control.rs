@@ -18,8 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a recording is asked whether it is over: nothing tells.
-const PLAYBACK_POLL: Duration = Duration::from_millis(10);
+/// How often a recording is asked whether it is over: nothing tells. Less than a frame's time, so that a loop goes on in
+/// its rhythm.
+const PLAYBACK_POLL: Duration = Duration::from_millis(25);
 /// How often to look for a camera that was unplugged.
 const SEARCH: Duration = Duration::from_millis(500);
 /// How long a recording may take to begin.

@@ -102,6 +102,8 @@ impl Recording {
             }
             thread::sleep((start + (number + 1) * FRAME).saturating_duration_since(Instant::now()));
         }
+        // It writes in a thread of its own, and loses what it hasn't written when it is closed. Nothing tells how far it is.
+        thread::sleep(Duration::from_millis(200));
         recorder.finish().unwrap();
         Self { path }
     }
