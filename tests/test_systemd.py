@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from bed.bed import RELEASE, ROOT
+from bed.bed import PROGRAMS, RELEASE, ROOT, SYSTEM_PYTHON, Programs
 
 
 @pytest.fixture
@@ -37,3 +37,17 @@ def test_the_exposure_is_at_most_two(unit: pathlib.Path):
     result = analyze("security", "--offline=yes", str(unit))
     level = re.search(r"Overall exposure level for room-signaling.service: ([0-9.]+)", result.stdout)
     assert level and float(level[1]) <= 2.0, result.stdout
+
+
+def test_the_log_goes_into_the_journal(built: pathlib.Path, registry: pathlib.Path, tmp_path: pathlib.Path):
+    programs = Programs(tmp_path, registry)
+    server = [str(built / "room-signaling"), "serve", "--listen", "127.0.0.1:0"]
+    process = programs.run("journal", ["unshare", "--mount", SYSTEM_PYTHON, str(PROGRAMS / "journal.py"), *server])
+    try:
+        entry = process.wait("the entry", lambda: [e for e in process.of("entry") if e["MESSAGE"].startswith("listening ")])[0]
+        assert entry["PRIORITY"] == "6" and entry["SYSLOG_IDENTIFIER"] == "room-signaling"
+        assert re.fullmatch(r"127\.0\.0\.1:\d+", entry["SIGNALING_LISTEN"])
+    finally:
+        programs.close()
+    # Not twice.
+    assert "listening" not in process.log.read_text()

@@ -163,7 +163,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "ROOM_SIGNALING_DRAIN_SECONDS", value_name = "SECONDS", allow_negative_numbers = true)]
     drain_seconds: Option<Seconds>,
 
-    /// How log lines look [default: text on a terminal, json elsewhere]
+    /// How log lines look [default: text on a terminal, journald in a service of systemd, json elsewhere]
     #[arg(long, env = "ROOM_SIGNALING_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<Format>,
 
@@ -178,6 +178,8 @@ enum Format {
     Text,
     /// For what collects logs: an object a line
     Json,
+    /// Into systemd's journal, with its fields
+    Journald,
 }
 
 impl CheckArgs {
@@ -201,6 +203,7 @@ impl ServeArgs {
             log_format: self.log_format.map(|format| match format {
                 Format::Text => LogFormat::Text,
                 Format::Json => LogFormat::Json,
+                Format::Journald => LogFormat::Journald,
             }),
             log_level: self.log_level,
             trusted_proxies: self.trusted_proxy,

@@ -2,6 +2,7 @@
 
 mod ask;
 mod cli;
+mod journal;
 mod logs;
 mod operator;
 mod rooms;

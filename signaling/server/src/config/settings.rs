@@ -241,6 +241,8 @@ pub enum LogFormat {
     Text,
     /// For what collects logs: an object a line.
     Json,
+    /// Into systemd's journal, with its fields.
+    Journald,
 }
 
 /// What is logged: a level or a list of directives.

@@ -181,3 +181,9 @@ fn check_config_tells_all_that_serving_would_refuse() {
     assert!(serving.seen.iter().any(|line| line.contains(":2: drain_seconds: ")), "{:?}", serving.seen);
     std::fs::remove_file(&file).unwrap();
 }
+
+#[test]
+fn who_inherits_the_variable_of_the_journal_logs_to_its_own_standard_error() {
+    let (program, _) = Program::start("export JOURNAL_STREAM=1:1;", &[]);
+    assert!(program.seen.iter().any(|line| line.contains("\"listening\"")));
+}
