@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 
-if os.readlink("/proc/self/ns/mnt") == os.readlink("/proc/1/ns/mnt"):
+if os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{os.getppid()}/ns/mnt"):
     sys.exit("run it by unshare --mount: it would hide this machine's /run")
 subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
 FOLDER = pathlib.Path("/run/systemd/journal")
