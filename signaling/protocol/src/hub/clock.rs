@@ -56,7 +56,7 @@ impl Hub {
                 self.refuse(conn, Refusal::new(ErrorCode::NotRegistered, "register in time"));
             }
             Stage::Registered(registered) => {
-                if registered.grant.as_ref().is_some_and(|grant| grant.until <= now) {
+                if registered.pass.as_ref().is_some_and(|pass| pass.grant.until <= now) {
                     return self.refuse(conn, Refusal::new(ErrorCode::Unauthorized, EXPIRED));
                 }
                 if let Place::Automatic(at) = &mut registered.place

@@ -3,7 +3,7 @@
 use super::{
     ConnId, Event, Hub, Output, after,
     request::{self, Refusal},
-    rights::{Auth, Claim, Grant},
+    rights::{Auth, Claim, Pass},
     say::Say,
     session::{On, Place, Registered, Session, Stage},
 };
@@ -103,12 +103,12 @@ impl Hub {
         if self.draining {
             return Err(Refusal::new(ErrorCode::ServerDraining, "the server is going away"));
         }
-        let mut register = request::register(text)?;
+        let register = request::register(text)?;
         if self.config.auth == Auth::None {
             return self.admit(now, conn, register, None);
         }
         let words = "this server wants a token with `register`";
-        let token = register.token.take().ok_or(Refusal::new(ErrorCode::Unauthorized, words))?;
+        let token = register.token.clone().ok_or(Refusal::new(ErrorCode::Unauthorized, words))?;
         self.verify(now, conn, Claim::Token(token), On::Register(register))
     }
 
@@ -118,15 +118,15 @@ impl Hub {
         now: Instant,
         conn: ConnId,
         register: request::Register,
-        grant: Option<Box<Grant>>,
+        pass: Option<Box<Pass>>,
     ) -> Result<(), Refusal> {
         let request::Register { client_id, protocol, process, token: _ } = register;
-        let pinned = grant.as_ref().and_then(|grant| grant.client_id.clone());
+        let pinned = pass.as_ref().and_then(|pass| pass.grant.client_id.clone());
         let client_id = match client_id.or(pinned) {
             Some(client_id) => client_id,
             None => self.make_id()?,
         };
-        let user = grant.as_ref().map(|grant| grant.user.clone());
+        let user = pass.as_ref().map(|pass| pass.grant.user.clone());
         let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
         let place = if protocol == 0 && self.config.default_room.is_some() {
             Place::Automatic(Some(after(now, self.config.default_room_delay)))
@@ -141,7 +141,7 @@ impl Hub {
         }
         .text();
         let event = Event::Registered { client_id: client_id.clone(), protocol, user };
-        let registered = Registered { client_id, protocol, process, place, grant };
+        let registered = Registered { client_id, protocol, process, place, pass };
         session.stage = Stage::Registered(Box::new(registered));
         self.outputs.extend([Output::Send(conn, text), Output::Event(conn, event)]);
         self.schedule(conn);

@@ -91,7 +91,7 @@ impl Hub {
             client_id: registered.client_id.clone(),
             protocol: registered.protocol,
             process: registered.process.clone(),
-            user: registered.grant.as_ref().map(|grant| grant.user.clone()),
+            user: registered.pass.as_ref().map(|pass| pass.grant.user.clone()),
             room_id,
         })
     }
@@ -124,7 +124,7 @@ impl Hub {
         }
         let registered = self.sessions.get(&holder).and_then(|session| session.registered());
         let process = registered.and_then(|registered| registered.process.as_ref());
-        let user = registered.and_then(|registered| registered.grant.as_ref()).map(|grant| &grant.user);
+        let user = registered.and_then(|registered| registered.pass.as_ref()).map(|pass| &pass.grant.user);
         match (process, &joiner.process) {
             (Some(old), Some(new)) if old.instance == new.instance && user == joiner.user.as_ref() => {
                 Holder::Same(holder)
@@ -191,8 +191,8 @@ impl Hub {
             room.put(&client_id, Member { conn, since: now, role, protocol, epoch, meta, automatic, passed });
         if let Some(registered) = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut()) {
             registered.place = Place::In(room_id.clone());
-            if proof.grant.is_some() {
-                registered.grant = proof.grant;
+            if proof.pass.is_some() {
+                registered.pass = proof.pass;
             }
         }
         if !automatic {

@@ -38,7 +38,7 @@ impl Hub {
             self.dismiss(conn, &loss);
         }
         for conn in conns {
-            self.forget_grant(conn);
+            self.forget_pass(conn);
             self.schedule(conn);
         }
         self.settle(now);
@@ -46,9 +46,9 @@ impl Hub {
 
     fn loss(&self, conn: ConnId) -> Option<Loss> {
         let registered = self.sessions.get(&conn)?.registered()?;
-        let good = match (&self.config.auth, &registered.grant) {
+        let good = match (&self.config.auth, &registered.pass) {
             (Auth::None, _) => Ok(()),
-            (auth, Some(grant)) => auth.check(grant),
+            (auth, Some(pass)) => auth.check(&pass.grant),
             (Auth::Token { .. }, None) => Err("this server wants a token now"),
         };
         if let Err(words) = good {
@@ -75,10 +75,10 @@ impl Hub {
     }
 
     /// Where no tokens are needed, none can expire.
-    fn forget_grant(&mut self, conn: ConnId) {
+    fn forget_pass(&mut self, conn: ConnId) {
         let registered = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut());
         if let Some(registered) = registered.filter(|_| self.config.auth == Auth::None) {
-            registered.grant = None;
+            registered.pass = None;
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     id::{ClientId, IdError, RoomId, UserId},
     wire::Role,
 };
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Instant};
 
 /// A token or a password of a client's. Never shown.
@@ -20,6 +21,10 @@ impl Secret {
     /// The secret itself, for checking only.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.0.as_bytes()).into()
     }
 }
 
@@ -120,6 +125,23 @@ impl Grant {
             return Err("the token is not for this role");
         }
         Ok(())
+    }
+}
+
+/// A grant that somebody has, and by which token: the same one again need not be checked again.
+#[derive(Debug, Clone)]
+pub(super) struct Pass {
+    pub(super) grant: Grant,
+    token: [u8; 32],
+}
+
+impl Pass {
+    pub(super) fn new(grant: Grant, token: &Secret) -> Self {
+        Self { grant, token: token.digest() }
+    }
+
+    pub(super) fn is_of(&self, token: &Secret) -> bool {
+        self.token == token.digest()
     }
 }
 

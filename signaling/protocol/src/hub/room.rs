@@ -3,7 +3,7 @@
 use super::{
     ConnId,
     census::{MemberInfo, RoomInfo},
-    rights::{Grant, PasswordHash, Secret},
+    rights::{Pass, PasswordHash, Secret},
     say::{Entry, Peers},
 };
 use crate::{
@@ -36,10 +36,10 @@ pub(super) struct Join {
 /// What a `join` brings to show that it may, and what was found of that so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Proof {
-    /// Not looked at yet.
+    /// One that is not that of `register` is checked.
     pub(super) token: Option<Secret>,
     /// What that token grants. The client has it from when it is in.
-    pub(super) grant: Option<Box<Grant>>,
+    pub(super) pass: Option<Box<Pass>>,
     pub(super) password: Option<Secret>,
     /// The hash that this password fits.
     pub(super) passed: Option<PasswordHash>,

@@ -3,7 +3,7 @@
 use super::{
     ConnId, HubConfig, after,
     request::Register,
-    rights::{Grant, PasswordHash},
+    rights::{Pass, PasswordHash},
     room::Join,
 };
 use crate::id::{ClientId, Epoch, Instance, RoomId};
@@ -60,7 +60,7 @@ pub(super) struct Registered {
     pub(super) process: Option<Process>,
     pub(super) place: Place,
     /// What its token grants; none where none is needed.
-    pub(super) grant: Option<Box<Grant>>,
+    pub(super) pass: Option<Box<Pass>>,
 }
 
 /// One process of a client (rule 7).
@@ -168,7 +168,7 @@ impl Session {
                     Place::Automatic(at) => at,
                     Place::Nowhere | Place::In(_) => None,
                 };
-                (automatic, registered.grant.as_ref().map(|grant| grant.until))
+                (automatic, registered.pass.as_ref().map(|pass| pass.grant.until))
             }
         };
         let probe = self.probe.as_ref().map(|probe| probe.until);

@@ -4,7 +4,7 @@ use super::{
     ConnId, Hub, Output,
     join::Joiner,
     request::{Refusal, Register},
-    rights::{self, Auth, Claim, Grant, PasswordHash, Verdict},
+    rights::{self, Auth, Claim, Pass, PasswordHash, Secret, Verdict},
     room::Join,
     session::{On, Waiting},
 };
@@ -23,14 +23,16 @@ impl Hub {
         join: &mut Join,
     ) -> Result<Option<Claim>, Refusal> {
         if self.config.auth != Auth::None {
-            if let Some(token) = join.proof.token.take() {
-                return Ok(Some(Claim::Token(token)));
-            }
             let registered = self.sessions.get(&conn).and_then(|session| session.registered());
-            let old = registered.and_then(|registered| registered.grant.as_ref());
-            let grant = join.proof.grant.as_ref().or(old);
+            let pass =
+                join.proof.pass.as_ref().or(registered.and_then(|registered| registered.pass.as_ref()));
+            if let Some(token) = &join.proof.token
+                && pass.is_none_or(|pass| !pass.is_of(token))
+            {
+                return Ok(Some(Claim::Token(token.clone())));
+            }
             let words = "this server wants a token";
-            let grant = grant.ok_or(Refusal::new(ErrorCode::Unauthorized, words))?;
+            let grant = &pass.ok_or(Refusal::new(ErrorCode::Unauthorized, words))?.grant;
             if joiner.user.as_ref() != Some(&grant.user) {
                 return Err(forbidden("the token is another user's"));
             }
@@ -94,11 +96,11 @@ impl Hub {
         register: Register,
         verdict: Verdict,
     ) -> Result<(), Refusal> {
-        let grant = self.granted(now, verdict)?;
-        if let (Some(grant), Some(client_id)) = (&grant, &register.client_id) {
-            grant.check_id(client_id).map_err(forbidden)?;
+        let pass = self.granted(now, register.token.as_ref(), verdict)?;
+        if let (Some(pass), Some(client_id)) = (&pass, &register.client_id) {
+            pass.grant.check_id(client_id).map_err(forbidden)?;
         }
-        self.admit(now, conn, register, grant)
+        self.admit(now, conn, register, pass)
     }
 
     fn token_verified(
@@ -108,7 +110,7 @@ impl Hub {
         mut join: Join,
         verdict: Verdict,
     ) -> Result<(), Refusal> {
-        join.proof.grant = self.granted(now, verdict)?;
+        join.proof.pass = self.granted(now, join.proof.token.as_ref(), verdict)?;
         self.join(now, conn, join)
     }
 
@@ -129,15 +131,18 @@ impl Hub {
     }
 
     /// What a verdict on a token grants. `None`: no tokens are needed, any more.
-    fn granted(&self, now: Instant, verdict: Verdict) -> Result<Option<Box<Grant>>, Refusal> {
-        if self.config.auth == Auth::None {
-            return Ok(None);
-        }
+    fn granted(
+        &self,
+        now: Instant,
+        token: Option<&Secret>,
+        verdict: Verdict,
+    ) -> Result<Option<Box<Pass>>, Refusal> {
+        let Some(token) = token.filter(|_| self.config.auth != Auth::None) else { return Ok(None) };
         let unauthorized = |words: String| Refusal::new(ErrorCode::Unauthorized, words);
         match verdict {
             Verdict::Granted(grant) if grant.until <= now => Err(unauthorized(EXPIRED.to_owned())),
             Verdict::Granted(grant) => match self.config.auth.check(&grant) {
-                Ok(()) => Ok(Some(grant)),
+                Ok(()) => Ok(Some(Box::new(Pass::new(*grant, token)))),
                 Err(words) => Err(unauthorized(words.to_owned())),
             },
             Verdict::Refused(words) => Err(unauthorized(words)),

@@ -285,10 +285,29 @@ fn a_fresh_token_in_join_extends_the_stay_and_nobody_else_notices() {
     assert_eq!(world.take(), []);
     // One that ends earlier is taken at its word, too.
     grant.until = world.now + SECOND / 2;
-    join_with(&mut world, a, "r", &grant);
+    world.say(a, json!({"type": "join", "room_id": "r", "role": "sender", "token": "another"}));
+    world.granted(a, &grant);
     world.take();
     world.pass(SECOND / 2);
     assert_eq!(types(&world.take())[..2], [(a, "error"), (a, "close")]);
+}
+
+#[test]
+fn the_token_of_register_need_not_be_checked_again() {
+    let mut world = World::with_users();
+    let grant = world.grant("ann", &["hall"], &BOTH);
+    let a = world.user("a", &grant);
+    let mut join = json!({"type": "join", "room_id": "hall", "token": "t"});
+    world.say(a, join.clone());
+    assert_eq!(types(&world.take()), [(a, "joined")]);
+    join["room_id"] = json!("kitchen");
+    world.say(a, join.clone());
+    assert_eq!(world.take(), [error(a, "forbidden", "join")], "it grants what it always did");
+    // Once another one has taken its place, it is as any other.
+    join_with(&mut world, a, "hall", &grant);
+    world.take();
+    world.say(a, join);
+    assert_eq!(world.take(), [Asked(a, token("t"))]);
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub fn check_hash(text: &str) -> Result<(), HashError> {
     Ok(())
 }
 
-/// Hashes a password with a new salt and what OWASP recommends: 19 MiB, two passes. Takes some 20 ms.
+/// Hashes a password with a new salt and what OWASP recommends: 19 MiB, two passes. Takes some 50 ms.
 pub fn hash_password(password: &str) -> Result<String, password_hash::Error> {
     Ok(Argon2::default().hash_password(password.as_bytes())?.to_string())
 }

@@ -12,8 +12,8 @@ use tokio::{sync::Notify, task::spawn_blocking};
 
 /// How many are checked at a time. Each takes 19 MiB and a core meanwhile.
 pub(crate) const AT_A_TIME: usize = 2;
-/// How many may wait: some five seconds' work.
-const MAX_WAITING: usize = 512;
+/// How many may wait: some seconds' work. Clients wait for ten.
+const MAX_WAITING: usize = 256;
 
 /// One password to be checked.
 #[derive(Debug)]
