@@ -49,6 +49,7 @@ installation() {
     gst-inspect-1.0 realsensesrc >/dev/null
     "$work/dest/usr/bin/room-signaling" --version
     "$work/dest/usr/bin/room-signaling" check-config "$work/dest/usr/share/room-signaling/config.example.toml"
+    test -s "$work/dest/usr/share/man/man1/room-signaling.1"
     grep -q '^ExecStart=/usr/bin/room-signaling ' "$work/dest/usr/lib/systemd/system/room-signaling.service"
     find "$work/dest" -path '*viewer*' -name index.html | grep -q .
     CARGO_TARGET_DIR="$root/target" meson setup "$work/build" "$root" --reconfigure -Drealsense=disabled >/dev/null

@@ -60,6 +60,12 @@ pub(crate) enum Command {
     /// Read a password from the terminal, or from standard input, and print its hash for [[rooms]]
     #[command(after_help = users::HASH_EXAMPLES)]
     HashPassword,
+    /// Write the page of the manual and the completions of shells into a folder, for packages
+    #[command(hide = true)]
+    Generate {
+        /// It must be there
+        folder: PathBuf,
+    },
 }
 
 impl Cli {

@@ -11,11 +11,12 @@ mod users;
 
 use anyhow::{Context, bail};
 use ask::{Local, Trust};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use cli::{Cli, Command};
 use room_signaling::config::Sources;
 use serde_json::json;
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().what_to_do() {
@@ -26,6 +27,7 @@ fn main() -> anyhow::Result<()> {
         Command::Rooms(args) => rooms::print(&args.serve.sources()?, args.json),
         Command::Token(args) => users::token(args),
         Command::HashPassword => users::hash(),
+        Command::Generate { folder } => generate(&folder),
     }
 }
 
@@ -59,5 +61,17 @@ fn print_turn_credentials(sources: Sources, name: Option<String>) -> anyhow::Res
     servers.push(turn.ice_server(unix, &name));
     let carried = json!({"ice_servers": servers, "ice_ttl_s": turn.ttl.as_secs()});
     println!("{carried:#}");
+    Ok(())
+}
+
+/// Writes what goes with the program where it is installed.
+fn generate(folder: &Path) -> anyhow::Result<()> {
+    let mut command = Cli::command();
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    std::fs::write(folder.join("room-signaling.1"), page)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut command, "room-signaling", folder)?;
+    }
     Ok(())
 }

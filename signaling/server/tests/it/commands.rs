@@ -124,3 +124,13 @@ async fn rooms_are_shown_to_the_operator() {
     let words = failure(&run(&["rooms", "--config", &file], &[]));
     assert!(words.contains("admin.token_file"), "{words}");
 }
+
+#[test]
+fn the_manual_and_the_completions_know_the_commands() {
+    let folder = Folder::new();
+    assert!(run(&["generate", &folder.path("")], &[]).status.success());
+    for name in ["room-signaling.1", "room-signaling.bash", "_room-signaling", "room-signaling.fish"] {
+        let text = std::fs::read_to_string(folder.path(name)).unwrap().replace("\\-", "-");
+        assert!(text.contains("check-config") && text.contains("tls-certificate"), "{name}: {text}");
+    }
+}
