@@ -29,6 +29,9 @@ pub(crate) async fn run(listener: &TcpListener, door: Door, shell: &Rc<Shell>) -
             Ok((stream, address)) => {
                 pause = PAUSES.0;
                 take(shell, stream, door, (address.ip().to_canonical(), address.port()).into());
+                // One newcomer at a time: a crowd of them waits in the system's queue, and not before the messages of
+                // those who are in.
+                task::yield_now().await;
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

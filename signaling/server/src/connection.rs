@@ -4,6 +4,7 @@
 use crate::{
     admission::Place,
     io::{Allowance, Meter, Rest, Turn},
+    lane::Ticket,
     queue::Queue,
     shell::Shell,
     throttle::{Rates, Throttle},
@@ -32,8 +33,13 @@ use tungstenite::{
 
 /// What tungstenite keeps for reading. A whole frame passes through it, so it grows with the frames.
 const READ_BUFFER: usize = 512;
-/// Messages that one connection may bring before the others get their turn.
+/// Messages that one connection may bring before the others get their turn, and what those may lead to.
 const MESSAGES_A_TURN: usize = 32;
+const DELIVERIES_A_TURN: u64 = 32;
+/// Bytes that one connection may bring before the others get their turn, but for the last message of them.
+const BYTES_A_TURN: usize = 32 << 10;
+/// The first turns of a connection come after those of others: when a crowd comes, who is there already goes on.
+const TURNS_OF_NEWCOMERS: u8 = 2;
 /// How long the last words may take to be written.
 const PARTING: Duration = Duration::from_secs(5);
 /// How long input is thrown away after the last words (protocol.md, rule 14).
@@ -49,6 +55,12 @@ pub(crate) struct Connection<S> {
     rest: Option<Box<Rest>>,
     queue: Rc<Queue>,
     phase: Phase,
+    /// Its place in the lane of those who can wait.
+    ticket: Option<Ticket>,
+    /// Its next turn comes by way of that lane.
+    waits: bool,
+    /// So many turns it still counts as a newcomer.
+    new: u8,
     shell: Rc<Shell>,
     /// Its place among the connections that the server takes.
     _place: Place,
@@ -59,6 +71,8 @@ enum Phase {
     Open,
     /// The peer has said more than it may: nothing is read until then.
     Paused(Pin<Box<Sleep>>),
+    /// The socket is gone, and those who are concerned have still to be told.
+    Leaving,
     /// The last words are being written; input is thrown away.
     Parting(Pin<Box<Sleep>>),
     /// They are written and the write side is shut; input is still thrown away, or a reset would eat them.
@@ -98,6 +112,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             rest: (!read_ahead.is_empty()).then(|| Box::new(Rest::new(read_ahead))),
             queue,
             phase: Phase::Open,
+            ticket: None,
+            waits: true,
+            new: TURNS_OF_NEWCOMERS,
             shell,
             _place: place,
         }
@@ -109,21 +126,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         {
             self.phase = Phase::Open;
         }
-        if matches!(self.phase, Phase::Open) && !self.queue.is_closed() {
+        if matches!(self.phase, Phase::Open) && !self.queue.is_closed() && self.poll_turn(cx).is_ready() {
             match self.read(cx) {
                 Read::Blocked => self.shrink(),
-                Read::More => cx.waker().wake_by_ref(),
+                Read::More => self.wait(cx),
                 Read::Paused(until) => self.pause(until, cx),
                 Read::Closing => {}
-                Read::Gone => return Poll::Ready(()),
+                Read::Gone => self.leave(),
             }
+        }
+        if matches!(self.phase, Phase::Leaving) {
+            return self.poll_turn(cx);
         }
         if matches!(self.phase, Phase::Open | Phase::Paused(_)) && self.queue.is_closed() {
             self.phase = Phase::Parting(after(PARTING));
             self.rest = None;
         }
         let written = match self.queue.poll_write(&mut self.stream, cx) {
-            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Err(_)) => {
+                self.leave();
+                return self.poll_turn(cx);
+            }
             Poll::Ready(Ok(())) => true,
             Poll::Pending => false,
         };
@@ -135,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         match &mut self.phase {
-            Phase::Open | Phase::Paused(_) => Poll::Pending,
+            Phase::Open | Phase::Paused(_) | Phase::Leaving => Poll::Pending,
             Phase::Parting(deadline) | Phase::Lingering(deadline) => {
                 if deadline.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
@@ -167,9 +190,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             paused: None,
         };
         let mut end = Read::More;
+        let (before, mut bytes) = (shell.delivered(), 0);
         for _ in 0..MESSAGES_A_TURN {
             let delivered = shell.delivered();
+            if delivered - before > DELIVERIES_A_TURN || bytes > BYTES_A_TURN {
+                break;
+            }
             let result = self.websocket.read(&mut turn);
+            bytes += result.as_ref().map_or(0, Message::len);
             if matches!(result, Ok(Message::Close(_))) {
                 // The answer to it is queued; that this is the end is no error here.
                 let _ = self.websocket.flush(&mut turn);
@@ -199,6 +227,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         end
     }
 
+    /// Whether it may go on: at once, or when its turn comes in the lane of those who can wait.
+    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.waits {
+            ready!(self.shell.lane().poll_turn(&mut self.ticket, cx));
+            self.new = self.new.saturating_sub(1);
+            self.waits = self.new > 0;
+        }
+        Poll::Ready(())
+    }
+
+    /// The rest can wait for a turn.
+    fn wait(&mut self, cx: &Context<'_>) {
+        self.waits = true;
+        // It takes its ticket now, and is woken with its turn.
+        let _ = self.poll_turn(cx);
+    }
+
+    /// The end, as soon as there is time to tell everyone.
+    fn leave(&mut self) {
+        self.phase = Phase::Leaving;
+        self.waits = true;
+    }
+
     /// Leaves what the peer says in its socket for a while. It is not silent meanwhile: more of it is there.
     fn pause(&mut self, until: std::time::Instant, cx: &mut Context<'_>) {
         self.shell.paused(self.id);
@@ -207,6 +258,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             cx.waker().wake_by_ref();
         }
         self.phase = Phase::Paused(sleep);
+        // Those who say too much come after those who don't.
+        self.waits = true;
     }
 
     /// Gives back what tungstenite's buffers grew by.

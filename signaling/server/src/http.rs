@@ -112,6 +112,7 @@ where
             (Answer::refusal(400, format!("Not a request: {error}.")), true)
         }
         Ok(Ok((request, length))) => {
+            shell.lane().turn().await;
             let with_body = request.method() != Method::HEAD;
             match judge(shell, &mut visitor, &request) {
                 Verdict::Upgrade(response) => {

@@ -16,6 +16,7 @@ pub mod config;
 mod connection;
 mod http;
 mod io;
+mod lane;
 mod limits;
 mod log;
 mod metrics;
@@ -101,6 +102,8 @@ impl Server {
         let work = async move {
             let clock = shell.clone();
             task::spawn_local(async move { clock.keep_time().await });
+            let lane = shell.clone();
+            task::spawn_local(async move { lane.lane().run().await });
             let keeper = shell.clone();
             task::spawn_local(async move { keeper.keep_house().await });
             for _ in 0..auth::CHECKED_AT_A_TIME {

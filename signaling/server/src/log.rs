@@ -27,7 +27,7 @@ const fn lines(per_second: u32, burst: u32) -> Rate {
 }
 
 /// Coming and going: all of it when everybody reconnects at once, but not for ever.
-const COMING_AND_GOING: Rate = lines(100, 20_000);
+const COMING_AND_GOING: Rate = lines(100, 5_000);
 /// What was refused.
 const REFUSALS: Rate = lines(10, 200);
 

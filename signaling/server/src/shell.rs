@@ -5,6 +5,7 @@ use crate::{
     admission::Admission,
     auth::Passwords,
     io::Scratch,
+    lane::Lane,
     log::{self, Log},
     metrics::{self, Metrics},
     queue::{Kind, Queue, Shared},
@@ -37,6 +38,7 @@ pub(crate) struct Shell {
     scratch: RefCell<Scratch>,
     next_id: Cell<u64>,
     admission: Rc<Admission>,
+    lane: Lane,
     /// One reference for each that is told that it is not taken, and this one.
     told: Rc<()>,
     log: Log,
@@ -67,6 +69,7 @@ impl Shell {
             scratch: RefCell::new(Scratch::new()),
             next_id: Cell::new(0),
             admission: Rc::default(),
+            lane: Lane::default(),
             told: Rc::default(),
             log: Log::new(),
             metrics: Metrics::new(),
@@ -100,6 +103,11 @@ impl Shell {
     /// Who may connect.
     pub(crate) fn admission(&self) -> &Rc<Admission> {
         &self.admission
+    }
+
+    /// Where those wait who can.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// To be cloned for as long as one who is not taken is told so.

@@ -13,6 +13,7 @@ const DELIVERIES_A_MESSAGE: u64 = 4;
 const SMALL_WINDOW: usize = 4 << 10;
 /// Close to its limits means that less than this is left.
 const FEW_MESSAGES: u32 = 16;
+const FEW_BYTES: u32 = 64 << 10;
 
 /// The rates of all connections.
 #[derive(Debug, Clone, Copy)]
@@ -63,11 +64,14 @@ impl Throttle {
         }
     }
 
+    /// Whether little is left: its peer says much.
+    pub(crate) fn is_close(&self, now: Instant, rates: &Rates) -> bool {
+        self.messages.wait(now, &rates.messages, FEW_MESSAGES).is_some()
+            || self.bytes.wait(now, &rates.bytes, FEW_BYTES).is_some()
+    }
+
     /// How much to read at a time, of `usual`.
     pub(crate) fn window(&self, now: Instant, rates: &Rates, usual: usize) -> usize {
-        let few_bytes = u32::try_from(usual).unwrap_or(u32::MAX);
-        let is_close = self.messages.wait(now, &rates.messages, FEW_MESSAGES).is_some()
-            || self.bytes.wait(now, &rates.bytes, few_bytes).is_some();
-        if is_close { SMALL_WINDOW.min(usual) } else { usual }
+        if self.is_close(now, rates) { SMALL_WINDOW.min(usual) } else { usual }
     }
 }
