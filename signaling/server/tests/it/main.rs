@@ -3,6 +3,7 @@
 
 mod commands;
 mod common;
+mod conformance;
 mod crowd;
 mod frames;
 mod garbage;

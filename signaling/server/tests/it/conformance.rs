@@ -1,0 +1,361 @@
+//! RFC 6455 by way of the cases that Autobahn's test suite made customary: numbers in brackets are its own. The echo
+//! that they need is that of `ping`.
+
+use crate::common::{Raw, frame, server, unhurried, unmasked};
+use room_signaling::Running;
+use serde_json::{Value, json};
+
+const REGISTER: &[u8] = br#"{"type":"register","client_id":"x","protocol":1}"#;
+
+/// What the server is expected to say.
+#[derive(Debug, Clone, Copy)]
+enum Says<'a> {
+    /// A pong with this payload.
+    Pong(&'a [u8]),
+    /// The echo of a ping message with this `n`.
+    Echo(u64),
+    /// A refusal of what was no message.
+    BadMessage,
+    /// A close frame with this code, and then the end.
+    Close(u16),
+    /// A close frame without a code, and then the end.
+    CloseWithoutCode,
+}
+
+fn conformance_server() -> Running {
+    server(unhurried)
+}
+
+async fn registered(server: &Running) -> Raw {
+    let mut raw = Raw::upgraded(server.local_addr()).await;
+    raw.write(&frame(0x81, REGISTER)).await;
+    assert_eq!(raw.message().await["type"], "registered");
+    raw
+}
+
+/// Says each of these over a connection of its own and gets what is expected: sent at once, and byte by byte.
+async fn check(cases: &[(&str, Vec<u8>, &[Says<'_>])]) {
+    let server = conformance_server();
+    for (name, bytes, expected) in cases {
+        let mut ways = vec![vec![&bytes[..]]];
+        // In what is cut already, and in what is long, that is nothing new.
+        if !name.contains(" at ") && bytes.len() < 5_000 {
+            ways.push(bytes.chunks(1).collect());
+        }
+        for pieces in ways {
+            let mut raw = registered(&server).await;
+            for piece in pieces {
+                if tokio::io::AsyncWriteExt::write_all(&mut raw.stream, piece).await.is_err() {
+                    break;
+                }
+            }
+            for says in *expected {
+                hear(&mut raw, name, *says).await;
+            }
+        }
+    }
+}
+
+async fn hear(raw: &mut Raw, name: &str, expected: Says<'_>) {
+    let (opcode, payload) = raw.frame().await;
+    let message = || -> Value {
+        assert_eq!(opcode, 1, "{name}: {payload:?}");
+        serde_json::from_slice(&payload).unwrap()
+    };
+    match expected {
+        Says::Pong(expected) => assert_eq!((opcode, &payload[..]), (0xa, expected), "{name}"),
+        Says::Echo(n) => {
+            let message = message();
+            assert_eq!((&message["type"], &message["n"]), (&json!("pong"), &json!(n)), "{name}");
+        }
+        Says::BadMessage => assert_eq!(message()["code"], "bad_message", "{name}"),
+        Says::Close(code) => {
+            assert_eq!(opcode, 8, "{name}: {}", String::from_utf8_lossy(&payload));
+            assert_eq!(payload[..2], code.to_be_bytes(), "{name}");
+            assert_eq!(raw.read_to_end().await, "", "{name}: nothing follows");
+        }
+        Says::CloseWithoutCode => {
+            assert_eq!((opcode, &payload[..]), (8, &b""[..]), "{name}");
+            assert_eq!(raw.read_to_end().await, "", "{name}: nothing follows");
+        }
+    }
+}
+
+/// The message whose echo is `Echo(n)`, cut after each of these numbers of bytes.
+fn pieces(n: u64, cuts: &[usize]) -> Vec<Vec<u8>> {
+    let text = format!(r#"{{"type":"ping","n":{n},"text":"Hallo 客厅 κόσμε"}}"#).into_bytes();
+    let mut rest = &text[..];
+    let mut pieces: Vec<Vec<u8>> = cuts
+        .iter()
+        .map(|cut| {
+            let (piece, after) = rest.split_at(*cut);
+            rest = after;
+            piece.to_vec()
+        })
+        .collect();
+    pieces.push(rest.to_vec());
+    pieces
+}
+
+/// The same as frames: text, continuations, the last one final. `between` stands between each two.
+fn fragments(n: u64, cuts: &[usize], between: &[u8]) -> Vec<u8> {
+    let pieces = pieces(n, cuts);
+    let last = pieces.len() - 1;
+    let mut bytes = Vec::new();
+    for (index, piece) in pieces.iter().enumerate() {
+        let opcode = u8::from(index == 0);
+        let fin = if index == last { 0x80 } else { 0 };
+        bytes.extend(frame(fin | opcode, piece));
+        if index < last {
+            bytes.extend_from_slice(between);
+        }
+    }
+    bytes
+}
+
+fn close(code: u16, reason: &[u8]) -> Vec<u8> {
+    frame(0x88, &[&code.to_be_bytes()[..], reason].concat())
+}
+
+#[tokio::test]
+async fn messages_of_all_lengths() {
+    // [1.1] Around each boundary of how a length is written.
+    let ping = |length: usize| {
+        let empty = r#"{"type":"ping","n":1,"p":""}"#.len();
+        frame(0x81, format!(r#"{{"type":"ping","n":1,"p":"{}"}}"#, "*".repeat(length - empty)).as_bytes())
+    };
+    let cases: Vec<(&str, Vec<u8>, &[Says<'_>])> = [28, 125, 126, 127, 128, 65_535, 65_536]
+        .into_iter()
+        .map(|length| ("length", ping(length), &[Says::Echo(1)][..]))
+        .collect();
+    check(&cases).await;
+    check(&[
+        ("empty [1.1.1]", frame(0x81, b""), &[Says::BadMessage]),
+        ("empty binary [1.2.1]", frame(0x82, b""), &[Says::BadMessage]),
+        ("binary [1.2.3]", frame(0x82, &[0xfe; 126]), &[Says::BadMessage]),
+        ("no mask", unmasked(0x81, br#"{"type":"ping","n":2}"#), &[Says::Echo(2)]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn pings_and_pongs() {
+    let binary = [0x00, 0xff, 0xfe, 0xfd, 0x00, 0xff];
+    let ten: Vec<u8> = (0..10).flat_map(|n| frame(0x89, &[n])).collect();
+    let in_order: Vec<[u8; 1]> = (0..10).map(|n| [n]).collect();
+    let in_order: Vec<Says<'_>> = in_order.iter().map(|payload| Says::Pong(payload)).collect();
+    check(&[
+        ("empty [2.1]", frame(0x89, b""), &[Says::Pong(b"")]),
+        ("text [2.2]", frame(0x89, b"Hello, world!"), &[Says::Pong(b"Hello, world!")]),
+        ("binary [2.3]", frame(0x89, &binary), &[Says::Pong(&binary)]),
+        ("the longest [2.4]", frame(0x89, &[0xfe; 125]), &[Says::Pong(&[0xfe; 125])]),
+        ("too long [2.5]", frame(0x89, &[0xfe; 126]), &[Says::Close(1002)]),
+        ("too long a pong", frame(0x8a, &[0xfe; 126]), &[Says::Close(1002)]),
+        ("too long a close", frame(0x88, &[0x03, 0xe8].repeat(63)), &[Says::Close(1002)]),
+        (
+            "pongs that nobody asked for [2.7]",
+            [frame(0x8a, b""), frame(0x8a, b"x"), frame(0x89, b"?")].concat(),
+            &[Says::Pong(b"?")],
+        ),
+        ("ten at once [2.10]", ten, &in_order),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn reserved_bits_and_opcodes() {
+    let ping = br#"{"type":"ping","n":1}"#;
+    let mut cases: Vec<(String, Vec<u8>, Vec<Says<'_>>)> = Vec::new();
+    // [3] Each reserved bit, with text, a ping and a close.
+    for bits in 1..8_u8 {
+        for opcode in [0x81, 0x89, 0x88] {
+            let first = bits << 4 | opcode;
+            cases.push((format!("{first:#x}"), frame(first, b""), vec![Says::Close(1002)]));
+        }
+        let bytes = [frame(0x81, ping), frame(bits << 4 | 0x81, ping)].concat();
+        cases.push((format!("bits {bits} after a message"), bytes, vec![Says::Echo(1), Says::Close(1002)]));
+    }
+    // [4] Each reserved opcode, empty, with a payload, and after a message.
+    for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
+        let first = 0x80 | opcode;
+        cases.push((format!("{first:#x}"), frame(first, b""), vec![Says::Close(1002)]));
+        cases.push((format!("{first:#x} x"), frame(first, b"x"), vec![Says::Close(1002)]));
+        let bytes = [frame(0x81, ping), frame(first, b""), frame(0x89, b"")].concat();
+        cases.push((format!("message, {first:#x}"), bytes, vec![Says::Echo(1), Says::Close(1002)]));
+    }
+    let cases: Vec<_> =
+        cases.iter().map(|(name, bytes, says)| (&name[..], bytes.clone(), &says[..])).collect();
+    check(&cases).await;
+}
+
+#[tokio::test]
+async fn fragments_and_what_stands_between_them() {
+    let ping = frame(0x89, b"?");
+    let many: Vec<usize> = vec![1; 40];
+    let end = [frame(0x80, b"x"), frame(0x81, br#"{"type":"ping","n":9}"#)].concat();
+    check(&[
+        ("a fragmented ping [5.1]", [frame(0x09, b"a"), frame(0x80, b"b")].concat(), &[Says::Close(1002)]),
+        ("a fragmented pong [5.2]", [frame(0x0a, b"a"), frame(0x80, b"b")].concat(), &[Says::Close(1002)]),
+        ("a fragmented close", frame(0x08, b"\x03\xe8"), &[Says::Close(1002)]),
+        ("two [5.3]", fragments(1, &[20], b""), &[Says::Echo(1)]),
+        ("a ping between [5.6]", fragments(2, &[20], &ping), &[Says::Pong(b"?"), Says::Echo(2)]),
+        (
+            "pings between all [5.19]",
+            fragments(3, &[5, 5, 5], &ping),
+            &[Says::Pong(b"?"), Says::Pong(b"?"), Says::Pong(b"?"), Says::Echo(3)],
+        ),
+        ("a pong between", fragments(4, &[20], &frame(0x8a, b"x")), &[Says::Echo(4)]),
+        ("empty ones", fragments(5, &[0, 0, 10, 0], b""), &[Says::Echo(5)]),
+        ("byte by byte", fragments(6, &many, b""), &[Says::Echo(6)]),
+        ("a continuation of nothing [5.9]", frame(0x80, b"x"), &[Says::Close(1002)]),
+        ("one that goes on [5.10]", frame(0x00, b"x"), &[Says::Close(1002)]),
+        (
+            "after a message [5.12]",
+            [frame(0x81, br#"{"type":"ping","n":7}"#), end].concat(),
+            &[Says::Echo(7), Says::Close(1002)],
+        ),
+        (
+            "a message within one [5.18]",
+            [frame(0x01, b"{"), frame(0x81, b"}")].concat(),
+            &[Says::Close(1002)],
+        ),
+        ("a binary one within text", [frame(0x01, b"{"), frame(0x82, b"}")].concat(), &[Says::Close(1002)]),
+        (
+            "binary in two",
+            [frame(0x02, b"\x00"), ping.clone(), frame(0x80, b"\xff")].concat(),
+            &[Says::Pong(b"?"), Says::BadMessage],
+        ),
+        ("a close between [7.1.3]", fragments(8, &[20], &close(1000, b"")), &[Says::Close(1000)]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn text_is_utf8() {
+    let message = |inner: &[u8]| [&br#"{"type":"ping","n":1,"p":""#[..], inner, b"\"}"].concat();
+    // [6.2] to [6.23]
+    let valid: [&[u8]; 12] = [
+        "Hello-µ@ßöäüàá-UTF-8!!".as_bytes(),
+        "κόσμε".as_bytes(),
+        "\u{80}".as_bytes(),
+        "\u{7ff}".as_bytes(),
+        "\u{800}".as_bytes(),
+        "\u{d7ff}\u{e000}".as_bytes(),
+        "\u{fffd}".as_bytes(),
+        "\u{ffff}\u{fffe}".as_bytes(),
+        "\u{10000}".as_bytes(),
+        "\u{10ffff}".as_bytes(),
+        "\u{1f4f7}\u{200d}".as_bytes(),
+        b"\x7f",
+    ];
+    let invalid: [&[u8]; 17] = [
+        b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
+        b"\x80",
+        b"\xbf\x80",
+        b"\xc0\x80",
+        b"\xc0\xaf",
+        b"\xc1\xbf",
+        b"\xe0\x80\xaf",
+        b"\xe0\x9f\xbf",
+        b"\xed\xa0\x80",
+        b"\xed\xbf\xbf",
+        b"\xed\xa0\x80\xed\xb0\x80",
+        b"\xf0\x80\x80\xaf",
+        b"\xf4\x90\x80\x80",
+        b"\xf5\x80\x80\x80",
+        b"\xf8\x88\x80\x80\x80",
+        b"\xfe",
+        b"\xff",
+    ];
+    let mut cases: Vec<(String, Vec<u8>, &[Says<'_>])> = Vec::new();
+    for text in valid {
+        let text = message(text);
+        cases.push((format!("{text:?}"), frame(0x81, &text), &[Says::Echo(1)]));
+        // Cut within each character.
+        for cut in 26..text.len() {
+            let bytes = [frame(0x01, &text[..cut]), frame(0x80, &text[cut..])].concat();
+            cases.push((format!("{text:?} at {cut}"), bytes, &[Says::Echo(1)]));
+        }
+    }
+    for text in invalid {
+        let text = message(text);
+        cases.push((format!("{text:?}"), frame(0x81, &text), &[Says::Close(1007)]));
+        for cut in 26..text.len() {
+            let bytes = [frame(0x01, &text[..cut]), frame(0x80, &text[cut..])].concat();
+            cases.push((format!("{text:?} at {cut}"), bytes, &[Says::Close(1007)]));
+        }
+    }
+    // [6.1.3] A character that never ends.
+    cases.push(("unfinished".into(), frame(0x81, b"{\xe5\xae"), &[Says::Close(1007)]));
+    let unfinished = [frame(0x01, b"{\xe5\xae"), frame(0x80, b"")].concat();
+    cases.push(("unfinished in pieces".into(), unfinished, &[Says::Close(1007)]));
+    let cases: Vec<_> = cases.iter().map(|(name, bytes, says)| (&name[..], bytes.clone(), *says)).collect();
+    check(&cases).await;
+}
+
+/// [6.4] What can't become text any more fails the connection before the message is whole.
+#[tokio::test]
+async fn text_that_is_no_utf8_fails_fast() {
+    let server = conformance_server();
+    for first in [&b"{\"type\":\"\xff"[..], b"{\"type\":\"\xed\xa0\x80", b"{\xf4\x90"] {
+        let mut raw = registered(&server).await;
+        raw.write(&frame(0x01, first)).await;
+        // No end of the message is ever sent.
+        hear(&mut raw, "fails fast", Says::Close(1007)).await;
+    }
+}
+
+#[tokio::test]
+async fn closing() {
+    let ping = frame(0x81, br#"{"type":"ping","n":1}"#);
+    let long = "*".repeat(123);
+    let mut cases: Vec<(String, Vec<u8>, Vec<Says<'_>>)> = vec![
+        // [7.1] Nothing is answered behind it.
+        (
+            "a message before".into(),
+            [ping.clone(), close(1000, b"")].concat(),
+            vec![Says::Echo(1), Says::Close(1000)],
+        ),
+        ("twice".into(), [close(1000, b""), close(1000, b"")].concat(), vec![Says::Close(1000)]),
+        ("a ping behind".into(), [close(1000, b""), frame(0x89, b"")].concat(), vec![Says::Close(1000)]),
+        ("a message behind".into(), [close(1000, b""), ping.clone()].concat(), vec![Says::Close(1000)]),
+        // [7.3]
+        ("no code".into(), frame(0x88, b""), vec![Says::CloseWithoutCode]),
+        ("half a code".into(), frame(0x88, b"\x03"), vec![Says::Close(1002)]),
+        ("a code alone".into(), close(1000, b""), vec![Says::Close(1000)]),
+        ("a reason".into(), close(1000, "Servus, 客厅".as_bytes()), vec![Says::Close(1000)]),
+        ("the longest reason".into(), close(1000, long.as_bytes()), vec![Says::Close(1000)]),
+        // [7.5.1]
+        ("a reason that is no UTF-8".into(), close(1000, b"\xce\xba\xed\xa0\x80"), vec![Says::Close(1007)]),
+    ];
+    // [7.7]
+    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999] {
+        cases.push((format!("{code}"), close(code, b""), vec![Says::Close(code)]));
+    }
+    // [7.9] Not to be sent, or not defined.
+    for code in [0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 5000, 65_535] {
+        cases.push((format!("{code}"), close(code, b""), vec![Says::Close(1002)]));
+    }
+    let cases: Vec<_> =
+        cases.iter().map(|(name, bytes, says)| (&name[..], bytes.clone(), &says[..])).collect();
+    check(&cases).await;
+}
+
+/// [10.1] A long message in frames of any length.
+#[tokio::test]
+async fn a_long_message_in_pieces_of_each_size() {
+    let text = format!(r#"{{"type":"ping","n":3,"p":"{}"}}"#, "*".repeat(60_000)).into_bytes();
+    let split = |size: usize| {
+        let last = text.len().div_ceil(size) - 1;
+        let frames = text
+            .chunks(size)
+            .enumerate()
+            .map(|(index, chunk)| frame(u8::from(index == 0) | if index == last { 0x80 } else { 0 }, chunk));
+        frames.collect::<Vec<_>>().concat()
+    };
+    let cases: Vec<(&str, Vec<u8>, &[Says<'_>])> = [300, 1_300, 4_096, 16_384, 59_999]
+        .into_iter()
+        .map(|size| ("pieces", split(size), &[Says::Echo(3)][..]))
+        .collect();
+    check(&cases).await;
+}
