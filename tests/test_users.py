@@ -4,16 +4,19 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import pathlib
+import pty
 import secrets
 import subprocess
+import termios
 import time
 
 import pytest
 
 from bed import frames
 from bed.bed import PYTHON, RELEASE, ROOT, X264, Bed, picture
-from bed.process import Process
+from bed.process import Process, wait_until
 
 PROGRAM = str(RELEASE / "room-signaling")
 PASSWORD = "pass the salt"
@@ -168,3 +171,20 @@ def test_an_expired_token_ends_a_stay_and_a_fresh_one_makes_it_longer(bed: Bed, 
     assert '"kicked"' in bed.server.log.read_text(), removed
     bed.wait_state(stays)
     assert not stays.of("bus", kind="error")
+
+
+def test_a_password_is_asked_for_on_a_terminal_without_echo(built: pathlib.Path):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(PROGRAM, [PROGRAM, "hash-password"])
+    shown = b""
+    for prompt in (b"Password: ", b"Again: "):
+        while prompt not in shown:
+            shown += os.read(terminal, 1024)
+        wait_until("no echo", lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO)
+        os.write(terminal, PASSWORD.encode() + b"\n")
+    while b"\r\n$argon2id$" not in shown or not shown.endswith(b"\n"):
+        shown += os.read(terminal, 1024)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
+    assert PASSWORD.encode() not in shown
