@@ -2,7 +2,7 @@
 //! real ones, and recorded into the files that a recording of a real one is.
 //!
 //! For tests (feature `software-device`). The functions of librealsense that make them are in none of the headers that
-//! realsense-sys covers, so they are declared in [`ffi`].
+//! realsense-sys covers, so they are declared in `ffi`.
 
 mod ffi;
 mod recorder;
