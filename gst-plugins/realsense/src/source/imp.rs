@@ -164,9 +164,6 @@ impl RealSenseSrc {
         let template =
             element.pad_template(template).ok_or_else(|| glib::bool_error!("no template {template}"))?;
         let outlet = Outlet::new(&element, &template, name, which)?;
-        if element.current_state() >= gst::State::Paused {
-            outlet.pad.set_active(true)?;
-        }
         let pad = outlet.pad.clone();
         lock(&self.outlets).push(outlet);
         element.add_pad(&pad)?;

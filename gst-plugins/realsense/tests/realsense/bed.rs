@@ -43,7 +43,8 @@ pub(crate) fn depth() -> Stream {
 /// little rough, with a hole in the middle.
 pub(crate) fn bytes(stream: Stream, number: u8) -> Vec<u8> {
     let Stream::Video { pixels, width, height, .. } = stream else {
-        return [f32::from(number), 9.81, -1.5].into_iter().flat_map(f32::to_ne_bytes).collect();
+        let first = if matches!(stream, Stream::Gyro(_)) { f32::from(number) } else { 9.81 };
+        return [first, f32::from(number), -1.5].into_iter().flat_map(f32::to_ne_bytes).collect();
     };
     let pixel = |x: u16, y: u16| {
         let gray = gray(y, number);
@@ -234,6 +235,13 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "{what}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Memory of this process, in kilobytes.
+pub(crate) fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    memory.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// The bytes of a sample.

@@ -1,15 +1,12 @@
 //! Starting and stopping for ever leaves nothing behind.
 
-use crate::bed::{Line, LiveCamera, Recording, color, depth};
+use crate::bed::{Line, LiveCamera, Recording, color, depth, memory};
 use gst::prelude::*;
 
 /// Threads, open files, and memory in kilobytes of this process.
 fn held() -> (usize, usize, usize) {
     let entries = |path: &str| std::fs::read_dir(path).unwrap().count();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let memory = memory.trim().trim_end_matches(" kB").parse().unwrap();
-    (entries("/proc/self/task"), entries("/proc/self/fd"), memory)
+    (entries("/proc/self/task"), entries("/proc/self/fd"), memory())
 }
 
 fn stays(line: &Line, sink: &str, cycles: usize) {

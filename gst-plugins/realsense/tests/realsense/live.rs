@@ -71,6 +71,18 @@ fn waiting_for_a_frame_can_be_ended_at_once() {
 }
 
 #[test]
+fn an_end_that_is_asked_for_comes_though_the_camera_gives_nothing() {
+    let camera = SoftwareDevice::new("mute", &[color()]).unwrap();
+    let _plug = camera.plug().unwrap();
+    let line = Line::new("realsensesrc serial=mute ! appsink name=sink sync=false");
+    line.play();
+    assert!(line.0.send_event(gst::event::Eos::new()));
+    let began = Instant::now();
+    line.finish();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
 fn an_unplugged_camera_is_an_error_with_its_name() {
     let recording = Recording::new("unplugged", &[color()], 60);
     let plug = PluggedRecording::plug(&recording.path).unwrap();
@@ -205,6 +217,9 @@ fn a_pad_that_is_not_linked_does_not_disturb_the_others() {
     for _ in 0..10 {
         line.sample("sink").unwrap();
     }
+    let streams = line.camera().downcast::<gst::Bin>().unwrap().children();
+    let playing = streams.iter().filter(|stream| stream.current_state() == gst::State::Playing).count();
+    assert_eq!((playing, streams.len()), (1, 3));
 }
 
 #[test]
