@@ -415,8 +415,10 @@ mod tests {
         let (ours, mut theirs) = duplex(64);
         let mut ours = tokio::io::BufWriter::new(ours);
         poll_fn(|cx| queue.poll_write(&mut ours, cx)).await.unwrap();
+        // It must be there without another write.
         let mut bytes = [0; 3];
-        theirs.read_exact(&mut bytes).await.unwrap();
+        let read = tokio::time::timeout(std::time::Duration::from_secs(5), theirs.read_exact(&mut bytes));
+        read.await.unwrap().unwrap();
         assert_eq!(&bytes, b"\x81\x01a");
     }
 
