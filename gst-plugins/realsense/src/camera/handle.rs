@@ -33,6 +33,11 @@ impl<T> Handle<T> {
         self.raw.as_ptr()
     }
 
+    /// The same, for who takes only what is there.
+    pub(super) fn non_null(&self) -> NonNull<T> {
+        self.raw
+    }
+
     /// Gives the object away: to who frees it in its stead.
     pub(super) fn into_inner(self) -> NonNull<T> {
         ManuallyDrop::new(self).raw

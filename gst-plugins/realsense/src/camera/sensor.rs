@@ -8,7 +8,7 @@ use super::{
 };
 use realsense_rust::kind::Rs2Option;
 use realsense_sys as sys;
-use std::{ffi::c_void, ptr::NonNull, sync::Arc};
+use std::{ffi::c_void, sync::Arc};
 
 /// Settings of a sensor that this crate changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Sensor {
 
     /// The sensor as realsense-rust sees it: a view that frees nothing.
     fn options(&self) -> realsense_rust::sensor::Sensor {
-        NonNull::new(self.raw.raw()).expect("a handle is never null").into()
+        self.raw.non_null().into()
     }
 
     /// Takes the sensor for these profiles of its own, all at once.

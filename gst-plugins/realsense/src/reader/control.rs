@@ -28,7 +28,9 @@ const PLAYBACK_START: Duration = Duration::from_secs(2);
 
 /// Begins the thread. It ends when the state says `closing`.
 pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("realsense".to_owned()).spawn(move || Driver::new(shared).run())
+    // It watches from now on.
+    let driver = Driver::new(shared);
+    thread::Builder::new().name("realsense".to_owned()).spawn(move || driver.run())
 }
 
 /// What is to be done next.

@@ -72,10 +72,11 @@ fn waiting_for_a_frame_can_be_ended_at_once() {
 
 #[test]
 fn an_end_that_is_asked_for_comes_though_the_camera_gives_nothing() {
-    let camera = SoftwareDevice::new("mute", &[color()]).unwrap();
-    let _plug = camera.plug().unwrap();
+    let mut camera = LiveCamera::new("mute", &[color()]);
+    let _plug = camera.device.plug().unwrap();
     let line = Line::new("realsensesrc serial=mute ! appsink name=sink sync=false");
-    line.play();
+    line.play().sample("sink");
+    camera.stop();
     assert!(line.0.send_event(gst::event::Eos::new()));
     let began = Instant::now();
     line.finish();

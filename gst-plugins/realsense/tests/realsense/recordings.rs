@@ -199,6 +199,25 @@ fn aligned_depth_is_as_large_as_color_and_moved_by_the_baseline() {
 }
 
 #[test]
+fn aligned_color_is_as_large_as_depth() {
+    let color =
+        Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 128, height: 96, rate: 30 };
+    let recording = Recording::new("aligned-color", &[color, depth()], 5);
+    let line = Line::new(&format!(
+        "{} align=depth ! appsink name=color sync=false camera.depth ! appsink name=depth sync=false",
+        recording.source()
+    ));
+    line.play();
+    let aligned = line.samples("color");
+    assert!(aligned.len() >= 4, "{}", aligned.len());
+    let caps = aligned[0].caps().unwrap().structure(0).unwrap();
+    assert_eq!((caps.get::<i32>("width"), caps.get::<i32>("height")), (Ok(64), Ok(48)));
+    let found = meta(&aligned[0]);
+    assert_eq!((found.get::<&str>("stream"), found.get::<f64>("fx")), (Ok("color"), Ok(64.0)));
+    assert_eq!(line.samples("depth").len(), 5);
+}
+
+#[test]
 fn times_rise_over_a_loop_and_nothing_is_lost() {
     let recording = Recording::new("loop", &[color(), depth()], 10);
     let line = Line::new(&format!(
