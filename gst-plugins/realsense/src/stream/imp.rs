@@ -51,6 +51,14 @@ enum Output {
     Motion,
 }
 
+/// A frame after all that is done to it.
+struct Finished {
+    frame: Frame,
+    /// As it was before it got its colors.
+    depth: Option<Frame>,
+    kind: StreamKind,
+}
+
 #[glib::object_subclass]
 impl ObjectSubclass for RealSenseStream {
     const NAME: &'static str = "GstRealSenseStream";
@@ -170,10 +178,7 @@ impl BaseSrcImpl for RealSenseStream {
             Some(Pick::Motion(_)) => Output::Motion,
             None => return Err(gst::loggable_error!(CAT, "no mode of the camera's is {caps}")),
         };
-        *lock(&self.latency) = match &output {
-            Output::Video(picture) => picture.duration(),
-            Output::Motion => None,
-        };
+        *lock(&self.latency) = output.duration();
         let mut flow = lock(&self.flow);
         let (epoch, last, seen) =
             flow.take().map_or_else(Default::default, |flow| (flow.epoch, flow.last, flow.seen));
@@ -291,35 +296,17 @@ impl RealSenseStream {
         let mut flow = lock(&self.flow);
         let Some(flow) = &mut *flow else { return Ok(None) };
         let Arrived { frame, at, epoch, after_loss } = arrived;
-        let (frame, depth, kind) = match (&flow.output, attached.kind()) {
-            (Output::Video(_), Some(kind)) => {
-                let processing = attached.member.processing();
-                if flow.chain.as_ref().is_none_or(|chain| !chain.does(&processing)) || epoch != flow.epoch {
-                    flow.chain = Some(Chain::new(kind, *processing)?);
-                }
-                let Some(chain) = &flow.chain else { return Ok(None) };
-                let Some((frame, depth)) = chain.run(frame)? else { return Ok(None) };
-                (frame, depth, kind)
-            }
-            _ => match frame.shape()? {
-                Some(shape) => (frame, None, shape.kind),
-                None => return Ok(None),
-            },
+        let Some(Finished { frame, depth, kind }) = flow.finish(attached, frame, epoch)? else {
+            return Ok(None);
         };
-        let (number, timestamp) = (frame.number()?, frame.timestamp()?);
+        let number = frame.number()?;
         if flow.seen.insert(kind, (epoch, number)) == Some((epoch, number)) {
             return Ok(None);
         }
-        let mut buffer = match &mut flow.output {
-            Output::Video(picture) => picture.make(&frame)?,
-            Output::Motion => sample(&frame, kind)?,
-        };
-        let duration = match &flow.output {
-            Output::Video(picture) => picture.duration(),
-            Output::Motion => None,
-        };
+        let mut buffer = flow.output.make(&frame, kind)?;
         let domain = frame.time_domain()?.unwrap_or(TimeDomain::SystemTime);
-        let device = nanoseconds(timestamp);
+        let device = nanoseconds(frame.timestamp()?);
+        let duration = flow.output.duration();
         let stamp = Stamp {
             kind,
             epoch,
@@ -328,28 +315,33 @@ impl RealSenseStream {
             arrival: self.clock_at(at),
             duration: signed(duration.unwrap_or_default()),
         };
-        let time = attached.member.with_timeline(|timeline| timeline.place(stamp));
-        let pts = self.running_time(time, attached.member.is_live());
-        let pts = flow.last.map_or(pts, |last| pts.max(last + gst::ClockTime::from_nseconds(1)));
+        let pts = self.pts(attached, stamp, flow.last);
         flow.last = Some(pts);
+        let is_new_epoch = epoch != std::mem::replace(&mut flow.epoch, epoch);
         if let Some(target) = buffer.get_mut() {
             target.set_pts(pts);
             target.set_duration(duration);
             target.set_offset(number);
-            if epoch != std::mem::replace(&mut flow.epoch, epoch) || after_loss {
+            if is_new_epoch || after_loss {
                 target.set_flags(gst::BufferFlags::DISCONT);
             }
             let device = gst::ClockTime::from_nseconds(u64::try_from(device).unwrap_or(0));
             meta::add(target, kind.name(), number, &frame, depth.as_ref(), (domain, device));
         }
-        gst::log!(
-            CAT,
-            imp = self,
-            "{} frame {number} goes out {} µs after its arrival",
-            kind.name(),
-            at.elapsed().as_micros()
-        );
+        let took = at.elapsed().as_micros();
+        gst::log!(CAT, imp = self, "{} frame {number} goes out {took} µs after its arrival", kind.name());
         Ok(Some(buffer))
+    }
+
+    /// The running time of a frame: after that of the one before.
+    fn pts(&self, attached: &Attached, stamp: Stamp, last: Option<gst::ClockTime>) -> gst::ClockTime {
+        let time = attached.member.with_timeline(|timeline| timeline.place(stamp));
+        let base = match self.obj().base_time() {
+            Some(base) if attached.member.is_live() => signed(base),
+            _ => 0,
+        };
+        let pts = gst::ClockTime::from_nseconds(u64::try_from(time.saturating_sub(base)).unwrap_or(0));
+        last.map_or(pts, |last| pts.max(last + gst::ClockTime::from_nseconds(1)))
     }
 
     /// What the pipeline's clock showed at that moment.
@@ -358,10 +350,43 @@ impl RealSenseStream {
         let ago = i64::try_from(moment.elapsed().as_nanos()).unwrap_or(i64::MAX);
         signed(now).saturating_sub(ago)
     }
+}
 
-    fn running_time(&self, time: i64, live: bool) -> gst::ClockTime {
-        let base = if live { self.obj().base_time().map_or(0, signed) } else { 0 };
-        gst::ClockTime::from_nseconds(u64::try_from(time.saturating_sub(base)).unwrap_or(0))
+impl Flow {
+    /// What the camera's frame becomes before it is a buffer.
+    fn finish(
+        &mut self,
+        attached: &Attached,
+        frame: Frame,
+        epoch: u64,
+    ) -> Result<Option<Finished>, PictureError> {
+        let Some(kind) = attached.kind() else {
+            return Ok(frame.shape()?.map(|shape| Finished { frame, depth: None, kind: shape.kind }));
+        };
+        let processing = attached.member.processing();
+        // A new start is a new scene: the temporal filter has to forget.
+        let fits = self.chain.as_ref().is_some_and(|chain| chain.does(&processing)) && epoch == self.epoch;
+        if !fits {
+            self.chain = Some(Chain::new(kind, *processing)?);
+        }
+        let Some(chain) = &self.chain else { return Ok(None) };
+        Ok(chain.run(frame)?.map(|(frame, depth)| Finished { frame, depth, kind }))
+    }
+}
+
+impl Output {
+    fn make(&mut self, frame: &Frame, kind: StreamKind) -> Result<gst::Buffer, PictureError> {
+        match self {
+            Self::Video(picture) => picture.make(frame),
+            Self::Motion => sample(frame, kind),
+        }
+    }
+
+    fn duration(&self) -> Option<gst::ClockTime> {
+        match self {
+            Self::Video(picture) => picture.duration(),
+            Self::Motion => None,
+        }
     }
 }
 
