@@ -29,6 +29,7 @@ use_plugins() {
 
 librealsense_least=2.56.5
 librealsense_default=2.56.5
+librealsense_later=2.57.7 # tests run with it, too
 
 # Is there a librealsense for pkg-config that is new enough: an installed SDK, or one that use_librealsense has named?
 has_librealsense() { pkg-config --atleast-version="$librealsense_least" realsense2 2>/dev/null; }

@@ -120,7 +120,7 @@ case "$mode" in
         command -v node >/dev/null || test_packages+=(nodejs)
         install_packages "${build_packages[@]}" "${stream_packages[@]}" "${test_packages[@]}"
         "$root/scripts/setup-librealsense.sh" >/dev/null
-        "$root/scripts/setup-librealsense.sh" 2.57.7 >/dev/null # tests/test_realsense_versions.py
+        "$root/scripts/setup-librealsense.sh" "$librealsense_later" >/dev/null
         install_rust
         install_python
         install_nextest
