@@ -1,6 +1,9 @@
 //! Where the program's log goes, and how it looks there.
 
-use crate::journal::{self, Journal};
+use crate::{
+    journal::{self, Journal},
+    lines::Lines,
+};
 use anyhow::Context;
 use room_signaling::config::{Loaded, LogFormat};
 use std::io::{self, IsTerminal};
@@ -21,10 +24,13 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<()> {
     });
     let registry = tracing_subscriber::registry().with(EnvFilter::try_new(loaded.log_level.as_str())?);
     let colors = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let stderr = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colors);
+    let stderr = || -> anyhow::Result<_> {
+        let lines = Lines::start().context("can't start the thread that writes the log")?;
+        Ok(tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(colors))
+    };
     match format {
-        LogFormat::Text => set_global_default(registry.with(stderr))?,
-        LogFormat::Json => set_global_default(registry.with(stderr.json().flatten_event(true)))?,
+        LogFormat::Text => set_global_default(registry.with(stderr()?))?,
+        LogFormat::Json => set_global_default(registry.with(stderr()?.json().flatten_event(true)))?,
         LogFormat::Journald => match Journal::connect(journal::SOCKET) {
             Ok(journal) => set_global_default(registry.with(journal))?,
             Err(error) if loaded.log_format.is_some() => {
@@ -33,7 +39,7 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<()> {
                 });
             }
             Err(error) => {
-                set_global_default(registry.with(stderr.json().flatten_event(true)))?;
+                set_global_default(registry.with(stderr()?.json().flatten_event(true)))?;
                 warn!(%error, socket = journal::SOCKET, "can't reach the journal");
             }
         },

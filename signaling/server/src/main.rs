@@ -3,6 +3,7 @@
 mod ask;
 mod cli;
 mod journal;
+mod lines;
 mod logs;
 mod operator;
 mod rooms;
@@ -19,7 +20,13 @@ use serde_json::json;
 use std::{path::Path, time::SystemTime};
 
 fn main() -> anyhow::Result<()> {
-    match Cli::parse().what_to_do() {
+    let result = run(Cli::parse().what_to_do());
+    lines::flush();
+    result
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Serve(args) => serve::serve(args.sources()?),
         Command::CheckConfig(args) => check_config(args.sources()?),
         Command::Healthcheck(args) => check_health(args.sources()?),

@@ -1,6 +1,6 @@
 //! What the operator wants while the server runs, by way of signals, and what the service manager is told of it.
 
-use crate::serve::raise_file_limit;
+use crate::{lines, serve::raise_file_limit};
 use anyhow::Context;
 use room_signaling::{
     Config, Control,
@@ -124,6 +124,7 @@ pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
         tokio::spawn(async move {
             let name = either(&mut interrupt, &mut terminate).await;
             warn!(signal = name, "stopped at once");
+            lines::flush();
             std::process::exit(1);
         });
     })

@@ -1,10 +1,10 @@
 //! The program as it is run.
 
-use crate::common::{Client, Program, Raw, frame};
+use crate::common::{Client, PATIENCE, Program, Raw, frame};
 use serde_json::{Value, json};
 use std::{
-    net::SocketAddr,
-    process::Command,
+    net::{SocketAddr, TcpListener},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
@@ -186,4 +186,33 @@ fn check_config_tells_all_that_serving_would_refuse() {
 fn who_inherits_the_variable_of_the_journal_logs_to_its_own_standard_error() {
     let (program, _) = Program::start("export JOURNAL_STREAM=1:1;", &[]);
     assert!(program.seen.iter().any(|line| line.contains("\"listening\"")));
+}
+
+/// The pipe of standard error is full, and nobody empties it.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nobody_up() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_room-signaling"))
+        .args(["--log-level", "trace", "--drain-seconds", "0", "--config", "/dev/null", "--listen"])
+        .arg(address.to_string())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).await.is_err() {
+        assert!(Instant::now() < deadline, "it should listen");
+    }
+    let (mut sender, _) = Client::join(address, "a", "r", "sender").await;
+    let (mut receiver, _) = Client::join(address, "b", "r", "receiver").await;
+    // A pipe holds 64 KiB.
+    for _ in 0..150 {
+        sender.send(json!({"type": "offer", "sdp": "x".repeat(2_000)})).await;
+        receiver.message_of("offer").await;
+    }
+    let began = Instant::now();
+    let status = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(status.success());
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap();
+    assert_eq!(code, Some(0));
+    assert!(began.elapsed() < PATIENCE);
 }
