@@ -2,8 +2,9 @@
 """What realsensesrc costs beside reading the same pictures from a plain file.
 
 1280x720, 30 frames/s, YUYV to I420, from a recording (uncompressed) and from a file of raw video, both in the page cache,
-both paced by the clock, in turns. The element alone, without conversion, is told beside. Goals: at most 1.3 times the CPU
-of `filesrc ! rawvideoparse ! videoconvert`; 99 of 100 buffers leave the element within 5 ms of librealsense's callback.
+both paced by the clock, in turns. Goals: at most 1.3 times the CPU of `filesrc ! rawvideoparse ! videoconvert`; 99 of 100
+buffers leave the element within 5 ms of librealsense's callback. Told beside: the element without conversion, and
+librealsense alone, which plays the recording for nobody: the least that anything built on it costs.
 Needs a release build and `cargo build --release -p gst-plugin-realsense --example record --features software-device`.
 """
 
@@ -15,7 +16,7 @@ import time
 
 import rig
 from bed import recording
-from bed.bed import Programs
+from bed.bed import SYSTEM_PYTHON, Programs
 
 WIDTH, HEIGHT, RATE = 1280, 720, 30
 I420 = "video/x-raw,format=I420"
@@ -45,6 +46,15 @@ def share(programs: Programs, description: str, seconds: float) -> float:
     if abs(frames / passed - RATE) > 0.1 * RATE + 1 / passed:
         raise ValueError(f"{frames / passed:.1f} frames/s instead of {RATE}: {description}")
     return 100 * used / passed
+
+
+def alone(programs: Programs, recorded: pathlib.Path, seconds: float) -> float:
+    """The CPU of librealsense that plays this for nobody."""
+    program = pathlib.Path(__file__).with_name("librealsense_alone.py")
+    process = programs.run("alone", [SYSTEM_PYTHON, str(program), str(recorded), str(WARM_UP), str(seconds)])
+    told = process.wait_for("alone", timeout=seconds + 20)
+    process.stop()
+    return told["percent"]
 
 
 def shown(process) -> int:
@@ -79,9 +89,12 @@ def main() -> None:
         }
         for path in (bag, raw):
             into_page_cache(path)
-        rounds = [{name: share(programs, line, options.seconds) for name, line in lines.items()} for _ in range(options.rounds)]
+        rounds = []
+        for _ in range(options.rounds):
+            rounds.append({name: share(programs, line, options.seconds) for name, line in lines.items()})
+            rounds[-1]["librealsense"] = alone(programs, bag, options.seconds)
         late = rig.percentiles(latencies(programs, source, options.seconds))
-    percent = {name: round(statistics.median(r[name] for r in rounds), 2) for name in lines}
+    percent = {name: round(statistics.median(r[name] for r in rounds), 2) for name in rounds[0]}
     ratio = round(statistics.median(r["room"] / r["plain"] for r in rounds), 2)
     rig.report(ratio <= GOAL_RATIO and late["p99"] < GOAL_LATENCY_MS, benchmark="realsense_cpu", percent=percent, ratio=ratio,
                latency_ms=late, goal_ratio=GOAL_RATIO, goal_latency_p99_ms=GOAL_LATENCY_MS)
