@@ -2,14 +2,14 @@
 
 use crate::users::{self, TokenArgs};
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use room_protocol::{turn::TurnSecret, wire::IceServer};
 use room_signaling::TrustedProxy;
 use room_signaling::config::{
     AdminSettings, DefaultRoom, IceServerSettings, LimitSettings, Located, LogFormat, LogLevel, Seconds,
     Settings, Sources, StunUrl, TURN_SECRET_VARIABLE, TlsSettings, TurnSettings, TurnUrl,
 };
-use std::{env::VarError, fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+use std::{env::VarError, ffi::OsStr, fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -233,6 +233,17 @@ impl ServeArgs {
     }
 }
 
+/// Variables of the environment that look like settings and are none.
+pub(crate) fn unknown_variables() -> Vec<String> {
+    let command = Cli::command();
+    let known: Vec<&OsStr> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
+    let is_known = |name: &OsStr| known.contains(&name) || name == TURN_SECRET_VARIABLE;
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let unknown =
+        names.filter(|name| name.to_string_lossy().starts_with("ROOM_SIGNALING_") && !is_known(name));
+    unknown.map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
 /// Parses a value in the way that it is parsed in the file.
 fn of_text<T: TryFrom<String>>(text: &str) -> Result<T, T::Error> {
     text.to_owned().try_into()
@@ -286,7 +297,6 @@ fn of_flag(flag: &str, error: impl Display) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use room_signaling::Config;
     use std::time::Duration;
 

@@ -42,6 +42,9 @@ fn check_config(sources: Sources) -> anyhow::Result<()> {
     for warning in sources.load()?.warnings {
         println!("warning: {warning}");
     }
+    for variable in cli::unknown_variables() {
+        println!("warning: {variable}: there is no such setting");
+    }
     println!("ok");
     Ok(())
 }

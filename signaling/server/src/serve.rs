@@ -1,7 +1,7 @@
 //! The command `serve`: from the sources of the configuration to a server in the hands of its operator.
 
 use crate::{
-    logs,
+    cli, logs,
     operator::{self, Operator},
 };
 use room_signaling::{Server, config::Sources};
@@ -20,6 +20,9 @@ pub(crate) fn serve(sources: Sources) -> anyhow::Result<()> {
     logs::start(&loaded)?;
     for warning in &loaded.warnings {
         warn!("{warning}");
+    }
+    for variable in cli::unknown_variables() {
+        warn!(variable, "there is no such setting: --help names them");
     }
     raise_file_limit(loaded.config.limits.max_connections);
     let listener = bind(loaded.config.listen)?;

@@ -4,7 +4,7 @@ use crate::common::{Client, PATIENCE, Program, Raw, frame};
 use serde_json::{Value, json};
 use std::{
     net::{SocketAddr, TcpListener},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
@@ -192,12 +192,12 @@ fn who_inherits_the_variable_of_the_journal_logs_to_its_own_standard_error() {
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nobody_up() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_room-signaling"))
-        .args(["--log-level", "trace", "--drain-seconds", "0", "--config", "/dev/null", "--listen"])
-        .arg(address.to_string())
+    let child = Command::new(env!("CARGO_BIN_EXE_room-signaling"))
+        .args(["--log-level", "trace", "--drain-seconds", "0", "--listen", &address.to_string()])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut program = Unread(child);
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(address).await.is_err() {
         assert!(Instant::now() < deadline, "it should listen");
@@ -210,9 +210,28 @@ async fn a_log_that_nobody_reads_holds_nobody_up() {
         receiver.message_of("offer").await;
     }
     let began = Instant::now();
-    let status = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    let status = Command::new("kill").arg(program.0.id().to_string()).status().unwrap();
     assert!(status.success());
-    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap();
+    let code = tokio::task::spawn_blocking(move || program.0.wait().unwrap().code()).await.unwrap();
     assert_eq!(code, Some(0));
     assert!(began.elapsed() < PATIENCE);
+}
+
+/// A process whose standard error is not read. Dropping it kills it.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_misspelled_variable_is_warned_of() {
+    let mut program = Program::spawn("export ROOM_SIGNALING_ALLOW_HOSTS=x ROOM_SIGNALING_ALLOW_HOST=y;", &[]);
+    let line = program.line_with("no such setting");
+    assert!(line.contains("ROOM_SIGNALING_ALLOW_HOSTS"), "{line}");
+    program.line_with("\"listening\"");
+    assert!(!program.seen.iter().any(|line| line.contains("\"ROOM_SIGNALING_ALLOW_HOST\"")));
 }
