@@ -1,10 +1,8 @@
-//! How often an address may get the password of a room wrong.
+//! How often an address may get a password wrong. What counts is the password, not the room: else rooms that share one
+//! would be as many more attempts.
 
-use super::ConnId;
-use crate::{
-    id::RoomId,
-    rate::{Bucket, Rate},
-};
+use super::{ConnId, rights::PasswordHash};
+use crate::rate::{Bucket, Rate};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
@@ -12,20 +10,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many passwords of one room an address may get wrong in a row; one is forgiven each twelve seconds.
+/// How often an address may get a password wrong in a row; one is forgiven each twelve seconds.
 const ATTEMPTS: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 const FORGIVEN: Duration = Duration::from_secs(12);
 const RATE: Rate = Rate::new(NonZeroU32::MIN, FORGIVEN, ATTEMPTS);
-/// Whom to remember at most. More only come by way of very many addresses or rooms.
+/// Whom to remember at most. More only come by way of very many addresses.
 const MAX_REMEMBERED: usize = 16_384;
 
-/// Who failed where.
+/// Who failed at what.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    records: BTreeMap<(IpAddr, RoomId), Record>,
+    records: BTreeMap<(IpAddr, PasswordHash), Record>,
     /// For whom a password is being checked, whether the connection lives on or not: else hanging up in time would
     /// make a wrong one free.
-    under_way: BTreeMap<ConnId, (IpAddr, RoomId)>,
+    under_way: BTreeMap<ConnId, (IpAddr, PasswordHash)>,
 }
 
 #[derive(Debug)]
@@ -38,8 +36,8 @@ struct Record {
 
 impl Attempts {
     /// Whether a password may be checked; that this is under way is remembered until [`Attempts::end`].
-    pub(super) fn begin(&mut self, now: Instant, conn: ConnId, ip: IpAddr, room_id: &RoomId) -> bool {
-        let key = (source(ip), room_id.clone());
+    pub(super) fn begin(&mut self, now: Instant, conn: ConnId, ip: IpAddr, hash: &PasswordHash) -> bool {
+        let key = (source(ip), hash.clone());
         if !self.records.contains_key(&key) {
             self.make_space(now);
         }
@@ -97,8 +95,8 @@ fn source(ip: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn fail(attempts: &mut Attempts, now: Instant, ip: IpAddr, room: &RoomId) -> bool {
-        let begun = attempts.begin(now, ConnId(1), ip, room);
+    fn fail(attempts: &mut Attempts, now: Instant, ip: IpAddr, hash: &PasswordHash) -> bool {
+        let begun = attempts.begin(now, ConnId(1), ip, hash);
         attempts.end(now, ConnId(1), true);
         begun
     }
@@ -106,13 +104,13 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_latest_offenders_are_remembered() {
         let (mut attempts, start) = (Attempts::default(), Instant::now());
-        let room = RoomId::new("r").unwrap();
+        let hash = PasswordHash::new("hash");
         let address = |number: usize| IpAddr::from(u32::try_from(number).unwrap().to_be_bytes());
         for number in 0..MAX_REMEMBERED {
-            assert!(fail(&mut attempts, start, address(number), &room));
+            assert!(fail(&mut attempts, start, address(number), &hash));
         }
         let late = start + FORGIVEN / 2;
-        let mut worst = || fail(&mut attempts, late, address(MAX_REMEMBERED), &room);
+        let mut worst = || fail(&mut attempts, late, address(MAX_REMEMBERED), &hash);
         assert_eq!([(); 7].map(|()| worst()), [true, true, true, true, true, false, false]);
         assert!(attempts.records.len() < MAX_REMEMBERED);
     }

@@ -56,10 +56,10 @@ impl Hub {
     /// Has a claim checked, the request that brought it waiting for the verdict.
     pub(super) fn verify(&mut self, now: Instant, conn: ConnId, claim: Claim, on: On) -> Result<(), Refusal> {
         let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
-        if let On::Password(_, join) = &on
-            && !self.attempts.begin(now, conn, session.ip, &join.room_id)
+        if let On::Password(hash, _) = &on
+            && !self.attempts.begin(now, conn, session.ip, hash)
         {
-            let words = "too many wrong passwords for this room from your address: wait a little";
+            let words = "too many wrong passwords from your address: wait a little";
             return Err(Refusal::new(ErrorCode::TooManyAttempts, words));
         }
         session.waiting = Some(Box::new(Waiting::new(on)));
