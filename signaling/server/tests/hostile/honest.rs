@@ -48,7 +48,7 @@ pub(crate) struct Honest {
 
 impl Honest {
     /// Returns when all of them are in their rooms.
-    pub(crate) fn start(server: SocketAddr) -> Self {
+    pub(crate) fn start(server: SocketAddr, token: Option<String>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -58,7 +58,11 @@ impl Honest {
                 let mut pairs = Vec::new();
                 for room in 0..ROOMS {
                     let room = format!("honest {room}");
-                    pairs.push([join(server, &room, "sender").await, join(server, &room, "receiver").await]);
+                    let token = token.as_deref();
+                    pairs.push([
+                        join(server, &room, "sender", token).await,
+                        join(server, &room, "receiver", token).await,
+                    ]);
                 }
                 ready.send(()).unwrap();
                 talk(pairs, &stopped).await
@@ -75,7 +79,7 @@ impl Honest {
     }
 }
 
-async fn join(server: SocketAddr, room: &str, role: &str) -> Raw {
+async fn join(server: SocketAddr, room: &str, role: &str, token: Option<&str>) -> Raw {
     let stream = TcpStream::connect(server).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let mut raw = Raw { stream };
@@ -84,7 +88,7 @@ async fn join(server: SocketAddr, room: &str, role: &str) -> Raw {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(raw.stream.read_u8().await.unwrap());
     }
-    say(&mut raw, &json!({"type": "register", "client_id": role, "protocol": 1})).await;
+    say(&mut raw, &json!({"type": "register", "client_id": role, "protocol": 1, "token": token})).await;
     assert_eq!(raw.message().await["type"], "registered");
     say(&mut raw, &json!({"type": "join", "room_id": room, "role": role})).await;
     assert_eq!(raw.message().await["type"], "joined");

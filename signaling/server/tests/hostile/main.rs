@@ -9,6 +9,7 @@ mod common;
 mod connections;
 mod crowds;
 mod frames;
+mod guesses;
 mod handshakes;
 mod honest;
 mod messages;

@@ -52,6 +52,17 @@ pub(crate) fn attack<F>(configuration: &str, attacker: impl FnOnce(Target) -> F 
 where
     F: Future<Output = ()>,
 {
+    attack_on_users(configuration, None, attacker);
+}
+
+/// The same where honest clients need a token.
+pub(crate) fn attack_on_users<F>(
+    configuration: &str,
+    token: Option<String>,
+    attacker: impl FnOnce(Target) -> F + Send + 'static,
+) where
+    F: Future<Output = ()>,
+{
     raise_file_limit();
     let folder = Folder::new();
     let file = format!("metrics_listen = '127.0.0.1:0'\ndrain_seconds = 0\n{configuration}");
@@ -60,7 +71,7 @@ where
     let line: serde_json::Value = serde_json::from_str(&program.line_with("answering operators")).unwrap();
     let operators = line["listen"].as_str().unwrap().parse().unwrap();
 
-    let honest = Honest::start(address);
+    let honest = Honest::start(address, token);
     thread::sleep(BEFORE);
     let resident = program.resident();
     let began = Instant::now();
