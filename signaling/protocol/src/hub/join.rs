@@ -53,12 +53,12 @@ impl Hub {
     /// Brings a connection into a room, or changes what it is there. What it brings to show that it may is checked
     /// first, outside of the Hub; and if somebody else has its id, that one is asked for a sign of life. Either comes
     /// back to here.
-    pub(super) fn join(&mut self, now: Instant, conn: ConnId, mut join: Join) -> Result<(), Refusal> {
+    pub(super) fn join(&mut self, now: Instant, conn: ConnId, join: Join) -> Result<(), Refusal> {
         let Some(joiner) = self.joiner(conn) else { return Ok(()) };
         if self.draining {
             return Err(Refusal::new(ErrorCode::ServerDraining, "the server is going away"));
         }
-        if let Some(claim) = self.check_rights(conn, &joiner, &mut join)? {
+        if let Some(claim) = self.check_rights(conn, &joiner, &join)? {
             let on = match &claim {
                 Claim::Token(_) => On::Token(join),
                 Claim::Password { hash, .. } => On::Password(hash.clone(), join),

@@ -17,10 +17,10 @@ pub(super) const EXPIRED: &str = "the token has expired";
 impl Hub {
     /// Whether a connection may join so. `Some`: it depends on this.
     pub(super) fn check_rights(
-        &mut self,
+        &self,
         conn: ConnId,
         joiner: &Joiner,
-        join: &mut Join,
+        join: &Join,
     ) -> Result<Option<Claim>, Refusal> {
         if self.config.auth != Auth::None {
             let registered = self.sessions.get(&conn).and_then(|session| session.registered());
