@@ -31,8 +31,8 @@ use tungstenite::{
     protocol::{Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
 };
 
-/// What tungstenite keeps for reading. A whole frame passes through it, so it grows with the frames.
-const READ_BUFFER: usize = 512;
+/// What tungstenite reads at a time: most messages as a whole.
+const READ_BUFFER: usize = 4 << 10;
 /// Messages that one connection may bring before the others get their turn, and what those may lead to.
 const MESSAGES_A_TURN: usize = 32;
 const DELIVERIES_A_TURN: u64 = 32;
@@ -49,7 +49,9 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(crate) struct Connection<S> {
     id: ConnId,
     stream: S,
-    websocket: WebSocketContext,
+    /// What was read of a message that is not whole yet. At rest there is none: its buffers grow with the messages, and
+    /// an idle connection shall cost next to nothing.
+    websocket: Option<Box<WebSocketContext>>,
     meter: Meter,
     throttle: Throttle,
     rest: Option<Box<Rest>>,
@@ -106,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self {
             id,
             stream,
-            websocket: websocket(shell.config().limits.max_message),
+            websocket: None,
             meter: Meter::default(),
             throttle: Throttle::new(std::time::Instant::now()),
             rest: (!read_ahead.is_empty()).then(|| Box::new(Rest::new(read_ahead))),
@@ -128,10 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if matches!(self.phase, Phase::Open) && !self.queue.is_closed() && self.poll_turn(cx).is_ready() {
             match self.read(cx) {
-                Read::Blocked => self.shrink(),
+                Read::Blocked | Read::Closing => {}
                 Read::More => self.wait(cx),
                 Read::Paused(until) => self.pause(until, cx),
-                Read::Closing => {}
                 Read::Gone => self.leave(),
             }
         }
@@ -172,10 +173,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn read(&mut self, cx: &mut Context<'_>) -> Read {
         let shell = self.shell.clone();
         let config = shell.config();
-        let max_message = config.limits.max_message;
-        if self.websocket.get_config().max_message_size != Some(max_message) {
-            self.websocket.set_config(|config| *config = websocket_config(max_message));
-        }
         let (now, rates) = (std::time::Instant::now(), Rates::new(&config.limits));
         let max_fragments = config.limits.max_fragments;
         let mut scratch = shell.scratch();
@@ -189,6 +186,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             allowance: Allowance { throttle: &mut self.throttle, rates, now, max_fragments },
             paused: None,
         };
+        let mut websocket = match self.websocket.take() {
+            Some(websocket) => websocket,
+            // Often there is only something to write.
+            None => match turn.poll_fill() {
+                Poll::Pending => return Read::Blocked,
+                Poll::Ready(Ok(true)) => Box::new(websocket(config.limits.max_message)),
+                Poll::Ready(Ok(false) | Err(_)) => return Read::Gone,
+            },
+        };
         let mut end = Read::More;
         let (before, mut bytes) = (shell.delivered(), 0);
         for _ in 0..MESSAGES_A_TURN {
@@ -196,11 +202,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if delivered - before > DELIVERIES_A_TURN || bytes > BYTES_A_TURN {
                 break;
             }
-            let result = self.websocket.read(&mut turn);
+            let result = websocket.read(&mut turn);
             bytes += result.as_ref().map_or(0, Message::len);
             if matches!(result, Ok(Message::Close(_))) {
                 // The answer to it is queued; that this is the end is no error here.
-                let _ = self.websocket.flush(&mut turn);
+                let _ = websocket.flush(&mut turn);
             }
             if let Some(result) = take(&shell, self.id, &self.queue, result) {
                 end = result;
@@ -215,7 +221,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 break;
             }
         }
-        if let (Read::Blocked, Some(until)) = (&end, turn.paused) {
+        let paused = turn.paused;
+        // Blocked, it has told of every message that was whole.
+        if !matches!(end, Read::Blocked) || !self.meter.at_rest() {
+            self.websocket = Some(websocket);
+        }
+        if let (Read::Blocked, Some(until)) = (&end, paused) {
             end = Read::Paused(until);
         }
         if let Some(rest) = scratch.take_rest() {
@@ -260,14 +271,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.phase = Phase::Paused(sleep);
         // Those who say too much come after those who don't.
         self.waits = true;
-    }
-
-    /// Gives back what tungstenite's buffers grew by.
-    fn shrink(&mut self) {
-        if self.meter.longest() > READ_BUFFER as u64 && self.meter.at_rest() {
-            self.websocket = websocket(self.shell.config().limits.max_message);
-            self.meter.restart();
-        }
     }
 
     /// Throws away what comes until the peer is gone.
@@ -349,17 +352,14 @@ fn fail(shell: &Shell, id: ConnId, queue: &Queue, code: CloseCode, reason: &str)
 }
 
 fn websocket(max_message: usize) -> WebSocketContext {
-    WebSocketContext::new(Role::Server, Some(websocket_config(max_message)))
-}
-
-fn websocket_config(max_message: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
+    let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_message_size(Some(max_message))
         .max_frame_size(Some(max_message))
         // The old C++ client answers pings so.
-        .accept_unmasked_frames(true)
+        .accept_unmasked_frames(true);
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 fn after(time: Duration) -> Pin<Box<Sleep>> {

@@ -1,7 +1,7 @@
 //! A socket as tungstenite sees it for one turn: it reads through one buffer that all connections share, and what it
 //! writes of its own (pongs, the answer to a close) goes into the queue with everything else.
 //!
-//! An idle connection so keeps no bytes but the 512 of tungstenite's own buffer.
+//! An idle connection so keeps no buffer at all.
 
 use crate::{
     queue::{Kind, Queue},
@@ -121,14 +121,11 @@ pub(crate) struct Allowance<'a> {
 
 impl<S: AsyncRead + Unpin> Read for Turn<'_, '_, S> {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        if self.rest.is_none() && self.scratch.unread().is_empty() {
-            let Allowance { throttle, rates, now, .. } = &self.allowance;
-            let window = throttle.window(*now, rates, SCRATCH);
-            match self.scratch.fill(self.stream, self.cx, window) {
-                Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
-                Poll::Ready(Ok(0)) => return Ok(0),
-                Poll::Ready(result) => result?,
-            };
+        match self.poll_fill() {
+            Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Ready(Ok(false)) => return Ok(0),
+            Poll::Ready(Ok(true)) => {}
+            Poll::Ready(Err(error)) => return Err(error),
         }
         let unread = match &*self.rest {
             Some(rest) => &rest.bytes[rest.start..],
@@ -147,7 +144,17 @@ impl<S: AsyncRead + Unpin> Read for Turn<'_, '_, S> {
     }
 }
 
-impl<S> Turn<'_, '_, S> {
+impl<S: AsyncRead + Unpin> Turn<'_, '_, S> {
+    /// Sees to it that there is something to read. `false`: nothing more will come.
+    pub(crate) fn poll_fill(&mut self) -> Poll<io::Result<bool>> {
+        if self.rest.is_some() || !self.scratch.unread().is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        let Allowance { throttle, rates, now, .. } = &self.allowance;
+        let window = throttle.window(*now, rates, SCRATCH);
+        self.scratch.fill(self.stream, self.cx, window).map_ok(|count| count > 0)
+    }
+
     fn advance(&mut self, count: usize) {
         match self.rest {
             Some(rest) if rest.start + count == rest.bytes.len() => *self.rest = None,
@@ -172,7 +179,7 @@ impl<S> Write for Turn<'_, '_, S> {
 }
 
 /// Follows the frames that pass: to let them begin in their time; and to know when tungstenite holds no part of one
-/// and can be made anew, because its buffers grow with a large message and never shrink.
+/// and need not be kept.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     /// The part of a frame's header that has passed.
@@ -182,8 +189,6 @@ pub(crate) struct Meter {
     payload: u64,
     /// The frames of a message that has more of them; 0 between messages.
     fragments: u32,
-    /// The longest frame since the last [`Meter::restart`].
-    longest: u64,
 }
 
 impl Meter {
@@ -197,16 +202,8 @@ impl Meter {
         self.fragments > max
     }
 
-    /// The longest payload since the last [`Meter::restart`].
-    pub(crate) fn longest(&self) -> u64 {
-        self.longest
-    }
-
-    pub(crate) fn restart(&mut self) {
-        *self = Self::default();
-    }
-
-    /// How many bytes pass, up to a frame that may not begin yet, or not at all; and when it may.
+    /// How many bytes pass: up to the end of a frame, since what it leads to counts before the next one begins. None,
+    /// where that one may not begin yet, or not at all; and when it may.
     fn pass(&mut self, all: &[u8], allowance: &mut Allowance<'_>) -> (usize, Option<Instant>) {
         let mut bytes = all;
         while !bytes.is_empty() {
@@ -215,19 +212,22 @@ impl Meter {
                     usize::try_from(self.payload).map_or(bytes.len(), |payload| payload.min(bytes.len()));
                 self.payload -= count as u64;
                 bytes = &bytes[count..];
-                continue;
-            }
-            if self.header_length == 0 {
-                if self.has_too_many_fragments(allowance.max_fragments) {
-                    return (all.len() - bytes.len(), None);
+            } else {
+                if self.header_length == 0 {
+                    if self.has_too_many_fragments(allowance.max_fragments) {
+                        break;
+                    }
+                    if let Err(until) = allowance.throttle.begin(allowance.now, &allowance.rates) {
+                        return (0, Some(until));
+                    }
                 }
-                if let Err(until) = allowance.throttle.begin(allowance.now, &allowance.rates) {
-                    return (all.len() - bytes.len(), Some(until));
-                }
+                bytes = self.pass_header(bytes, allowance);
             }
-            bytes = self.pass_header(bytes, allowance);
+            if self.header_length == 0 && self.payload == 0 {
+                break;
+            }
         }
-        (all.len(), None)
+        (all.len() - bytes.len(), None)
     }
 
     fn pass_header<'a>(&mut self, bytes: &'a [u8], allowance: &mut Allowance<'_>) -> &'a [u8] {
@@ -241,7 +241,6 @@ impl Meter {
                     self.fragments = if header.is_final { 0 } else { self.fragments.saturating_add(1) };
                 }
                 self.payload = length;
-                self.longest = self.longest.max(length);
                 self.header_length = 0;
                 allowance.throttle.charge(allowance.now, &allowance.rates, length);
                 &bytes[used..]
@@ -262,14 +261,21 @@ mod tests {
     use crate::limits::Limits;
     use std::time::Duration;
 
-    /// Passes bytes with all the time that they need, and returns how many passed.
+    /// Passes frame after frame, all at the same time, and returns how many bytes passed.
     fn pass(meter: &mut Meter, bytes: &[u8], limits: &Limits) -> (usize, Option<Duration>) {
         let now = Instant::now();
         let (mut throttle, rates) = (Throttle::new(now), Rates::new(limits));
         let max_fragments = limits.max_fragments;
         let mut allowance = Allowance { throttle: &mut throttle, rates, now, max_fragments };
-        let (count, until) = meter.pass(bytes, &mut allowance);
-        (count, until.map(|until| until - now))
+        let mut passed = 0;
+        loop {
+            let (count, until) = meter.pass(&bytes[passed..], &mut allowance);
+            passed += count;
+            if count == 0 {
+                return (passed, until.map(|until| until - now));
+            }
+            assert!(meter.at_rest() || meter.fragments > 0 || passed == bytes.len(), "frame by frame");
+        }
     }
 
     #[test]
@@ -285,11 +291,9 @@ mod tests {
             assert_eq!(pass(&mut meter, &[*byte], &limits), (1, None));
             assert_eq!(meter.at_rest(), ends.contains(&(index + 1)), "after {} bytes", index + 1);
         }
-        assert_eq!(meter.longest(), 512);
         let mut at_once = Meter::default();
         assert_eq!(pass(&mut at_once, &bytes, &limits), (bytes.len(), None));
         assert!(at_once.at_rest());
-        assert_eq!(at_once.longest(), 512);
     }
 
     #[test]
