@@ -11,10 +11,7 @@ use crate::{
     wire::{PeerEntry, Role},
 };
 use serde_json::value::RawValue;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 /// How many entries a list of peers has at most (rule 6).
 const MAX_PEERS: usize = 1_000;
@@ -109,19 +106,21 @@ pub(super) struct Audience {
     pub(super) left: Vec<ConnId>,
 }
 
-/// One room.
+/// One room. Most have a handful of members, and there may be many: a map that held members themselves would have space
+/// for eleven of them at once.
 #[derive(Debug)]
 pub(super) struct Room {
     since: Instant,
-    members: BTreeMap<ClientId, Member>,
-    senders: BTreeSet<ClientId>,
+    members: BTreeMap<ClientId, Box<Member>>,
+    /// In order.
+    senders: Vec<ClientId>,
     /// Old receivers and the sender that each of them holds on to.
     bound: BTreeMap<ClientId, ClientId>,
 }
 
 impl Room {
     pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, members: BTreeMap::new(), senders: BTreeSet::new(), bound: BTreeMap::new() }
+        Self { since: now, members: BTreeMap::new(), senders: Vec::new(), bound: BTreeMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,7 +132,7 @@ impl Room {
     }
 
     pub(super) fn member(&self, id: &str) -> Option<&Member> {
-        self.members.get(id)
+        self.members.get(id).map(AsRef::as_ref)
     }
 
     /// Adds a member, or changes one.
@@ -159,10 +158,12 @@ impl Room {
         if before.is_none_or(|before| before.role != role) {
             self.forget(id);
         }
-        if role == Role::Sender {
-            self.senders.insert(id.clone());
+        if role == Role::Sender
+            && let Err(place) = self.senders.binary_search(id)
+        {
+            self.senders.insert(place, id.clone());
         }
-        self.members.insert(id.clone(), member);
+        self.members.insert(id.clone(), Box::new(member));
         audience
     }
 
@@ -175,6 +176,14 @@ impl Room {
         Some(audience)
     }
 
+    fn all(&self) -> impl Iterator<Item = (&ClientId, &Member)> {
+        self.members.iter().map(|(id, member)| (id, &**member))
+    }
+
+    fn all_senders(&self) -> impl Iterator<Item = (&ClientId, &Member)> {
+        self.senders.iter().filter_map(|id| Some((id, self.member(id.as_str())?)))
+    }
+
     /// All members, or the senders only, as far as they want to hear of others.
     fn viewers(&self, all: bool, mut each: impl FnMut(&Member)) {
         let mut each = |member: &Member| {
@@ -183,16 +192,17 @@ impl Room {
             }
         };
         if all {
-            self.members.values().for_each(&mut each);
+            self.all().for_each(|(_, member)| each(member));
         } else {
-            self.senders.iter().filter_map(|id| self.members.get(id)).for_each(&mut each);
+            self.all_senders().for_each(|(_, member)| each(member));
         }
     }
 
     /// The role of this member is not what it was.
     fn forget(&mut self, id: &ClientId) {
         self.bound.remove(id);
-        if self.senders.remove(id) {
+        if let Ok(place) = self.senders.binary_search(id) {
+            self.senders.remove(place);
             self.bound.retain(|_, sender| sender != id);
         }
     }
@@ -203,8 +213,8 @@ impl Room {
         let mut peers = Peers::default();
         let mut bytes = 0;
         let everyone: Box<dyn Iterator<Item = (&ClientId, &Member)>> = match viewer.role {
-            Role::Sender => Box::new(self.members.iter()),
-            Role::Receiver => Box::new(self.senders.iter().filter_map(|id| self.members.get_key_value(id))),
+            Role::Sender => Box::new(self.all()),
+            Role::Receiver => Box::new(self.all_senders()),
         };
         for (peer_id, member) in everyone.filter(|(peer_id, _)| *peer_id != id) {
             peers.total += 1;
@@ -227,7 +237,7 @@ impl Room {
             let Member { conn, since, role, protocol, .. } = *member;
             MemberInfo { client_id, role, protocol, conn, since }
         };
-        RoomInfo { room_id, since: self.since, members: self.members.iter().map(info).collect() }
+        RoomInfo { room_id, since: self.since, members: self.all().map(info).collect() }
     }
 
     /// All members, as values of their own.
@@ -239,7 +249,7 @@ impl Room {
             epoch: member.epoch.clone(),
             meta: member.meta.as_ref().and_then(|meta| serde_json::from_str(meta.get()).ok()),
         };
-        self.members.iter().map(entry).collect()
+        self.all().map(entry).collect()
     }
 
     /// Whom a message without target is for (rule 4), the one who says it left out.
