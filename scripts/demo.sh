@@ -20,7 +20,7 @@ while [ $# -gt 0 ]; do
         -y|--yes) setup_arguments+=(--yes) ;;
         --recording)
             recording=$(realpath -e "${2:?--recording wants a file}")
-            realsense="realsensesrc recording-location=$recording loop=true"
+            realsense="realsensesrc recording-location='$recording' loop=true"
             shift
             ;;
         -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
