@@ -22,7 +22,8 @@ const MAX_STAY: Duration = Duration::from_hours(365 * 24);
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
     sub: UserId,
-    exp: f64,
+    /// Some read whole numbers only, and others write fractions.
+    exp: serde_json::Number,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<f64>,
     #[serde(default, skip_serializing_if = "OneOrMore::is_empty")]
@@ -119,7 +120,7 @@ impl Key {
 impl Claims {
     fn grant(self, now: Instant, unix: Duration, key: &Key) -> Result<Grant, String> {
         let leeway = LEEWAY.as_secs_f64();
-        let left = self.exp + leeway - unix.as_secs_f64();
+        let left = self.exp.as_f64().unwrap_or_default() + leeway - unix.as_secs_f64();
         if left <= 0.0 {
             return Err("the token has expired".into());
         }
@@ -180,7 +181,7 @@ impl Order {
         let rooms: Vec<String> = self.rooms.iter().map(ToString::to_string).collect();
         let claims = Claims {
             sub: self.user,
-            exp: self.expires.as_secs_f64().floor(),
+            exp: self.expires.as_secs().into(),
             nbf: None,
             aud: self.audience.into(),
             client_id: self.client_id,
@@ -261,6 +262,8 @@ mod tests {
             keys.add("k", algorithm, public).unwrap();
             let token = order().sign(&SigningKey::new(private).unwrap()).unwrap();
             let now = Instant::now();
+            let said: Value = jsonwebtoken::dangerous::insecure_decode_claims(&token).unwrap();
+            assert!(said["exp"].is_u64(), "{said}");
             let grant = keys.check(now, NOW, &token).unwrap();
             assert_eq!(grant.user.as_str(), "ann");
             assert_eq!((grant.rooms, grant.roles), (order().rooms, [Role::Sender].into()));
