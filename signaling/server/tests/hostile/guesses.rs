@@ -1,8 +1,9 @@
 //! Those who have no right to be in and try.
 
 use crate::{
-    common::{Folder, Raw, frame},
-    rig::{Target, attack, attack_on_users},
+    common::{Raw, frame},
+    honest::Way,
+    rig::{Attack, Target, attack},
 };
 use room_signaling::{
     auth::{Order, SigningKey, hash_password},
@@ -105,11 +106,9 @@ async fn insist(target: Target, nth: usize) -> Codes {
 
 #[test]
 fn expired_tokens_come_again_and_again() {
-    let folder = Folder::new();
-    let key = folder.write("k.key", SECRET);
-    let configuration =
-        format!("[auth]\nmode = 'token'\n[[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = '{key}'\n");
-    attack_on_users(&configuration, Some(token(600)), |target| async move {
+    let auth = "[auth]\nmode = 'token'\n[[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = 'k.key'\n";
+    let way = Way { token: Some(token(600)), tls: None };
+    Attack::on(auth).file("k.key", SECRET).by(way).run(|target| async move {
         let codes = together(move |nth| insist(target, nth)).await;
         assert_eq!(codes.keys().collect::<Vec<_>>(), ["unauthorized"]);
     });

@@ -1,12 +1,22 @@
 //! Requests that never come to an end.
 
-use crate::rig::{Target, attack};
-use std::time::{Duration, Instant};
+use crate::{
+    honest::Way,
+    rig::{Attack, Target, attack},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
     time::sleep,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore, crypto::ring},
 };
 
 const CONNECTIONS: usize = 400;
@@ -60,6 +70,47 @@ fn slowloris_over_http() {
         let made_way = target.metric("room_signaling_handshakes_ended_total").await;
         assert!(made_way >= 100.0, "{made_way}");
     });
+}
+
+/// TLS without its end costs more than HTTP: the same bounds are for both of them together.
+#[test]
+fn slowloris_over_tls() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = TlsConnector::from(Arc::new(config));
+    let way = Way { tls: Some(tls.clone()), token: None };
+    let limits = "[tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\n\
+                  [limits]\nmax_handshakes = 300\nhead_seconds = 1";
+    Attack::on(limits).file("chain.pem", certificate.pem()).file("key.pem", key.serialize_pem()).by(way).run(
+        |target| async move {
+            // A handshake record of 512 bytes that begins a ClientHello.
+            const HELLO: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+            let mut attackers = JoinSet::new();
+            for n in 0..CONNECTIONS {
+                let mut stream = target.connect(n % ADDRESSES).await.unwrap();
+                stream.write_all(HELLO).await.unwrap();
+                attackers.spawn(trickle(stream, b"x"));
+            }
+            for n in 0..5 {
+                let began = Instant::now();
+                let stream = target.connect(ADDRESSES + n).await.unwrap();
+                tls.connect(target.address.ip().into(), stream).await.unwrap();
+                assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            }
+            let told = attackers.join_all().await;
+            assert!(told.iter().all(|said| !said.starts_with(b"HTTP/")), "there was no TLS to answer in");
+            let made_way = target.metric("room_signaling_handshakes_ended_total").await;
+            assert!(made_way >= 100.0, "{made_way}");
+        },
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Ten honest clients in five rooms that relay all the time, and what it takes at best on this machine: a socket of
 //! the test's own whose other end only sends back.
 
-use crate::common::{PATIENCE, Raw, frame, handshake, read_frame};
+use crate::common::{PATIENCE, frame, handshake, read_frame};
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
@@ -13,18 +13,28 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_rustls::TlsConnector;
 
 /// Each client says something this often.
 const PERIOD: Duration = Duration::from_millis(20);
 const ROOMS: usize = 5;
+
+/// How an honest client reaches the server, and what it shows there.
+#[derive(Clone, Default)]
+pub(crate) struct Way {
+    pub(crate) tls: Option<TlsConnector>,
+    pub(crate) token: Option<String>,
+}
+
+/// A connection, with TLS or without.
+type Socket = Box<dyn Stream>;
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// When a message was sent, and how long it took.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +58,7 @@ pub(crate) struct Honest {
 
 impl Honest {
     /// Returns when all of them are in their rooms.
-    pub(crate) fn start(server: SocketAddr, token: Option<String>) -> Self {
+    pub(crate) fn start(server: SocketAddr, way: Way) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -58,10 +68,9 @@ impl Honest {
                 let mut pairs = Vec::new();
                 for room in 0..ROOMS {
                     let room = format!("honest {room}");
-                    let token = token.as_deref();
                     pairs.push([
-                        join(server, &room, "sender", token).await,
-                        join(server, &room, "receiver", token).await,
+                        join(server, &way, &room, "sender").await,
+                        join(server, &way, &room, "receiver").await,
                     ]);
                 }
                 ready.send(()).unwrap();
@@ -79,32 +88,36 @@ impl Honest {
     }
 }
 
-async fn join(server: SocketAddr, room: &str, role: &str, token: Option<&str>) -> Raw {
+async fn join(server: SocketAddr, way: &Way, room: &str, role: &str) -> Socket {
     let stream = TcpStream::connect(server).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let mut raw = Raw { stream };
-    raw.write(handshake(server, "/", "").as_bytes()).await;
+    let mut socket: Socket = match &way.tls {
+        Some(tls) => Box::new(tls.connect(server.ip().into(), stream).await.unwrap()),
+        None => Box::new(stream),
+    };
+    socket.write_all(handshake(server, "/", "").as_bytes()).await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(raw.stream.read_u8().await.unwrap());
+        head.push(socket.read_u8().await.unwrap());
     }
-    say(&mut raw, &json!({"type": "register", "client_id": role, "protocol": 1, "token": token})).await;
-    assert_eq!(raw.message().await["type"], "registered");
-    say(&mut raw, &json!({"type": "join", "room_id": room, "role": role})).await;
-    assert_eq!(raw.message().await["type"], "joined");
-    raw
+    let register = json!({"type": "register", "client_id": role, "protocol": 1, "token": way.token});
+    for (message, answer) in
+        [(register, "registered"), (json!({"type": "join", "room_id": room, "role": role}), "joined")]
+    {
+        socket.write_all(&frame(0x81, message.to_string().as_bytes())).await.unwrap();
+        let (_, payload) = read_frame(&mut socket).await;
+        let said: Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(said["type"], answer, "{said}");
+    }
+    socket
 }
 
-async fn say(raw: &mut Raw, message: &Value) {
-    raw.write(&frame(0x81, message.to_string().as_bytes())).await;
-}
-
-async fn talk(pairs: Vec<[Raw; 2]>, stop: &Arc<AtomicBool>) -> Measured {
+async fn talk(pairs: Vec<[Socket; 2]>, stop: &Arc<AtomicBool>) -> Measured {
     let epoch = Instant::now();
     let (mut relays, mut echoes) = (JoinSet::new(), JoinSet::new());
     let echo = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for pair in pairs {
-        let [one, other] = pair.map(|raw| raw.stream.into_split());
+        let [one, other] = pair.map(tokio::io::split);
         let mut keep = Vec::new();
         for (from, to) in [(one.1, other.0), (other.1, one.0)] {
             keep.push((tokio::spawn(speak(from, epoch, stop.clone())), to));
@@ -125,7 +138,7 @@ async fn talk(pairs: Vec<[Raw; 2]>, stop: &Arc<AtomicBool>) -> Measured {
 }
 
 /// Says something every [`PERIOD`], numbered, with the time; and in the end that it is over.
-async fn speak(mut to: OwnedWriteHalf, epoch: Instant, stop: Arc<AtomicBool>) -> OwnedWriteHalf {
+async fn speak(mut to: WriteHalf<Socket>, epoch: Instant, stop: Arc<AtomicBool>) -> WriteHalf<Socket> {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let padding = "x".repeat(300);
@@ -135,6 +148,7 @@ async fn speak(mut to: OwnedWriteHalf, epoch: Instant, stop: Arc<AtomicBool>) ->
         let at = u64::try_from(epoch.elapsed().as_nanos()).unwrap();
         let text = json!({"type": "wave", "n": n, "at": at, "over": over, "padding": padding}).to_string();
         to.write_all(&frame(0x81, text.as_bytes())).await.expect("an honest client is not cut off");
+        to.flush().await.unwrap();
         if over {
             break;
         }
@@ -143,7 +157,7 @@ async fn speak(mut to: OwnedWriteHalf, epoch: Instant, stop: Arc<AtomicBool>) ->
 }
 
 /// Hears everything, in order.
-async fn listen(mut from: OwnedReadHalf, epoch: Instant) -> Vec<Sample> {
+async fn listen(mut from: ReadHalf<Socket>, epoch: Instant) -> Vec<Sample> {
     let mut samples = Vec::new();
     loop {
         let (opcode, payload) = read_frame(&mut from).await;

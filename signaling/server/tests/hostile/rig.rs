@@ -10,7 +10,7 @@
 
 use crate::{
     common::{Folder, PATIENCE, Program, Raw, handshake, raise_file_limit},
-    honest::{Honest, Sample},
+    honest::{Honest, Sample, Way},
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,7 +24,7 @@ use tokio::{
 };
 
 /// The shortest p99 that twice as much is compared with.
-const FLOOR: Duration = Duration::from_millis(5);
+const FLOOR: Duration = Duration::from_millis(10);
 /// The p99 of all messages, whatever the machine does.
 const SLOW: Duration = Duration::from_millis(100);
 /// About a hundred messages.
@@ -46,60 +46,85 @@ pub(crate) struct Target {
     began: Instant,
 }
 
-/// Starts a server with this configuration, measures honest clients before and during the attack, and looks at the
-/// server afterwards: alive, not grown, its log not full.
+/// An attack on a server with this configuration. See [`Attack::run`].
 pub(crate) fn attack<F>(configuration: &str, attacker: impl FnOnce(Target) -> F + Send + 'static)
 where
     F: Future<Output = ()>,
 {
-    attack_on_users(configuration, None, attacker);
+    Attack::on(configuration).run(attacker);
 }
 
-/// The same where honest clients need a token.
-pub(crate) fn attack_on_users<F>(
-    configuration: &str,
-    token: Option<String>,
-    attacker: impl FnOnce(Target) -> F + Send + 'static,
-) where
-    F: Future<Output = ()>,
-{
-    raise_file_limit();
-    let folder = Folder::new();
-    let file = format!("metrics_listen = '127.0.0.1:0'\ndrain_seconds = 0\n{configuration}");
-    let file = folder.write("config.toml", file);
-    let (mut program, address) = Program::start("", &["--config", &file]);
-    let line: serde_json::Value = serde_json::from_str(&program.line_with("answering operators")).unwrap();
-    let operators = line["listen"].as_str().unwrap().parse().unwrap();
+/// What is to be attacked.
+pub(crate) struct Attack {
+    folder: Folder,
+    configuration: String,
+    way: Way,
+}
 
-    let honest = Honest::start(address, token);
-    thread::sleep(BEFORE);
-    let resident = program.resident();
-    let began = Instant::now();
-    let target = Target { address, operators, began };
-    let attack = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(attacker(target));
-    });
-    attack.join().expect("the attack hits the bound that is made for it");
-    let over = Instant::now();
-    let grown = program.resident().saturating_sub(resident);
-    let measured = honest.stop();
+impl Attack {
+    pub(crate) fn on(configuration: &str) -> Self {
+        Self { folder: Folder::new(), configuration: configuration.to_owned(), way: Way::default() }
+    }
 
-    let before = median_p99(&measured.relayed, began - BEFORE, began);
-    let relayed = median_p99(&measured.relayed, began, over);
-    let echoed = median_p99(&measured.echoed, began, over);
-    let all = p99(&measured.relayed, began, over).unwrap();
-    println!(
-        "p99 {before:?} before, {relayed:?} during ({all:?} of all); bare echo {echoed:?}; {grown} KB more"
-    );
-    assert!(relayed <= 2 * before.max(echoed).max(FLOOR), "{relayed:?} after {before:?}, echo {echoed:?}");
-    assert!(all <= SLOW, "{all:?}");
-    assert!(grown <= GROWTH, "{grown} KB more");
-    program.signal("TERM");
-    assert_eq!(program.end().code(), Some(0));
-    assert!(program.seen.len() < LINES, "{} lines of log", program.seen.len());
-    let panicked = program.seen.iter().find(|line| line.contains("panicked"));
-    assert_eq!(panicked, None);
+    /// A file that the configuration names.
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        self.folder.write(name, content);
+        self
+    }
+
+    /// How honest clients get there.
+    pub(crate) fn by(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+
+    /// Starts the server, measures honest clients before and during the attack, and looks at the server afterwards:
+    /// alive, not grown, its log not full.
+    pub(crate) fn run<F>(self, attacker: impl FnOnce(Target) -> F + Send + 'static)
+    where
+        F: Future<Output = ()>,
+    {
+        raise_file_limit();
+        let Self { folder, configuration, way } = self;
+        let file = format!("metrics_listen = '127.0.0.1:0'\ndrain_seconds = 0\n{configuration}");
+        let file = folder.write("config.toml", file);
+        let (mut program, address) = Program::start("", &["--config", &file]);
+        let line: serde_json::Value =
+            serde_json::from_str(&program.line_with("answering operators")).unwrap();
+        let operators = line["listen"].as_str().unwrap().parse().unwrap();
+
+        let honest = Honest::start(address, way);
+        thread::sleep(BEFORE);
+        let resident = program.resident();
+        let began = Instant::now();
+        let target = Target { address, operators, began };
+        let attack = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(attacker(target));
+        });
+        attack.join().expect("the attack hits the bound that is made for it");
+        let over = Instant::now();
+        let grown = program.resident().saturating_sub(resident);
+        let measured = honest.stop();
+
+        let before = median_p99(&measured.relayed, began - BEFORE, began);
+        let relayed = median_p99(&measured.relayed, began, over);
+        let echoed = median_p99(&measured.echoed, began, over);
+        let all = p99(&measured.relayed, began, over).unwrap();
+        println!(
+            "p99 {before:?} before, {relayed:?} during ({all:?} of all); bare echo {echoed:?}; {grown} KB more"
+        );
+        assert!(
+            relayed <= 2 * before.max(echoed).max(FLOOR),
+            "{relayed:?} after {before:?}, echo {echoed:?}"
+        );
+        assert!(all <= SLOW, "{all:?}");
+        assert!(grown <= GROWTH, "{grown} KB more");
+        program.signal("TERM");
+        assert_eq!(program.end().code(), Some(0));
+        assert!(program.seen.len() < LINES, "{} lines of log", program.seen.len());
+        let panicked = program.seen.iter().find(|line| line.contains("panicked"));
+        assert_eq!(panicked, None);
+    }
 }
 
 /// The median of the p99s of all windows in this time.
