@@ -12,6 +12,8 @@ use tokio::{sync::Notify, task::spawn_blocking};
 
 /// How many are checked at a time. Each takes 19 MiB and a core meanwhile.
 pub(crate) const AT_A_TIME: usize = 2;
+/// How much the thread of such a check lets others go first (setpriority(2), of the calling thread).
+const NICE: i32 = 10;
 /// How many may wait: some seconds' work. Clients wait for ten.
 const MAX_WAITING: usize = 256;
 
@@ -78,7 +80,13 @@ impl Passwords {
         let Job { hash, password, .. } = job;
         let (copy, known) = ((hash.clone(), password.clone()), hash);
         // A panic in there would be a bug of the library's; nobody gets in by it.
-        let right = spawn_blocking(move || password::is_right(copy.0.expose(), copy.1.expose())).await;
+        let right = spawn_blocking(move || {
+            // On a machine with two cores, two of these would take both from the server. Where that can't be asked
+            // for, it is no reason to check nothing.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            password::is_right(copy.0.expose(), copy.1.expose())
+        });
+        let right = right.await;
         if !right.unwrap_or(false) {
             return Verdict::Refused(String::new());
         }
