@@ -195,32 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Ok(false) | Err(_)) => return Read::Gone,
             },
         };
-        let mut end = Read::More;
-        let (before, mut bytes) = (shell.delivered(), 0);
-        for _ in 0..MESSAGES_A_TURN {
-            let delivered = shell.delivered();
-            if delivered - before > DELIVERIES_A_TURN || bytes > BYTES_A_TURN {
-                break;
-            }
-            let result = websocket.read(&mut turn);
-            bytes += result.as_ref().map_or(0, Message::len);
-            if matches!(result, Ok(Message::Close(_))) {
-                // The answer to it is queued; that this is the end is no error here.
-                let _ = websocket.flush(&mut turn);
-            }
-            if let Some(result) = take(&shell, self.id, &self.queue, result) {
-                end = result;
-                break;
-            }
-            turn.allowance.throttle.delivered(now, &rates, shell.delivered() - delivered);
-            if self.queue.is_overflowed() {
-                shell.overflow(self.id);
-            }
-            if self.queue.is_closed() {
-                end = Read::Closing;
-                break;
-            }
-        }
+        let mut end = hand_over(&shell, self.id, &mut websocket, &mut turn);
         let paused = turn.paused;
         // Blocked, it has told of every message that was whole.
         if !matches!(end, Read::Blocked) || !self.meter.at_rest() {
@@ -302,6 +277,41 @@ impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         self.shell.disconnect(self.id);
     }
+}
+
+/// Hands messages to the Hub, until there are no more or others have to have their turn.
+fn hand_over<S: AsyncRead + Unpin>(
+    shell: &Shell,
+    id: ConnId,
+    websocket: &mut WebSocketContext,
+    turn: &mut Turn<'_, '_, S>,
+) -> Read {
+    let queue = turn.queue;
+    let (before, mut bytes) = (shell.delivered(), 0);
+    for _ in 0..MESSAGES_A_TURN {
+        let delivered = shell.delivered();
+        if delivered - before > DELIVERIES_A_TURN || bytes > BYTES_A_TURN {
+            break;
+        }
+        let result = websocket.read(turn);
+        bytes += result.as_ref().map_or(0, Message::len);
+        if matches!(result, Ok(Message::Close(_))) {
+            // The answer to it is queued; that this is the end is no error here.
+            let _ = websocket.flush(turn);
+        }
+        if let Some(end) = take(shell, id, queue, result) {
+            return end;
+        }
+        let Allowance { throttle, rates, now, .. } = &mut turn.allowance;
+        throttle.delivered(*now, rates, shell.delivered() - delivered);
+        if queue.is_overflowed() {
+            shell.overflow(id);
+        }
+        if queue.is_closed() {
+            return Read::Closing;
+        }
+    }
+    Read::More
 }
 
 /// Tells the Hub what was read. `None`: go on.
