@@ -4,6 +4,7 @@
 //! the [`seat`]s of the pads that want it, and each pad takes its frames in its own streaming thread. So no pad waits for
 //! another, and none waits for the camera in a way that can't be interrupted.
 
+mod anchors;
 mod control;
 mod controls;
 mod find;

@@ -1,6 +1,6 @@
 //! What the control thread, the library's threads and the pads share.
 
-use super::{Controls, Report, Request, seat::Seat};
+use super::{Controls, Report, Request, anchors::Anchors, seat::Seat};
 use crate::{
     camera::{Device, Frame, Shape},
     depth::Processing,
@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub(super) frames: Condvar,
     /// Wakes the library's threads: a pad has taken a frame.
     pub(super) room: Condvar,
+    /// Last, so that it goes after the device.
+    anchors: Anchors,
 }
 
 /// What may change.
@@ -98,6 +100,7 @@ impl Shared {
             control: Condvar::new(),
             frames: Condvar::new(),
             room: Condvar::new(),
+            anchors: Anchors::default(),
         }
     }
 
@@ -138,6 +141,9 @@ impl Shared {
             let takers = state.seats.iter().filter(|(_, seat)| seat.takes(shape));
             takers.map(|(id, seat)| (*id, seat.together.clone())).collect()
         };
+        if !takers.is_empty() {
+            self.anchors.hold(frame, shape, epoch);
+        }
         for (id, together) in takers {
             match together {
                 None => self.seat(id, frame, at, epoch),
