@@ -22,10 +22,12 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [ -z "$tool" ]; then
-    for tool in docker podman buildah ''; do
-        if [ -z "$tool" ] || command -v "$tool" >/dev/null; then break; fi
-    done
-    [ -n "$tool" ] || die "none of docker, podman, buildah is installed: apt-get install podman"
+    # Docker's command may be there without the daemon that does the work.
+    if docker info >/dev/null 2>&1; then tool=docker
+    elif command -v podman >/dev/null; then tool=podman
+    elif command -v buildah >/dev/null; then tool=buildah
+    else die "none of docker, podman, buildah is here and works: apt-get install podman"
+    fi
 fi
 
 # HEALTHCHECK is of Docker's image format, which is not what the other two make unless asked.
