@@ -13,6 +13,7 @@ use std::{
     path::Path,
     ptr::NonNull,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// How far a recording is.
@@ -146,6 +147,15 @@ impl Device {
             sys::rs2_playback_status_RS2_PLAYBACK_STATUS_PAUSED => PlaybackStatus::Paused,
             _ => PlaybackStatus::Stopped,
         })
+    }
+
+    /// Of a recording: how much is still to be read, up to the last frame of any stream in it.
+    pub(crate) fn playback_left(&self) -> Result<Duration, Error> {
+        // SAFETY: as above.
+        let whole = check(|error| unsafe { sys::rs2_playback_get_duration(self.raw(), error) })?;
+        // SAFETY: as above.
+        let position = check(|error| unsafe { sys::rs2_playback_get_position(self.raw(), error) })?;
+        Ok(Duration::from_nanos(whole.saturating_sub(position)))
     }
 
     /// Of a recording: holds it.

@@ -21,6 +21,9 @@ use std::{
 /// How often a recording is asked whether it is over: nothing tells. Less than a frame's time, so that a loop goes on in
 /// its rhythm.
 const PLAYBACK_POLL: Duration = Duration::from_millis(25);
+/// How often while it plays in real time and its end is far. Not never: it may break off, and what is played of it may end
+/// before the rest.
+const PLAYBACK_GLANCE: Duration = Duration::from_millis(250);
 /// How often to look for a camera that was unplugged.
 const SEARCH: Duration = Duration::from_millis(500);
 /// How long a recording may take to begin.
@@ -54,6 +57,8 @@ struct Driver {
     started: Instant,
     /// A frame has come since the start.
     begun: Arc<AtomicBool>,
+    /// When to look again whether the recording is over.
+    look_after: Duration,
     _watch: Option<Subscription>,
 }
 
@@ -68,6 +73,7 @@ impl Driver {
             applied: Controls::default(),
             started: Instant::now(),
             begun: Arc::default(),
+            look_after: PLAYBACK_POLL,
             _watch: watch,
         }
     }
@@ -116,7 +122,7 @@ impl Driver {
                     return Step::Pause(!state.playing);
                 }
                 Phase::Running if state.controls != self.applied => return Step::Apply(state.controls),
-                Phase::Running if recording => at_most = Some(PLAYBACK_POLL),
+                Phase::Running if recording => at_most = Some(self.look_after),
                 Phase::Gone => at_most = Some(SEARCH),
                 Phase::Running | Phase::Ended | Phase::Failed(_) => {}
             }
@@ -240,7 +246,12 @@ impl Driver {
         let device = self.shared.lock().device.clone();
         match device.playback_status() {
             Ok(PlaybackStatus::Stopped) if begun => {}
-            Ok(_) => return,
+            Ok(_) => {
+                let is_far = |left| left > 2 * PLAYBACK_GLANCE;
+                let at_ease = self.shared.live && device.playback_left().is_ok_and(is_far);
+                self.look_after = if at_ease { PLAYBACK_GLANCE } else { PLAYBACK_POLL };
+                return;
+            }
             Err(error) => return self.fail(&format!("the recording can't be played any further: {error}")),
         }
         let empty = !self.begun.load(Ordering::Relaxed);
