@@ -1,7 +1,7 @@
 //! One stream of the camera as a source: the `GstPushSrc` that is inside `realsensesrc` for each of its pads.
 //!
-//! [`offer`] says what the camera has as caps and picks a mode, [`picture`] makes buffers of frames, [`meta`] writes down
-//! what is known of them.
+//! [`offer`] says what the camera has as caps and picks a mode, [`picture`] makes buffers of frames ([`repack`] the most
+//! usual ones), [`meta`] writes down what is known of them.
 
 use crate::{
     camera::{Shape, StreamKind},
@@ -15,6 +15,7 @@ mod imp;
 mod meta;
 mod offer;
 mod picture;
+mod repack;
 
 pub(crate) use meta::register as register_meta;
 pub(crate) use offer::{MOTION, all_formats};

@@ -1,6 +1,9 @@
 //! Frames to buffers: copied as they are, or converted where downstream wants another format.
 
-use super::offer::{Mode, video_format};
+use super::{
+    offer::{Mode, video_format},
+    repack,
+};
 use crate::camera::{Error, Frame};
 use gst::prelude::*;
 use gst_video::{VideoConverter, VideoFormat, VideoFrameRef, VideoInfo, prelude::*};
@@ -83,6 +86,9 @@ impl Picture {
         let target = buffer.get_mut().ok_or(gst::FlowError::Error)?;
         if self.native == self.out.format() {
             self.copy(frame, stride, row, target)?;
+        } else if repack::does(self.native, &self.out) {
+            let mut target = VideoFrameRef::from_buffer_ref_writable(target, &self.out)?;
+            repack::yuyv_to_i420(frame.data()?, stride, &mut target);
         } else {
             self.convert(frame, stride, target)?;
         }
