@@ -35,5 +35,5 @@ done
 cd "$root"
 "$python" -c 'import websockets' 2>/dev/null || die "the Python environment is missing: scripts/setup.sh test makes it"
 cargo build -q --release --locked -p room-signaling -p room-bench
-exec "${CARGO_TARGET_DIR:-$root/target}/release/room-bench" --server "${CARGO_TARGET_DIR:-$root/target}/release/room-signaling" \
-    --python "$python" ${arguments[@]+"${arguments[@]}"}
+built="${CARGO_TARGET_DIR:-$root/target}/release"
+exec "$built/room-bench" --server "$built/room-signaling" --bare "$built/room-bare" --python "$python" ${arguments[@]+"${arguments[@]}"}

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Clients that come at the same time; more wait their turn.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 256;
 
 /// Which protocol.
 #[derive(Debug, Clone)]
@@ -57,55 +57,35 @@ impl Dialect {
     pub(crate) fn of(kind: Kind, token: &str) -> Self {
         match kind {
             Kind::Ours => Self::Room { token: Some(token.to_owned()) },
-            Kind::Python => Self::Room { token: None },
+            Kind::Python | Kind::Bare => Self::Room { token: None },
             Kind::Gst => Self::Gst,
         }
     }
 
-    /// Brings clients into rooms, some at the same time, and returns once all are in. The first of each room is its
-    /// sender.
+    /// Brings clients into rooms and returns once all are in. The first of each room is its sender.
     pub(crate) fn enter(&self, crowd: &mut Crowd, rooms: Range<usize>, members: usize) -> Result<Vec<Seat>> {
-        let total = rooms.len() * members;
-        let deadline = Instant::now() + PATIENCE;
-        let mut seats: Vec<Seat> = Vec::with_capacity(total);
-        let mut inside = 0;
-        while inside < total {
-            ensure!(Instant::now() < deadline, "{inside} of {total} clients got in within {PATIENCE:?}");
-            while seats.len() < total.min(inside + AT_ONCE) {
-                seats.push(crowd.connect()?);
-            }
-            crowd.turn(Duration::from_millis(100), |mouth, seat, event| {
-                if let Some(index) = seats.first().and_then(|first| seat.checked_sub(*first)) {
-                    let place = Place { room: rooms.start + index / members, member: index % members };
-                    inside += usize::from(self.greet(place, mouth, seat, event)?);
-                }
-                Ok(())
-            })?;
-        }
-        Ok(seats)
+        self.entrance(crowd, rooms, members)?.open(crowd)
     }
 
-    /// What a client does on its way in. Returns whether it is there.
-    fn greet(&self, place: Place, mouth: &mut Mouth, seat: Seat, event: Event<'_>) -> Result<bool> {
-        match event {
-            Event::Open => {
-                for frame in self.greeting(place) {
-                    mouth.say(seat, &frame);
-                }
-                Ok(false)
-            }
-            Event::Text(text) => match self {
-                Self::Room { .. } => {
-                    ensure!(!has(text, "\"error\""), "refused: {}", String::from_utf8_lossy(text));
-                    Ok(has(text, "\"joined\""))
-                }
-                Self::Gst => Ok(has(text, "\"error\"")),
-            },
-            Event::Closed => anyhow::bail!("the server closed a client's connection"),
-        }
+    /// Makes ready what clients need to come into rooms, so that it is not measured.
+    pub(crate) fn entrance(
+        &self,
+        crowd: &mut Crowd,
+        rooms: Range<usize>,
+        members: usize,
+    ) -> Result<Entrance> {
+        crowd.prepare(rooms.len() * members)?;
+        let places = rooms.flat_map(|room| (0..members).map(move |member| Place { room, member }));
+        let greetings = places.map(|place| self.greeting(place)).collect();
+        let welcome = match self {
+            Self::Room { .. } => "\"joined\"",
+            // Its answer to the greeting's last line.
+            Self::Gst => "\"error\"",
+        };
+        Ok(Entrance { greetings, welcome })
     }
 
-    fn greeting(&self, place: Place) -> Vec<Frame> {
+    fn greeting(&self, place: Place) -> [Frame; 2] {
         let Place { room, member } = place;
         let frame = |message: Value| Frame::text(&message.to_string());
         match self {
@@ -117,14 +97,14 @@ impl Dialect {
                     register["token"] = json!(token);
                 }
                 let role = if member == 0 { "sender" } else { "receiver" };
-                vec![
+                [
                     frame(register),
                     frame(json!({"type": "join", "room_id": format!("room-{room}"), "role": role})),
                 ]
             }
             Self::Gst => {
                 let roles = json!([if member == 0 { "producer" } else { "consumer" }]);
-                vec![
+                [
                     frame(json!({"type": "setPeerStatus", "roles": roles, "meta": {"name": place.id()}})),
                     // Answered by an error, which tells that the line before it was read.
                     frame(json!({"type": "startSession", "peerId": "nobody"})),
@@ -165,6 +145,54 @@ impl Dialect {
         }
         crowd.settle()?;
         Ok(pairs)
+    }
+}
+
+/// Clients who are about to come.
+pub(crate) struct Entrance {
+    /// What each says as soon as it is connected.
+    greetings: Vec<[Frame; 2]>,
+    /// What tells each that it is in.
+    welcome: &'static str,
+}
+
+impl Entrance {
+    /// Lets them in, some at the same time, and returns once all are.
+    pub(crate) fn open(self, crowd: &mut Crowd) -> Result<Vec<Seat>> {
+        let (total, deadline) = (self.greetings.len(), Instant::now() + PATIENCE);
+        let mut seats: Vec<Seat> = Vec::with_capacity(total);
+        let mut inside = 0;
+        while inside < total {
+            ensure!(Instant::now() < deadline, "{inside} of {total} clients got in within {PATIENCE:?}");
+            while seats.len() < total.min(inside + AT_ONCE) {
+                seats.push(crowd.connect()?);
+            }
+            crowd.turn(Duration::from_millis(100), |mouth, seat, event| {
+                if let Some(index) = seats.first().and_then(|first| seat.checked_sub(*first)) {
+                    inside += usize::from(self.greet(index, mouth, seat, event)?);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(seats)
+    }
+
+    /// What a client does on its way in. Returns whether it is there.
+    fn greet(&self, index: usize, mouth: &mut Mouth, seat: Seat, event: Event<'_>) -> Result<bool> {
+        match event {
+            Event::Open => {
+                for frame in self.greetings.get(index).into_iter().flatten() {
+                    mouth.say(seat, frame);
+                }
+                Ok(false)
+            }
+            Event::Text(text) if has(text, self.welcome) => Ok(true),
+            Event::Text(text) => {
+                ensure!(!has(text, "\"error\""), "refused: {}", String::from_utf8_lossy(text));
+                Ok(false)
+            }
+            Event::Closed => anyhow::bail!("the server closed a client's connection"),
+        }
     }
 }
 

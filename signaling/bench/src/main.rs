@@ -38,12 +38,16 @@ struct Cli {
     #[arg(long, value_name = "FILE")]
     gst: Option<PathBuf>,
 
+    /// room-bare, to see what the system alone takes of each number
+    #[arg(long, value_name = "FILE")]
+    bare: Option<PathBuf>,
+
     /// Only these rows
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     rows: Vec<String>,
 
     /// How often each server is measured in each row
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
 
     /// How long each measurement that lasts is
@@ -65,6 +69,7 @@ fn main() -> Result<ExitCode> {
         python: cli.python,
         python_server: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/python_server.py")),
         gst: cli.gst,
+        bare: cli.bare,
     };
     let effort = Effort {
         time: Duration::try_from_secs_f64(cli.seconds)?,
@@ -73,6 +78,7 @@ fn main() -> Result<ExitCode> {
     };
     let mut kinds = vec![Kind::Ours, Kind::Python];
     kinds.extend(programs.gst.as_ref().map(|_| Kind::Gst));
+    kinds.extend(programs.bare.as_ref().map(|_| Kind::Bare));
     // Two ends of each connection, one here.
     rlimit::increase_nofile_limit(u64::MAX)?;
 

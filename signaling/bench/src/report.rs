@@ -121,11 +121,12 @@ impl Report {
     /// All that have goals, for people.
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
-            "{:<30} {:>14} {:>10} {:>12} {:>7}  {}\n",
+            "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7}  {}\n",
             "",
             Kind::Ours,
             Kind::Python,
             Kind::Gst,
+            Kind::Bare,
             "ratio",
             "goal"
         );
@@ -136,11 +137,12 @@ impl Report {
             // Writing to a String can't fail.
             let _ = writeln!(
                 text,
-                "{:<30} {:>14} {:>10} {:>12} {:>7}  {}{}",
+                "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7}  {}{}",
                 format!("{} {}", aim.row.name(), aim.number),
                 number(Some(standing.ours)),
                 number(standing.python),
                 number(standing.gst),
+                number(self.median(aim.row, aim.number, Kind::Bare)),
                 number(standing.ratio()),
                 aim.goal.words(),
                 if standing.met { "" } else { "  MISSED" }

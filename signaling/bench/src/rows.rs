@@ -71,11 +71,13 @@ impl Row {
 
     /// Whether a server can do what the row wants.
     pub(crate) fn fits(self, kind: Kind) -> bool {
-        match self {
-            // One has no rooms, the other no program.
-            Self::LargeRoom => kind != Kind::Gst,
-            Self::Size => kind != Kind::Python,
-            _ => true,
+        match kind {
+            Kind::Ours => true,
+            // A script.
+            Kind::Python => self != Self::Size,
+            // It has no rooms.
+            Kind::Gst => self != Self::LargeRoom,
+            Kind::Bare => matches!(self, Self::Relay | Self::Paced | Self::Connect | Self::LargeRoom),
         }
     }
 
@@ -174,8 +176,7 @@ fn paced(crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers
     Ok(vec![("p50_us", latencies.percentile(50)), ("p99_us", latencies.percentile(99))])
 }
 
-/// Says something at fixed times, whatever the server does, and notes when it is heard. Waits busily, so as to be late
-/// nowhere: it has a processor of its own.
+/// Says something at fixed times, whatever the server does, and notes when it is heard.
 struct Pacer {
     step: Duration,
 }
@@ -246,8 +247,9 @@ impl Pacer {
 
 /// From nothing to being in a room.
 fn connect(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
+    let entrance = dialect.entrance(crowd, 0..effort.connections / 4, 4)?;
     let (began, cpu) = (Instant::now(), server.cpu_us()?);
-    dialect.enter(crowd, 0..effort.connections / 4, 4)?;
+    entrance.open(crowd)?;
     let (elapsed, cpu) = (began.elapsed(), server.cpu_us()? - cpu);
     let connections = effort.connections as u64 / 4 * 4;
     Ok(vec![("per_s", float(connections) / elapsed.as_secs_f64()), ("cpu_us", cpu / float(connections))])

@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Ours,
     Python,
     Gst,
+    /// No server, but what the system takes of each.
+    Bare,
 }
 
 impl fmt::Display for Kind {
@@ -29,6 +31,7 @@ impl fmt::Display for Kind {
             Kind::Ours => "room-signaling",
             Kind::Python => "python",
             Kind::Gst => "gst-webrtc",
+            Kind::Bare => "bare",
         })
     }
 }
@@ -43,6 +46,8 @@ pub(crate) struct Programs {
     pub(crate) python_server: PathBuf,
     /// None: it takes no part.
     pub(crate) gst: Option<PathBuf>,
+    /// This too.
+    pub(crate) bare: Option<PathBuf>,
 }
 
 impl Programs {
@@ -58,6 +63,11 @@ impl Programs {
             Kind::Python => {
                 let mut command = Command::new(&self.python);
                 command.arg(&self.python_server).arg(port);
+                command
+            }
+            Kind::Bare => {
+                let mut command = Command::new(self.bare.as_ref().context("bare takes no part")?);
+                command.arg(port);
                 command
             }
             Kind::Gst => {
@@ -76,7 +86,7 @@ impl Programs {
         let program = match kind {
             Kind::Ours => &self.ours,
             Kind::Gst => self.gst.as_ref().context("gst-webrtc takes no part")?,
-            Kind::Python => return Ok(None),
+            Kind::Python | Kind::Bare => return Ok(None),
         };
         let stripped = tempfile::NamedTempFile::new()?;
         let status = Command::new("strip").arg("-o").arg(stripped.path()).arg(program).status();
