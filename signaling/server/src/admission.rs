@@ -246,26 +246,23 @@ mod tests {
         assert_eq!(admission.connections(), 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn the_oldest_handshake_makes_way() {
-        let work = async {
-            let admission = Rc::<Admission>::default();
-            let limits = Limits { max_handshakes: 2, ..Limits::default() };
-            let mut tasks = Vec::new();
-            for expected in [false, false, true] {
-                let handshake = admission.begin_handshake();
-                let number = handshake.number();
-                let task = tokio::task::spawn_local(async move {
-                    std::future::pending::<()>().await;
-                    drop(handshake);
-                });
-                assert_eq!(admission.run_handshake(number, task.abort_handle(), &limits), expected);
-                tasks.push(task);
-            }
-            assert!(tasks.remove(0).await.unwrap_err().is_cancelled());
-            assert_eq!(admission.handshakes(), 2);
-            assert!(tasks.iter().all(|task| !task.is_finished()));
-        };
-        tokio::task::LocalSet::new().run_until(work).await;
+        let admission = Rc::<Admission>::default();
+        let limits = Limits { max_handshakes: 2, ..Limits::default() };
+        let mut tasks = Vec::new();
+        for expected in [false, false, true] {
+            let handshake = admission.begin_handshake();
+            let number = handshake.number();
+            let task = tokio::task::spawn_local(async move {
+                std::future::pending::<()>().await;
+                drop(handshake);
+            });
+            assert_eq!(admission.run_handshake(number, task.abort_handle(), &limits), expected);
+            tasks.push(task);
+        }
+        assert!(tasks.remove(0).await.unwrap_err().is_cancelled());
+        assert_eq!(admission.handshakes(), 2);
+        assert!(tasks.iter().all(|task| !task.is_finished()));
     }
 }

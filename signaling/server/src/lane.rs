@@ -70,58 +70,52 @@ impl Lane {
 mod tests {
     use super::*;
     use std::rc::Rc;
-    use tokio::{io::AsyncReadExt, net::UnixStream, task::LocalSet};
+    use tokio::{io::AsyncReadExt, net::UnixStream};
 
     /// Whoever waits for a socket gets in between two turns of the lane.
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn sockets_come_between_turns_and_turns_in_order() {
-        let work = async {
-            let lane = Rc::new(Lane::default());
-            let runner = lane.clone();
-            task::spawn_local(async move { runner.run().await });
-            let (mut ours, theirs) = UnixStream::pair().unwrap();
-            let turns = Rc::new(RefCell::new(Vec::new()));
-            let tasks: Vec<_> = (0..200)
-                .map(|n| {
-                    let (lane, turns) = (lane.clone(), turns.clone());
-                    task::spawn_local(async move {
-                        lane.turn().await;
-                        turns.borrow_mut().push(n);
-                    })
+        let lane = Rc::new(Lane::default());
+        let runner = lane.clone();
+        task::spawn_local(async move { runner.run().await });
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let turns = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = (0..200)
+            .map(|n| {
+                let (lane, turns) = (lane.clone(), turns.clone());
+                task::spawn_local(async move {
+                    lane.turn().await;
+                    turns.borrow_mut().push(n);
                 })
-                .collect();
-            let seen = turns.clone();
-            let reader = task::spawn_local(async move {
-                ours.read_u8().await.unwrap();
-                seen.borrow().len()
-            });
-            while turns.borrow().is_empty() {
-                task::yield_now().await;
-            }
-            theirs.try_write(b"x").unwrap();
-            assert!(reader.await.unwrap() < 10);
-            for task in tasks {
-                task.await.unwrap();
-            }
-            assert_eq!(*turns.borrow(), (0..200).collect::<Vec<_>>());
-        };
-        LocalSet::new().run_until(work).await;
+            })
+            .collect();
+        let seen = turns.clone();
+        let reader = task::spawn_local(async move {
+            ours.read_u8().await.unwrap();
+            seen.borrow().len()
+        });
+        while turns.borrow().is_empty() {
+            task::yield_now().await;
+        }
+        theirs.try_write(b"x").unwrap();
+        assert!(reader.await.unwrap() < 10);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*turns.borrow(), (0..200).collect::<Vec<_>>());
     }
 
     /// One that is gone costs a turn and no more.
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn who_leaves_the_lane_does_not_block_it() {
-        let work = async {
-            let lane = Rc::new(Lane::default());
-            let runner = lane.clone();
-            let (first, second) = (lane.clone(), lane.clone());
-            let gone = task::spawn_local(async move { first.turn().await });
-            let stays = task::spawn_local(async move { second.turn().await });
-            task::yield_now().await;
-            gone.abort();
-            task::spawn_local(async move { runner.run().await });
-            stays.await.unwrap();
-        };
-        LocalSet::new().run_until(work).await;
+        let lane = Rc::new(Lane::default());
+        let runner = lane.clone();
+        let (first, second) = (lane.clone(), lane.clone());
+        let gone = task::spawn_local(async move { first.turn().await });
+        let stays = task::spawn_local(async move { second.turn().await });
+        task::yield_now().await;
+        gone.abort();
+        task::spawn_local(async move { runner.run().await });
+        stays.await.unwrap();
     }
 }

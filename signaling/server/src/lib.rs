@@ -47,7 +47,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     rc::Rc,
 };
-use tokio::task::{self, LocalSet};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 /// Listens on `address` with a backlog that takes a burst of connections; hand the result to [`Server::new`].
@@ -77,7 +77,7 @@ pub struct Control {
 
 impl Server {
     /// Takes a bound listener, and announces where it listens, which is what [`Config::listen`] becomes; binds
-    /// [`Config::metrics_listen`]. Call it in a current-thread runtime with time and I/O enabled.
+    /// [`Config::metrics_listen`]. Call it in a [`LocalRuntime`](tokio::runtime::LocalRuntime) with time and I/O enabled.
     pub fn new(listener: TcpListener, mut config: Config) -> Result<Self> {
         config.listen = listener.local_addr()?;
         let listener = for_tokio(listener)?;
@@ -99,32 +99,26 @@ impl Server {
     /// ends it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, operators, shell } = self;
-        let work = async move {
-            let clock = shell.clone();
-            task::spawn_local(async move { clock.keep_time().await });
-            let lane = shell.clone();
-            task::spawn_local(async move { lane.lane().run().await });
-            let keeper = shell.clone();
-            task::spawn_local(async move { keeper.keep_house().await });
-            for _ in 0..auth::CHECKED_AT_A_TIME {
-                let checker = shell.clone();
-                task::spawn_local(async move { checker.check_passwords().await });
-            }
-            if let Some(listener) = operators {
-                let shell = shell.clone();
-                task::spawn_local(async move { accept::run(&listener, Door::Operators, &shell).await });
-            }
-            let end = async {
-                shutdown.await;
-                // Requests are answered until the end: /readyz, and a word for those who want to connect.
-                shell.drain().await;
-            };
-            tokio::select! {
-                never = accept::run(&listener, Door::Public, &shell) => match never {},
-                () = end => {}
-            }
-        };
-        LocalSet::new().run_until(work).await;
+        // Ends them when this ends.
+        let mut work = JoinSet::new();
+        let clock = shell.clone();
+        work.spawn_local(async move { clock.keep_time().await });
+        let lane = shell.clone();
+        work.spawn_local(async move { lane.lane().run().await });
+        let keeper = shell.clone();
+        work.spawn_local(async move { keeper.keep_house().await });
+        for _ in 0..auth::CHECKED_AT_A_TIME {
+            let checker = shell.clone();
+            work.spawn_local(async move { checker.check_passwords().await });
+        }
+        for (listener, door) in [(Some(listener), Door::Public), (operators, Door::Operators)] {
+            let Some(listener) = listener else { continue };
+            let shell = shell.clone();
+            work.spawn_local(async move { match accept::run(&listener, door, &shell).await {} });
+        }
+        shutdown.await;
+        // Requests are answered until the end: /readyz, and a word for those who want to connect.
+        shell.drain().await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod ask;
 mod cli;
+mod files;
 mod journal;
 mod lines;
 mod logs;

@@ -1,6 +1,6 @@
 //! What the operator wants while the server runs, by way of signals, and what the service manager is told of it.
 
-use crate::{lines, serve::raise_file_limit};
+use crate::{files, lines};
 use anyhow::Context;
 use room_signaling::{
     Config, Control,
@@ -100,7 +100,9 @@ impl Operator {
         for warning in &loaded.warnings {
             warn!("{warning}");
         }
-        raise_file_limit(loaded.config.limits.max_connections);
+        if let Err(error) = files::make_room(loaded.config.limits.max_connections) {
+            warn!("{error}");
+        }
         self.tls_files = loaded.tls_files;
         self.control.reload(loaded.config);
         info!("reloaded");

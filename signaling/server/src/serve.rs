@@ -1,7 +1,7 @@
 //! The command `serve`: from the sources of the configuration to a server in the hands of its operator.
 
 use crate::{
-    cli, logs,
+    cli, files, logs,
     operator::{self, Operator},
 };
 use room_signaling::{Server, config::Sources};
@@ -9,25 +9,26 @@ use std::{
     io::ErrorKind,
     net::{SocketAddr, TcpListener},
 };
+use tokio::runtime::LocalRuntime;
 use tracing::{info, warn};
-
-/// Descriptors that a server needs beside its connections.
-const SPARE_FILES: u64 = 64;
 
 /// Serves until it is told to stop.
 pub(crate) fn serve(sources: Sources) -> anyhow::Result<()> {
     let loaded = sources.load()?;
+    // Before there are threads.
+    let room = files::make_room(loaded.config.limits.max_connections);
     logs::start(&loaded)?;
+    if let Err(error) = room {
+        warn!("{error}");
+    }
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
     for variable in cli::unknown_variables() {
         warn!(variable, "there is no such setting: --help names them");
     }
-    raise_file_limit(loaded.config.limits.max_connections);
     let listener = bind(loaded.config.listen)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    LocalRuntime::new()?.block_on(async {
         // Who reads that it listens may send a signal at once.
         let (hangup, shutdown) = (operator::hangup()?, operator::shutdown()?);
         let server = Server::new(listener, loaded.config.clone())?;
@@ -39,26 +40,6 @@ pub(crate) fn serve(sources: Sources) -> anyhow::Result<()> {
         info!("stopped");
         Ok(())
     })
-}
-
-/// Each connection is an open file, and many systems start programs with room for 1,024.
-pub(crate) fn raise_file_limit(max_connections: usize) {
-    let wanted = (max_connections as u64).saturating_add(SPARE_FILES);
-    match rlimit::Resource::NOFILE.get() {
-        Ok((soft, _)) if soft >= wanted => {}
-        Ok((_, hard)) => {
-            let raised = rlimit::Resource::NOFILE.set(wanted.min(hard), hard);
-            if raised.is_err() || hard < max_connections as u64 {
-                warn!(
-                    hard,
-                    max_connections,
-                    "the limit of open files allows no more connections than that: raise it \
-                     (ulimit -Hn, LimitNOFILE= of systemd)"
-                );
-            }
-        }
-        Err(error) => warn!(%error, "can't read the limit of open files"),
-    }
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -9,7 +9,10 @@ use std::{
     sync::mpsc::{SyncSender, sync_channel},
     thread::JoinHandle,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::LocalRuntime,
+    sync::{mpsc, oneshot},
+};
 
 /// Another configuration, and whom to tell when it is taken.
 type Reload = (Config, SyncSender<()>);
@@ -19,14 +22,16 @@ type Reload = (Config, SyncSender<()>);
 pub fn spawn_thread(config: Config) -> io::Result<Running> {
     let listener = bind(config.listen)?;
     let address = listener.local_addr()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel();
     let (reloads, wanted) = mpsc::unbounded_channel();
+    let (started, starting) = sync_channel(1);
     let thread = std::thread::Builder::new().name("room-signaling".into()).spawn(move || {
         // The sender is never dropped without a word while the owner lives, so an error is a wish to stop, too.
         let shutdown = async { stopped.await.unwrap_or(()) };
-        runtime.block_on(async {
+        LocalRuntime::new()?.block_on(async {
             let server = Server::new(listener, config)?;
+            // An error means that nobody waits for it any more.
+            let _ = started.send(());
             let control = server.control();
             tokio::select! {
                 () = server.run(shutdown) => Ok(()),
@@ -34,7 +39,12 @@ pub fn spawn_thread(config: Config) -> io::Result<Running> {
             }
         })
     })?;
-    Ok(Running { address, reloads, stop: Some(stop), thread: Some(thread) })
+    let mut running = Running { address, reloads, stop: Some(stop), thread: Some(thread) };
+    match starting.recv() {
+        Ok(()) => Ok(running),
+        // It has ended already.
+        Err(_) => Err(running.end().err().unwrap_or_else(|| io::ErrorKind::Other.into())),
+    }
 }
 
 async fn reload(mut wanted: mpsc::UnboundedReceiver<Reload>, control: Control) -> Infallible {

@@ -3,6 +3,7 @@
 use crate::common::{Client, PATIENCE, Program, Raw, frame};
 use serde_json::{Value, json};
 use std::{
+    fs,
     net::{SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -44,6 +45,15 @@ async fn it_survives_having_no_more_files() {
     assert_eq!(first.message().await["type"], "registered");
     drop(others);
     Client::join(address, "next", "r", "receiver").await;
+}
+
+/// The table of open files that grows under a crowd holds everybody up each time.
+#[test]
+fn the_table_of_open_files_has_room_from_the_start() {
+    let (program, _) = Program::start("ulimit -Sn 256; ulimit -Hn 4096;", &["--max-connections", "900"]);
+    let status = fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+    assert!(size.trim().parse::<u32>().unwrap() >= 900, "{size}");
 }
 
 #[tokio::test]
