@@ -16,9 +16,14 @@ use ask::{Local, Trust};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use cli::{Cli, Command};
+use mimalloc::MiMalloc;
 use room_signaling::config::Sources;
 use serde_json::json;
 use std::{path::Path, time::SystemTime};
+
+/// A crowd comes and goes in small pieces of memory: this takes less time for them than the system's allocators.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> anyhow::Result<()> {
     let result = run(Cli::parse().what_to_do());
