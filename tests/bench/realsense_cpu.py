@@ -3,8 +3,9 @@
 
 1280x720, 30 frames/s, YUYV to I420, from a recording (uncompressed) and from a file of raw video, both in the page cache,
 both paced by the clock, in turns. Goals: at most 1.3 times the CPU of `filesrc ! rawvideoparse ! videoconvert`; 99 of 100
-buffers leave the element within 5 ms of librealsense's callback. Told beside: the element without conversion, and
-librealsense alone, which plays the recording for nobody: the least that anything built on it costs.
+buffers leave the element within 5 ms of librealsense's callback. Told beside: both without conversion, and librealsense
+alone, which plays the recording for nobody. `floor_ratio` is what the best element could come to: librealsense alone and
+the conversion as the plain pipeline has it, without a thread to hand frames to or a pipeline for them.
 Needs a release build and `cargo build --release -p gst-plugin-realsense --example record --features software-device`.
 """
 
@@ -81,26 +82,31 @@ def main() -> None:
         with raw.open("wb") as file:
             file.writelines(pictures(count))
         source = f"realsensesrc recording-location={bag}"
+        file = f"filesrc location={raw} ! rawvideoparse format=yuy2 width={WIDTH} height={HEIGHT} framerate={RATE}/1"
         lines = {
             "room": f"{source} ! {I420} ! {SINK}",
-            "plain": f"filesrc location={raw} ! rawvideoparse format=yuy2 width={WIDTH} height={HEIGHT} framerate={RATE}/1 "
-                     f"! videoconvert ! {I420} ! {SINK}",
+            "plain": f"{file} ! videoconvert ! {I420} ! {SINK}",
             "unconverted": f"{source} ! {SINK}",
+            "plain_unconverted": f"{file} ! {SINK}",
         }
-        for path in (bag, raw):
-            into_page_cache(path)
         rounds = []
         for _ in range(options.rounds):
-            rounds.append({name: share(programs, line, options.seconds) for name, line in lines.items()})
+            rounds.append({})
+            for name, line in lines.items():
+                into_page_cache(raw if file in line else bag)
+                rounds[-1][name] = share(programs, line, options.seconds)
+            into_page_cache(bag)
             rounds[-1]["librealsense"] = alone(programs, bag, options.seconds)
         late = rig.percentiles(latencies(programs, source, options.seconds))
     percent = {name: round(statistics.median(r[name] for r in rounds), 2) for name in rounds[0]}
     ratio = round(statistics.median(r["room"] / r["plain"] for r in rounds), 2)
+    floor = round(statistics.median((r["librealsense"] + r["plain"] - r["plain_unconverted"]) / r["plain"] for r in rounds), 2)
     rig.report(ratio <= GOAL_RATIO and late["p99"] < GOAL_LATENCY_MS, benchmark="realsense_cpu", percent=percent, ratio=ratio,
-               latency_ms=late, goal_ratio=GOAL_RATIO, goal_latency_p99_ms=GOAL_LATENCY_MS)
+               floor_ratio=floor, latency_ms=late, goal_ratio=GOAL_RATIO, goal_latency_p99_ms=GOAL_LATENCY_MS)
 
 
 def into_page_cache(path: pathlib.Path) -> None:
+    """Before each run: some machines drop what hasn't been read for half a minute, and a disk is no part of this."""
     with path.open("rb") as file:
         while file.read(1 << 24):
             pass
