@@ -1,14 +1,18 @@
 //! A lane for work that can wait a little: newcomers, those who leave, those who say much. Who is in it gets one turn
-//! after the other, and between two turns the sockets of all others are looked at. So however many are in it, nobody
-//! outside of it waits for more than one of them.
+//! after the other, and every now and then between two turns the sockets of all others are looked at. So however many
+//! are in it, nobody outside of it waits for long.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 use tokio::{sync::Notify, task};
+
+/// Turns may take so long together before the sockets are looked at: many that are short, or a long one.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(100);
 
 /// A lane for work that can wait a little.
 #[derive(Debug, Default)]
@@ -28,16 +32,23 @@ pub(crate) struct Ticket(u64);
 impl Lane {
     /// Gives turns for ever.
     pub(crate) async fn run(&self) {
+        let mut looked = Instant::now();
         loop {
             let next = self.waiting.borrow_mut().pop_front();
             let Some(next) = next else {
                 self.filled.notified().await;
+                looked = Instant::now();
                 continue;
             };
             self.served.set(self.served.get() + 1);
             next.wake();
-            // Comes back when the sockets have been looked at.
-            task::yield_now().await;
+            if looked.elapsed() < BETWEEN_LOOKS {
+                behind_those_awake().await;
+            } else {
+                // Comes back when the sockets have been looked at.
+                task::yield_now().await;
+                looked = Instant::now();
+            }
         }
     }
 
@@ -66,13 +77,27 @@ impl Lane {
     }
 }
 
+/// Lets all tasks run that are awake already.
+async fn behind_those_awake() {
+    let mut asked = false;
+    poll_fn(|cx| {
+        if asked {
+            return Poll::Ready(());
+        }
+        asked = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::rc::Rc;
     use tokio::{io::AsyncReadExt, net::UnixStream};
 
-    /// Whoever waits for a socket gets in between two turns of the lane.
+    /// Whoever waits for a socket gets in between turns of the lane.
     #[tokio::test(flavor = "local")]
     async fn sockets_come_between_turns_and_turns_in_order() {
         let lane = Rc::new(Lane::default());
@@ -85,6 +110,8 @@ mod tests {
                 let (lane, turns) = (lane.clone(), turns.clone());
                 task::spawn_local(async move {
                     lane.turn().await;
+                    let began = Instant::now();
+                    while began.elapsed() < BETWEEN_LOOKS / 4 {}
                     turns.borrow_mut().push(n);
                 })
             })
@@ -98,7 +125,7 @@ mod tests {
             task::yield_now().await;
         }
         theirs.try_write(b"x").unwrap();
-        assert!(reader.await.unwrap() < 10);
+        assert!(reader.await.unwrap() < 20);
         for task in tasks {
             task.await.unwrap();
         }
