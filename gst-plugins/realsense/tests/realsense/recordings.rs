@@ -5,6 +5,7 @@ use crate::bed::{
 };
 use gst::prelude::*;
 use gstrealsense::software::{Imager, Pixels, Stream};
+use std::time::{Duration, Instant};
 
 #[test]
 fn every_format_of_color_comes_out_as_it_was_recorded() {
@@ -261,6 +262,23 @@ fn in_real_time_a_recording_is_a_live_source_that_loops_on_the_clock() {
 }
 
 #[test]
+fn in_real_time_a_loop_goes_on_at_once_though_its_end_was_far() {
+    let recording = Recording::new("far", &[color()], 32);
+    let line =
+        Line::new(&format!("{} real-time=true loop=true ! appsink name=sink sync=false", recording.source()));
+    line.play();
+    let came: Vec<_> = (0..70)
+        .map(|_| {
+            line.sample("sink").unwrap();
+            Instant::now()
+        })
+        .collect();
+    // As seldom as it is asked while its end is far would show.
+    let longest = came.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(longest < Duration::from_millis(200), "{longest:?}");
+}
+
+#[test]
 fn a_recording_can_not_be_sought() {
     let recording = Recording::new("seek", &[color(), depth()], 10);
     let line = Line::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
@@ -280,7 +298,7 @@ fn who_takes_no_frames_holds_the_recording() {
         Line::new(&format!("{} loop=true ! appsink name=sink sync=false max-buffers=1", recording.source()));
     line.play().sample("sink").unwrap();
     let before = memory();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     assert!(memory() < before + 65536, "{before} to {} kB", memory());
 }
 
