@@ -1,5 +1,6 @@
 //! Hashes of passwords: argon2id (RFC 9106), written as PHC strings.
 
+use allocator_api2::alloc::System;
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,
     password_hash::{
@@ -13,7 +14,7 @@ const MAX_MEMORY_KIB: u32 = 256 << 10;
 const MAX_PASSES: u32 = 16;
 /// glibc gives memory back at once where it is asked for more than 32 MiB at a time. What is smaller stays with the
 /// thread that asked for it, once the first of that size is freed: with the threads of a pool that was 600 MB.
-/// Only what is written to takes real memory.
+/// Only what is written to takes real memory. Asked for past the program's own allocator, which keeps some of it.
 const GIVEN_BACK: usize = (32 << 20) / Block::SIZE + 1;
 
 /// Why a hash is none.
@@ -60,7 +61,7 @@ pub(super) fn is_right(hash: &str, password: &str) -> bool {
     let version = hash.version.map_or(Ok(Version::default()), Version::try_from);
     let (Ok(params), Ok(version)) = (Params::try_from(&hash), version) else { return false };
     let count = params.block_count();
-    let mut memory = Vec::with_capacity(count.max(GIVEN_BACK));
+    let mut memory = allocator_api2::vec::Vec::with_capacity_in(count.max(GIVEN_BACK), System);
     memory.resize(count, Block::default());
     let argon2 = Argon2::new(Algorithm::Argon2id, version, params);
     let mut computed = vec![0; expected.len()];

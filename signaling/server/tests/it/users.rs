@@ -198,6 +198,24 @@ async fn others_are_served_while_passwords_are_checked() {
     assert!(pings > 20, "only {pings} answers meanwhile");
 }
 
+/// A check takes 19 MB, and gives them back.
+#[tokio::test]
+async fn checks_of_passwords_leave_no_memory_behind() {
+    let folder = Folder::new();
+    let hash = hash_password("right").unwrap();
+    let config = folder.write("c.toml", format!("[[rooms]]\nname = 'lab*'\npassword_hash = '{hash}'\n"));
+    let (program, address) = Program::start("", &["--config", &config]);
+    let (mut guesser, _) = register(address, "guesser", "").await;
+    join(&mut guesser, "elsewhere", "receiver", None).await;
+    let before = program.resident();
+    for n in 0..4 {
+        let answer = join(&mut guesser, &format!("lab {n}"), "receiver", Some("wrong")).await;
+        assert_eq!(answer["code"], "forbidden", "{answer}");
+    }
+    let grown = program.resident() - before;
+    assert!(grown < 10_000, "{grown} KB");
+}
+
 #[tokio::test]
 async fn with_another_key_or_password_those_have_to_go_whom_it_concerns() {
     let server = server(|config| {
