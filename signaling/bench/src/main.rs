@@ -1,7 +1,7 @@
 //! Loads room-signaling and its peers in turn, on the loopback interface, and compares what they cost.
 //!
-//! The server has one processor, this program the other. Every row starts servers of its own and ends them; rounds go
-//! through all servers before the next one begins, so that a machine that grows slower does so for all. What is told
+//! The servers have one processor, this program the other. Every row starts servers of its own and ends them; rounds
+//! go through all servers before the next one begins, so that a machine that grows slower does so for all. What is told
 //! is the median of the rounds: a JSON line a row on standard output, then a table on standard error. Exit status 1
 //! where a goal is missed.
 
@@ -79,14 +79,15 @@ fn main() -> Result<ExitCode> {
     let mut kinds = vec![Kind::Ours, Kind::Python];
     kinds.extend(programs.gst.as_ref().map(|_| Kind::Gst));
     kinds.extend(programs.bare.as_ref().map(|_| Kind::Bare));
+    let servers: Vec<_> =
+        kinds.into_iter().map(|kind| (kind, Dialect::of(kind, &everything.token))).collect();
     // Two ends of each connection, one here.
     rlimit::increase_nofile_limit(u64::MAX)?;
 
     let mut report = Report::default();
     for row in rows {
         for _ in 0..cli.rounds {
-            for &kind in kinds.iter().filter(|kind| row.fits(**kind)) {
-                let numbers = row.run(&programs, kind, &Dialect::of(kind, &everything.token), effort)?;
+            for (kind, numbers) in row.round(&programs, &servers, effort)? {
                 report.add(row, kind, numbers);
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::users::{self, TokenArgs};
 use anyhow::{Context, bail};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use room_protocol::{turn::TurnSecret, wire::IceServer};
 use room_signaling::TrustedProxy;
 use room_signaling::config::{
@@ -45,18 +45,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the server (what happens without a command, too)
     #[command(after_help = EXAMPLES)]
-    Serve(ServeArgs),
+    Serve(Later<ServeArgs>),
     /// Tell everything for which `serve` would refuse to start, unreadable files included
-    CheckConfig(CheckArgs),
+    CheckConfig(Later<CheckArgs>),
     /// Ask the server that runs with this configuration for /healthz, and fail if it isn't well
-    Healthcheck(ServeArgs),
+    Healthcheck(Later<ServeArgs>),
     /// Print the ICE servers that clients get when they join, with fresh TURN credentials
-    TurnCredentials(TurnCredentialsArgs),
+    TurnCredentials(Later<TurnCredentialsArgs>),
     /// Ask the server that runs with this configuration who is in which room
-    Rooms(RoomsArgs),
+    Rooms(Later<RoomsArgs>),
     /// Make a token for a server with users, and print it
     #[command(after_help = users::TOKEN_EXAMPLES)]
-    Token(TokenArgs),
+    Token(Later<TokenArgs>),
     /// Read a password from the terminal, or from standard input, and print its hash for [[rooms]]
     #[command(after_help = users::HASH_EXAMPLES)]
     HashPassword,
@@ -71,7 +71,32 @@ pub(crate) enum Command {
 impl Cli {
     /// What to do; without a word, serve.
     pub(crate) fn what_to_do(self) -> Command {
-        self.command.unwrap_or(Command::Serve(self.serve))
+        self.command.unwrap_or(Command::Serve(Later(self.serve)))
+    }
+}
+
+/// The arguments of a command, which are made when it is the one that was given: most take all flags of `serve`, and
+/// to make those for each command takes longer than the rest of a start.
+#[derive(Debug)]
+pub(crate) struct Later<A>(pub(crate) A);
+
+impl<A: Args> Args for Later<A> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.defer(A::augment_args)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        command.defer(A::augment_args_for_update)
+    }
+}
+
+impl<A: FromArgMatches> FromArgMatches for Later<A> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        A::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
     }
 }
 
@@ -173,7 +198,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "ROOM_SIGNALING_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<Format>,
 
-    /// What is logged: error, warn, info, debug or trace, or directives of tracing's EnvFilter [default: info]
+    /// What is logged: off, error, warn, info, debug or trace, for parts of the program, too:
+    /// `info,room_signaling::log=debug` [default: info]
     #[arg(long, env = "ROOM_SIGNALING_LOG", value_name = "LEVEL", value_parser = of_text::<LogLevel>)]
     log_level: Option<LogLevel>,
 }
@@ -235,13 +261,16 @@ impl ServeArgs {
 
 /// Variables of the environment that look like settings and are none.
 pub(crate) fn unknown_variables() -> Vec<String> {
-    let command = Cli::command();
-    let known: Vec<&OsStr> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
-    let is_known = |name: &OsStr| known.contains(&name) || name == TURN_SECRET_VARIABLE;
-    let names = std::env::vars_os().map(|(name, _)| name);
-    let unknown =
-        names.filter(|name| name.to_string_lossy().starts_with("ROOM_SIGNALING_") && !is_known(name));
-    unknown.map(|name| name.to_string_lossy().into_owned()).collect()
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let mut names: Vec<String> =
+        names.filter(|name| name.starts_with("ROOM_SIGNALING_") && name != TURN_SECRET_VARIABLE).collect();
+    // Mostly there are none, and no flags to be made to compare them with.
+    if !names.is_empty() {
+        let command = Cli::command();
+        let known: Vec<&OsStr> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
+        names.retain(|name| !known.contains(&OsStr::new(name)));
+    }
+    names
 }
 
 /// Parses a value in the way that it is parsed in the file.
@@ -303,7 +332,7 @@ mod tests {
     fn config(arguments: &[&str]) -> anyhow::Result<Config> {
         let arguments = ["room-signaling"].iter().chain(arguments);
         match Cli::try_parse_from(arguments)?.what_to_do() {
-            Command::Serve(args) => Ok(args.sources()?.load()?.config),
+            Command::Serve(Later(args)) => Ok(args.sources()?.load()?.config),
             other => panic!("{other:?}"),
         }
     }

@@ -4,58 +4,53 @@
 use std::{
     io::{self, Write},
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait to be written.
-const WAITING: usize = 4_096;
+const MOST_WAITING: usize = 4_096;
 /// How long the end of the program waits for its last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whom [`flush`] asks.
-static WRITER: OnceLock<SyncSender<Order>> = OnceLock::new();
+/// The way to the thread, which starts with the first line. `None`: the system has no thread for it.
+static WRITER: OnceLock<Option<Sender<Order>>> = OnceLock::new();
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
 enum Order {
     Write(Vec<u8>),
     /// Say when all before it is written.
-    Tell(SyncSender<()>),
+    Tell(Sender<()>),
 }
 
-/// Takes lines for the thread. Never blocks.
-#[derive(Debug, Clone)]
-pub(crate) struct Lines {
-    orders: SyncSender<Order>,
-    left_out: Arc<AtomicU64>,
+/// Takes lines for the thread. Blocks only where there is no thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lines;
+
+fn start() -> Option<Sender<Order>> {
+    let (orders, taken) = channel();
+    thread::Builder::new().name("log".into()).spawn(move || write(taken)).ok()?;
+    Some(orders)
 }
 
-impl Lines {
-    /// Starts the thread.
-    pub(crate) fn start() -> io::Result<Self> {
-        let (orders, taken) = sync_channel(WAITING);
-        let left_out = Arc::new(AtomicU64::new(0));
-        let counter = left_out.clone();
-        thread::Builder::new().name("log".into()).spawn(move || write(taken, &counter))?;
-        // Only the first is flushed; there is no second.
-        let _ = WRITER.set(orders.clone());
-        Ok(Self { orders, left_out })
-    }
-}
-
-fn write(orders: Receiver<Order>, left_out: &AtomicU64) {
+fn write(orders: Receiver<Order>) {
     for order in orders {
         match order {
-            // Where nobody reads any more, there is nobody to tell.
-            Order::Write(line) => drop(io::stderr().write_all(&line)),
-            Order::Tell(asker) => drop(asker.try_send(())),
+            Order::Write(line) => {
+                // Where nobody reads any more, there is nobody to tell.
+                let _ = io::stderr().write_all(&line);
+                WAITING.fetch_sub(1, Relaxed);
+            }
+            Order::Tell(asker) => drop(asker.send(())),
         }
-        match left_out.swap(0, Ordering::Relaxed) {
+        match LEFT_OUT.swap(0, Relaxed) {
             0 => {}
             lines => warn!(lines, "the log is read too slowly: lines were left out"),
         }
@@ -64,26 +59,24 @@ fn write(orders: Receiver<Order>, left_out: &AtomicU64) {
 
 /// Waits for what was logged to be written, but not for ever.
 pub(crate) fn flush() {
-    let Some(writer) = WRITER.get() else { return };
-    let deadline = Instant::now() + PATIENCE;
-    let (sender, told) = sync_channel(1);
-    let mut order = Order::Tell(sender);
-    while let Err(TrySendError::Full(back)) = writer.try_send(order) {
-        if Instant::now() > deadline {
-            return;
-        }
-        order = back;
-        thread::sleep(Duration::from_millis(5));
+    let Some(Some(writer)) = WRITER.get() else { return };
+    let (sender, told) = channel();
+    // An error means that the thread is gone, or that the time is up.
+    if writer.send(Order::Tell(sender)).is_ok() {
+        let _ = told.recv_timeout(PATIENCE);
     }
-    // An error means that the time is up.
-    let _ = told.recv_timeout(deadline.saturating_duration_since(Instant::now()));
 }
 
 impl Write for Lines {
     /// Each call is a line: the formatter makes it up before it writes.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.orders.try_send(Order::Write(line.to_vec())).is_err() {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+        let Some(writer) = WRITER.get_or_init(start) else { return io::stderr().write(line) };
+        if WAITING.fetch_add(1, Relaxed) < MOST_WAITING {
+            // An error means that the thread is gone: there is nobody to tell.
+            let _ = writer.send(Order::Write(line.to_vec()));
+        } else {
+            WAITING.fetch_sub(1, Relaxed);
+            LEFT_OUT.fetch_add(1, Relaxed);
         }
         Ok(line.len())
     }
@@ -97,6 +90,6 @@ impl MakeWriter<'_> for Lines {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
-        self.clone()
+        *self
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use room_signaling::config::{Loaded, LogFormat};
 use std::io::{self, IsTerminal};
 use tracing::{subscriber::set_global_default, warn};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt};
+use tracing_subscriber::layer::SubscriberExt;
 
 /// Logs to the journal where standard error is the journal's, else to standard error: text for people, JSON for what
 /// collects it.
@@ -22,15 +22,12 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<()> {
         false if journal::has_stderr() => LogFormat::Journald,
         false => LogFormat::Json,
     });
-    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(loaded.log_level.as_str())?);
+    let registry = tracing_subscriber::registry().with(loaded.log_level.targets());
     let colors = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let stderr = || -> anyhow::Result<_> {
-        let lines = Lines::start().context("can't start the thread that writes the log")?;
-        Ok(tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(colors))
-    };
+    let stderr = || tracing_subscriber::fmt::layer().with_writer(Lines).with_ansi(colors);
     match format {
-        LogFormat::Text => set_global_default(registry.with(stderr()?))?,
-        LogFormat::Json => set_global_default(registry.with(stderr()?.json().flatten_event(true)))?,
+        LogFormat::Text => set_global_default(registry.with(stderr()))?,
+        LogFormat::Json => set_global_default(registry.with(stderr().json().flatten_event(true)))?,
         LogFormat::Journald => match Journal::connect(journal::SOCKET) {
             Ok(journal) => set_global_default(registry.with(journal))?,
             Err(error) if loaded.log_format.is_some() => {
@@ -39,7 +36,7 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<()> {
                 });
             }
             Err(error) => {
-                set_global_default(registry.with(stderr()?.json().flatten_event(true)))?;
+                set_global_default(registry.with(stderr().json().flatten_event(true)))?;
                 warn!(%error, socket = journal::SOCKET, "can't reach the journal");
             }
         },

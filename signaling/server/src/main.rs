@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use ask::{Local, Trust};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use cli::{Cli, Command};
+use cli::{Cli, Command, Later};
 use mimalloc::MiMalloc;
 use room_signaling::config::Sources;
 use serde_json::json;
@@ -33,12 +33,12 @@ fn main() -> anyhow::Result<()> {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(args) => serve::serve(args.sources()?),
-        Command::CheckConfig(args) => check_config(args.sources()?),
-        Command::Healthcheck(args) => check_health(args.sources()?),
-        Command::TurnCredentials(args) => print_turn_credentials(args.serve.sources()?, args.name),
-        Command::Rooms(args) => rooms::print(&args.serve.sources()?, args.json),
-        Command::Token(args) => users::token(args),
+        Command::Serve(Later(args)) => serve::serve(args.sources()?),
+        Command::CheckConfig(Later(args)) => check_config(args.sources()?),
+        Command::Healthcheck(Later(args)) => check_health(args.sources()?),
+        Command::TurnCredentials(Later(args)) => print_turn_credentials(args.serve.sources()?, args.name),
+        Command::Rooms(Later(args)) => rooms::print(&args.serve.sources()?, args.json),
+        Command::Token(Later(args)) => users::token(args),
         Command::HashPassword => users::hash(),
         Command::Generate { folder } => generate(&folder),
     }

@@ -221,7 +221,7 @@ mod tests {
             (1, "default_room", "white space"),
             (2, "drain_seconds", "0 or more, such as"),
             (3, "log_format", "unknown word `jsn`; did you mean `json`?"),
-            (4, "log_level", "error, warn, info, debug or trace"),
+            (4, "log_level", "off, error, warn, info, debug or trace"),
             (5, "stun", "stun:stun.example.org:3478"),
             (6, "listen", "invalid socket address"),
             (7, "allow_hosts", "expected a sequence"),

@@ -13,7 +13,7 @@ use crate::{
 use room_protocol::{RoomId, wire::IceServer};
 use serde::Deserialize;
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// What a file, the environment or flags say. `None`: nothing.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -245,21 +245,21 @@ pub enum LogFormat {
     Journald,
 }
 
-/// What is logged: a level or a list of directives.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// What is logged: a level, or levels for parts of the program.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct LogLevel(String);
+pub struct LogLevel(Targets);
 
 impl LogLevel {
-    /// The words that were checked already.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// As tracing takes it.
+    pub fn targets(&self) -> Targets {
+        self.0.clone()
     }
 }
 
 impl Default for LogLevel {
     fn default() -> Self {
-        Self("info".into())
+        Self(Targets::new().with_default(LevelFilter::INFO))
     }
 }
 
@@ -267,11 +267,17 @@ impl TryFrom<String> for LogLevel {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match EnvFilter::try_new(&text) {
-            Ok(_) => Ok(Self(text)),
-            Err(error) => Err(format!(
-                "{text:?} is neither error, warn, info, debug or trace nor a list of directives ({error})"
-            )),
+        let advice = |of| {
+            format!(
+                "{of:?} is neither off, error, warn, info, debug or trace nor a part of the program with one of them, \
+                 like room_signaling::log=debug"
+            )
+        };
+        // Targets takes a word that is no level for a part of the program, of which everything is logged.
+        let is_no_level = |part: &&str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
+        match text.split(',').find(is_no_level) {
+            Some(part) => Err(advice(part)),
+            None => text.parse().map(Self).map_err(|_| advice(&text)),
         }
     }
 }
