@@ -68,6 +68,7 @@ struct Standing {
     ours: f64,
     python: Option<f64>,
     gst: Option<f64>,
+    bare: Option<f64>,
     /// Against the Python server, and against gst-webrtc: every row that it can run has to be better here.
     met: bool,
 }
@@ -96,7 +97,8 @@ impl Report {
         };
         let better = |gst: f64| if more_is_better { ours >= gst } else { ours <= gst };
         let behind_gst = !aim.is_promise() && gst.is_some_and(|gst| !better(gst));
-        Some(Standing { ours, python, gst, met: met && !behind_gst })
+        let bare = self.median(aim.row, aim.number, Kind::Bare);
+        Some(Standing { ours, python, gst, bare, met: met && !behind_gst })
     }
 
     /// A row as JSON: every number of every server, and the goals.
@@ -111,23 +113,28 @@ impl Report {
             .filter(|aim| aim.row == row)
             .filter_map(|aim| Some((aim, self.standing(aim)?)))
             .map(|(aim, standing)| {
-                let goal = json!({"goal": aim.goal.words(), "ratio": standing.ratio().map(rounded), "met": standing.met});
+                let [ratio, floor] =
+                    [Some(standing.ours), standing.bare].map(|it| standing.of_python(it).map(rounded));
+                let goal =
+                    json!({"goal": aim.goal.words(), "ratio": ratio, "floor": floor, "met": standing.met});
                 (aim.number.to_owned(), goal)
             })
             .collect();
         json!({"row": row.name(), "servers": servers, "goals": goals})
     }
 
-    /// All that have goals, for people.
+    /// All that have goals, for people. `floor` is the ratio that the bare loop has, which no server
+    /// surpasses.
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
-            "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7}  {}\n",
+            "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7} {:>7}  {}\n",
             "",
             Kind::Ours,
             Kind::Python,
             Kind::Gst,
             Kind::Bare,
             "ratio",
+            "floor",
             "goal"
         );
         for aim in &AIMS {
@@ -137,13 +144,14 @@ impl Report {
             // Writing to a String can't fail.
             let _ = writeln!(
                 text,
-                "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7}  {}{}",
+                "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7} {:>7}  {}{}",
                 format!("{} {}", aim.row.name(), aim.number),
                 number(Some(standing.ours)),
                 number(standing.python),
                 number(standing.gst),
-                number(self.median(aim.row, aim.number, Kind::Bare)),
-                number(standing.ratio()),
+                number(standing.bare),
+                number(standing.of_python(Some(standing.ours))),
+                number(standing.of_python(standing.bare)),
                 aim.goal.words(),
                 if standing.met { "" } else { "  MISSED" }
             );
@@ -158,9 +166,10 @@ impl Report {
 }
 
 impl Standing {
-    /// Ours by the Python server's.
-    fn ratio(&self) -> Option<f64> {
-        self.python.filter(|python| *python > 0.0).map(|python| self.ours / python)
+    /// A number by the Python server's.
+    fn of_python(&self, number: Option<f64>) -> Option<f64> {
+        let python = self.python.filter(|python| *python > 0.0)?;
+        number.map(|number| number / python)
     }
 }
 
@@ -220,5 +229,14 @@ mod tests {
         };
         assert!(!rate(12_000.0, 2_000.0));
         assert!(rate(11_000.0, 2_000.0));
+    }
+
+    #[test]
+    fn a_floor_is_told_where_the_bare_loop_took_part() {
+        let numbers = [(Kind::Ours, 8.0), (Kind::Python, 20.0), (Kind::Bare, 5.0)];
+        let goal =
+            |numbers: &[_]| report(numbers, Row::Paced, "p99_us").line(Row::Paced)["goals"]["p99_us"].take();
+        assert_eq!((&goal(&numbers)["ratio"], &goal(&numbers)["floor"]), (&json!(0.4), &json!(0.25)));
+        assert!(goal(&numbers[..2])["floor"].is_null());
     }
 }
