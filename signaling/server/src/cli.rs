@@ -75,8 +75,8 @@ impl Cli {
     }
 }
 
-/// The arguments of a command, which are made when it is the one that was given: most take all flags of `serve`, and
-/// to make those for each command takes longer than the rest of a start.
+/// The arguments of a command, made when it is the one that was given: most take all flags of `serve`, and to make
+/// those for each command would take a tenth of the time of a start.
 #[derive(Debug)]
 pub(crate) struct Later<A>(pub(crate) A);
 
@@ -125,7 +125,8 @@ pub(crate) struct RoomsArgs {
     pub(crate) serve: ServeArgs,
 }
 
-/// Flags lie above the environment, and both above the file.
+// Flags lie above the environment, and both above the file. (As its documentation, this would be what each command with
+// these flags says of itself.)
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The configuration file (TOML), below the environment and flags
@@ -340,6 +341,15 @@ mod tests {
     #[test]
     fn the_flags_are_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_command_says_what_it_is_for() {
+        for name in ["serve", "check-config", "healthcheck", "turn-credentials", "rooms", "token"] {
+            let about = Cli::command().find_subcommand(name).unwrap().get_about().unwrap().to_string();
+            let help = Cli::try_parse_from(["room-signaling", name, "--help"]).unwrap_err().to_string();
+            assert!(help.starts_with(&about) && help.contains("Options:"), "{about}\n{help}");
+        }
     }
 
     #[test]

@@ -281,3 +281,26 @@ impl TryFrom<String> for LogLevel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_logged_is_a_level_or_levels_of_parts() {
+        let level = |text: &str| LogLevel::try_from(text.to_owned());
+        assert_eq!(level("info").unwrap(), LogLevel::default());
+        let targets = level("warn,room_signaling::log=debug").unwrap().targets();
+        let enabled = |target, level| targets.would_enable(target, &level);
+        assert!(enabled("room_signaling::log", tracing::Level::DEBUG));
+        assert!(
+            !enabled("room_signaling", tracing::Level::INFO)
+                && enabled("room_signaling", tracing::Level::WARN)
+        );
+        for (text, wrong) in [("loud", "loud"), ("info,verbose", "verbose"), ("room_signaling=loud", "=loud")]
+        {
+            let error = level(text).unwrap_err();
+            assert!(error.contains(wrong) && error.contains("off, error, warn"), "{error}");
+        }
+    }
+}
