@@ -123,8 +123,7 @@ impl Report {
         json!({"row": row.name(), "servers": servers, "goals": goals})
     }
 
-    /// All that have goals, for people. `floor` is the ratio that the bare loop has, which no server
-    /// surpasses.
+    /// All that have goals, for people. `floor` is the ratio that the bare loop has, which no server surpasses.
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
             "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7} {:>7}  {}\n",

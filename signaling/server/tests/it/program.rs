@@ -1,9 +1,10 @@
 //! The program as it is run.
 
-use crate::common::{Client, PATIENCE, Program, Raw, frame};
+use crate::common::{Client, Folder, PATIENCE, Program, Raw, frame};
 use serde_json::{Value, json};
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -201,17 +202,7 @@ fn who_inherits_the_variable_of_the_journal_logs_to_its_own_standard_error() {
 /// The pipe of standard error is full, and nobody empties it.
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nobody_up() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_room-signaling"))
-        .args(["--log-level", "trace", "--drain-seconds", "0", "--listen", &address.to_string()])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut program = Unread(child);
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).await.is_err() {
-        assert!(Instant::now() < deadline, "it should listen");
-    }
+    let (mut program, address) = Unread::start(&[]).await;
     let (mut sender, _) = Client::join(address, "a", "r", "sender").await;
     let (mut receiver, _) = Client::join(address, "b", "r", "receiver").await;
     // A pipe holds 64 KiB.
@@ -227,8 +218,48 @@ async fn a_log_that_nobody_reads_holds_nobody_up() {
     assert!(began.elapsed() < PATIENCE);
 }
 
+/// Read again, it tells how much it has left out meanwhile.
+#[tokio::test]
+async fn a_log_that_is_read_too_late_tells_what_is_missing() {
+    let folder = Folder::new();
+    let limits = "[limits]\nmessages_per_second = 1000000\nmessages_burst = 1000000\n";
+    let (mut program, address) = Unread::start(&["--config", &folder.write("c.toml", limits)]).await;
+    let (mut client, _) = Client::join(address, "a", "r", "sender").await;
+    // More than may wait, and than the pipe holds.
+    for _ in 0..6_000 {
+        client.send(json!({"type": "ping"})).await;
+        client.message_of("pong").await;
+    }
+    let mut lines = BufReader::new(program.0.stderr.take().unwrap()).lines();
+    let told = tokio::task::spawn_blocking(move || {
+        let told = lines.find(|line| line.as_ref().unwrap().contains("lines were left out")).unwrap();
+        serde_json::from_str::<Value>(&told.unwrap()).unwrap()
+    });
+    let told = tokio::time::timeout(PATIENCE, told).await.unwrap().unwrap();
+    assert!(told["lines"].as_u64().unwrap() > 0, "{told}");
+}
+
 /// A process whose standard error is not read. Dropping it kills it.
 struct Unread(Child);
+
+impl Unread {
+    /// Starts the program, and waits until it listens.
+    async fn start(arguments: &[&str]) -> (Self, SocketAddr) {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_room-signaling"))
+            .args(["--log-level", "trace", "--drain-seconds", "0", "--listen", &address.to_string()])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let program = Self(child);
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).await.is_err() {
+            assert!(Instant::now() < deadline, "it should listen");
+        }
+        (program, address)
+    }
+}
 
 impl Drop for Unread {
     fn drop(&mut self) {
