@@ -44,10 +44,18 @@ impl Context {
         Ok(Self { raw, watchers })
     }
 
-    pub(super) fn raw() -> Result<Handle<sys::rs2_context>, Error> {
-        let version = i32::try_from(sys::RS2_API_VERSION).unwrap_or(i32::MAX);
+    fn raw() -> Result<Handle<sys::rs2_context>, Error> {
         // SAFETY: takes a number.
-        Handle::new(sys::rs2_delete_context, |error| unsafe { sys::rs2_create_context(version, error) })
+        Handle::new(sys::rs2_delete_context, |error| unsafe { sys::rs2_create_context(version(), error) })
+    }
+
+    /// A context for recordings. It looks for no cameras, which the library otherwise does ten times a second.
+    pub(super) fn without_cameras() -> Result<Handle<sys::rs2_context>, Error> {
+        let settings = format!("{{\"device-mask\":{}}}\0", sys::RS2_PRODUCT_LINE_SW_ONLY);
+        // SAFETY: takes a number, and a string that ends with zero.
+        Handle::new(sys::rs2_delete_context, |error| unsafe {
+            sys::rs2_create_context_ex(version(), settings.as_ptr().cast(), error)
+        })
     }
 
     #[cfg(feature = "software-device")]
@@ -149,6 +157,26 @@ unsafe extern "C" fn on_change(
     }
 }
 
+/// Of the library that this is built for, as it wants to be told.
+fn version() -> i32 {
+    i32::try_from(sys::RS2_API_VERSION).unwrap_or(i32::MAX)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_for_recordings_has_no_thread_that_looks_for_cameras() {
+        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        let before = threads();
+        let _recordings = Context::without_cameras().unwrap();
+        assert_eq!(threads(), before);
+        let _cameras = Context::raw().unwrap();
+        assert!(threads() > before);
+    }
 }

@@ -57,7 +57,7 @@ impl Device {
     pub(crate) fn recording(path: &Path) -> Result<Self, Error> {
         let bytes = path.as_os_str().as_encoded_bytes();
         let file = CString::new(bytes).map_err(|_| Error::new("recording", "the path has a zero byte"))?;
-        let context = Context::raw()?;
+        let context = Context::without_cameras()?;
         // SAFETY: the context is alive, the string until the call returns.
         let device = Handle::new(sys::rs2_delete_device, |error| unsafe {
             sys::rs2_context_add_device(context.raw(), file.as_ptr(), error)
