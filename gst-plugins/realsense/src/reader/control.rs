@@ -23,7 +23,7 @@ use std::{
 const PLAYBACK_POLL: Duration = Duration::from_millis(25);
 /// How often while it plays in real time and its end is far. Not never: it may break off, and what is played of it may end
 /// before the rest.
-const PLAYBACK_GLANCE: Duration = Duration::from_millis(250);
+const PLAYBACK_GLANCE: Duration = Duration::from_secs(1);
 /// How often to look for a camera that was unplugged.
 const SEARCH: Duration = Duration::from_millis(500);
 /// How long a recording may take to begin.

@@ -243,7 +243,9 @@ impl Member {
             };
             if let Some(arrived) = seat.queue.pop_front() {
                 drop(state);
-                self.shared.room.notify_all();
+                if !self.shared.live {
+                    self.shared.room.notify_all();
+                }
                 return Ok(arrived);
             }
             let mut at_most = None;

@@ -44,6 +44,8 @@ struct Flow {
     seen: BTreeMap<StreamKind, (u64, u64)>,
     epoch: u64,
     last: Option<gst::ClockTime>,
+    /// Of the camera's times: their clock, and its caps.
+    reference: Option<(TimeDomain, gst::Caps)>,
 }
 
 enum Output {
@@ -182,7 +184,7 @@ impl BaseSrcImpl for RealSenseStream {
         let mut flow = lock(&self.flow);
         let (epoch, last, seen) =
             flow.take().map_or_else(Default::default, |flow| (flow.epoch, flow.last, flow.seen));
-        *flow = Some(Flow { output, chain: None, seen, epoch, last });
+        *flow = Some(Flow { output, chain: None, seen, epoch, last, reference: None });
         drop(flow);
         gst::info!(CAT, imp = self, "{} as {caps}", attached.which.name());
         let _ = self.post_latency();
@@ -326,7 +328,7 @@ impl RealSenseStream {
                 target.set_flags(gst::BufferFlags::DISCONT);
             }
             let device = gst::ClockTime::from_nseconds(u64::try_from(device).unwrap_or(0));
-            meta::add(target, kind.name(), number, &frame, depth.as_ref(), (domain, device));
+            meta::add(target, kind, number, &frame, depth.as_ref(), (flow.reference(domain), device));
         }
         let took = at.elapsed().as_micros();
         gst::log!(CAT, imp = self, "{} frame {number} goes out {took} µs after its arrival", kind.name());
@@ -353,6 +355,11 @@ impl RealSenseStream {
 }
 
 impl Flow {
+    fn reference(&mut self, domain: TimeDomain) -> &gst::Caps {
+        let fits = self.reference.take().filter(|(known, _)| *known == domain);
+        &self.reference.insert(fits.unwrap_or_else(|| (domain, meta::reference(domain)))).1
+    }
+
     /// What the camera's frame becomes before it is a buffer.
     fn finish(
         &mut self,

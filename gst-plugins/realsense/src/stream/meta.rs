@@ -1,7 +1,7 @@
 //! What is known of a frame, on its buffer: `GstReferenceTimestampMeta` with the camera's time, and the custom meta
 //! `GstRealSenseMeta`, a structure that every language can read.
 
-use crate::camera::{Frame, TimeDomain};
+use crate::camera::{Frame, StreamKind, TimeDomain};
 
 /// The name of the custom meta, and of its structure.
 const NAME: &str = "GstRealSenseMeta";
@@ -13,30 +13,35 @@ pub(crate) fn register() {
     }
 }
 
+/// The caps of times on this clock of the camera's.
+pub(super) fn reference(domain: TimeDomain) -> gst::Caps {
+    gst::Caps::builder("timestamp/x-realsense").field("domain", domain.name()).build()
+}
+
 /// Writes what is known of `frame` on `buffer`. The units of depth, where `depth` is what a picture with colors was made
 /// of, are of that.
 pub(super) fn add(
     buffer: &mut gst::BufferRef,
-    stream: &str,
+    kind: StreamKind,
     number: u64,
     frame: &Frame,
     depth: Option<&Frame>,
-    time: (TimeDomain, gst::ClockTime),
+    (reference, time): (&gst::Caps, gst::ClockTime),
 ) {
-    let (domain, time) = time;
-    let reference = gst::Caps::builder("timestamp/x-realsense").field("domain", domain.name()).build();
-    gst::ReferenceTimestampMeta::add(buffer, &reference, time, gst::ClockTime::NONE);
+    gst::ReferenceTimestampMeta::add(buffer, reference, time, gst::ClockTime::NONE);
     // Refused only where it isn't registered.
     let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, NAME) else { return };
     let structure = meta.mut_structure();
-    structure.set("stream", stream);
+    structure.set("stream", kind.name());
     structure.set("frame-number", number);
     for (field, value) in [("exposure", frame.exposure()), ("gain", frame.gain())] {
         if let Some(value) = value {
             structure.set(field, value);
         }
     }
-    if let Some(units) = depth.unwrap_or(frame).depth_units() {
+    if kind == StreamKind::Depth
+        && let Some(units) = depth.unwrap_or(frame).depth_units()
+    {
         structure.set("depth-units", shortest(units));
     }
     // Motion has none.

@@ -78,17 +78,17 @@ impl Picture {
         }
         let stride = frame.stride()?;
         let row = shape.width as usize * shape.format.bytes();
-        let length = frame.data()?.len();
-        if stride < row || length < stride * (shape.height as usize).saturating_sub(1) + row {
-            return Err(unexpected(format!("{length} bytes in rows of {stride}")));
+        let data = frame.data()?;
+        if stride < row || data.len() < stride * (shape.height as usize).saturating_sub(1) + row {
+            return Err(unexpected(format!("{} bytes in rows of {stride}", data.len())));
         }
         let mut buffer = self.pool.acquire_buffer(None)?;
         let target = buffer.get_mut().ok_or(gst::FlowError::Error)?;
         if self.native == self.out.format() {
-            self.copy(frame, stride, row, target)?;
+            self.copy(data, stride, row, target)?;
         } else if repack::does(self.native, &self.out) {
             let mut target = VideoFrameRef::from_buffer_ref_writable(target, &self.out)?;
-            repack::yuyv_to_i420(frame.data()?, stride, &mut target);
+            repack::yuyv_to_i420(data, stride, &mut target);
         } else {
             self.convert(frame, stride, target)?;
         }
@@ -97,14 +97,13 @@ impl Picture {
 
     fn copy(
         &self,
-        frame: &Frame,
+        data: &[u8],
         stride: usize,
         row: usize,
         target: &mut gst::BufferRef,
     ) -> Result<(), PictureError> {
         let mut target = VideoFrameRef::from_buffer_ref_writable(target, &self.out)?;
         let target_stride = usize::try_from(target.plane_stride().first().copied().unwrap_or(0)).unwrap_or(0);
-        let data = frame.data()?;
         let plane = target.plane_data_mut(0)?;
         if stride == target_stride && data.len() <= plane.len() {
             plane[..data.len()].copy_from_slice(data);
