@@ -2,8 +2,8 @@
 
 #![allow(missing_docs, reason = "plugin_define! makes public items that can't be documented")]
 
-mod certificate;
-mod connection;
+mod log;
+mod peer;
 mod signaling;
 mod sink;
 mod source;

@@ -1,7 +1,7 @@
 //! What both elements need to be in a room: the signaling properties, their state on the outside, the runtime that
 //! the client's task runs on.
 
-use crate::connection::IceConfig;
+use crate::peer::connection::IceConfig;
 use gst::{glib, prelude::*};
 use gst_webrtc::WebRTCICETransportPolicy;
 use room_signaling_client::{

@@ -9,8 +9,8 @@ use super::{
     stats::Shared,
 };
 use crate::{
-    certificate,
-    connection::CAT,
+    log::CAT,
+    peer::certificate,
     signaling::{self, SignalingSettings, SignalingState},
 };
 use gst::{glib, prelude::*, subclass::prelude::*};

@@ -6,10 +6,10 @@ use super::{
     fanout::{Fanout, Restamp},
     mailbox::Mailbox,
     negotiation::{self, Codec, Refusal, ReorderWatch},
-    receiver::StreamInfo,
+    session::StreamInfo,
     upstream::{self, Origin, Tuned},
 };
-use crate::connection::CAT;
+use crate::log::CAT;
 use gst::{glib, prelude::*};
 use std::{
     sync::{

@@ -1,6 +1,6 @@
 //! What the conductor knows of one receiver: one enum, with only the data that is valid in each state.
 
-use super::receiver::{Session, Tell};
+use super::session::{Session, Tell};
 use room_signaling_client::wire::PeerEntry;
 use std::time::{Duration, Instant};
 

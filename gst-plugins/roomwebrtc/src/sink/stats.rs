@@ -1,6 +1,6 @@
 //! What the outside may read at any time without waiting: the conductor writes it, the properties read it.
 
-use super::{receiver::StreamInfo, receivers::Receiver};
+use super::{receivers::Receiver, session::StreamInfo};
 use crate::signaling::SignalingState;
 use room_signaling_client::protocol::ClientId;
 use std::{

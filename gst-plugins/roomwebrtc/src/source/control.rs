@@ -14,7 +14,7 @@ use super::{
     settings::Settings,
     stats,
 };
-use crate::{connection::CAT, signaling::SignalingState};
+use crate::{log::CAT, signaling::SignalingState};
 use gst::{glib, prelude::*};
 use room_signaling_client::{
     Event, Failure, GoneReason, Media, Options, State,

@@ -6,7 +6,7 @@ use super::{
     settings::{self, Settings},
     uri,
 };
-use crate::{certificate, connection::CAT, signaling::SignalingState};
+use crate::{log::CAT, peer::certificate, signaling::SignalingState};
 use gst::{glib, prelude::*, subclass::prelude::*};
 use room_signaling_client::wire::Role;
 use std::{

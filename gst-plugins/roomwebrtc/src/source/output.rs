@@ -10,7 +10,7 @@ use super::{
     offer::{Kind, StreamKey},
     timeline::{self, Timeline, Unit, Verdict, Way},
 };
-use crate::connection::CAT;
+use crate::log::CAT;
 use gst::{glib, prelude::*};
 use std::{
     collections::BTreeMap,

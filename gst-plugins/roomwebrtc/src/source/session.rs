@@ -12,8 +12,11 @@ use super::{
     stream::{LastTime, Stream},
 };
 use crate::{
-    certificate,
-    connection::{self, CAT, IceConfig},
+    log::CAT,
+    peer::{
+        certificate,
+        connection::{self, IceConfig},
+    },
 };
 use gst::{glib, prelude::*};
 use gst_webrtc::{

@@ -198,7 +198,7 @@ impl Stream {
         self.asked.now();
         let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
         if !self.entry.push_event(event) {
-            gst::debug!(crate::connection::CAT, obj = self.entry, "nobody took the request for a keyframe");
+            gst::debug!(crate::log::CAT, obj = self.entry, "nobody took the request for a keyframe");
         }
     }
 }

@@ -8,12 +8,12 @@ mod sessions;
 
 use super::{
     keyframes::KeyframeGate,
-    receiver::{Session, SessionEvent, StreamInfo},
     receivers::{Phase, Receiver, Retry, Step},
+    session::{Session, SessionEvent, StreamInfo},
     settings::Settings,
     stats::{self, Shared},
 };
-use crate::{connection::CAT, signaling::SignalingSettings};
+use crate::{log::CAT, signaling::SignalingSettings};
 use gst::{glib, prelude::*};
 use room_signaling_client::{Event, Handle, protocol::ClientId, wire::IceServer};
 use std::{
@@ -270,7 +270,7 @@ impl Conductor {
         for (id, receiver) in &self.receivers {
             if let Some(session) = receiver.phase.connected() {
                 let tell = self.tell(id, receiver.serial);
-                crate::connection::request_stats(&session.webrtcbin, move |stats| {
+                crate::peer::connection::request_stats(&session.webrtcbin, move |stats| {
                     tell(SessionEvent::Stats(stats));
                 });
             }

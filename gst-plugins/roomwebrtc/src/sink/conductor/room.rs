@@ -2,7 +2,7 @@
 
 use super::{Conductor, PATIENCE, post, sessions::tell_to};
 use crate::{
-    connection::CAT,
+    log::CAT,
     signaling::SignalingState,
     sink::receivers::{Receiver, Retry},
 };

@@ -2,10 +2,11 @@
 
 use super::{Command, Conductor, post};
 use crate::{
-    connection::{CAT, IceConfig},
+    log::CAT,
+    peer::connection::IceConfig,
     sink::{
-        receiver::{Session, SessionConfig, SessionEvent, StreamInfo, Tell},
         receivers::{Phase, Retry},
+        session::{Session, SessionConfig, SessionEvent, StreamInfo, Tell},
     },
 };
 use gst::{glib, prelude::*};

@@ -8,7 +8,7 @@ use super::{
     fanout::{Fanout, Tap},
     negotiation::{self, Codec},
 };
-use crate::{certificate, connection};
+use crate::peer::{certificate, connection};
 use gst::{glib, prelude::*};
 use gst_webrtc::{WebRTCPeerConnectionState, WebRTCSDPType, WebRTCSessionDescription};
 use room_signaling_client::protocol::SessionId;

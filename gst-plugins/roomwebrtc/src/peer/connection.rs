@@ -3,22 +3,13 @@
 //! Callbacks given to this module run on webrtcbin's own thread. They must hold no reference to the webrtcbin (its last
 //! one may not go away there), take no lock that is held while calling webrtcbin, and only send what they learn on.
 
-use crate::certificate;
+use super::certificate;
+use crate::log::CAT;
 use gst::{glib, prelude::*};
 use gst_webrtc::prelude::*;
 use gst_webrtc::{WebRTCICE, WebRTCICETransportPolicy, WebRTCSDPType, WebRTCSessionDescription};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use room_signaling_client::wire::{IceCandidate, IceServer};
-use std::sync::LazyLock;
-
-/// The debug category of all of this plugin.
-pub(crate) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new(
-        "roomwebrtc",
-        gst::DebugColorFlags::empty(),
-        Some("Sending to and receiving from a room"),
-    )
-});
 
 /// How connections are found.
 #[derive(Clone, Debug)]

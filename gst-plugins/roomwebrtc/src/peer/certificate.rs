@@ -22,10 +22,7 @@ struct Certificate {
 static CERTIFICATE: LazyLock<Option<Certificate>> = LazyLock::new(|| match generate() {
     Ok(certificate) => Some(certificate),
     Err(error) => {
-        gst::warning!(
-            crate::connection::CAT,
-            "using webrtcbin's RSA certificate, making one failed: {error}"
-        );
+        gst::warning!(crate::log::CAT, "using webrtcbin's RSA certificate, making one failed: {error}");
         None
     }
 });
@@ -64,7 +61,7 @@ pub(crate) fn warm_up() {
         });
         match spawned {
             Ok(thread) => *WARM_UP.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
-            Err(error) => gst::debug!(crate::connection::CAT, "no thread to warm up DTLS: {error}"),
+            Err(error) => gst::debug!(crate::log::CAT, "no thread to warm up DTLS: {error}"),
         }
     });
 }
