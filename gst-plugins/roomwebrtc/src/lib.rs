@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "plugin_define! makes public items that can't be documented")]
 
+mod codec;
 mod log;
 mod peer;
 mod signaling;

@@ -201,6 +201,16 @@ fn states_may_go_up_and_down_and_pads_come_and_go() {
 }
 
 #[test]
+fn the_sink_has_no_more_pads_than_a_session_can_have_streams() {
+    init();
+    let sink = gst::ElementFactory::make("roomwebrtcsink").build().unwrap();
+    let pads: Vec<gst::Pad> = (0..40).map_while(|_| sink.request_pad_simple("video_%u")).collect();
+    assert_eq!(pads.len(), 30);
+    sink.release_request_pad(pads.last().unwrap());
+    assert!(sink.request_pad_simple("video_%u").is_some(), "a released pad makes room for another");
+}
+
+#[test]
 fn an_element_that_the_server_refused_stops_at_once() {
     let server = room_signaling::spawn_thread(room_signaling::Config {
         listen: "127.0.0.1:0".parse().unwrap(),

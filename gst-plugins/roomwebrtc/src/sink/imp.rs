@@ -1,10 +1,11 @@
 //! The element: properties, signals, request pads, state changes. The work is done in the modules beside this one.
 
 use super::{
+    caps,
     conductor::{Command, Conductor, Start},
     input::Input,
     mailbox::Mailbox,
-    negotiation,
+    session::MAX_STREAMS,
     settings::{self, Settings},
     stats::Shared,
 };
@@ -195,7 +196,7 @@ impl ElementImpl for RoomWebRtcSink {
                 "video_%u",
                 gst::PadDirection::Sink,
                 gst::PadPresence::Request,
-                &negotiation::template_caps(),
+                &caps::template(),
             );
             template.into_iter().collect()
         });
@@ -213,6 +214,14 @@ impl ElementImpl for RoomWebRtcSink {
             let inputs = lock(&self.inputs);
             wanted.unwrap_or_else(|| (0..=u32::MAX).find(|n| !inputs.contains_key(n)).unwrap_or(u32::MAX))
         };
+        if lock(&self.inputs).len() >= MAX_STREAMS {
+            gst::error!(
+                CAT,
+                imp = self,
+                "a receiver can have {MAX_STREAMS} streams at most: use another roomwebrtcsink"
+            );
+            return None;
+        }
         if lock(&self.inputs).contains_key(&index) {
             gst::error!(CAT, imp = self, "the pad video_{index} exists already");
             return None;

@@ -2,14 +2,15 @@
 //! the way of each access unit into the fan-out.
 
 use super::{
+    caps::{self, Refusal},
     conductor::Command,
     fanout::{Fanout, Restamp},
     mailbox::Mailbox,
-    negotiation::{self, Codec, Refusal, ReorderWatch},
+    reorder::ReorderWatch,
     session::StreamInfo,
     upstream::{self, Origin, Tuned},
 };
-use crate::log::CAT;
+use crate::{codec::Codec, log::CAT};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
@@ -35,7 +36,7 @@ pub(crate) struct Input {
 
 /// What stands behind a pad once its codec is known.
 struct Chain {
-    codec: Option<Codec>,
+    codec: Option<&'static Codec>,
     parser: Option<gst::Element>,
     sink: gst_app::AppSink,
 }
@@ -58,7 +59,7 @@ impl Input {
         self.chain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn codec(&self) -> Option<Codec> {
+    fn codec(&self) -> Option<&'static Codec> {
         self.chain().as_ref().and_then(|chain| chain.codec)
     }
 
@@ -69,7 +70,7 @@ impl Input {
 
     /// The caps that upstream may choose from.
     pub(crate) fn answer_caps(&self, filter: Option<&gst::Caps>) -> gst::Caps {
-        let caps = negotiation::accepted_caps(self.codec());
+        let caps = caps::accepted(self.codec());
         match filter {
             // In this order the sink's preference wins over the filter's.
             Some(filter) => caps.intersect_with_mode(filter, gst::CapsIntersectMode::First),
@@ -80,17 +81,18 @@ impl Input {
     /// Whether caps are of a kind that this pad knows. What can't be sent all the same is let in here and refused by
     /// [`Input::set_caps`], with words that a plain no to this query would leave unsaid.
     pub(crate) fn accepts(caps: &gst::Caps) -> bool {
-        negotiation::template_caps().can_intersect(caps)
+        caps::template().can_intersect(caps)
     }
 
     /// The stream is known now: builds the chain, decides on pacing, tells the conductor.
     pub(crate) fn set_caps(&self, bin: &super::RoomWebRtcSink, caps: &gst::CapsRef) -> Result<(), Refusal> {
-        let codec = negotiation::judge(caps, self.codec())?;
+        let codec = caps::codec_of(caps, self.codec())?;
         if self.codec().is_some() {
             // Another size, say: decoders go on with the parameter sets of the next IDR.
             self.fanout.regate();
         } else {
-            self.build(bin, Some(codec)).map_err(|error| Refusal::Unknown(format!("{codec:?} ({error})")))?;
+            self.build(bin, Some(codec))
+                .map_err(|error| Refusal::Unknown(format!("{} ({error})", codec.encoding)))?;
         }
         let timing = upstream::timing(self.ghost.upcast_ref());
         if let Some(chain) = &*self.chain() {
@@ -112,7 +114,7 @@ impl Input {
         Ok(())
     }
 
-    fn flows(&self, codec: Codec) {
+    fn flows(&self, codec: &'static Codec) {
         self.mailbox.send(Command::PadReady(StreamInfo {
             pad: self.index,
             codec,
@@ -156,7 +158,11 @@ impl Input {
         }
     }
 
-    fn build(&self, bin: &super::RoomWebRtcSink, codec: Option<Codec>) -> Result<(), glib::BoolError> {
+    fn build(
+        &self,
+        bin: &super::RoomWebRtcSink,
+        codec: Option<&'static Codec>,
+    ) -> Result<(), glib::BoolError> {
         let sink = gst_app::AppSink::builder()
             .name(format!("input-{}", self.index))
             .async_(false)
@@ -168,7 +174,8 @@ impl Input {
         }
         sink.set_callbacks(self.callbacks(bin));
         bin.add(&sink)?;
-        let parser = codec.and_then(Codec::parser).map(|name| make_parser(bin, name, &sink)).transpose()?;
+        let parser =
+            codec.and_then(|codec| codec.parser).map(|name| make_parser(bin, name, &sink)).transpose()?;
         let first = parser.as_ref().unwrap_or(sink.upcast_ref());
         sink.sync_state_with_parent()?;
         if let Some(parser) = &parser {

@@ -1,5 +1,6 @@
 //! `roomwebrtcsink`: sends one encoded stream for each of its pads to every receiver in a room.
 
+mod caps;
 mod conductor;
 mod fanout;
 mod imp;
@@ -8,6 +9,7 @@ mod keyframes;
 mod mailbox;
 mod negotiation;
 mod receivers;
+mod reorder;
 mod session;
 mod settings;
 mod stats;

@@ -6,9 +6,12 @@
 
 use super::{
     fanout::{Fanout, Tap},
-    negotiation::{self, Codec},
+    negotiation,
 };
-use crate::peer::{certificate, connection};
+use crate::{
+    codec::Codec,
+    peer::{certificate, connection},
+};
 use gst::{glib, prelude::*};
 use gst_webrtc::{WebRTCPeerConnectionState, WebRTCSDPType, WebRTCSessionDescription};
 use room_signaling_client::protocol::SessionId;
@@ -17,8 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first payload type of a session (RFC 3551: 96 to 127 are dynamic); RTX takes the one after it.
-const FIRST_PAYLOAD_TYPE: u32 = 96;
+/// How many streams a session can have: each needs two payload types.
+pub(crate) const MAX_STREAMS: usize = 30;
 
 /// What happens in a session, in the order in which it happens.
 pub(crate) enum SessionEvent {
@@ -49,7 +52,7 @@ pub(crate) type Tell = Arc<dyn Fn(SessionEvent) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct StreamInfo {
     pub(crate) pad: u32,
-    pub(crate) codec: Codec,
+    pub(crate) codec: &'static Codec,
     pub(crate) fanout: Arc<Fanout>,
 }
 
@@ -146,7 +149,8 @@ impl Session {
         tell: &Tell,
     ) -> Result<gst_app::AppSrc, glib::BoolError> {
         let codec = stream.codec;
-        let payload_type = FIRST_PAYLOAD_TYPE + 2 * u32::try_from(index).unwrap_or_default();
+        let no_type = || glib::bool_error!("a receiver can have {MAX_STREAMS} streams at most");
+        let payload_type = payload_type(index).ok_or_else(no_type)?;
         let ssrc = random_ssrc();
         let source = gst_app::AppSrc::builder()
             .caps(&codec.unit_caps())
@@ -154,19 +158,7 @@ impl Session {
             .is_live(true)
             .max_bytes(0)
             .build();
-        let payloader = gst::ElementFactory::make(codec.payloader())
-            .property("pt", payload_type)
-            .property("ssrc", ssrc)
-            .build()?;
-        match codec {
-            Codec::H264 => {
-                // The parser in front of the fan-out puts parameter sets before each IDR picture. The payloader would
-                // put them before each slice of it, which cuts the picture of an encoder with several slices in two.
-                payloader.set_property("config-interval", 0);
-                payloader.set_property_from_str("aggregate-mode", "zero-latency");
-            }
-            Codec::Vp8 => payloader.set_property_from_str("picture-id-mode", "15-bit"),
-        }
+        let payloader = make_payloader(codec, payload_type, ssrc)?;
         self.pipeline.add_many([source.upcast_ref(), &payloader])?;
         source.link(&payloader)?;
         watch_keyframe_requests(&source, stream.pad, tell);
@@ -177,8 +169,8 @@ impl Session {
             .ok_or_else(|| glib::bool_error!("webrtcbin gives no pad"))?;
         let transceiver = sink.property::<gst_webrtc::WebRTCRTPTransceiver>("transceiver");
         transceiver.set_property("direction", gst_webrtc::WebRTCRTPTransceiverDirection::Sendonly);
-        transceiver.set_property("do-nack", retransmission);
-        transceiver.set_property("codec-preferences", codec.codec_preferences(payload_type, ssrc));
+        transceiver.set_property("do-nack", retransmission && codec.retransmission);
+        transceiver.set_property("codec-preferences", codec.preferences(payload_type, ssrc));
         let output =
             payloader.static_pad("src").ok_or_else(|| glib::bool_error!("a payloader has a source pad"))?;
         output.link(&sink).map_err(|error| glib::bool_error!("payloader to webrtcbin: {error}"))?;
@@ -308,6 +300,30 @@ impl Session {
     }
 }
 
+/// The payload type of a stream. The one after it is for RTX, to which webrtcbin assigns it. Sixteen pairs fit into the
+/// dynamic range (RFC 3551: 96 to 127), the others into 35 to 63, which RTCP multiplexing leaves free (RFC 5761).
+fn payload_type(index: usize) -> Option<u8> {
+    let index = u8::try_from(index).ok()?;
+    match index {
+        0..16 => Some(96 + 2 * index),
+        16..30 => Some(35 + 2 * (index - 16)),
+        _ => None,
+    }
+}
+
+fn make_payloader(codec: &Codec, payload_type: u8, ssrc: u32) -> Result<gst::Element, glib::BoolError> {
+    let payloader =
+        codec.payloader.as_ref().ok_or_else(|| glib::bool_error!("{} cannot be sent", codec.encoding))?;
+    let element = gst::ElementFactory::make(payloader.factory)
+        .property("pt", u32::from(payload_type))
+        .property("ssrc", ssrc)
+        .build()?;
+    for (name, value) in payloader.properties {
+        element.set_property_from_str(name, value);
+    }
+    Ok(element)
+}
+
 /// A peer's failed DTLS handshake posts an error on the bus of the pipeline that it is in: here it stays. This handler
 /// runs on whatever thread posts, so it only sends on what it hears.
 fn contain_errors(pipeline: &gst::Pipeline, tell: &Tell) {
@@ -401,5 +417,23 @@ impl Reports {
     fn silence(&self, now: Instant) -> Option<(Duration, Duration)> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.map(|(at, mean)| (now.saturating_duration_since(at), mean))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_has_two_payload_types_of_its_own_that_are_no_rtcp() {
+        let mut types: Vec<u8> =
+            (0..MAX_STREAMS).filter_map(payload_type).flat_map(|first| [first, first + 1]).collect();
+        assert_eq!(types.first(), Some(&96));
+        assert_eq!(types.len(), 2 * MAX_STREAMS);
+        assert!(types.iter().all(|kind| matches!(kind, 35..=63 | 96..=127)), "{types:?}");
+        types.sort_unstable();
+        types.dedup();
+        assert_eq!(types.len(), 2 * MAX_STREAMS);
+        assert_eq!(payload_type(MAX_STREAMS), None);
     }
 }

@@ -106,7 +106,7 @@ fn stream_stats(stream: &StreamInfo) -> gst::Structure {
     let (frames, keyframes) = stream.fanout.counts();
     gst::Structure::builder("stream")
         .field("pad", stream.pad)
-        .field("codec", stream.codec.encoding_name())
+        .field("codec", stream.codec.encoding)
         .field("frames", frames)
         .field("keyframes", keyframes)
         .build()

@@ -2,11 +2,15 @@
 
 use super::{
     control::Control,
-    offer::CODECS,
     settings::{self, Settings},
     uri,
 };
-use crate::{log::CAT, peer::certificate, signaling::SignalingState};
+use crate::{
+    codec::{CODECS, MediaKind},
+    log::CAT,
+    peer::certificate,
+    signaling::SignalingState,
+};
 use gst::{glib, prelude::*, subclass::prelude::*};
 use room_signaling_client::wire::Role;
 use std::{
@@ -111,14 +115,13 @@ impl ElementImpl for RoomWebRtcSrc {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            use super::offer::Kind;
-            [("video_%u", Kind::Video), ("audio_%u", Kind::Audio)]
+            [("video_%u", MediaKind::Video), ("audio_%u", MediaKind::Audio)]
                 .into_iter()
                 .filter_map(|(name, kind)| {
                     let caps = CODECS.iter().filter(|codec| codec.kind == kind);
-                    let caps: gst::Caps =
-                        caps.filter_map(|codec| codec.caps.parse::<gst::Caps>().ok()).collect();
-                    gst::PadTemplate::new(name, gst::PadDirection::Src, gst::PadPresence::Sometimes, &caps)
+                    let mut all = gst::Caps::new_empty();
+                    caps.for_each(|codec| all.merge(codec.unit_caps()));
+                    gst::PadTemplate::new(name, gst::PadDirection::Src, gst::PadPresence::Sometimes, &all)
                         .ok()
                 })
                 .collect()

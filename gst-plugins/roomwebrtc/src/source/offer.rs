@@ -1,18 +1,11 @@
 //! What a sender offers, and what of it is taken: the m-lines of an offer, read without touching webrtcbin.
 
-/// Video or audio.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Kind {
-    /// Goes to `video_%u`.
-    Video,
-    /// Goes to `audio_%u`.
-    Audio,
-}
+use crate::codec::{Codec, MediaKind};
 
 /// Names one stream and its pad: the first video, the second video, the first audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct StreamKey {
-    pub(super) kind: Kind,
+    pub(super) kind: MediaKind,
     pub(super) index: u32,
 }
 
@@ -20,60 +13,9 @@ impl StreamKey {
     /// The name of the pad.
     pub(super) fn pad_name(self) -> String {
         match self.kind {
-            Kind::Video => format!("video_{}", self.index),
-            Kind::Audio => format!("audio_{}", self.index),
+            MediaKind::Video => format!("video_{}", self.index),
+            MediaKind::Audio => format!("audio_{}", self.index),
         }
-    }
-}
-
-/// A codec that can be depayloaded here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Codec {
-    /// As the property `codecs` spells it.
-    pub(super) name: &'static str,
-    /// As RTP spells it, in `a=rtpmap` and in caps.
-    pub(super) encoding: &'static str,
-    /// From RTP packets to `caps`, in the syntax of gst-launch; the first one is the depayloader.
-    pub(super) chain: &'static str,
-    /// What comes out.
-    pub(super) caps: &'static str,
-    pub(super) kind: Kind,
-}
-
-/// All codecs, in the order in which they are documented.
-pub(super) const CODECS: [Codec; 3] = [
-    Codec {
-        name: "h264",
-        encoding: "H264",
-        chain: "rtph264depay name=depay ! video/x-h264,stream-format=byte-stream,alignment=au ! h264parse",
-        caps: "video/x-h264,stream-format=(string)byte-stream,alignment=(string)au",
-        kind: Kind::Video,
-    },
-    Codec {
-        name: "vp8",
-        encoding: "VP8",
-        chain: "rtpvp8depay name=depay",
-        caps: "video/x-vp8",
-        kind: Kind::Video,
-    },
-    Codec {
-        name: "opus",
-        encoding: "OPUS",
-        chain: "rtpopusdepay name=depay",
-        caps: "audio/x-opus",
-        kind: Kind::Audio,
-    },
-];
-
-impl Codec {
-    /// The codec with this name in RTP.
-    pub(super) fn of_encoding(encoding: &str) -> Option<&'static Codec> {
-        CODECS.iter().find(|codec| codec.encoding.eq_ignore_ascii_case(encoding))
-    }
-
-    /// The codec with this name in the property `codecs`.
-    pub(super) fn of_name(name: &str) -> Option<&'static Codec> {
-        CODECS.iter().find(|codec| codec.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -86,8 +28,8 @@ pub(super) fn streams(sdp: &str, codecs: &[String]) -> Vec<Option<StreamKey>> {
         .map(|section| {
             let kind = taken_kind(section, codecs)?;
             let next = match kind {
-                Kind::Video => &mut videos,
-                Kind::Audio => &mut audios,
+                MediaKind::Video => &mut videos,
+                MediaKind::Audio => &mut audios,
             };
             let key = StreamKey { kind, index: *next };
             *next += 1;
@@ -115,10 +57,10 @@ pub(super) fn without_refused(sdp: &str, streams: &[Option<StreamKey>]) -> Strin
     out
 }
 
-fn taken_kind(section: &str, codecs: &[String]) -> Option<Kind> {
+fn taken_kind(section: &str, codecs: &[String]) -> Option<MediaKind> {
     let kind = match section.split_whitespace().next()? {
-        "video" => Kind::Video,
-        "audio" => Kind::Audio,
+        "video" => MediaKind::Video,
+        "audio" => MediaKind::Audio,
         _ => return None,
     };
     let sends = !section.lines().any(|line| matches!(line.trim_end(), "a=recvonly" | "a=inactive"));
@@ -143,8 +85,8 @@ mod tests {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    const FIRST: Option<StreamKey> = Some(StreamKey { kind: Kind::Video, index: 0 });
-    const SECOND: Option<StreamKey> = Some(StreamKey { kind: Kind::Video, index: 1 });
+    const FIRST: Option<StreamKey> = Some(StreamKey { kind: MediaKind::Video, index: 0 });
+    const SECOND: Option<StreamKey> = Some(StreamKey { kind: MediaKind::Video, index: 1 });
 
     const OFFER: &str = "v=0\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=rtpmap:96 H264/90000\r\na=rtpmap:97 rtx/90000\r\na=sendonly\r\n\
@@ -155,7 +97,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_by_kind_in_the_order_of_the_offer() {
-        let audio = Some(StreamKey { kind: Kind::Audio, index: 0 });
+        let audio = Some(StreamKey { kind: MediaKind::Audio, index: 0 });
         assert_eq!(streams(OFFER, &names(&["h264", "vp8", "opus"])), [FIRST, audio, None, SECOND, None]);
         assert_eq!(streams(OFFER, &names(&["VP8"])), [None, None, None, FIRST, None]);
         assert_eq!(streams(OFFER, &[]), [None; 5]);
@@ -177,19 +119,7 @@ mod tests {
 
     #[test]
     fn pads_are_named_after_streams() {
-        assert_eq!(StreamKey { kind: Kind::Video, index: 0 }.pad_name(), "video_0");
-        assert_eq!(StreamKey { kind: Kind::Audio, index: 3 }.pad_name(), "audio_3");
-    }
-
-    #[test]
-    fn every_codec_is_found_by_both_names_and_its_chain_can_be_built() {
-        gst::init().expect("GStreamer");
-        for codec in &CODECS {
-            assert_eq!(Codec::of_name(codec.name), Some(codec));
-            assert_eq!(Codec::of_encoding(codec.encoding), Some(codec));
-            codec.caps.parse::<gst::Caps>().expect(codec.caps);
-            gst::parse::bin_from_description(codec.chain, true).expect(codec.chain);
-        }
-        assert_eq!(Codec::of_name("theora"), None);
+        assert_eq!(StreamKey { kind: MediaKind::Video, index: 0 }.pad_name(), "video_0");
+        assert_eq!(StreamKey { kind: MediaKind::Audio, index: 3 }.pad_name(), "audio_3");
     }
 }

@@ -7,10 +7,10 @@
 use super::{
     RoomWebRtcSrc,
     control::Command,
-    offer::{Kind, StreamKey},
+    offer::StreamKey,
     timeline::{self, Timeline, Unit, Verdict, Way},
 };
-use crate::log::CAT;
+use crate::{codec::MediaKind, log::CAT};
 use gst::{glib, prelude::*};
 use std::{
     collections::BTreeMap,
@@ -118,8 +118,8 @@ impl Output {
             .min_latency(i64::try_from(origin.latency.nseconds()).unwrap_or(i64::MAX))
             .build();
         let template = match key.kind {
-            Kind::Video => "video_%u",
-            Kind::Audio => "audio_%u",
+            MediaKind::Video => "video_%u",
+            MediaKind::Audio => "audio_%u",
         };
         let template =
             element.pad_template(template).ok_or_else(|| glib::bool_error!("no pad template {template}"))?;

@@ -6,12 +6,13 @@
 //! runs on the system clock with base time 0, whatever clock the element has: an output converts.
 
 use super::{
-    offer::{self, Codec, StreamKey},
+    offer::{self, StreamKey},
     output::Output,
     settings::Settings,
     stream::{LastTime, Stream},
 };
 use crate::{
+    codec::Codec,
     log::CAT,
     peer::{
         certificate,

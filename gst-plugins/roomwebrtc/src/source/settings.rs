@@ -1,7 +1,9 @@
 //! The source's own properties, beside those of signaling.
 
-use super::offer::{CODECS, Codec};
-use crate::signaling::SignalingSettings;
+use crate::{
+    codec::{CODECS, Codec},
+    signaling::SignalingSettings,
+};
 use gst::{glib, prelude::*};
 use room_signaling_client::protocol::ClientId;
 

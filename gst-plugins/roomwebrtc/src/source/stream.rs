@@ -1,9 +1,7 @@
 //! One stream of a session: from RTP packets to access units, which wait here until their output is there.
 
-use super::{
-    offer::{Codec, StreamKey},
-    output::Output,
-};
+use super::{offer::StreamKey, output::Output};
+use crate::codec::{Codec, H264};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
@@ -125,9 +123,9 @@ impl Stream {
         clock: &gst::Clock,
         first: impl Fn(gst::Caps) + Send + 'static,
     ) -> Result<Self, glib::Error> {
-        let chain = gst::parse::bin_from_description(codec.chain, true)?;
+        let chain = gst::parse::bin_from_description(codec.depayloader, true)?;
         if let Some(depay) = chain.by_name("depay") {
-            if codec.name == "h264" {
+            if *codec == H264 {
                 crate::units::keep_whole(&depay);
             }
             // After a loss nothing that can't be decoded goes on.
@@ -204,7 +202,6 @@ impl Stream {
 }
 
 fn sink(codec: &Codec, tap: &Arc<Tap>, first: impl Fn(gst::Caps) + Send + 'static) -> gst_app::AppSink {
-    let caps = codec.caps.parse::<gst::Caps>().unwrap_or_else(|_| gst::Caps::new_any());
     let tap = tap.clone();
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
@@ -217,7 +214,7 @@ fn sink(codec: &Codec, tap: &Arc<Tap>, first: impl Fn(gst::Caps) + Send + 'stati
         Ok(gst::FlowSuccess::Ok)
     });
     gst_app::AppSink::builder()
-        .caps(&caps)
+        .caps(&codec.unit_caps())
         .sync(false)
         .async_(false)
         .qos(false)

@@ -1,0 +1,135 @@
+//! The caps of a request pad: what upstream may choose from, and what is refused with an error that names the fix.
+
+use crate::codec::{Codec, H264, MediaKind};
+
+/// The caps of the pad template for video.
+pub(crate) fn template() -> gst::Caps {
+    Codec::sendable(MediaKind::Video)
+        .map(|codec| gst::Structure::new_empty(codec.media_type))
+        .collect::<gst::Caps>()
+}
+
+/// The answer to a caps query on a pad that carries `current`. One structure for each profile, best first: given a
+/// list, x264enc would choose the last profile. Because byte-stream stands alone in front, encoders do not choose
+/// `avc`. The last structure of H.264 admits everything else.
+pub(crate) fn accepted(current: Option<&Codec>) -> gst::Caps {
+    let mut caps = gst::Caps::new_empty();
+    for codec in Codec::sendable(MediaKind::Video).filter(|codec| current.is_none_or(|now| now == *codec)) {
+        if *codec == H264 {
+            for profile in ["constrained-baseline", "baseline", "main"] {
+                let mut preferred = codec.unit_caps();
+                preferred.make_mut().set("profile", profile);
+                caps.merge(preferred);
+            }
+        }
+        caps.merge(gst::Caps::new_empty_simple(codec.media_type));
+    }
+    caps
+}
+
+/// Why a stream cannot be sent. The text says what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(
+        "no browser decodes the H.264 profile {0}: encode 8-bit 4:2:0, for instance with \
+         `video/x-raw,format=I420` in front of the encoder and `video/x-h264,profile=constrained-baseline` behind it"
+    )]
+    Profile(String),
+    #[error("the pad began with {0} and cannot change to {1}: request another pad for it")]
+    CodecChange(&'static str, &'static str),
+    #[error("{0} cannot be sent: use H.264 or VP8")]
+    Unknown(String),
+    #[error(
+        "the stream has B-frames, which real-time receivers cannot play: disable them in the encoder \
+         (x264enc: tune=zerolatency or bframes=0)"
+    )]
+    BFrames,
+}
+
+/// Determines the codec of `caps`, for a pad that carried `current` until now.
+pub(crate) fn codec_of(
+    caps: &gst::CapsRef,
+    current: Option<&'static Codec>,
+) -> Result<&'static Codec, Refusal> {
+    let Some(structure) = caps.structure(0) else {
+        return Err(Refusal::Unknown("a stream with empty caps".into()));
+    };
+    let media_type = structure.name();
+    let codec = Codec::of_media_type(media_type)
+        .filter(|codec| codec.payloader.is_some())
+        .ok_or_else(|| Refusal::Unknown(media_type.to_string()))?;
+    if let Some(old) = current.filter(|old| *old != codec) {
+        return Err(Refusal::CodecChange(old.encoding, codec.encoding));
+    }
+    if *codec == H264
+        && let Ok(profile) = structure.get::<&str>("profile")
+        && !is_8_bit_420(profile)
+    {
+        return Err(Refusal::Profile(profile.into()));
+    }
+    Ok(codec)
+}
+
+/// Every browser decodes High, whatever the SDP says, but not its relatives for 10 bits, 4:2:2, and 4:4:4.
+fn is_8_bit_420(profile: &str) -> bool {
+    matches!(
+        profile,
+        "constrained-baseline"
+            | "baseline"
+            | "extended"
+            | "main"
+            | "high"
+            | "progressive-high"
+            | "constrained-high"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::VP8;
+
+    fn caps(text: &str) -> gst::Caps {
+        gst::init().unwrap();
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn constrained_baseline_in_byte_stream_format_is_preferred() {
+        gst::init().unwrap();
+        let caps = accepted(None);
+        let first = caps.structure(0).unwrap();
+        assert_eq!(first.get::<&str>("profile"), Ok("constrained-baseline"));
+        assert_eq!(first.get::<&str>("stream-format"), Ok("byte-stream"));
+        assert!(caps.structure(3).unwrap().get::<&str>("profile").is_err(), "IP cameras name no profile");
+        assert!(caps.can_intersect(&"video/x-vp8".parse::<gst::Caps>().unwrap()));
+    }
+
+    #[test]
+    fn a_pad_keeps_its_codec() {
+        let vp8 = caps("video/x-vp8");
+        assert_eq!(codec_of(&vp8, None), Ok(&VP8));
+        assert_eq!(codec_of(&caps("video/x-vp8,profile=(string)0"), None), Ok(&VP8));
+        assert_eq!(codec_of(&vp8, Some(&H264)), Err(Refusal::CodecChange("H264", "VP8")));
+        assert!(!accepted(Some(&H264)).can_intersect(&vp8));
+    }
+
+    #[test]
+    fn a_codec_that_cannot_be_sent_is_refused_by_its_name() {
+        for other in ["video/x-h265", "audio/x-opus"] {
+            assert_eq!(codec_of(&caps(other), None), Err(Refusal::Unknown(other.into())));
+        }
+    }
+
+    #[test]
+    fn profiles_that_browsers_do_not_decode_are_refused() {
+        for good in ["constrained-baseline", "baseline", "main", "high", "constrained-high"] {
+            assert_eq!(codec_of(&caps(&format!("video/x-h264,profile={good}")), None), Ok(&H264), "{good}");
+        }
+        for bad in ["high-4:4:4", "high-4:2:2", "high-10", "high-4:4:4-intra"] {
+            let result = codec_of(&caps(&format!("video/x-h264,profile=(string){bad}")), None);
+            assert_eq!(result, Err(Refusal::Profile(bad.into())));
+        }
+        assert_eq!(codec_of(&caps("video/x-h264"), None), Ok(&H264));
+    }
+}
