@@ -8,6 +8,7 @@ mod peer;
 mod signaling;
 mod sink;
 mod source;
+mod stream_key;
 mod units;
 
 use gst::glib;

@@ -50,7 +50,7 @@ impl Line {
     }
 
     fn input(&self) -> gst::Element {
-        self.0.by_name("input-0").expect("the pad has its chain")
+        self.0.by_name("input-video_0").expect("the pad has its chain")
     }
 }
 
@@ -93,7 +93,7 @@ fn a_bare_x264enc_is_paced_tuned_and_constrained_baseline() {
 fn live_input_is_not_held_back() {
     let line = Line::new(&format!("videotestsrc is-live=true ! x264enc ! h264parse ! queue ! {SERVER}"));
     line.play();
-    wait_until("frames come", || line.0.by_name("input-0").is_some() && line.frames() > 5);
+    wait_until("frames come", || line.0.by_name("input-video_0").is_some() && line.frames() > 5);
     assert!(!line.input().property::<bool>("sync"));
 }
 
@@ -239,4 +239,36 @@ fn an_element_that_the_server_refused_stops_at_once() {
     second.0.set_state(gst::State::Null).unwrap();
     // Far below what stopping would wait for a conductor that doesn't end.
     assert!(stopping.elapsed() < Duration::from_secs(3), "{:?}", stopping.elapsed());
+}
+
+#[test]
+fn a_pad_is_requested_under_its_one_name() {
+    init();
+    let sink = gst::ElementFactory::make("roomwebrtcsink").build().unwrap();
+    let template = sink.pad_template("video_%u").unwrap();
+    let request = |name: Option<&str>| sink.request_pad(&template, name, None).map(|pad| pad.name());
+    assert_eq!(request(Some("video_1")).unwrap(), "video_1");
+    assert_eq!(request(Some("video_1")), None, "it exists already");
+    assert_eq!(request(Some("video_01")), None, "a second name for the same pad");
+    assert_eq!(request(None).unwrap(), "video_0");
+    assert_eq!(request(None).unwrap(), "video_2");
+}
+
+#[test]
+fn threads_that_request_pads_at_once_get_different_ones() {
+    init();
+    let sink = gst::ElementFactory::make("roomwebrtcsink").build().unwrap();
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let sink = sink.clone();
+            std::thread::spawn(move || {
+                let request = |_| sink.request_pad_simple("video_%u").unwrap().name().to_string();
+                (0..3).map(request).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let names: std::collections::BTreeSet<String> =
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(names.len(), 24);
+    assert_eq!(sink.sink_pads().len(), 24);
 }

@@ -31,7 +31,7 @@ mod task;
 pub use options::{Options, OptionsError, TokenSource};
 pub use room_protocol::{self as protocol, client::*, wire};
 
-use protocol::{ClientId, Instance, hub::Secret};
+use protocol::{ClientId, Instance, SessionId, hub::Secret};
 use tokio::sync::mpsc;
 
 /// Speaks to the task. Cheap to clone; when the last one is dropped, the client shuts down.
@@ -78,9 +78,10 @@ impl Handle {
         self.input(Input::Send(signal));
     }
 
-    /// Tells how the media session with a peer fares. Never waits.
-    pub fn media(&self, peer: &ClientId, media: Media) {
-        self.input(Input::Media(peer.clone(), media));
+    /// Reports the state of the media session with a peer. `session` is `None` only where the offer named none. Never
+    /// waits.
+    pub fn media(&self, peer: &ClientId, session: Option<&SessionId>, media: Media) {
+        self.input(Input::Media { peer: peer.clone(), session: session.cloned(), media });
     }
 
     /// Gives a fresh token: in the room it lets the client stay for longer, and from here on it is the one that is

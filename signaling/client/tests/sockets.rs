@@ -73,12 +73,12 @@ async fn a_reset_connection_comes_back_and_media_goes_on() {
     let mut client = Client::new(options(server.uri()));
     let (connection, first) = server.accept_into_room(&[viewer()]).await;
     client.until(State::Joined).await;
-    client.handle.media(&id("viewer"), Media::Connected);
+    client.handle.media(&id("viewer"), None, Media::Connected);
     drop(connection);
     let (_connection, second) = server.accept_into_room(&[viewer()]).await;
     assert_eq!(first, second, "the same process under the same id");
     let told = client.until(State::Joined).await;
-    let gone = Event::PeerGone(id("viewer"), GoneReason::Absent);
+    let gone = Event::PeerGone(id("viewer"), GoneReason::Restart);
     assert!(!told.contains(&gone) && told.contains(&Event::State(State::Reconnecting)), "{told:?}");
     assert_eq!(client.event().await, Event::Joined { client_id: id("me"), ice_servers: vec![] });
     assert_eq!(client.events.try_recv(), None);

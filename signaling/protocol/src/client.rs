@@ -79,8 +79,9 @@ impl Client {
             Input::Misconfigured(words) => self.on_misconfigured(now, words),
             Input::Send(signal) => self.send_signal(signal),
             Input::Token(token) => self.take_token(&token),
-            Input::Media(peer, media) => {
-                let events = self.peers.media(&peer, media);
+            Input::Media { peer, session, media } => {
+                let in_room = self.is_joined();
+                let events = self.peers.media(&peer, session, media, in_room);
                 self.tell_all(events);
             }
             Input::Shutdown => self.shutdown(),

@@ -4,7 +4,7 @@
 
 mod client_support;
 
-use client_support::{config, id, to};
+use client_support::{config, to};
 use proptest::prelude::*;
 use room_protocol::{
     Client, SessionId,
@@ -172,8 +172,10 @@ fn input() -> impl Strategy<Value = Input> {
         3 => (signal(), name()).prop_map(|((body, session), name)| {
             Input::Send(to(name, SessionId::new(session).ok(), body))
         }),
-        4 => (name(), prop::sample::select(&[Media::Started, Media::Connected, Media::Ended][..]))
-            .prop_map(|(name, media)| Input::Media(id(name), media)),
+        4 => (signal(), name(), prop::sample::select(&[Media::Started, Media::Connected, Media::Ended][..]))
+            .prop_map(|((_, session), name, media)| {
+                client_support::report(name, SessionId::new(session).ok(), media)
+            }),
         1 => Just(Input::Shutdown),
     ]
 }

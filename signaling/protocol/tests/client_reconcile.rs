@@ -7,7 +7,7 @@ use client_support::*;
 use room_protocol::{
     client::{
         Event,
-        GoneReason::{Absent, Left, Replaced},
+        GoneReason::{Absent, Left, Replaced, Restart},
         Input, Media, State,
     },
     wire::{Body, Role},
@@ -23,7 +23,7 @@ fn sender_back_with(media: Option<Media>) -> Scenario {
     let mut client = Scenario::joined(Role::Sender, &[peer("viewer", "receiver", "aa")]);
     if let Some(media) = media {
         client.say(to("viewer", session("s1"), offer()));
-        client.media("viewer", media);
+        client.media_of("viewer", "s1", media);
     }
     client.reconnect();
     client
@@ -55,7 +55,7 @@ fn a_session_that_never_connected_starts_anew() {
         let mut client = sender_back_with(media);
         let viewer = peer("viewer", "receiver", "aa");
         let told = client.join(std::slice::from_ref(&viewer));
-        assert_eq!(told, in_room(vec![gone("viewer", Absent), ready(&viewer)]), "{media:?}");
+        assert_eq!(told, in_room(vec![gone("viewer", Restart), ready(&viewer)]), "{media:?}");
     }
 }
 
@@ -116,7 +116,7 @@ fn the_end_of_its_media_ends_the_absence() {
     let mut client = sender_back_with(Some(Media::Connected));
     client.join(&[]);
     client.run_alive_for(5 * S);
-    let ended = Input::Media(id("viewer"), Media::Ended);
+    let ended = report("viewer", session("s1"), Media::Ended);
     assert_eq!(client.handle(ended.clone()), [gone("viewer", Absent)]);
     assert_eq!(client.handle(ended), []);
     assert_eq!(client.run_alive_for(100 * S), []);
@@ -153,7 +153,7 @@ fn disconnected_leaves_it_to_the_media_without_a_limit() {
         assert_eq!(client.hear(peer_left("viewer", reason)), []);
         assert_eq!(client.present(), Vec::<&str>::new());
         assert_eq!(client.run_alive_for(300 * S), [], "{reason}");
-        assert_eq!(client.handle(Input::Media(id("viewer"), Media::Ended)), [gone("viewer", Absent)]);
+        assert_eq!(client.handle(report("viewer", None, Media::Ended)), [gone("viewer", Absent)]);
     }
 }
 
@@ -175,9 +175,9 @@ fn a_peer_that_only_has_a_new_socket_keeps_media_but_not_a_negotiation() {
     let viewer = peer("viewer", "receiver", "aa");
     let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
     client.say(to("viewer", session("s1"), offer()));
-    assert_eq!(client.hear(peer_joined(&viewer)), [gone("viewer", Absent), ready(&viewer)]);
+    assert_eq!(client.hear(peer_joined(&viewer)), [gone("viewer", Restart), ready(&viewer)]);
     client.say(to("viewer", session("s2"), offer()));
-    client.media("viewer", Media::Connected);
+    client.media_of("viewer", "s2", Media::Connected);
     assert_eq!(client.hear(peer_joined(&viewer)), []);
 }
 
@@ -195,28 +195,28 @@ fn media_that_broke_off_with_a_peer_that_is_there_starts_anew() {
     let viewer = peer("viewer", "receiver", "aa");
     let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
     client.say(to("viewer", session("s1"), offer()));
-    client.media("viewer", Media::Connected);
-    let ended = Input::Media(id("viewer"), Media::Ended);
-    assert_eq!(client.handle(ended.clone()), [gone("viewer", Absent), ready(&viewer)]);
+    client.media_of("viewer", "s1", Media::Connected);
+    let ended = |named| report("viewer", session(named), Media::Ended);
+    assert_eq!(client.handle(ended("s1")), [gone("viewer", Restart), ready(&viewer)]);
     client.say(to("viewer", session("s2"), offer()));
-    assert_eq!(client.handle(ended), [], "it never connected: trying again at once would never end");
+    assert_eq!(client.handle(ended("s2")), [], "it never connected: trying again at once would never end");
     assert_eq!(client.present(), ["viewer"]);
 }
 
 #[test]
 fn not_after_a_bye_and_not_with_old_receivers_nor_by_receivers() {
-    let ended = |peer| Input::Media(id(peer), Media::Ended);
+    let ended = |peer| report(peer, None, Media::Ended);
     let mut client =
         Scenario::joined(Role::Sender, &[peer("a", "receiver", "aa"), old_peer("old", "receiver")]);
     for says_bye in ["me", "a"] {
         client.say(to("a", session("s1"), offer()));
-        client.media("a", Media::Connected);
+        client.media_of("a", "s1", Media::Connected);
         if says_bye == "me" {
             client.say(to("a", session("s1"), Body::Bye));
         } else {
             client.hear(serde_json::to_value(from("a", session("s1"), Body::Bye)).unwrap());
         }
-        assert_eq!(client.handle(ended("a")), [], "{says_bye} said bye");
+        client.media_of("a", "s1", Media::Ended);
     }
     client.media("old", Media::Connected);
     assert_eq!(client.handle(ended("old")), []);
@@ -314,7 +314,7 @@ fn a_list_that_was_cut_off_proves_nobodys_absence() {
     client.hear(registered());
     let mut welcome = joined(&[amy.clone(), json!({"client_id": "x", "role": "unreadable"})]);
     welcome["total"] = json!(4);
-    assert_eq!(client.hear(welcome), in_room(vec![gone("zac", Absent), ready(&zac), ready(&amy)]));
+    assert_eq!(client.hear(welcome), in_room(vec![gone("zac", Restart), ready(&zac), ready(&amy)]));
     assert_eq!(client.run_alive_for(40 * S), []);
     assert_eq!(client.present(), ["amy", "zac", "zoe"]);
 
@@ -329,6 +329,52 @@ fn a_list_that_was_cut_off_proves_nobodys_absence() {
 }
 
 #[test]
+fn a_list_that_was_cut_off_proves_nobodys_presence_either() {
+    for viewer in [old_peer("viewer", "receiver"), peer("viewer", "receiver", "aa")] {
+        let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
+        client.media("viewer", Media::Connected);
+        assert_eq!(client.hear(peer_left("viewer", "disconnected")), []);
+        client.reconnect();
+        client.handle(Input::Connected);
+        client.hear(registered());
+        let mut welcome = joined(&[]);
+        welcome["total"] = json!(1001);
+        assert_eq!(client.hear(welcome), in_room(vec![]), "its media decides, and nothing else");
+        assert_eq!(client.present(), Vec::<&str>::new());
+        assert_eq!(client.handle(report("viewer", None, Media::Ended)), [gone("viewer", Absent)]);
+    }
+}
+
+#[test]
+fn a_report_on_a_session_that_is_over_does_not_touch_the_next_one() {
+    let viewer = peer("viewer", "receiver", "aa");
+    let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
+    client.say(to("viewer", session("s1"), offer()));
+    client.media_of("viewer", "s1", Media::Connected);
+    client.say(to("viewer", session("s2"), offer()));
+    client.media_of("viewer", "s1", Media::Connected);
+    client.media_of("viewer", "s1", Media::Ended);
+    assert_eq!(
+        client.hear(peer_joined(&viewer)),
+        [gone("viewer", Restart), ready(&viewer)],
+        "the second session is negotiating, and its peer has a new socket"
+    );
+}
+
+#[test]
+fn media_that_ends_outside_the_room_starts_anew_after_the_next_join() {
+    let viewer = peer("viewer", "receiver", "aa");
+    let mut client = sender_back_with(Some(Media::Connected));
+    client.media_of("viewer", "s1", Media::Ended);
+    let told = client.join(std::slice::from_ref(&viewer));
+    assert_eq!(told, in_room(vec![gone("viewer", Restart), ready(&viewer)]));
+
+    let mut client = sender_back_with(Some(Media::Connected));
+    client.media_of("viewer", "s1", Media::Ended);
+    assert_eq!(client.join(&[]), in_room(vec![gone("viewer", Absent)]), "it left meanwhile");
+}
+
+#[test]
 fn the_order_is_joined_then_the_absent_then_the_list() {
     let known = ["a", "b", "c"].map(|id| peer(id, "receiver", id));
     let mut client = Scenario::joined(Role::Sender, &known);
@@ -340,7 +386,7 @@ fn the_order_is_joined_then_the_absent_then_the_list() {
             gone("b", Absent),
             gone("c", Absent),
             ready(&listed[0]),
-            gone("a", Absent),
+            gone("a", Restart),
             ready(&known[0]),
         ])
     );

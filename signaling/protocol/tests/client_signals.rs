@@ -70,7 +70,7 @@ fn a_new_offer_ends_the_session_before_it() {
     let heard = |session_id| from("camera", session(session_id), offer());
     let frame = |session_id| serde_json::to_value(heard(session_id)).unwrap();
     assert_eq!(client.hear(frame("s1")), [tell(Event::Signal(heard("s1")))]);
-    client.media("camera", Media::Connected);
+    client.media_of("camera", "s1", Media::Connected);
     assert_eq!(
         client.hear(frame("s1")),
         [tell(Event::Signal(heard("s1")))],
@@ -89,8 +89,8 @@ fn an_end_that_is_told_late_does_not_confuse_the_next_session() {
     let frame = |session_id| serde_json::to_value(from("camera", session(session_id), offer())).unwrap();
     client.hear(frame("s1"));
     client.hear(frame("s2"));
-    client.media("camera", Media::Ended);
-    client.media("camera", Media::Started);
+    client.media_of("camera", "s1", Media::Ended);
+    client.media_of("camera", "s2", Media::Started);
     let again = from("camera", session("s2"), offer());
     assert_eq!(client.hear(frame("s2")), [tell(Event::Signal(again))], "still the same session");
 }
@@ -127,8 +127,8 @@ fn shutdown_says_bye_to_whom_it_concerns_and_leaves() {
     for id in ["connected", "gone", "started"] {
         client.say(to(id, session(id), offer()));
     }
-    client.media("connected", Media::Connected);
-    client.media("gone", Media::Connected);
+    client.media_of("connected", "connected", Media::Connected);
+    client.media_of("gone", "gone", Media::Connected);
     client.media("old", Media::Connected);
     assert_eq!(client.hear(peer_left("gone", "disconnected")), []);
     assert_eq!(
@@ -145,7 +145,7 @@ fn shutdown_says_bye_to_whom_it_concerns_and_leaves() {
     for input in [Input::Shutdown, Input::Disconnected(None), Input::Connected, Input::Alive] {
         assert_eq!(client.handle(input), [], "closed once and for all");
     }
-    assert_eq!(client.handle(Input::Media(id("gone"), Media::Ended)), []);
+    assert_eq!(client.handle(report("gone", session("gone"), Media::Ended)), []);
     assert_eq!(client.client.poll_timeout(), None);
 }
 

@@ -10,14 +10,16 @@ use super::{
     stats::Shared,
 };
 use crate::{
+    codec::MediaKind,
     log::CAT,
     peer::certificate,
     signaling::{self, SignalingSettings, SignalingState},
+    stream_key::StreamKey,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use room_signaling_client::wire::Role;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
@@ -30,7 +32,7 @@ const TEARDOWN: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct RoomWebRtcSink {
     settings: Mutex<(SignalingSettings, Settings)>,
-    inputs: Mutex<BTreeMap<u32, Arc<Input>>>,
+    inputs: Mutex<BTreeMap<StreamKey, Arc<Input>>>,
     mailbox: Mailbox,
     shared: Arc<Shared>,
     server: Mutex<Option<room_signaling::Running>>,
@@ -209,28 +211,37 @@ impl ElementImpl for RoomWebRtcSink {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        let wanted = name.and_then(|name| name.strip_prefix("video_")).and_then(|n| n.parse::<u32>().ok());
-        let index = {
-            let inputs = lock(&self.inputs);
-            wanted.unwrap_or_else(|| (0..=u32::MAX).find(|n| !inputs.contains_key(n)).unwrap_or(u32::MAX))
+        let key = name
+            .map(str::parse)
+            .transpose()
+            .ok()
+            .filter(|key| key.is_none_or(|key: StreamKey| key.kind == MediaKind::Video));
+        let Some(key) = key else {
+            gst::error!(CAT, imp = self, "{name:?} is no pad of this element: request video_0, video_1, ...");
+            return None;
         };
-        if lock(&self.inputs).len() >= MAX_STREAMS {
-            gst::error!(
-                CAT,
-                imp = self,
-                "a receiver can have {MAX_STREAMS} streams at most: use another roomwebrtcsink"
-            );
-            return None;
-        }
-        if lock(&self.inputs).contains_key(&index) {
-            gst::error!(CAT, imp = self, "the pad video_{index} exists already");
-            return None;
-        }
-        let ghost = ghost_pad(template, index);
-        let input = Arc::new(Input::new(index, ghost.clone(), self.mailbox.clone()));
-        lock(&self.inputs).insert(index, input.clone());
+        // One lock over choosing and inserting: two threads must never get the same pad.
+        let (ghost, input) = {
+            let mut inputs = lock(&self.inputs);
+            if inputs.len() >= MAX_STREAMS {
+                gst::error!(
+                    CAT,
+                    imp = self,
+                    "a receiver can have {MAX_STREAMS} streams at most: use another roomwebrtcsink"
+                );
+                return None;
+            }
+            let key = key.or_else(|| free_key(&inputs))?;
+            let Entry::Vacant(entry) = inputs.entry(key) else {
+                gst::error!(CAT, imp = self, "the pad {key} exists already");
+                return None;
+            };
+            let ghost = ghost_pad(template, key);
+            let input = entry.insert(Arc::new(Input::new(key, ghost.clone(), self.mailbox.clone())));
+            (ghost, input.clone())
+        };
         if self.obj().add_pad(&ghost).is_err() {
-            lock(&self.inputs).remove(&index);
+            lock(&self.inputs).remove(&input.key);
             return None;
         }
         input.introduce();
@@ -240,11 +251,11 @@ impl ElementImpl for RoomWebRtcSink {
     fn release_pad(&self, pad: &gst::Pad) {
         let input = {
             let mut inputs = lock(&self.inputs);
-            let index = inputs
+            let key = inputs
                 .iter()
                 .find(|(_, input)| input.ghost.upcast_ref::<gst::Pad>() == pad)
-                .map(|(index, _)| *index);
-            index.and_then(|index| inputs.remove(&index))
+                .map(|(key, _)| *key);
+            key.and_then(|key| inputs.remove(&key))
         };
         let Some(input) = input else { return };
         let _ = pad.set_active(false);
@@ -291,22 +302,21 @@ impl ElementImpl for RoomWebRtcSink {
 
 impl BinImpl for RoomWebRtcSink {}
 
-fn ghost_pad(template: &gst::PadTemplate, index: u32) -> gst::GhostPad {
+/// The first name that no pad has.
+fn free_key(inputs: &BTreeMap<StreamKey, Arc<Input>>) -> Option<StreamKey> {
+    (0..=u32::MAX)
+        .map(|index| StreamKey { kind: MediaKind::Video, index })
+        .find(|key| !inputs.contains_key(key))
+}
+
+fn ghost_pad(template: &gst::PadTemplate, key: StreamKey) -> gst::GhostPad {
     gst::GhostPad::builder_from_template(template)
-        .name(format!("video_{index}"))
+        .name(key.pad_name())
         .event_function(move |pad, parent, event| {
-            RoomWebRtcSink::catch_panic_pad_function(
-                parent,
-                || false,
-                |imp| imp.sink_event(index, pad, event),
-            )
+            RoomWebRtcSink::catch_panic_pad_function(parent, || false, |imp| imp.sink_event(key, pad, event))
         })
         .query_function(move |pad, parent, query| {
-            RoomWebRtcSink::catch_panic_pad_function(
-                parent,
-                || false,
-                |imp| imp.sink_query(index, pad, query),
-            )
+            RoomWebRtcSink::catch_panic_pad_function(parent, || false, |imp| imp.sink_query(key, pad, query))
         })
         .build()
 }
@@ -316,13 +326,13 @@ impl RoomWebRtcSink {
         lock(&self.inputs).values().cloned().collect()
     }
 
-    fn input(&self, index: u32) -> Option<Arc<Input>> {
-        lock(&self.inputs).get(&index).cloned()
+    fn input(&self, key: StreamKey) -> Option<Arc<Input>> {
+        lock(&self.inputs).get(&key).cloned()
     }
 
-    fn sink_event(&self, index: u32, pad: &gst::GhostPad, event: gst::Event) -> bool {
+    fn sink_event(&self, key: StreamKey, pad: &gst::GhostPad, event: gst::Event) -> bool {
         let bin = self.obj();
-        if let Some(input) = self.input(index) {
+        if let Some(input) = self.input(key) {
             match event.view() {
                 gst::EventView::Caps(caps) => {
                     if let Err(refusal) = input.set_caps(&bin, caps.caps()) {
@@ -344,8 +354,8 @@ impl RoomWebRtcSink {
         gst::Pad::event_default(pad, Some(&*bin), event)
     }
 
-    fn sink_query(&self, index: u32, pad: &gst::GhostPad, query: &mut gst::QueryRef) -> bool {
-        let input = self.input(index);
+    fn sink_query(&self, key: StreamKey, pad: &gst::GhostPad, query: &mut gst::QueryRef) -> bool {
+        let input = self.input(key);
         match (query.view_mut(), input) {
             (gst::QueryViewMut::Caps(query), Some(input)) => {
                 let caps = input.answer_caps(query.filter_owned().as_ref());

@@ -10,7 +10,7 @@ use super::{
     session::StreamInfo,
     upstream::{self, Origin, Tuned},
 };
-use crate::{codec::Codec, log::CAT};
+use crate::{codec::Codec, log::CAT, stream_key::StreamKey};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use std::{
 
 /// A pad of the sink, from its request to its release.
 pub(crate) struct Input {
-    pub(crate) index: u32,
+    pub(crate) key: StreamKey,
     pub(crate) ghost: gst::GhostPad,
     mailbox: Mailbox,
     fanout: Arc<Fanout>,
@@ -43,9 +43,9 @@ struct Chain {
 
 impl Input {
     /// A pad with nothing behind it yet.
-    pub(crate) fn new(index: u32, ghost: gst::GhostPad, mailbox: Mailbox) -> Self {
+    pub(crate) fn new(key: StreamKey, ghost: gst::GhostPad, mailbox: Mailbox) -> Self {
         Self {
-            index,
+            key,
             ghost,
             mailbox,
             fanout: Arc::default(),
@@ -65,7 +65,7 @@ impl Input {
 
     /// Tells the conductor of this pad, and of its stream where that is known.
     pub(crate) fn introduce(&self) {
-        self.mailbox.send(Command::PadAdded(self.index, self.ghost.downgrade()));
+        self.mailbox.send(Command::PadAdded(self.key, self.ghost.downgrade()));
     }
 
     /// The caps that upstream may choose from.
@@ -116,7 +116,7 @@ impl Input {
 
     fn flows(&self, codec: &'static Codec) {
         self.mailbox.send(Command::PadReady(StreamInfo {
-            pad: self.index,
+            key: self.key,
             codec,
             fanout: self.fanout.clone(),
         }));
@@ -164,7 +164,7 @@ impl Input {
         codec: Option<&'static Codec>,
     ) -> Result<(), glib::BoolError> {
         let sink = gst_app::AppSink::builder()
-            .name(format!("input-{}", self.index))
+            .name(format!("input-{}", self.key))
             .async_(false)
             .sync(true)
             .enable_last_sample(false)
@@ -188,7 +188,7 @@ impl Input {
 
     /// Takes the chain out of the bin.
     pub(crate) fn release(&self, bin: &super::RoomWebRtcSink) {
-        self.mailbox.send(Command::PadGone(self.index));
+        self.mailbox.send(Command::PadGone(self.key));
         let _ = self.ghost.set_target(None::<&gst::Pad>);
         let Some(chain) = self.chain().take() else { return };
         for element in chain.parser.iter().chain([chain.sink.upcast_ref()]) {
@@ -201,20 +201,20 @@ impl Input {
     fn callbacks(&self, bin: &super::RoomWebRtcSink) -> gst_app::AppSinkCallbacks {
         let mut unit = UnitPath {
             bin: bin.downgrade(),
-            index: self.index,
+            key: self.key,
             fanout: self.fanout.clone(),
             mailbox: self.mailbox.clone(),
             jumped: self.jumped.clone(),
             restamp: Restamp::default(),
             reorder: ReorderWatch::default(),
         };
-        let (mailbox, index) = (self.mailbox.clone(), self.index);
+        let (mailbox, key) = (self.mailbox.clone(), self.key);
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| unit.take(sink))
             .eos(move |_| {
                 // The end-of-stream message follows when this returns: by then all has been sent.
                 let (done, drained) = mpsc::sync_channel(1);
-                if mailbox.send(Command::PadEnded(index, done)) {
+                if mailbox.send(Command::PadEnded(key, done)) {
                     let _ = drained.recv_timeout(super::fanout::DRAIN + Duration::from_millis(200));
                 }
             })
@@ -279,7 +279,7 @@ fn make_parser(
 /// The way of an access unit from the appsink into the fan-out. Owned by the streaming thread.
 struct UnitPath {
     bin: glib::WeakRef<super::RoomWebRtcSink>,
-    index: u32,
+    key: StreamKey,
     fanout: Arc<Fanout>,
     mailbox: Mailbox,
     jumped: Arc<AtomicBool>,
@@ -303,7 +303,7 @@ impl UnitPath {
         let Some(time) = clock_time(sink, &sample, buffer) else { return Ok(gst::FlowSuccess::Ok) };
         let unit = self.restamp.unit(buffer, time);
         if self.fanout.push(&unit) {
-            self.mailbox.send(Command::Keyframe(self.index));
+            self.mailbox.send(Command::Keyframe(self.key));
         }
         Ok(gst::FlowSuccess::Ok)
     }

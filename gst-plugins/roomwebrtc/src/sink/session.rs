@@ -11,6 +11,7 @@ use super::{
 use crate::{
     codec::Codec,
     peer::{certificate, connection},
+    stream_key::StreamKey,
 };
 use gst::{glib, prelude::*};
 use gst_webrtc::{WebRTCPeerConnectionState, WebRTCSDPType, WebRTCSessionDescription};
@@ -34,7 +35,7 @@ pub(crate) enum SessionEvent {
     /// The connection moved on.
     Connection(WebRTCPeerConnectionState),
     /// The receiver needs a keyframe of the stream of this pad.
-    KeyframeWanted(u32),
+    KeyframeWanted(StreamKey),
     /// A message came over the data channel: label and bytes.
     Data(String, glib::Bytes),
     /// The latency of the pipeline has to be found out anew.
@@ -51,7 +52,7 @@ pub(crate) type Tell = Arc<dyn Fn(SessionEvent) + Send + Sync>;
 /// A stream as a session sees it.
 #[derive(Clone)]
 pub(crate) struct StreamInfo {
-    pub(crate) pad: u32,
+    pub(crate) key: StreamKey,
     pub(crate) codec: &'static Codec,
     pub(crate) fanout: Arc<Fanout>,
 }
@@ -161,7 +162,7 @@ impl Session {
         let payloader = make_payloader(codec, payload_type, ssrc)?;
         self.pipeline.add_many([source.upcast_ref(), &payloader])?;
         source.link(&payloader)?;
-        watch_keyframe_requests(&source, stream.pad, tell);
+        watch_keyframe_requests(&source, stream.key, tell);
 
         let sink = self
             .webrtcbin
@@ -360,12 +361,12 @@ fn watch(webrtcbin: &gst::Element, tell: &Tell) {
 
 /// PLI and FIR of the receiver arrive as events that go up from webrtcbin: the source at
 /// the end of their way has no use for them.
-fn watch_keyframe_requests(source: &gst_app::AppSrc, pad_index: u32, tell: &Tell) {
+fn watch_keyframe_requests(source: &gst_app::AppSrc, key: StreamKey, tell: &Tell) {
     let Some(pad) = source.static_pad("src") else { return };
     let tell = tell.clone();
     pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
         if info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event)) {
-            tell(SessionEvent::KeyframeWanted(pad_index));
+            tell(SessionEvent::KeyframeWanted(key));
         }
         gst::PadProbeReturn::Ok
     });

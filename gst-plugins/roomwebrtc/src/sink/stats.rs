@@ -105,7 +105,7 @@ pub(crate) fn publish<'a>(
 fn stream_stats(stream: &StreamInfo) -> gst::Structure {
     let (frames, keyframes) = stream.fanout.counts();
     gst::Structure::builder("stream")
-        .field("pad", stream.pad)
+        .field("pad", stream.key.pad_name())
         .field("codec", stream.codec.encoding)
         .field("frames", frames)
         .field("keyframes", keyframes)

@@ -278,7 +278,7 @@ impl Thread {
             self.end_session(match reason {
                 GoneReason::Left => "left",
                 GoneReason::Replaced => "replaced",
-                GoneReason::Absent => "absent",
+                GoneReason::Absent | GoneReason::Restart => "absent",
             });
         }
         if ours && reason == GoneReason::Left && self.eos_on_bye() {
@@ -301,7 +301,7 @@ impl Thread {
             Body::Bye => {
                 if self.session.as_ref().is_some_and(|session| session.is_named(id.as_ref())) {
                     self.end_session("bye");
-                    self.link.media(&from, Media::Ended);
+                    self.link.media(&from, id.as_ref(), Media::Ended);
                     if self.eos_on_bye() {
                         self.goodbye = Some(Instant::now() + GOODBYE_GRACE);
                     } else {
@@ -319,7 +319,7 @@ impl Thread {
         if self.stopped.is_some() || !wanted || !free {
             gst::debug!(CAT, "the offer of {from} is not taken");
             self.link.say(&from, id.as_ref(), Body::Bye);
-            self.link.media(&from, Media::Ended);
+            self.link.media(&from, id.as_ref(), Media::Ended);
             if wanted {
                 self.turned_away.insert(from);
             }
@@ -335,7 +335,7 @@ impl Thread {
         match Session::start((from.clone(), id.clone()), sdp, &ice, &self.settings, tell) {
             Ok(session) => {
                 gst::info!(CAT, "answering {from}");
-                self.link.media(&from, Media::Started);
+                self.link.media(&from, id.as_ref(), Media::Started);
                 self.session = Some(session);
                 self.tick = Some(Instant::now() + TICK);
             }
@@ -345,7 +345,7 @@ impl Thread {
                     gst::element_warning!(element, gst::StreamError::Failed, ("{}", words));
                 }
                 self.link.say(&from, id.as_ref(), Body::Bye);
-                self.link.media(&from, Media::Ended);
+                self.link.media(&from, id.as_ref(), Media::Ended);
             }
         }
     }
@@ -363,7 +363,7 @@ impl Thread {
             Effect::Say(body) => self.link.say(&session.peer, session.id.as_ref(), body),
             Effect::Connected => {
                 self.patience = RETRY.0;
-                self.link.media(&session.peer, Media::Connected);
+                self.link.media(&session.peer, session.id.as_ref(), Media::Connected);
                 if let Some(element) = self.element.upgrade() {
                     message::sender_added(&element, &session.peer);
                 }
@@ -386,11 +386,11 @@ impl Thread {
 
     fn session_failed(&mut self, words: &str) {
         let Some(session) = &self.session else { return };
-        let peer = session.peer.clone();
+        let (peer, id) = (session.peer.clone(), session.id.clone());
         gst::warning!(CAT, "the session with {peer} ends: {words}");
-        self.link.say(&peer, session.id.as_ref(), Body::Bye);
+        self.link.say(&peer, id.as_ref(), Body::Bye);
         self.end_session(words);
-        self.link.media(&peer, Media::Ended);
+        self.link.media(&peer, id.as_ref(), Media::Ended);
         if self.present.contains(&peer) {
             self.retry = Some(Instant::now() + self.patience);
             self.patience = self.patience.saturating_mul(2).min(RETRY.1);

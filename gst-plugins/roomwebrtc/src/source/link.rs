@@ -61,10 +61,10 @@ impl Link {
         }
     }
 
-    /// Tells how the session with a sender fares.
-    pub(super) fn media(&self, peer: &ClientId, media: Media) {
+    /// Reports the state of the session with a sender.
+    pub(super) fn media(&self, peer: &ClientId, session: Option<&SessionId>, media: Media) {
         if let State::Up(handle) = &self.state {
-            handle.media(peer, media);
+            handle.media(peer, session, media);
         }
     }
 

@@ -1,23 +1,7 @@
 //! What a sender offers, and what of it is taken: the m-lines of an offer, read without touching webrtcbin.
 
 use crate::codec::{Codec, MediaKind};
-
-/// Names one stream and its pad: the first video, the second video, the first audio.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct StreamKey {
-    pub(super) kind: MediaKind,
-    pub(super) index: u32,
-}
-
-impl StreamKey {
-    /// The name of the pad.
-    pub(super) fn pad_name(self) -> String {
-        match self.kind {
-            MediaKind::Video => format!("video_{}", self.index),
-            MediaKind::Audio => format!("audio_{}", self.index),
-        }
-    }
-}
+pub(super) use crate::stream_key::StreamKey;
 
 /// For each m-line of `sdp`, in order, the stream that it becomes; `None` for what is not taken. `codecs` are names as
 /// the property has them.
@@ -115,11 +99,5 @@ mod tests {
         );
         assert_eq!(without_refused(sdp, &[FIRST, SECOND, None, FIRST]), sdp);
         assert_eq!(without_refused("v=0\r\n", &[]), "v=0\r\n");
-    }
-
-    #[test]
-    fn pads_are_named_after_streams() {
-        assert_eq!(StreamKey { kind: MediaKind::Video, index: 0 }.pad_name(), "video_0");
-        assert_eq!(StreamKey { kind: MediaKind::Audio, index: 3 }.pad_name(), "audio_3");
     }
 }

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::{
     hub::Secret,
-    id::{ClientId, Instance, RoomId},
+    id::{ClientId, Instance, RoomId, SessionId},
     wire::{ErrorCode, IceServer, PeerEntry, Role, Signal},
 };
 use bytestring::ByteString;
@@ -81,8 +81,16 @@ pub enum Input {
     /// Say this to a peer. Dropped when not in the room: what it is about starts anew after the next join.
     /// A missing `session_id` is filled in where the session with the target is known; an empty candidate is dropped.
     Send(Signal),
-    /// How the media session with a peer fares; decides what a reconnect keeps.
-    Media(ClientId, Media),
+    /// The state of the media session with a peer, which decides what a reconnect keeps. A report on a session that is
+    /// not the peer's current one has no effect, so a late report cannot be attributed to the next session.
+    Media {
+        /// The other end of the session.
+        peer: ClientId,
+        /// The session; `None` only where the offer named none, as old senders do.
+        session: Option<SessionId>,
+        /// Its state.
+        media: Media,
+    },
     /// A fresh token. It is used from here on; in the room, it is said at once and lets the client stay for longer.
     Token(Secret),
     /// Say `bye` to every peer with a session, `leave`, close, and never come back.
@@ -92,14 +100,13 @@ pub enum Input {
 /// The state of the media session with one peer, as its owner sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Media {
-    /// A session was begun: offered or answered. Sending or getting an offer says as much.
+    /// A session was begun: offered or answered. Sending or receiving the offer has the same effect.
     Started,
     /// Media flows.
     Connected,
-    /// The session is over by itself. If it had connected and the peer is still there, a sender gets
-    /// [`Event::PeerReady`] for it at once, unless either end said `bye` before this; so say `bye` first where no new
-    /// session is wanted. Not to be told of a session that [`Event::PeerGone`] ended: by then it could be taken for the
-    /// next one's end.
+    /// The session ended without a `bye`. If it was connected and the peer is still present, a sender in its room
+    /// immediately receives [`Event::PeerGone`] with [`GoneReason::Restart`] and [`Event::PeerReady`] for it; outside
+    /// its room, it receives them once it has joined again. To prevent that, send `bye` first.
     Ended,
 }
 
@@ -175,7 +182,8 @@ pub enum GoneReason {
     Left,
     /// A new process has its id, or it began a new session itself.
     Replaced,
-    /// Not seen in the room for 30 s, or gone before its media connected, or its media is over while it was away; or
-    /// it is there, but its session never connected or broke off, and starts anew.
+    /// Not seen in the room for 30 s, or gone before its media connected, or its media ended while it was away.
     Absent,
+    /// It is there and is the same process, but its session never connected or broke off. [`Event::PeerReady`] follows.
+    Restart,
 }

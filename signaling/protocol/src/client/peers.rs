@@ -44,7 +44,7 @@ enum Presence {
 #[derive(Debug, Default)]
 struct Session {
     phase: Phase,
-    /// The one that was named last. Kept when it is over: an owner may tell of the end when the next one has begun.
+    /// The one that was named last. Kept after its end, because reports on it may still arrive.
     id: Option<SessionId>,
 }
 
@@ -66,8 +66,9 @@ impl Peers {
         self.known.values().filter(|peer| peer.presence == Presence::Here).map(|peer| &peer.entry)
     }
 
-    /// The room as the server lists it when we come in, at first or again. A list that was cut off (rule 6) proves
-    /// nobody's absence: who isn't on it is as before.
+    /// The room as the server lists it after a join, the first one or a later one. A list that was cut off (rule 6)
+    /// proves no absence: a peer that is not on it keeps its presence. Only its negotiation is disturbed, because our
+    /// socket is a new one.
     pub(super) fn reconcile(&mut self, now: Instant, listed: Vec<PeerEntry>, cut_off: bool) -> Vec<Event> {
         let mut events = Vec::new();
         let unlisted: Vec<ClientId> = self
@@ -77,9 +78,10 @@ impl Peers {
             .cloned()
             .collect();
         for id in unlisted {
-            match self.known.get(&id).map(|peer| peer.entry.clone()) {
-                Some(entry) if cut_off => events.extend(self.back_in_a_room_with(entry)),
-                _ => events.extend(self.lose(&id, Some(now + ABSENT_LIMIT))),
+            if !cut_off {
+                events.extend(self.lose(&id, Some(now + ABSENT_LIMIT)));
+            } else if let Some(peer) = self.known.get(&id).filter(|peer| peer.presence == Presence::Here) {
+                events.extend(self.back_in_a_room_with(peer.entry.clone()));
             }
         }
         for entry in listed {
@@ -107,20 +109,28 @@ impl Peers {
         }
     }
 
-    /// The owner tells how the media session fares.
-    pub(super) fn media(&mut self, id: &ClientId, media: Media) -> Vec<Event> {
+    /// The owner reports on a media session. Outside the room nothing starts anew: the next join sees to it.
+    pub(super) fn media(
+        &mut self,
+        id: &ClientId,
+        session: Option<SessionId>,
+        media: Media,
+        in_room: bool,
+    ) -> Vec<Event> {
         let Some(peer) = self.known.get_mut(id) else { return Vec::new() };
         let before = peer.session.phase;
         match media {
-            Media::Started => peer.session.phase = Phase::Started,
+            Media::Started => peer.session = Session { phase: Phase::Started, id: session },
+            _ if peer.session.id != session => {}
             Media::Connected => peer.session.phase = Phase::Connected,
             Media::Ended if peer.presence != Presence::Here => return self.remove(id, GoneReason::Absent),
             Media::Ended => {
-                // It worked, nobody said `bye`, and the peer is there: the network between them changed, or the peer
-                // gave up waiting for us. Old receivers can't take a second offer.
                 peer.session.phase = Phase::None;
-                if before == Phase::Connected && self.role == Role::Sender && peer.entry.protocol > 0 {
-                    return restart(&peer.entry, GoneReason::Absent);
+                // The session worked, neither end said `bye`, and the peer is there: the network between them changed,
+                // or the peer gave up waiting for us. Old receivers cannot take a second offer.
+                let restarts = in_room && self.role == Role::Sender && peer.entry.protocol > 0;
+                if restarts && before == Phase::Connected {
+                    return restart(&peer.entry, GoneReason::Restart);
                 }
             }
         }
@@ -199,7 +209,7 @@ impl Peers {
         peer.entry = entry;
         if disturbed && self.role == Role::Sender && peer.session.phase != Phase::Connected {
             peer.session = Session::default();
-            return restart(&peer.entry, GoneReason::Absent);
+            return restart(&peer.entry, GoneReason::Restart);
         }
         if changed { vec![Event::PeerChanged(peer.entry.clone())] } else { Vec::new() }
     }

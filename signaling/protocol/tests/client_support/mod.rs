@@ -55,8 +55,18 @@ impl Scenario {
         self.handle(Input::Frame(frame.to_string().into()))
     }
 
+    /// A report on a session that was never named, which has no consequences.
     pub fn media(&mut self, peer: &str, media: Media) {
-        assert_eq!(self.handle(Input::Media(id(peer), media)), [], "media {media:?} of {peer}");
+        assert_eq!(self.handle(report(peer, None, media)), [], "media {media:?} of {peer}");
+    }
+
+    /// A report on a session that an offer named, which has no consequences.
+    pub fn media_of(&mut self, peer: &str, named: &str, media: Media) {
+        assert_eq!(
+            self.handle(report(peer, session(named), media)),
+            [],
+            "media {media:?} of {peer}, {named}"
+        );
     }
 
     pub fn say(&mut self, signal: Signal) -> Vec<Did> {
@@ -127,6 +137,10 @@ pub fn config(role: Role) -> ClientConfig {
         client_id: Some(id("me")),
         ..ClientConfig::new(RoomId::new("living_room").unwrap(), role, Instance::from_random([7; 16]))
     }
+}
+
+pub fn report(peer: &str, session: Option<SessionId>, media: Media) -> Input {
+    Input::Media { peer: id(peer), session, media }
 }
 
 pub fn id(text: &str) -> ClientId {

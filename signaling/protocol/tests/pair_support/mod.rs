@@ -213,7 +213,8 @@ impl World {
     }
 
     pub fn report(&mut self, node: usize, peer: &str, media: Media) {
-        self.input(node, client::Input::Media(id(peer), media));
+        let session = self.nodes[node].sessions.get(&id(peer)).and_then(|media| media.id.clone());
+        self.input(node, client::Input::Media { peer: id(peer), session, media });
     }
 
     /// Lets time go on, with everything that happens meanwhile at its time.
@@ -491,10 +492,13 @@ impl World {
                 continue;
             }
             if let Some(media) =
-                self.nodes[node].sessions.get_mut(&peer).filter(|media| media.id == Some(session))
+                self.nodes[node].sessions.get_mut(&peer).filter(|media| media.id.as_ref() == Some(&session))
             {
                 media.connected = true;
-                self.input(node, client::Input::Media(peer, Media::Connected));
+                self.input(
+                    node,
+                    client::Input::Media { peer, session: Some(session), media: Media::Connected },
+                );
             }
         }
     }
@@ -521,7 +525,7 @@ impl World {
                 media.silent_since = None;
             } else if self.now - since >= MEDIA_TIMEOUT {
                 *media = MediaSession::default();
-                self.input(node, client::Input::Media(peer, Media::Ended));
+                self.input(node, client::Input::Media { peer, session: Some(session), media: Media::Ended });
             }
         }
     }

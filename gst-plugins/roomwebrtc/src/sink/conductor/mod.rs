@@ -13,7 +13,7 @@ use super::{
     settings::Settings,
     stats::{self, Shared},
 };
-use crate::{log::CAT, signaling::SignalingSettings};
+use crate::{log::CAT, signaling::SignalingSettings, stream_key::StreamKey};
 use gst::{glib, prelude::*};
 use room_signaling_client::{Event, Handle, protocol::ClientId, wire::IceServer};
 use std::{
@@ -46,15 +46,15 @@ pub(crate) enum Command {
     /// The pipeline has (another) clock.
     Clock(gst::Clock),
     /// There is a pad whose stream is not known yet.
-    PadAdded(u32, glib::WeakRef<gst::GhostPad>),
+    PadAdded(StreamKey, glib::WeakRef<gst::GhostPad>),
     /// The stream of a pad is known, or flows again after its end.
     PadReady(StreamInfo),
     /// The pad was released.
-    PadGone(u32),
+    PadGone(StreamKey),
     /// The stream of a pad has ended; the answer comes when nothing of it waits to be sent any more.
-    PadEnded(u32, mpsc::SyncSender<()>),
+    PadEnded(StreamKey, mpsc::SyncSender<()>),
     /// Somebody needs a keyframe of this pad.
-    Keyframe(u32),
+    Keyframe(StreamKey),
     /// The action signals.
     RequestKeyframe,
     /// Ends the session with a receiver until it comes anew.
@@ -87,7 +87,7 @@ pub(crate) struct Conductor {
     settings: Settings,
     clock: Option<gst::Clock>,
     ice_servers: Vec<IceServer>,
-    pads: BTreeMap<u32, Pad>,
+    pads: BTreeMap<StreamKey, Pad>,
     first_stream_at: Option<Instant>,
     receivers: BTreeMap<ClientId, Receiver>,
     next_serial: u64,
@@ -167,20 +167,20 @@ impl Conductor {
                 self.sessions().for_each(|session| session.set_clock(&clock));
                 self.clock = Some(clock);
             }
-            Command::PadAdded(index, ghost) => {
+            Command::PadAdded(key, ghost) => {
                 let keyframes = KeyframeGate::new(self.settings.keyframe_interval_min);
-                self.pads.insert(index, Pad { ghost, stream: None, ended: false, keyframes });
+                self.pads.insert(key, Pad { ghost, stream: None, ended: false, keyframes });
             }
             Command::PadReady(stream) => self.pad_ready(stream),
-            Command::PadGone(index) => {
-                if self.pads.remove(&index).is_some_and(|pad| pad.stream.is_some()) {
+            Command::PadGone(key) => {
+                if self.pads.remove(&key).is_some_and(|pad| pad.stream.is_some()) {
                     self.offer_anew();
                 }
             }
-            Command::PadEnded(index, done) => self.pad_ended(index, &done),
-            Command::Keyframe(index) => {
-                gst::debug!(CAT, "a receiver waits for a keyframe of video_{index}");
-                self.want_keyframe(index);
+            Command::PadEnded(key, done) => self.pad_ended(key, &done),
+            Command::Keyframe(key) => {
+                gst::debug!(CAT, "a receiver waits for a keyframe of {key}");
+                self.want_keyframe(key);
             }
             Command::RequestKeyframe => self.want_keyframes(),
             Command::Kick(id) => self.kick(&id),
@@ -280,7 +280,7 @@ impl Conductor {
     // --- streams
 
     fn pad_ready(&mut self, stream: StreamInfo) {
-        let Some(pad) = self.pads.get_mut(&stream.pad) else { return };
+        let Some(pad) = self.pads.get_mut(&stream.key) else { return };
         let known = pad.stream.is_some();
         pad.ended = false;
         pad.stream = Some(stream);
@@ -290,8 +290,8 @@ impl Conductor {
         }
     }
 
-    fn pad_ended(&mut self, index: u32, done: &mpsc::SyncSender<()>) {
-        if let Some(pad) = self.pads.get_mut(&index) {
+    fn pad_ended(&mut self, key: StreamKey, done: &mpsc::SyncSender<()>) {
+        if let Some(pad) = self.pads.get_mut(&key) {
             pad.ended = true;
         }
         if self.pads.values().all(|pad| pad.ended) {
@@ -329,18 +329,18 @@ impl Conductor {
         (flowing && (complete || waited)).then(|| known().collect())
     }
 
-    fn want_keyframe(&mut self, index: u32) {
-        if let Some(pad) = self.pads.get_mut(&index) {
+    fn want_keyframe(&mut self, key: StreamKey) {
+        if let Some(pad) = self.pads.get_mut(&key) {
             pad.keyframes.request(Instant::now());
         }
     }
 
     /// A receiver asked over the network. Its words crossed a keyframe that is on its way: it has what it wants, and if
     /// that one is lost it asks again. Without this every join would cost two keyframes.
-    fn keyframe_asked_for(&mut self, index: u32) {
-        let last = self.pads.get(&index).and_then(|pad| pad.stream.as_ref()?.fanout.last_keyframe());
+    fn keyframe_asked_for(&mut self, key: StreamKey) {
+        let last = self.pads.get(&key).and_then(|pad| pad.stream.as_ref()?.fanout.last_keyframe());
         if last.is_none_or(|at| at.elapsed() >= CROSSING) {
-            self.want_keyframe(index);
+            self.want_keyframe(key);
         }
     }
 

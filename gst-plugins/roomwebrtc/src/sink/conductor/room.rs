@@ -34,6 +34,7 @@ impl Conductor {
                     GoneReason::Left => "left",
                     GoneReason::Replaced => "replaced",
                     GoneReason::Absent => "absent",
+                    GoneReason::Restart => "restart",
                 };
                 self.end_session(&id, words, Retry::Never, false);
                 self.receivers.remove(&id);

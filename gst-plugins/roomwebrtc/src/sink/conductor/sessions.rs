@@ -106,9 +106,9 @@ impl Conductor {
                 self.handle.send(signal);
             }
             SessionEvent::Connection(state) => self.connection_changed(id, state),
-            SessionEvent::KeyframeWanted(pad) => {
-                gst::debug!(CAT, "{id} asks for a keyframe of video_{pad}");
-                self.keyframe_asked_for(pad);
+            SessionEvent::KeyframeWanted(key) => {
+                gst::debug!(CAT, "{id} asks for a keyframe of {key}");
+                self.keyframe_asked_for(key);
             }
             SessionEvent::Data(label, bytes) => {
                 if let Some(element) = self.element.upgrade() {
@@ -131,7 +131,7 @@ impl Conductor {
         {
             let sdp = session.local_sdp().to_owned();
             self.handle.send(address(id, &session.id, Body::Offer { sdp }));
-            self.handle.media(id, Media::Started);
+            self.handle.media(id, Some(&session.id), Media::Started);
             receiver.offered();
         }
     }
@@ -143,7 +143,8 @@ impl Conductor {
                 let Some(receiver) = self.receivers.get_mut(id) else { return };
                 if receiver.connected() {
                     self.changed = true;
-                    self.handle.media(id, Media::Connected);
+                    let session = receiver.phase.session().map(|session| &session.id);
+                    self.handle.media(id, session, Media::Connected);
                     self.want_keyframes();
                 }
             }
@@ -172,7 +173,7 @@ impl Conductor {
             self.handle.send(address(id, &session.id, Body::Bye));
         }
         self.teardowns.extend(session.end());
-        self.handle.media(id, Media::Ended);
+        self.handle.media(id, Some(&session.id), Media::Ended);
         self.announce_removed(id, reason);
     }
 
