@@ -9,6 +9,7 @@ mod signaling;
 mod sink;
 mod source;
 mod stream_key;
+mod time;
 mod units;
 
 use gst::glib;

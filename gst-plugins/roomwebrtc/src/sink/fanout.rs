@@ -113,6 +113,8 @@ pub(crate) struct Tap {
     sent: AtomicU64,
     shed: AtomicU64,
     bytes: AtomicU64,
+    /// The least time that the next unit may have, in ns: the receiver's times rise, whichever stream feeds it.
+    earliest: AtomicU64,
 }
 
 impl Tap {
@@ -124,6 +126,7 @@ impl Tap {
             sent: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            earliest: AtomicU64::new(0),
         }
     }
 
@@ -178,35 +181,36 @@ impl Tap {
         self.sent.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(unit.buffer.size() as u64, Ordering::Relaxed);
         // A source that is shutting down refuses: the receiver is on its way out.
-        let _ = self.source.push_buffer(unit.buffer.clone());
+        let _ = self.source.push_buffer(self.rising(unit.buffer.clone()));
         false
     }
-}
 
-/// Makes the buffers that receivers get out of those that come in: times on the clock, and no memory of a device, which
-/// a slow receiver would keep from a hardware encoder.
-#[derive(Debug, Default)]
-pub(crate) struct Restamp {
-    last: Option<gst::ClockTime>,
-}
-
-impl Restamp {
-    /// `time` is the clock time of the unit; it is moved just so far that times rise.
-    pub(crate) fn unit(&mut self, buffer: &gst::BufferRef, time: gst::ClockTime) -> Unit {
-        let time = match self.last {
-            Some(last) => time.max(last + TICK),
-            None => time,
-        };
-        self.last = Some(time);
-        let foreign = !buffer.iter_memories().all(|memory| memory.is_type(SYSTEM_MEMORY));
-        let copied = if foreign { buffer.copy_deep().ok() } else { None };
-        let mut copy = copied.unwrap_or_else(|| buffer.copy());
-        if let Some(copy) = copy.get_mut() {
-            copy.set_pts(time);
-            copy.set_dts(time);
+    /// The buffer, moved in time just so far that this receiver's times rise.
+    fn rising(&self, mut buffer: gst::Buffer) -> gst::Buffer {
+        let Some(time) = buffer.pts() else { return buffer };
+        let earliest = gst::ClockTime::from_nseconds(self.earliest.load(Ordering::Relaxed));
+        if time < earliest {
+            set_time(&mut buffer, earliest);
         }
-        Unit { buffer: copy, key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) }
+        self.earliest.store(time.max(earliest).saturating_add(TICK).nseconds(), Ordering::Relaxed);
+        buffer
     }
+}
+
+/// The access unit of `buffer` with `time` on the sessions' clock, and in no memory of a device, which a slow receiver
+/// would keep from a hardware encoder.
+pub(crate) fn restamped(buffer: &gst::BufferRef, time: gst::ClockTime) -> Unit {
+    let foreign = !buffer.iter_memories().all(|memory| memory.is_type(SYSTEM_MEMORY));
+    let copied = if foreign { buffer.copy_deep().ok() } else { None };
+    let mut copy = copied.unwrap_or_else(|| buffer.copy());
+    set_time(&mut copy, time);
+    Unit { buffer: copy, key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) }
+}
+
+fn set_time(buffer: &mut gst::Buffer, time: gst::ClockTime) {
+    let head = buffer.make_mut();
+    head.set_pts(time);
+    head.set_dts(time);
 }
 
 /// More than a tick of RTP's clock for video (90 kHz): receivers take what has one time stamp for one picture.
@@ -302,12 +306,18 @@ mod tests {
     }
 
     #[test]
-    fn times_rise_whatever_comes_in() {
-        gst::init().unwrap();
-        let buffer = gst::Buffer::with_size(1).unwrap();
-        let mut restamp = Restamp::default();
+    fn the_times_of_each_receiver_rise_whatever_comes_in() {
+        let (first, first_source) = tap();
+        let (late, late_source) = tap();
+        let pass = |tap: &Tap, n| tap.rising(unit(n, false).buffer).pts().unwrap();
         let ms = gst::ClockTime::from_mseconds;
-        let times: Vec<_> = [10, 5, 20].map(|n| restamp.unit(&buffer, ms(n)).buffer.pts().unwrap()).into();
-        assert_eq!(times, [ms(10), ms(10) + TICK, ms(20)]);
+        assert_eq!(
+            [10, 5, 5, 20].map(|n| pass(&first, n)),
+            [ms(10), ms(10) + TICK, ms(10) + TICK * 2, ms(20)]
+        );
+        assert_eq!(pass(&late, 5), ms(5), "the other receiver has sent nothing that is later");
+        for source in [first_source, late_source] {
+            source.set_state(gst::State::Null).unwrap();
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     session::MAX_STREAMS,
     settings::{self, Settings},
     stats::Shared,
+    timing::SharedTime,
 };
 use crate::{
     codec::MediaKind,
@@ -15,6 +16,7 @@ use crate::{
     peer::certificate,
     signaling::{self, SignalingSettings, SignalingState},
     stream_key::StreamKey,
+    time::Now,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use room_signaling_client::wire::Role;
@@ -33,6 +35,7 @@ const TEARDOWN: Duration = Duration::from_secs(5);
 pub struct RoomWebRtcSink {
     settings: Mutex<(SignalingSettings, Settings)>,
     inputs: Mutex<BTreeMap<StreamKey, Arc<Input>>>,
+    time: Arc<SharedTime>,
     mailbox: Mailbox,
     shared: Arc<Shared>,
     server: Mutex<Option<room_signaling::Running>>,
@@ -237,7 +240,12 @@ impl ElementImpl for RoomWebRtcSink {
                 return None;
             };
             let ghost = ghost_pad(template, key);
-            let input = entry.insert(Arc::new(Input::new(key, ghost.clone(), self.mailbox.clone())));
+            let input = entry.insert(Arc::new(Input::new(
+                key,
+                ghost.clone(),
+                self.mailbox.clone(),
+                self.time.clone(),
+            )));
             (ghost, input.clone())
         };
         if self.obj().add_pad(&ghost).is_err() {
@@ -258,16 +266,8 @@ impl ElementImpl for RoomWebRtcSink {
             key.and_then(|key| inputs.remove(&key))
         };
         let Some(input) = input else { return };
-        let _ = pad.set_active(false);
         input.release(&self.obj());
         let _ = self.obj().remove_pad(pad);
-    }
-
-    fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
-        if let Some(clock) = clock {
-            self.mailbox.send(Command::Clock(clock.clone()));
-        }
-        self.parent_set_clock(clock)
     }
 
     fn change_state(
@@ -280,18 +280,25 @@ impl ElementImpl for RoomWebRtcSink {
                 self.start_server()?;
             }
             gst::StateChange::ReadyToPaused => {
-                self.all_inputs().iter().for_each(|input| input.goes_on_at(gst::ClockTime::ZERO));
+                self.all_inputs().iter().for_each(|input| input.timing.reset());
                 self.start()?;
             }
             gst::StateChange::PausedToPlaying => {
-                let now = self.obj().current_running_time().unwrap_or_default();
-                self.all_inputs().iter().for_each(|input| input.plays_at(now));
+                self.time.set_playing(true);
+                if let Some(now) = Now::of(&*self.obj()) {
+                    self.all_inputs().iter().for_each(|input| input.timing.play(now));
+                }
             }
+            gst::StateChange::PlayingToPaused => self.time.set_playing(false),
             _ => {}
         }
         let result = self.parent_change_state(transition);
         match transition {
-            gst::StateChange::PausedToReady => self.stop(),
+            gst::StateChange::PausedToReady => {
+                // A pad may carry another codec in the next run.
+                self.all_inputs().iter().for_each(|input| input.take_down(&self.obj()));
+                self.stop();
+            }
             gst::StateChange::ReadyToNull => self.clean_up(),
             gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
             _ => {}
@@ -341,12 +348,7 @@ impl RoomWebRtcSink {
                     }
                 }
                 gst::EventView::Segment(_) => input.segment(),
-                gst::EventView::FlushStop(flush) => {
-                    input.flushed();
-                    if flush.resets_time() {
-                        input.goes_on_at(bin.current_running_time().unwrap_or_default());
-                    }
-                }
+                gst::EventView::FlushStop(flush) => input.flushed(&bin, flush),
                 gst::EventView::Eos(_) => input.ends(&bin),
                 _ => {}
             }
@@ -450,9 +452,6 @@ impl RoomWebRtcSink {
             settings: settings.clone(),
         };
         Conductor::spawn(start).map_err(|error| wrong(format!("no thread for the conductor: {error}")))?;
-        if let Some(clock) = self.obj().clock() {
-            self.mailbox.send(Command::Clock(clock));
-        }
         for input in self.all_inputs() {
             input.introduce();
             if settings.tune_upstream {

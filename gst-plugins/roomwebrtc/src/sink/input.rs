@@ -4,13 +4,14 @@
 use super::{
     caps::{self, Refusal},
     conductor::Command,
-    fanout::{Fanout, Restamp},
+    fanout::{self, Fanout},
     mailbox::Mailbox,
     reorder::ReorderWatch,
     session::StreamInfo,
+    timing::{SharedTime, Timing},
     upstream::{self, Origin, Tuned},
 };
-use crate::{codec::Codec, log::CAT, stream_key::StreamKey};
+use crate::{codec::Codec, log::CAT, stream_key::StreamKey, time::Now};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
@@ -27,6 +28,7 @@ pub(crate) struct Input {
     pub(crate) ghost: gst::GhostPad,
     mailbox: Mailbox,
     fanout: Arc<Fanout>,
+    pub(crate) timing: Arc<Timing>,
     /// The stream jumped (flush): the next unit starts anew.
     jumped: Arc<AtomicBool>,
     chain: Mutex<Option<Chain>>,
@@ -43,12 +45,13 @@ struct Chain {
 
 impl Input {
     /// A pad with nothing behind it yet.
-    pub(crate) fn new(key: StreamKey, ghost: gst::GhostPad, mailbox: Mailbox) -> Self {
+    pub(crate) fn new(key: StreamKey, ghost: gst::GhostPad, mailbox: Mailbox, time: Arc<SharedTime>) -> Self {
         Self {
             key,
             ghost,
             mailbox,
             fanout: Arc::default(),
+            timing: Arc::new(Timing::new(time)),
             jumped: Arc::default(),
             chain: Mutex::new(None),
             depayloader: Mutex::new(None),
@@ -91,12 +94,14 @@ impl Input {
             // Another size, say: decoders go on with the parameter sets of the next IDR.
             self.fanout.regate();
         } else {
+            // An end of stream may have come before the first caps, and built a chain without a codec.
+            self.take_down(bin);
             self.build(bin, Some(codec))
                 .map_err(|error| Refusal::Unknown(format!("{} ({error})", codec.encoding)))?;
         }
         let timing = upstream::timing(self.ghost.upcast_ref());
+        self.timing.set_live(timing.live);
         if let Some(chain) = &*self.chain() {
-            // Live input comes at its own pace, and waiting for the clock would only add delay.
             chain.sink.set_sync(!timing.live);
         }
         if timing.live && timing.latency > upstream::TOO_LATE {
@@ -129,23 +134,12 @@ impl Input {
         }
     }
 
-    /// The stream jumps: receivers go on at the next IDR.
-    pub(crate) fn flushed(&self) {
+    /// Handles FLUSH_STOP: the stream jumps, and receivers resume at the next IDR.
+    pub(crate) fn flushed(&self, bin: &super::RoomWebRtcSink, event: &gst::event::FlushStop) {
         self.jumped.store(true, Ordering::Release);
         self.fanout.regate();
-    }
-
-    /// A flush took running time back to zero. Base time stays where it is, as nothing here waits for a preroll: the
-    /// stream goes on at `now`, or all of it up to then would be late and go out at once.
-    pub(crate) fn goes_on_at(&self, now: gst::ClockTime) {
-        self.ghost.set_offset(i64::try_from(now.nseconds()).unwrap_or(i64::MAX));
-    }
-
-    /// The pipeline plays (again), at this running time. If it is back at zero, another sink did wait for its preroll
-    /// after the flush, and base time moved.
-    pub(crate) fn plays_at(&self, now: gst::ClockTime) {
-        if u64::try_from(self.ghost.offset()).is_ok_and(|offset| offset > now.nseconds()) {
-            self.goes_on_at(now);
+        if event.resets_time() {
+            self.timing.flush(event.seqnum(), Now::of(bin));
         }
     }
 
@@ -173,6 +167,8 @@ impl Input {
             sink.set_caps(Some(&codec.unit_caps()));
         }
         sink.set_callbacks(self.callbacks(bin));
+        let jumped = self.jumped.clone();
+        self.timing.watch(bin, &sink, move || jumped.store(true, Ordering::Release));
         bin.add(&sink)?;
         let parser =
             codec.and_then(|codec| codec.parser).map(|name| make_parser(bin, name, &sink)).transpose()?;
@@ -186,13 +182,24 @@ impl Input {
         Ok(())
     }
 
-    /// Takes the chain out of the bin.
+    /// The pad is to be removed. Its chain stops first: the streaming thread may be waiting in there, and deactivating
+    /// the pad waits for that thread.
     pub(crate) fn release(&self, bin: &super::RoomWebRtcSink) {
         self.mailbox.send(Command::PadGone(self.key));
-        let _ = self.ghost.set_target(None::<&gst::Pad>);
+        self.take_down(bin);
+        let _ = self.ghost.set_active(false);
+    }
+
+    /// Removes what is behind the pad, which forgets its codec.
+    pub(crate) fn take_down(&self, bin: &super::RoomWebRtcSink) {
         let Some(chain) = self.chain().take() else { return };
-        for element in chain.parser.iter().chain([chain.sink.upcast_ref()]) {
+        // The sink first: what waits in it returns, and the parser's pads are free then.
+        for element in [chain.sink.upcast_ref()].into_iter().chain(&chain.parser) {
+            element.set_locked_state(true);
             let _ = element.set_state(gst::State::Null);
+        }
+        let _ = self.ghost.set_target(None::<&gst::Pad>);
+        for element in [chain.sink.upcast_ref()].into_iter().chain(&chain.parser) {
             let _ = bin.remove(element);
         }
     }
@@ -205,7 +212,7 @@ impl Input {
             fanout: self.fanout.clone(),
             mailbox: self.mailbox.clone(),
             jumped: self.jumped.clone(),
-            restamp: Restamp::default(),
+            timing: self.timing.clone(),
             reorder: ReorderWatch::default(),
         };
         let (mailbox, key) = (self.mailbox.clone(), self.key);
@@ -283,7 +290,7 @@ struct UnitPath {
     fanout: Arc<Fanout>,
     mailbox: Mailbox,
     jumped: Arc<AtomicBool>,
-    restamp: Restamp,
+    timing: Arc<Timing>,
     reorder: ReorderWatch,
 }
 
@@ -300,26 +307,12 @@ impl UnitPath {
             }
             return Err(gst::FlowError::Error);
         }
-        let Some(time) = clock_time(sink, &sample, buffer) else { return Ok(gst::FlowSuccess::Ok) };
-        let unit = self.restamp.unit(buffer, time);
+        let time = self.bin.upgrade().and_then(|bin| self.timing.session_time(&bin, &sample));
+        let Some(time) = time else { return Ok(gst::FlowSuccess::Ok) };
+        let unit = fanout::restamped(buffer, time);
         if self.fanout.push(&unit) {
             self.mailbox.send(Command::Keyframe(self.key));
         }
         Ok(gst::FlowSuccess::Ok)
     }
-}
-
-/// When a buffer is due, on the clock: running time jumps with pauses and seeks, base time plus running time does not.
-fn clock_time(
-    sink: &gst_app::AppSink,
-    sample: &gst::Sample,
-    buffer: &gst::BufferRef,
-) -> Option<gst::ClockTime> {
-    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-    let running =
-        buffer.pts().and_then(|pts| segment.to_running_time(pts)).or_else(|| sink.current_running_time())?;
-    let time = sink.base_time()?.checked_add(running)?;
-    // What was captured during a pause comes with a time that base time has moved on from. webrtcbin would hold it, and
-    // all that follows, until then.
-    Some(sink.clock().map_or(time, |clock| time.min(clock.time())))
 }

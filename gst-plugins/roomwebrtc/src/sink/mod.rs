@@ -13,6 +13,7 @@ mod reorder;
 mod session;
 mod settings;
 mod stats;
+mod timing;
 mod upstream;
 
 use gst::{glib, prelude::*};

@@ -61,7 +61,6 @@ pub(crate) struct StreamInfo {
 pub(crate) struct SessionConfig<'a> {
     pub(crate) id: SessionId,
     pub(crate) streams: &'a [StreamInfo],
-    pub(crate) clock: &'a gst::Clock,
     pub(crate) ice: &'a connection::IceConfig,
     pub(crate) retransmission: bool,
     pub(crate) data_channel: bool,
@@ -83,7 +82,7 @@ impl Session {
     /// Builds the pipeline and starts it.
     pub(crate) fn start(config: SessionConfig<'_>, tell: &Tell) -> Result<Self, glib::BoolError> {
         let pipeline = gst::Pipeline::new();
-        pipeline.use_clock(Some(config.clock));
+        pipeline.use_clock(Some(&crate::time::session_clock()));
         pipeline.set_start_time(gst::ClockTime::NONE);
         pipeline.set_base_time(gst::ClockTime::ZERO);
         contain_errors(&pipeline, tell);
@@ -269,12 +268,6 @@ impl Session {
     /// Without a latency rtpbin knows no running times, and its sender reports no time.
     pub(crate) fn recalculate_latency(&self) {
         let _ = self.pipeline.recalculate_latency();
-    }
-
-    /// Follows another clock.
-    pub(crate) fn set_clock(&self, clock: &gst::Clock) {
-        self.pipeline.use_clock(Some(clock));
-        let _ = self.pipeline.set_clock(Some(clock));
     }
 
     /// Sends bytes over the data channel; words if there is none.

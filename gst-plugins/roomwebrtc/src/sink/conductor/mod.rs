@@ -43,8 +43,6 @@ pub(crate) enum Command {
     SignalingEnded,
     /// Session number `.1` with this receiver says.
     Session(ClientId, u64, SessionEvent),
-    /// The pipeline has (another) clock.
-    Clock(gst::Clock),
     /// There is a pad whose stream is not known yet.
     PadAdded(StreamKey, glib::WeakRef<gst::GhostPad>),
     /// The stream of a pad is known, or flows again after its end.
@@ -85,7 +83,6 @@ pub(crate) struct Conductor {
     shared: Arc<Shared>,
     signaling: SignalingSettings,
     settings: Settings,
-    clock: Option<gst::Clock>,
     ice_servers: Vec<IceServer>,
     pads: BTreeMap<StreamKey, Pad>,
     first_stream_at: Option<Instant>,
@@ -121,7 +118,6 @@ impl Conductor {
             shared: start.shared,
             signaling: start.signaling,
             settings: start.settings,
-            clock: None,
             ice_servers: Vec::new(),
             pads: BTreeMap::new(),
             first_stream_at: None,
@@ -163,10 +159,6 @@ impl Conductor {
             Command::Signaling(event) => self.handle_signaling(event),
             Command::SignalingEnded => self.signaling_over = true,
             Command::Session(id, serial, event) => self.handle_session(&id, serial, event),
-            Command::Clock(clock) => {
-                self.sessions().for_each(|session| session.set_clock(&clock));
-                self.clock = Some(clock);
-            }
             Command::PadAdded(key, ghost) => {
                 let keyframes = KeyframeGate::new(self.settings.keyframe_interval_min);
                 self.pads.insert(key, Pad { ghost, stream: None, ended: false, keyframes });

@@ -24,7 +24,6 @@ use std::{
 impl Conductor {
     pub(super) fn start_waiting(&mut self, now: Instant) {
         let Some(streams) = self.streams(now) else { return };
-        let Some(clock) = self.clock.clone() else { return };
         let waiting: Vec<ClientId> =
             self.receivers.iter().filter(|(_, r)| r.phase.is_due(now)).map(|(id, _)| id.clone()).collect();
         if waiting.is_empty() {
@@ -37,24 +36,17 @@ impl Conductor {
                 gst::info!(CAT, "max-receivers={limit} is reached: {id} waits");
                 return;
             }
-            self.start_session(&id, &streams, &clock, &ice);
+            self.start_session(&id, &streams, &ice);
         }
     }
 
-    pub(super) fn start_session(
-        &mut self,
-        id: &ClientId,
-        streams: &[StreamInfo],
-        clock: &gst::Clock,
-        ice: &IceConfig,
-    ) {
+    pub(super) fn start_session(&mut self, id: &ClientId, streams: &[StreamInfo], ice: &IceConfig) {
         self.next_serial = self.next_serial.wrapping_add(1);
         let serial = self.next_serial;
         let tell = self.tell(id, serial);
         let config = SessionConfig {
             id: random_session_id(),
             streams,
-            clock,
             ice,
             retransmission: self.settings.retransmission,
             data_channel: self.settings.data_channel,
