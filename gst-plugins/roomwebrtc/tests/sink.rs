@@ -212,10 +212,10 @@ fn the_sink_has_no_more_pads_than_a_session_can_have_streams() {
 
 #[test]
 fn an_element_that_the_server_refused_stops_at_once() {
-    let server = room_signaling::spawn_thread(room_signaling::Config {
+    let server = room_signaling_server::spawn_thread(room_signaling_server::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         drain: Duration::ZERO,
-        ..room_signaling::Config::default()
+        ..room_signaling_server::Config::default()
     })
     .unwrap();
     let sender = || {

@@ -6,41 +6,29 @@
 //! Architecture invariant: one connection never makes another wait. What a peer does not read piles up in its own
 //! bounded queue, and a full one closes that peer.
 
-mod accept;
-mod access;
-mod admin;
-mod admission;
-mod answer;
 pub mod auth;
 pub mod config;
-mod connection;
+mod driver;
 mod http;
-mod io;
-mod lane;
 mod limits;
-mod log;
-mod metrics;
-mod pages;
-mod proxies;
-mod queue;
-mod shell;
+mod net;
 mod thread;
-mod throttle;
-mod tls;
 mod turn;
-mod viewer;
 
-pub use admin::AdminToken;
 pub use config::Config;
+pub use http::admin::AdminToken;
 pub use limits::Limits;
-pub use proxies::TrustedProxy;
+pub use net::{
+    proxies::TrustedProxy,
+    tls::{Age, Tls, TlsError},
+};
 pub use room_protocol as protocol;
 pub use thread::{Running, spawn_thread};
-pub use tls::{Age, Tls, TlsError};
 
-use pages::Door;
+use driver::shell::Shell;
+use http::pages::Door;
+use net::accept;
 use room_protocol::hub::Auth;
-use shell::Shell;
 use socket2::{Domain, Socket, Type};
 use std::{
     io::{Error, Result},

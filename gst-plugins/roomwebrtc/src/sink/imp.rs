@@ -38,7 +38,7 @@ pub struct RoomWebRtcSink {
     time: Arc<SharedTime>,
     mailbox: Mailbox,
     shared: Arc<Shared>,
-    server: Mutex<Option<room_signaling::Running>>,
+    server: Mutex<Option<room_signaling_server::Running>>,
     /// Of a conductor that had not ended when stopping stopped waiting.
     ending: Mutex<Option<mpsc::Receiver<()>>>,
 }
@@ -387,12 +387,12 @@ impl RoomWebRtcSink {
             );
             gst::StateChangeError
         })?;
-        let config = room_signaling::Config {
+        let config = room_signaling_server::Config {
             listen: address,
             drain: Duration::ZERO,
-            ..room_signaling::Config::default()
+            ..room_signaling_server::Config::default()
         };
-        let running = room_signaling::spawn_thread(config).map_err(|error| {
+        let running = room_signaling_server::spawn_thread(config).map_err(|error| {
             gst::element_imp_error!(
                 self,
                 gst::ResourceError::OpenReadWrite,

@@ -34,7 +34,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A signaling server of this test's own.
-pub(crate) struct Server(room_signaling::Running);
+pub(crate) struct Server(room_signaling_server::Running);
 
 impl Server {
     pub(crate) fn start() -> Self {
@@ -42,8 +42,8 @@ impl Server {
     }
 
     fn on(listen: std::net::SocketAddr) -> Self {
-        let config = room_signaling::Config { listen, ..Default::default() };
-        Self(room_signaling::spawn_thread(config).unwrap())
+        let config = room_signaling_server::Config { listen, ..Default::default() };
+        Self(room_signaling_server::spawn_thread(config).unwrap())
     }
 
     /// Ends, is away for a while, and comes back as a new process would: knowing nobody.

@@ -10,9 +10,9 @@ mod loader;
 mod problem;
 mod settings;
 
-pub use crate::tls::{TlsFiles, TlsSettings};
+pub use crate::net::tls::{TlsFiles, TlsSettings};
 pub use crate::turn::{SECRET_VARIABLE as TURN_SECRET_VARIABLE, TurnSettings, TurnUrl};
-pub use crate::{admin::AdminSettings, limits::LimitSettings};
+pub use crate::{http::admin::AdminSettings, limits::LimitSettings};
 pub use loader::{FilePath, Located};
 pub use problem::ConfigError;
 pub use settings::{DefaultRoom, IceServerSettings, IceUrl, LogFormat, LogLevel, Seconds, Settings, StunUrl};

@@ -4,10 +4,10 @@
 use super::{Config, Loader, Located};
 use crate::{
     TrustedProxy,
-    admin::AdminSettings,
     auth::{AuthSettings, RoomSettings, load_rooms},
+    http::admin::AdminSettings,
     limits::LimitSettings,
-    tls::{TlsFiles, TlsSettings},
+    net::tls::{TlsFiles, TlsSettings},
     turn::TurnSettings,
 };
 use room_protocol::{RoomId, wire::IceServer};

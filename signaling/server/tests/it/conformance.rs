@@ -1,8 +1,8 @@
 //! RFC 6455 by way of the cases that Autobahn's test suite made customary: numbers in brackets are its own. The echo
 //! that they need is that of `ping`.
 
-use crate::common::{Raw, frame, server, unhurried, unmasked};
-use room_signaling::Running;
+use crate::support::{Raw, frame, server, unhurried, unmasked};
+use room_signaling_server::Running;
 use serde_json::{Value, json};
 
 const REGISTER: &[u8] = br#"{"type":"register","client_id":"x","protocol":1}"#;

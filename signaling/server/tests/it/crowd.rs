@@ -1,6 +1,6 @@
 //! Many connections at once.
 
-use crate::common::{Client, raise_file_limit, server, unhurried};
+use crate::support::{Client, raise_file_limit, server, unhurried};
 use serde_json::json;
 
 #[tokio::test]

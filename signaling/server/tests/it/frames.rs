@@ -1,6 +1,6 @@
 //! Frames that are not what they should be, and frames that only look so.
 
-use crate::common::{Client, Raw, frame, server, unmasked};
+use crate::support::{Client, Raw, frame, server, unmasked};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::net::TcpSocket;

@@ -1,6 +1,6 @@
 //! What the port says to who doesn't open a WebSocket, and to who may not.
 
-use crate::common::{Client, Raw, handshake, server};
+use crate::support::{Client, Raw, handshake, server};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -128,7 +128,7 @@ async fn a_head_may_come_byte_by_byte() {
         let mut head = [0; 129];
         tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut head).await.unwrap();
         assert!(head.starts_with(b"HTTP/1.1 101 "));
-        raw.write(&crate::common::frame(0x89, b"")).await;
+        raw.write(&crate::support::frame(0x89, b"")).await;
         raw.frame().await
     };
     assert_eq!(opcode, 0xa);
@@ -176,7 +176,7 @@ async fn no_extension_is_taken() {
     let address = server.local_addr();
     let mut raw = Raw::connect(address).await;
     raw.write(handshake(address, "/", "Sec-WebSocket-Extensions: permessage-deflate\r\n").as_bytes()).await;
-    raw.write(&crate::common::frame(0x88, b"")).await;
+    raw.write(&crate::support::frame(0x88, b"")).await;
     let answer = raw.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 101 ") && !answer.contains("Extensions"), "{answer}");
 }
@@ -189,7 +189,7 @@ async fn over_the_limit_of_connections_newcomers_are_told() {
     let answer = ask(address, &handshake(address, "/", "")).await;
     assert_eq!(status(&answer), 503);
     drop(second);
-    let deadline = Instant::now() + crate::common::PATIENCE;
+    let deadline = Instant::now() + crate::support::PATIENCE;
     while status(&get(address, "/healthz").await) != 200 {
         assert!(Instant::now() < deadline, "a place should have become free");
     }

@@ -1,6 +1,6 @@
 //! What one connection and one address may do, and that those who do more wait or are told so.
 
-use crate::common::{Client, Got, Program, Raw, frame, handshake, server, unhurried};
+use crate::support::{Client, Got, Raw, frame, handshake, server, unhurried};
 use serde_json::json;
 use std::{
     net::SocketAddr,
@@ -29,7 +29,7 @@ async fn echo_all(address: SocketAddr, count: usize, padding: usize) -> Duration
         writer
     });
     for n in 0..count {
-        let (_, payload) = crate::common::read_frame(&mut reader).await;
+        let (_, payload) = crate::support::read_frame(&mut reader).await;
         let pong: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         assert_eq!((&pong["type"], &pong["n"]), (&json!("pong"), &json!(n)));
     }
@@ -174,7 +174,7 @@ async fn an_address_has_so_many_connections_and_is_told_so() {
     // Others are not concerned, and a place that is given back is free.
     Raw::upgrade(Raw::connect_from(9, address).await.stream).await;
     drop(second);
-    let deadline = Instant::now() + crate::common::PATIENCE;
+    let deadline = Instant::now() + crate::support::PATIENCE;
     while ask(&mut Raw::connect(address).await, "GET /healthz HTTP/1.0\r\n\r\n").await.contains(" 429 ") {
         assert!(Instant::now() < deadline, "a place should have become free");
     }
@@ -234,28 +234,9 @@ async fn the_oldest_of_too_many_without_a_request_makes_way() {
     // They took their places in order, so the first has to go.
     let mut rest = Vec::new();
     let ending = tokio::io::AsyncReadExt::read_to_end(&mut slow[0].stream, &mut rest);
-    let _ = tokio::time::timeout(crate::common::PATIENCE, ending).await.expect("it should have been ended");
+    let _ = tokio::time::timeout(crate::support::PATIENCE, ending).await.expect("it should have been ended");
     assert!(rest.is_empty());
     let mut client = Client::connect(address).await;
     client.send_text(String::from_utf8_lossy(REGISTER)).await;
     assert!(matches!(client.next().await, Got::Message(_)));
-}
-
-#[tokio::test]
-async fn a_flood_of_refusals_is_summed_up() {
-    let (mut program, address) = Program::start("", &["--drain-seconds", "0"]);
-    let mut client = Client::connect(address).await;
-    client.send_text(String::from_utf8_lossy(REGISTER)).await;
-    for _ in 0..400 {
-        client.send(json!({"type": "offer", "sdp": ""})).await;
-    }
-    client.send(json!({"type": "ping"})).await;
-    client.message_of("pong").await;
-    drop(client);
-    program.signal("TERM");
-    let line = program.line_with("more refusals than are logged one by one");
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let refused = program.seen.iter().filter(|line| line.contains("\"refused\"")).count() as u64;
-    assert_eq!(line["left_out"].as_u64().unwrap() + refused, 400);
-    assert!(refused < 300, "{refused}");
 }

@@ -1,6 +1,6 @@
 //! Who is still there, and who only seems so.
 
-use crate::common::{Client, Got, Raw, frame, server, unmasked};
+use crate::support::{Client, Got, Raw, frame, server, unmasked};
 use serde_json::json;
 use std::time::{Duration, Instant};
 

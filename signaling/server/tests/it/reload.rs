@@ -1,22 +1,14 @@
 //! Another configuration while the server runs.
 
-use crate::common::{Client, Folder, Program, Raw, handshake, server};
-use room_signaling::Config;
+use crate::support::{Client, knows_host, server};
+use room_signaling_server::Config;
 use serde_json::json;
-use std::net::SocketAddr;
 
 /// A configuration like that of `server`, with a change.
 fn config(change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
     change(&mut config);
     config
-}
-
-/// Whether a page with this name in `Host` is let in.
-async fn knows_host(address: SocketAddr, name: &str) -> bool {
-    let mut raw = Raw::connect(address).await;
-    raw.write(handshake(name, "/healthz", "").replace("Upgrade: websocket\r\n", "").as_bytes()).await;
-    raw.read_to_end().await.starts_with("HTTP/1.1 200 ")
 }
 
 #[tokio::test]
@@ -33,53 +25,4 @@ async fn who_is_in_stays_and_what_changed_holds_at_once() {
     client.ping().await;
     client.send(json!({"type": "ping", "filling": "x".repeat(1_000)})).await;
     assert_eq!(client.close_code().await, 1009);
-}
-
-#[tokio::test]
-async fn sighup_reads_the_file_anew() {
-    let folder = Folder::new();
-    let file = folder.write("c.toml", "");
-    let (mut program, address) = Program::start("", &["--config", &file]);
-    let (mut client, _) = Client::join(address, "a", "r", "sender").await;
-    folder.write("c.toml", "allow_hosts = ['robot.example']\n");
-    program.signal("HUP");
-    program.line_with("\"reloaded\"");
-    assert!(knows_host(address, "robot.example").await);
-    client.ping().await;
-}
-
-#[tokio::test]
-async fn a_bad_file_keeps_the_old_configuration_and_says_what_is_wrong() {
-    let folder = Folder::new();
-    let file = folder.write("c.toml", "allow_hosts = ['robot.example']\n");
-    let (mut program, address) = Program::start("", &["--config", &file]);
-    let (mut client, _) = Client::join(address, "a", "r", "sender").await;
-    folder.write("c.toml", "allow_hosts = ['other.example']\ndrain_second = 1\nlog_format = 'x'\n");
-    program.signal("HUP");
-    let line = program.line_with("configuration is wrong");
-    assert!(line.contains("ERROR") && line.contains("c.toml:2: drain_second: "), "{line}");
-    program.line_with("c.toml:3: log_format: ");
-    program.line_with("not reloaded");
-    assert!(knows_host(address, "robot.example").await && !knows_host(address, "other.example").await);
-    client.ping().await;
-
-    std::fs::remove_file(&file).unwrap();
-    program.signal("HUP");
-    program.line_with("can't read the configuration file");
-    program.line_with("not reloaded");
-    assert!(knows_host(address, "robot.example").await);
-}
-
-#[tokio::test]
-async fn what_only_a_restart_changes_is_said() {
-    let folder = Folder::new();
-    let file = folder.write("c.toml", "log_level = 'info'\n");
-    let (mut program, address) =
-        Program::start("unset ROOM_SIGNALING_LISTEN;", &["--config", &file, "--listen", "127.0.0.1:0"]);
-    folder.write("c.toml", "log_level = 'debug'\nallow_hosts = ['robot.example']\n");
-    program.signal("HUP");
-    let line = program.line_with("only a restart");
-    assert!(line.contains("log_level"), "{line}");
-    program.line_with("\"reloaded\"");
-    assert!(knows_host(address, "robot.example").await);
 }

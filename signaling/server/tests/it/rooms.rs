@@ -1,6 +1,6 @@
 //! Clients of today and of yesterday meet in rooms.
 
-use crate::common::{Client, Raw, frame, handshake, server};
+use crate::support::{Client, Raw, frame, handshake, server};
 use serde_json::json;
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! How a server ends.
 
-use crate::common::{Client, PATIENCE, Raw, server};
-use room_signaling::{Config, spawn_thread};
+use crate::support::{Client, PATIENCE, Raw, server};
+use room_signaling_server::{Config, spawn_thread};
 use serde_json::json;
 use std::{
     net::TcpListener,
@@ -23,8 +23,8 @@ async fn a_shutdown_is_announced_then_closes_with_1012() {
     // Members go on talking meanwhile, and nobody new comes.
     sender.send(json!({"type": "offer", "sdp": "v=0"})).await;
     assert_eq!(receiver.message().await["type"], "offer");
-    let mut newcomer = crate::common::Raw::connect(address).await;
-    newcomer.write(crate::common::handshake(address, "/", "").as_bytes()).await;
+    let mut newcomer = crate::support::Raw::connect(address).await;
+    newcomer.write(crate::support::handshake(address, "/", "").as_bytes()).await;
     assert!(newcomer.read_to_end().await.starts_with("HTTP/1.1 503 "));
     assert_eq!(receiver.close_code().await, 1012);
     assert_eq!(sender.close_code().await, 1012);

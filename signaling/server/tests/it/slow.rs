@@ -1,6 +1,6 @@
 //! One connection never makes another wait.
 
-use crate::common::{Client, Got, Raw, frame, server, unhurried};
+use crate::support::{Client, Got, Raw, frame, server, unhurried};
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,

@@ -1,7 +1,7 @@
 //! Tokens and passwords over real sockets: who may be where, and who has to go.
 
-use crate::common::{Client, Folder, Program, server, unhurried};
-use room_signaling::{
+use crate::support::{Client, join, register, server, unhurried};
+use room_signaling_server::{
     Config,
     auth::{Algorithm, Keys, Order, SigningKey, hash_password},
     protocol::{
@@ -10,11 +10,8 @@ use room_signaling::{
         wire::Role,
     },
 };
-use serde_json::{Value, json};
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use serde_json::json;
+use std::time::{Duration, SystemTime};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const OTHER_SECRET: &[u8] = b"fedcba9876543210fedcba9876543210";
@@ -39,18 +36,6 @@ fn token(secret: &[u8], user: &str, rooms: &[&str], roles: &[Role], seconds: i64
         expires: Duration::from_secs(now.as_secs().checked_add_signed(seconds).unwrap()),
     };
     order.sign(&SigningKey::new(secret).unwrap()).unwrap()
-}
-
-async fn register(address: SocketAddr, id: &str, token: &str) -> (Client, Value) {
-    let mut client = Client::connect(address).await;
-    client.send(json!({"type": "register", "client_id": id, "protocol": 1, "token": token})).await;
-    let answer = client.message().await;
-    (client, answer)
-}
-
-async fn join(client: &mut Client, room: &str, role: &str, password: Option<&str>) -> Value {
-    client.send(json!({"type": "join", "room_id": room, "role": role, "password": password})).await;
-    client.message().await
 }
 
 fn rule(rooms: &str, password: &str) -> RoomRule {
@@ -198,24 +183,6 @@ async fn others_are_served_while_passwords_are_checked() {
     assert!(pings > 20, "only {pings} answers meanwhile");
 }
 
-/// A check takes 19 MB, and gives them back.
-#[tokio::test]
-async fn checks_of_passwords_leave_no_memory_behind() {
-    let folder = Folder::new();
-    let hash = hash_password("right").unwrap();
-    let config = folder.write("c.toml", format!("[[rooms]]\nname = 'lab*'\npassword_hash = '{hash}'\n"));
-    let (program, address) = Program::start("", &["--config", &config]);
-    let (mut guesser, _) = register(address, "guesser", "").await;
-    join(&mut guesser, "elsewhere", "receiver", None).await;
-    let before = program.resident();
-    for n in 0..4 {
-        let answer = join(&mut guesser, &format!("lab {n}"), "receiver", Some("wrong")).await;
-        assert_eq!(answer["code"], "forbidden", "{answer}");
-    }
-    let grown = program.resident() - before;
-    assert!(grown < 10_000, "{grown} KB");
-}
-
 #[tokio::test]
 async fn with_another_key_or_password_those_have_to_go_whom_it_concerns() {
     let server = server(|config| {
@@ -244,79 +211,5 @@ async fn with_another_key_or_password_those_have_to_go_whom_it_concerns() {
     for client in [&mut inside, &mut elsewhere] {
         assert_eq!(client.message_of("error").await["code"], "unauthorized");
         assert_eq!(client.close_code().await, 4010);
-    }
-}
-
-/// What a command prints.
-fn output(arguments: &[&str], input: &str) -> String {
-    let command = format!("printf '%s' \"$1\" | \"$0\" {}", arguments.join(" "));
-    let output = std::process::Command::new("sh")
-        .args(["-c", &command, env!("CARGO_BIN_EXE_room-signaling"), input])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
-
-#[tokio::test]
-async fn the_program_takes_the_tokens_and_hashes_that_it_makes_and_logs_neither() {
-    let folder = Folder::new();
-    let key = folder.write("room.key", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
-    let hash = output(&["hash-password"], "pass-the-salt\n");
-    let text = format!(
-        "log_level = 'trace'\n[auth]\nmode = 'token'\naudience = 'here'\n\
-         [[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = 'room.key'\n\
-         [[rooms]]\nname = 'lab*'\npassword_hash = '{hash}'\n"
-    );
-    let file = folder.write("c.toml", &text);
-    let order = "--kid k --user ann --room 'lab*' --role sender,receiver --audience here --ttl 1m";
-    let token = output(&["token", "--key", &key, order], "");
-    let (mut program, address) = Program::start("", &["--config", &file]);
-    let mut client = Client::connect(address).await;
-    let register = json!({"type": "register", "client_id": "a", "protocol": 1, "token": token, "instance": "hush-instance"});
-    client.send(register).await;
-    assert_eq!(client.message().await["type"], "registered");
-    assert_eq!(join(&mut client, "lab 1", "sender", Some("wrong-salt")).await["code"], "forbidden");
-    assert_eq!(join(&mut client, "lab 1", "sender", Some("pass-the-salt")).await["type"], "joined");
-
-    // Without the key, everybody who came with its tokens has to go.
-    folder.write("other.key", "fedcba9876543210fedcba9876543210\n");
-    folder.write("c.toml", text.replace("room.key", "other.key"));
-    program.signal("HUP");
-    assert_eq!(client.message_of("error").await["code"], "unauthorized");
-    assert_eq!(client.close_code().await, 4010);
-    program.signal("TERM");
-    program.end();
-    let log = program.seen.join("\n");
-    assert!(log.contains("\"ann\"") && log.contains("everybody on this machine can read"));
-    for secret in [&token, "hush-instance", "salt", &hash, "0123456789abcdef", "fedcba"] {
-        assert!(!log.contains(secret), "{secret} in\n{log}");
-    }
-}
-
-#[test]
-fn keys_that_are_doubtful_keep_the_server_from_starting() {
-    let folder = Folder::new();
-    folder.write("short.key", "0123456789abcdef");
-    folder.write("good.key", "0123456789abcdef0123456789abcdef");
-    let key = |file: &str| format!("[[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = '{file}'\n");
-    for (text, words) in [
-        (format!("[auth]\nmode = 'token'\n{}", key("short.key")), "short.key: the secret has 16 bytes"),
-        (format!("[auth]\nmode = 'token'\n{}", key("none.key")), "none.key: can't be read"),
-        (format!("[auth]\nmode = 'token'\n{}", key("good.key").replace("HS256", "EdDSA")), "no public key"),
-        (format!("[auth]\nmode = 'token'\n{}", key("good.key").replace("HS256", "none")), "algorithm"),
-        (format!("[auth]\nmode = 'token'\n{}", key("good.key").repeat(2)), "a name of its own"),
-        ("[auth]\nmode = 'token'\n".to_owned(), "without a key"),
-        ("[auth]\nmode = 'tokens'\n".to_owned(), "did you mean `token`?"),
-        (key("good.key"), "auth.mode is not set"),
-        ("[[rooms]]\nname = 'lab'\npassword_hash = 'right'\n".to_owned(), "hash-password"),
-        ("[[rooms]]\nname = ' lab'\n".to_owned(), "white space"),
-        ("[[rooms]]\nname = 'lab'\n[[rooms]]\nname = 'lab'\n".to_owned(), "twice"),
-    ] {
-        let file = folder.write("c.toml", &text);
-        let mut program = Program::spawn("", &["--config", &file]);
-        assert!(!program.end().success());
-        let told = program.seen.join("\n");
-        assert!(told.contains(words) && told.contains("c.toml:"), "{text}: {told}");
     }
 }

@@ -1,0 +1,104 @@
+//! The command `rooms`: who is where, as the running server says.
+
+use crate::ask::{Local, Trust};
+use anyhow::{Context, bail};
+use room_signaling_server::config::Sources;
+use serde::Deserialize;
+use std::time::{Duration, SystemTime};
+
+#[derive(Debug, Deserialize)]
+struct Rooms {
+    rooms: Vec<Room>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Room {
+    room_id: String,
+    members: Vec<Member>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Member {
+    client_id: String,
+    role: String,
+    /// Seconds since 1970.
+    since: u64,
+    remote: Option<String>,
+}
+
+/// Prints the rooms, for people or as the server sends them.
+pub(crate) fn print(sources: &Sources, json: bool) -> anyhow::Result<()> {
+    let config = sources.load()?.config;
+    let token = config.admin_token.context(
+        "the server shows its rooms only to who has the token of admin.token_file, and there is none: \
+         make one with `openssl rand -hex 32`",
+    )?;
+    // The token is for this server alone.
+    let trust = config.tls.map_or(Trust::Anybody, |tls| Trust::Only(tls.certificate().clone()));
+    let headers = format!("Authorization: {}\r\n", token.authorization());
+    let answer = Local::new(&sources.settings(), trust)?.get("/api/rooms", &headers)?;
+    if answer.status != 200 {
+        bail!(
+            "the server answers {}: {}\nDoes it run with another token? It reads it when it starts or reloads.",
+            answer.status,
+            answer.body.trim_end()
+        );
+    }
+    if json {
+        print!("{}", answer.body);
+        return Ok(());
+    }
+    let rooms: Rooms =
+        serde_json::from_str(&answer.body).context("the server's answer is no list of rooms")?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    print!("{}", table(&rooms, now));
+    Ok(())
+}
+
+/// A line a member, in columns as wide as they need.
+fn table(rooms: &Rooms, now: Duration) -> String {
+    let mut rows = vec![["ROOM", "CLIENT", "ROLE", "HERE FOR", "FROM"].map(str::to_owned)];
+    for room in &rooms.rooms {
+        for member in &room.members {
+            let here = Duration::from_secs(now.as_secs().saturating_sub(member.since));
+            rows.push([
+                room.room_id.clone(),
+                member.client_id.clone(),
+                member.role.clone(),
+                room_signaling_server::Age(here).to_string(),
+                member.remote.clone().unwrap_or_default(),
+            ]);
+        }
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths = [0, 1, 2, 3, 4].map(width);
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_line_a_member() {
+        let answer = r#"{"rooms": [
+            {"room_id": "客厅", "since": 1, "members": [
+                {"client_id": "camera", "role": "sender", "protocol": 1, "since": 900, "remote": "192.0.2.1:5000"},
+                {"client_id": "v", "role": "receiver", "protocol": 0, "since": 990, "remote": null}
+            ]}
+        ], "total": 1}"#;
+        let rooms = serde_json::from_str(answer).unwrap();
+        assert_eq!(
+            table(&rooms, Duration::from_secs(1_000)),
+            "ROOM  CLIENT  ROLE      HERE FOR     FROM\n\
+             客厅    camera  sender    100 seconds  192.0.2.1:5000\n\
+             客厅    v       receiver  10 seconds\n"
+        );
+    }
+}

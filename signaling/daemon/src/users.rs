@@ -1,0 +1,170 @@
+//! The commands for those who let others in: `token` and `hash-password`.
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use room_protocol::{ClientId, UserId, hub::RoomPattern, wire};
+use room_signaling_server::auth::{Order, SigningKey, hash_password};
+use std::{
+    fs,
+    io::{self, BufRead, IsTerminal, Write},
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+pub(crate) const TOKEN_EXAMPLES: &str = "\
+Examples:
+  openssl rand -hex 32 > room.key && chmod 600 room.key
+      A secret for HS256. The server's file says: [[auth.keys]] kid = \"room\", algorithm = \"HS256\", file = \"room.key\"
+
+  room-signaling token --key room.key --kid room --user robot-7 --room living_room --role sender --ttl 30d
+      For a robot that sends its camera into one room.
+
+  room-signaling token --key room.key --kid room --user ann --room 'lab*' --room hall --role receiver --ttl 12h
+      For somebody who watches in all rooms that begin with lab, and in the hall.
+
+  openssl genpkey -algorithm ed25519 -out private.pem && openssl pkey -in private.pem -pubout -out public.pem
+      A key pair: tokens are made with private.pem, and the server (algorithm = \"EdDSA\") has public.pem alone.";
+
+pub(crate) const HASH_EXAMPLES: &str = "\
+Examples:
+  room-signaling hash-password
+      Asks for the password twice and prints the value of password_hash in [[rooms]].
+
+  printf %s \"$PASSWORD\" | room-signaling hash-password
+      The same from another program; the end of the line does not count.";
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// The file of the key: a secret for HS256, or a private key in PEM (P-256 or Ed25519)
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+
+    /// What the server's configuration calls the key
+    #[arg(long, value_name = "NAME")]
+    kid: String,
+
+    /// Whom the token is for
+    #[arg(long, value_name = "NAME", value_parser = |text: &str| UserId::new(text))]
+    user: UserId,
+
+    /// The only client id that it may be used under [default: any]
+    #[arg(long, value_name = "ID", value_parser = |text: &str| ClientId::new(text))]
+    client_id: Option<ClientId>,
+
+    /// A room that it lets into: a name, or a beginning with *; say it once for each
+    #[arg(long, required = true, value_name = "ROOM", value_parser = RoomPattern::new)]
+    room: Vec<RoomPattern>,
+
+    /// What it lets do there
+    #[arg(long, required = true, value_delimiter = ',', value_name = "ROLE")]
+    role: Vec<Role>,
+
+    /// The audience that the server's configuration names, where it names one
+    #[arg(long, value_name = "NAME")]
+    audience: Vec<String>,
+
+    /// How long it is good for: a number with s, m, h or d
+    #[arg(long, default_value = "12h", value_name = "TIME", value_parser = time_to_live)]
+    ttl: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Send into the room
+    Sender,
+    /// Receive from it
+    Receiver,
+}
+
+/// Makes a token and prints it.
+pub(crate) fn token(args: TokenArgs) -> anyhow::Result<()> {
+    let unix =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+    println!("{}", make_token(args, unix)?);
+    Ok(())
+}
+
+fn make_token(args: TokenArgs, now: Duration) -> anyhow::Result<String> {
+    let path = args.key.display();
+    let content = fs::read(&args.key).with_context(|| format!("--key {path} can't be read"))?;
+    let key = SigningKey::new(&content).with_context(|| format!("--key {path}"))?;
+    let role = |role: &Role| match role {
+        Role::Sender => wire::Role::Sender,
+        Role::Receiver => wire::Role::Receiver,
+    };
+    let order = Order {
+        kid: args.kid,
+        user: args.user,
+        client_id: args.client_id,
+        rooms: args.room,
+        roles: args.role.iter().map(role).collect(),
+        audience: args.audience,
+        expires: now + args.ttl,
+    };
+    Ok(order.sign(&key)?)
+}
+
+fn time_to_live(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write a number with s, m, h or d, such as 12h");
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    if number == 0 {
+        return Err("a token that is over at once is of no use".into());
+    }
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+/// Reads a password and prints its hash.
+pub(crate) fn hash() -> anyhow::Result<()> {
+    let password = if io::stdin().is_terminal() { ask()? } else { read_line(&mut io::stdin().lock())? };
+    if password.is_empty() {
+        bail!("an empty password protects nothing");
+    }
+    let hash = hash_password(&password).context("the password can't be hashed")?;
+    writeln!(io::stdout(), "{hash}")?;
+    Ok(())
+}
+
+fn ask() -> anyhow::Result<String> {
+    let password = rpassword::prompt_password("Password: ").context("can't ask for the password")?;
+    let again = rpassword::prompt_password("Again: ").context("can't ask for the password")?;
+    if password != again {
+        bail!("these are two different passwords");
+    }
+    Ok(password)
+}
+
+fn read_line(input: &mut impl BufRead) -> anyhow::Result<String> {
+    let mut line = String::new();
+    input.read_line(&mut line).context("the password can't be read")?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_a_unit() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000)] {
+            assert_eq!(time_to_live(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "h", "12", "0h", "-1h", "1.5h", "12 h", "12时", "5000000000s"] {
+            assert!(time_to_live(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_ends_with_its_line() {
+        for (input, password) in [("p\n", "p"), ("p\r\nq\n", "p"), (" p q ", " p q "), ("", "")] {
+            assert_eq!(read_line(&mut input.as_bytes()).unwrap(), password);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Hostile clients, each of which hits the bound that is made for it, and ten honest ones in other rooms that don't
+//! notice. `rig` is what they share; the other files are attackers.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+#![expect(clippy::unchecked_time_subtraction, reason = "of a constant, in tests")]
+
+mod connections;
+mod crowds;
+mod frames;
+mod guesses;
+mod handshakes;
+mod honest;
+mod messages;
+mod pages;
+mod rig;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest of it")]
+mod support;

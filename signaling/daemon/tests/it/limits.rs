@@ -1,0 +1,23 @@
+//! What the program logs of a flood.
+
+use crate::support::{Client, Program};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_summed_up() {
+    let (mut program, address) = Program::start("", &["--drain-seconds", "0"]);
+    let mut client = Client::connect(address).await;
+    client.send(json!({"type": "register", "client_id": "x", "protocol": 1})).await;
+    for _ in 0..400 {
+        client.send(json!({"type": "offer", "sdp": ""})).await;
+    }
+    client.send(json!({"type": "ping"})).await;
+    client.message_of("pong").await;
+    drop(client);
+    program.signal("TERM");
+    let line = program.line_with("more refusals than are logged one by one");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let refused = program.seen.iter().filter(|line| line.contains("\"refused\"")).count() as u64;
+    assert_eq!(line["left_out"].as_u64().unwrap() + refused, 400);
+    assert!(refused < 300, "{refused}");
+}

@@ -1,0 +1,356 @@
+//! Drives the Hub: hands it what happens and the time, and does what it asks for, at one place.
+
+use super::log::{self, Log};
+use crate::{
+    Config,
+    auth::Passwords,
+    http::metrics::{self, Metrics},
+    net::{
+        admission::Admission,
+        io::Scratch,
+        lane::Lane,
+        queue::{Kind, Queue, Shared},
+    },
+};
+use bytes::Bytes;
+use room_protocol::{
+    Hub, RoomId,
+    hub::{Claim, ConnId, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
+    turn::WallClock,
+};
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{sync::Notify, time};
+
+/// How long the last words of all connections may take at the end, beside [`Config::drain`].
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The Hub and the queues of its connections.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    config: RefCell<Rc<Config>>,
+    hub: RefCell<Hub>,
+    peers: RefCell<HashMap<ConnId, Peer>>,
+    queues: Rc<Shared>,
+    scratch: RefCell<Scratch>,
+    next_id: Cell<u64>,
+    admission: Rc<Admission>,
+    lane: Lane,
+    /// One reference for each that is told that it is not taken, and this one.
+    told: Rc<()>,
+    log: Log,
+    metrics: Metrics,
+    passwords: Passwords,
+    /// When the alarm is set to go off.
+    alarm: Cell<Option<Instant>>,
+    /// It has to go off earlier.
+    earlier: Notify,
+    /// A connection has ended.
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct Peer {
+    queue: Rc<Queue>,
+    address: SocketAddr,
+}
+
+impl Shell {
+    pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
+        let queues = Shared::new();
+        queues.set(config.limits.max_queue, config.limits.max_queues);
+        Self {
+            hub: RefCell::new(Hub::new(config.hub.clone(), seed, wall_clock())),
+            peers: RefCell::default(),
+            queues: Rc::new(queues),
+            scratch: RefCell::new(Scratch::new()),
+            next_id: Cell::new(0),
+            admission: Rc::default(),
+            lane: Lane::default(),
+            told: Rc::default(),
+            log: Log::new(),
+            metrics: Metrics::new(),
+            passwords: Passwords::new(&seed),
+            alarm: Cell::new(None),
+            earlier: Notify::new(),
+            ended: Notify::new(),
+            config: RefCell::new(Rc::new(config)),
+        }
+    }
+
+    pub(crate) fn config(&self) -> Rc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// Takes another configuration, but for the listen address, and goes on with everyone who is connected.
+    pub(crate) fn reload(&self, config: Config) {
+        let listen = self.config.borrow().listen;
+        self.queues.set(config.limits.max_queue, config.limits.max_queues);
+        self.passwords.forget();
+        self.hub.borrow_mut().reconfigure(self.now(), config.hub.clone());
+        *self.config.borrow_mut() = Rc::new(Config { listen, ..config });
+        self.deliver(Vec::new());
+    }
+
+    /// The buffer that connections read through, for the time of a turn.
+    pub(crate) fn scratch(&self) -> RefMut<'_, Scratch> {
+        self.scratch.borrow_mut()
+    }
+
+    /// Who may connect.
+    pub(crate) fn admission(&self) -> &Rc<Admission> {
+        &self.admission
+    }
+
+    /// Where those wait who can.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// To be cloned for as long as one who is not taken is told so.
+    pub(crate) fn told(&self) -> &Rc<()> {
+        &self.told
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Everything that is measured, in the text format of Prometheus.
+    pub(crate) fn metrics_text(&self) -> String {
+        self.metrics.text(&metrics::Now {
+            hub: &self.hub.borrow(),
+            open: self.peers.borrow().len(),
+            handshakes: self.admission.handshakes(),
+            received_bytes: self.scratch.borrow().received(),
+            sent_bytes: self.queues.sent(),
+            queued_bytes: self.queues.held(),
+            latency: self.queues.latency(),
+        })
+    }
+
+    /// Shows rooms with who is in them, in order, those behind `after` first; where each member is, the second
+    /// argument tells. When that was enough for now, returns the last one that was shown.
+    pub(crate) fn look_at_rooms(
+        &self,
+        after: Option<&RoomId>,
+        mut look: impl FnMut(RoomInfo<'_>, &dyn Fn(&MemberInfo<'_>) -> Option<SocketAddr>) -> bool,
+    ) -> Option<RoomId> {
+        let (hub, peers) = (self.hub.borrow(), self.peers.borrow());
+        let address = |member: &MemberInfo<'_>| peers.get(&member.conn).map(|peer| peer.address);
+        let mut rooms = hub.rooms_after(after);
+        rooms.find_map(|room| {
+            let room_id = room.room_id;
+            (!look(room, &address)).then(|| room_id.clone())
+        })
+    }
+
+    /// How many messages went out, to whomever.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.metrics.delivered.get()
+    }
+
+    /// A connection is not read for a while, although there is more of it: it is not silent.
+    pub(crate) fn paused(&self, id: ConnId) {
+        self.metrics.pauses.add(1);
+        self.handle(Input::Alive(id));
+    }
+
+    /// Whether the end is near.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.hub.borrow().is_draining()
+    }
+
+    /// What has to be done every now and then. Never ends.
+    pub(crate) async fn keep_house(&self) {
+        loop {
+            time::sleep(log::SUMMARY_EVERY).await;
+            self.log.summarize();
+        }
+    }
+
+    /// A WebSocket is open.
+    pub(crate) fn connect(&self, address: SocketAddr) -> (ConnId, Rc<Queue>) {
+        let id = ConnId(self.next_id.replace(self.next_id.get() + 1));
+        let queue = Rc::new(Queue::new(self.queues.clone()));
+        self.peers.borrow_mut().insert(id, Peer { queue: queue.clone(), address });
+        self.metrics.opened.add(1);
+        self.log.connected(id, address);
+        self.hub.borrow_mut().set_wall_clock(wall_clock());
+        self.handle(Input::Connected(id, PeerInfo { ip: address.ip() }));
+        (id, queue)
+    }
+
+    /// A connection has ended.
+    pub(crate) fn disconnect(&self, id: ConnId) {
+        self.handle(Input::Disconnected(id));
+        if let Some(peer) = self.peers.borrow_mut().remove(&id) {
+            self.log.disconnected(id, peer.address);
+        }
+        self.ended.notify_one();
+    }
+
+    /// The queue of a connection is too full.
+    pub(crate) fn overflow(&self, id: ConnId) {
+        self.deliver(vec![id]);
+    }
+
+    /// The time, and what is queued from here on is of it.
+    fn now(&self) -> Instant {
+        let now = Instant::now();
+        self.queues.at(now);
+        now
+    }
+
+    /// Tells the Hub and does what it asks for.
+    pub(crate) fn handle(&self, input: Input) {
+        self.hub.borrow_mut().handle(self.now(), input);
+        self.deliver(Vec::new());
+    }
+
+    /// Does what the Hub asks for. What one connection has no room for never keeps the others from theirs: first
+    /// everything is handed out, then the Hub hears of the overflows.
+    fn deliver(&self, mut overflowed: Vec<ConnId>) {
+        let mut verdicts = Vec::new();
+        loop {
+            while let Some(output) = self.poll_output() {
+                match output {
+                    Output::Verify(id, claim) => verdicts.extend(self.verify(id, claim).map(|it| (id, it))),
+                    output => self.perform(output, &mut overflowed),
+                }
+            }
+            if let Some((id, verdict)) = verdicts.pop() {
+                self.hub.borrow_mut().handle(self.now(), Input::Verified(id, verdict));
+                continue;
+            }
+            let Some(id) = overflowed.pop() else { break };
+            self.metrics.slow_consumers.add(1);
+            if let Some(peer) = self.peers.borrow().get(&id) {
+                peer.queue.part();
+            }
+            self.hub.borrow_mut().handle(self.now(), Input::Overflowed(id));
+        }
+        self.set_alarm();
+    }
+
+    fn poll_output(&self) -> Option<Output> {
+        self.hub.borrow_mut().poll_output()
+    }
+
+    fn perform(&self, output: Output, overflowed: &mut Vec<ConnId>) {
+        let (Output::Send(id, _)
+        | Output::Ping(id)
+        | Output::Verify(id, _)
+        | Output::Close(id, ..)
+        | Output::Event(id, _)) = output;
+        let peers = self.peers.borrow();
+        let Some(Peer { queue, address }) = peers.get(&id) else { return };
+        let had_room = !queue.is_overflowed();
+        match output {
+            Output::Send(_, text) => {
+                self.metrics.delivered.add(1);
+                log::sending(id, &text);
+                queue.push(Kind::Text, text.into_bytes());
+            }
+            Output::Ping(_) => queue.push(Kind::Ping, Bytes::new()),
+            // `deliver` sees to these.
+            Output::Verify(..) => {}
+            Output::Close(_, code, reason) => {
+                self.log.closing(id, *address, code, reason);
+                queue.close(code, reason);
+            }
+            Output::Event(_, event) => {
+                if let Event::Registered { protocol: 0, .. } = event {
+                    queue.one_frame_a_write();
+                }
+                self.log.event(id, *address, &event);
+            }
+        }
+        if had_room && queue.is_overflowed() {
+            overflowed.push(id);
+        }
+    }
+
+    /// Checks a claim. `None`: that takes a while.
+    fn verify(&self, id: ConnId, claim: Claim) -> Option<Verdict> {
+        match claim {
+            Claim::Token(token) => {
+                let WallClock { at, unix } = wall_clock();
+                Some(self.config().keys.verify(at, unix, token.expose()))
+            }
+            Claim::Password { hash, password } => self.passwords.take(id, hash, password),
+        }
+    }
+
+    /// Checks the passwords that take a while, one after the other. Never ends.
+    pub(crate) async fn check_passwords(&self) {
+        loop {
+            let job = self.passwords.next().await;
+            let id = job.conn;
+            let is_there = self.peers.borrow().contains_key(&id);
+            // Nobody waits for it any more: that is as good as wrong, and costs nothing.
+            let verdict =
+                if is_there { self.passwords.check(job).await } else { Verdict::Refused(String::new()) };
+            self.handle(Input::Verified(id, verdict));
+        }
+    }
+
+    fn set_alarm(&self) {
+        let next = self.hub.borrow().poll_timeout();
+        if let Some(next) = next
+            && self.alarm.get().is_none_or(|alarm| next < alarm)
+        {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Tells the Hub the time whenever it wants to know. Never ends.
+    pub(crate) async fn keep_time(&self) {
+        loop {
+            let next = self.hub.borrow().poll_timeout();
+            self.alarm.set(next);
+            let Some(next) = next else {
+                self.earlier.notified().await;
+                continue;
+            };
+            if time::timeout_at(next.into(), self.earlier.notified()).await.is_err() {
+                self.hub.borrow_mut().set_wall_clock(wall_clock());
+                self.hub.borrow_mut().handle_timeout(self.now());
+                self.deliver(Vec::new());
+            }
+        }
+    }
+
+    /// Announces the end, lets members go on for [`Config::drain`], then closes all. Ends early when all are gone.
+    pub(crate) async fn drain(&self) {
+        let config = self.config();
+        self.hub.borrow_mut().drain(self.now(), config.retry_after);
+        self.deliver(Vec::new());
+        let _ = time::timeout(config.drain, self.all_gone()).await;
+        self.hub.borrow_mut().close_all();
+        self.deliver(Vec::new());
+        let _ = time::timeout(FAREWELL, self.all_gone()).await;
+        self.log.summarize();
+    }
+
+    async fn all_gone(&self) {
+        while !self.peers.borrow().is_empty() {
+            self.ended.notified().await;
+        }
+    }
+}
+
+/// To be looked at again and again: it may be set at any time, a robot's long after boot.
+fn wall_clock() -> WallClock {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    WallClock { at: Instant::now(), unix }
+}

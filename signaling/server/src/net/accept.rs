@@ -1,0 +1,120 @@
+//! Takes connections, whatever goes wrong with one of them.
+
+use super::{
+    admission::{Place, Refusal},
+    connection::Connection,
+    proxies,
+};
+use crate::{
+    driver::shell::Shell,
+    http::{
+        pages::Door,
+        request::{self, Visitor},
+    },
+};
+use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task,
+    time::{self, Instant},
+};
+use tracing::warn;
+
+/// How long to wait after a failed accept, at first and at most. Such a failure (EMFILE) lasts until some connection
+/// ends, and trying without a pause would burn the processor that the others need.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Takes connections for ever.
+pub(crate) async fn run(listener: &TcpListener, door: Door, shell: &Rc<Shell>) -> Infallible {
+    let mut pause = PAUSES.0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                pause = PAUSES.0;
+                take(shell, stream, door, (address.ip().to_canonical(), address.port()).into());
+                // One newcomer at a time: a crowd of them waits in the system's queue, and not before the messages of
+                // those who are in.
+                task::yield_now().await;
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                warn!(%error, ?pause, "can't take connections: is the limit of open files (ulimit -n) too low?");
+                time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+        }
+    }
+}
+
+/// Takes a connection, or says why not.
+fn take(shell: &Rc<Shell>, stream: TcpStream, door: Door, remote: SocketAddr) {
+    // Without it, a peer waits up to 40 ms for what is already queued. Failing is no reason to refuse.
+    let _ = stream.set_nodelay(true);
+    let place = match admit(shell, remote) {
+        Ok(place) => place,
+        Err(refusal) => return request::turn_away(shell, stream, remote, door, refusal),
+    };
+    let handshake = shell.admission().begin_handshake();
+    let number = handshake.number();
+    let visitor = Visitor {
+        remote,
+        door,
+        local: stream.local_addr().ok(),
+        place,
+        deadline: Instant::now() + shell.config().limits.head_timeout,
+    };
+    let work = {
+        let shell = shell.clone();
+        async move {
+            welcome(&shell, stream, visitor).await;
+            drop(handshake);
+        }
+    };
+    let task = task::spawn_local(work).abort_handle();
+    if shell.admission().run_handshake(number, task, &shell.config().limits) {
+        shell.metrics().made_way.add(1);
+        shell.log().made_way();
+    }
+}
+
+/// Shakes hands, where there is TLS.
+async fn welcome(shell: &Rc<Shell>, stream: TcpStream, visitor: Visitor) {
+    let tls = shell.config().tls.clone().filter(|_| visitor.door == Door::Public);
+    let Some(tls) = tls else { return converse(shell, stream, visitor).await };
+    let shaken = time::timeout_at(visitor.deadline, Box::pin(tls.accept(stream))).await;
+    match shaken {
+        Ok(Ok(Ok(stream))) => converse(shell, stream, visitor).await,
+        Ok(Ok(Err(stream))) => Box::pin(request::explain_tls(shell, stream, visitor.remote)).await,
+        Ok(Err(error)) => shell.log().no_tls(visitor.remote, &error),
+        Err(_) => shell.log().no_tls(visitor.remote, &io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Answers the request. What it needs is given back before the connection lives on: hence the box, and a second task
+/// for the rest of its life.
+async fn converse<S>(shell: &Rc<Shell>, stream: S, visitor: Visitor)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let upgraded = Box::pin(request::converse(shell, stream, visitor)).await;
+    if let Some((stream, Visitor { remote, place, .. }, read_ahead)) = upgraded {
+        task::spawn_local(Connection::open(shell.clone(), place, stream, remote, read_ahead));
+    }
+}
+
+fn admit(shell: &Shell, remote: SocketAddr) -> Result<Place, Refusal> {
+    let config = shell.config();
+    let mut place = shell.admission().place(&config.limits)?;
+    // Behind a proxy the request tells whose place it is.
+    if !proxies::is_trusted(&config.trusted_proxies, remote.ip()) {
+        place.of(std::time::Instant::now(), remote.ip(), &config.limits)?;
+    }
+    Ok(place)
+}
+
+/// Whether the failure says something about the connection that was to be taken, and nothing about the next.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,377 @@
+//! One WebSocket connection: a task that reads messages for the Hub and writes what the Hub queued, each in turns so
+//! that no connection keeps the thread from the others.
+
+use super::{
+    admission::Place,
+    io::{Allowance, Meter, Rest, Turn},
+    lane::Ticket,
+    queue::Queue,
+    throttle::{Rates, Throttle},
+};
+use crate::driver::shell::Shell;
+use room_protocol::{
+    ByteString,
+    hub::{ConnId, Input},
+    wire::close,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, Sleep},
+};
+use tungstenite::{
+    Error, Message,
+    protocol::{Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
+};
+
+/// What tungstenite reads at a time: most messages as a whole.
+const READ_BUFFER: usize = 4 << 10;
+/// Messages that one connection may bring before the others get their turn, and what those may lead to.
+const MESSAGES_A_TURN: usize = 32;
+const DELIVERIES_A_TURN: u64 = 32;
+/// Bytes that one connection may bring before the others get their turn, but for the last message of them.
+const BYTES_A_TURN: usize = 32 << 10;
+/// The first turns of a connection come after those of others: when a crowd comes, who is there already goes on.
+const TURNS_OF_NEWCOMERS: u8 = 2;
+/// How long the last words may take to be written.
+const PARTING: Duration = Duration::from_secs(5);
+/// How long input is thrown away after the last words (protocol.md, rule 14).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// One connection, to be polled until its end. A future by hand: an async function would keep the socket twice.
+pub(crate) struct Connection<S> {
+    id: ConnId,
+    stream: S,
+    /// What was read of a message that is not whole yet. At rest there is none: its buffers grow with the messages, and
+    /// an idle connection shall cost next to nothing.
+    websocket: Option<Box<WebSocketContext>>,
+    meter: Meter,
+    throttle: Throttle,
+    rest: Option<Box<Rest>>,
+    queue: Rc<Queue>,
+    phase: Phase,
+    /// Its place in the lane of those who can wait.
+    ticket: Option<Ticket>,
+    /// Its next turn comes by way of that lane.
+    waits: bool,
+    /// So many turns it still counts as a newcomer.
+    new: u8,
+    shell: Rc<Shell>,
+    /// Its place among the connections that the server takes.
+    _place: Place,
+}
+
+enum Phase {
+    /// Messages go both ways.
+    Open,
+    /// The peer has said more than it may: nothing is read until then.
+    Paused(Pin<Box<Sleep>>),
+    /// The socket is gone, and those who are concerned have still to be told.
+    Leaving,
+    /// The last words are being written; input is thrown away.
+    Parting(Pin<Box<Sleep>>),
+    /// They are written and the write side is shut; input is still thrown away, or a reset would eat them.
+    Lingering(Pin<Box<Sleep>>),
+}
+
+/// How a turn of reading ended.
+enum Read {
+    /// There is nothing more to read for now.
+    Blocked,
+    /// There may be more; others first.
+    More,
+    /// There is more, and it has to wait until then.
+    Paused(std::time::Instant),
+    /// The connection is to be closed: its queue is.
+    Closing,
+    /// The socket is gone.
+    Gone,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection that has been upgraded. `read_ahead` came behind the head of the request.
+    pub(crate) fn open(
+        shell: Rc<Shell>,
+        place: Place,
+        stream: S,
+        address: SocketAddr,
+        read_ahead: Vec<u8>,
+    ) -> Self {
+        let (id, queue) = shell.connect(address);
+        Self {
+            id,
+            stream,
+            websocket: None,
+            meter: Meter::default(),
+            throttle: Throttle::new(std::time::Instant::now()),
+            rest: (!read_ahead.is_empty()).then(|| Box::new(Rest::new(read_ahead))),
+            queue,
+            phase: Phase::Open,
+            ticket: None,
+            waits: true,
+            new: TURNS_OF_NEWCOMERS,
+            shell,
+            _place: place,
+        }
+    }
+
+    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Phase::Paused(until) = &mut self.phase
+            && until.as_mut().poll(cx).is_ready()
+        {
+            self.phase = Phase::Open;
+        }
+        if matches!(self.phase, Phase::Open) && !self.queue.is_closed() && self.poll_turn(cx).is_ready() {
+            match self.read(cx) {
+                Read::Blocked | Read::Closing => {}
+                Read::More => self.wait(cx),
+                Read::Paused(until) => self.pause(until, cx),
+                Read::Gone => self.leave(),
+            }
+        }
+        if matches!(self.phase, Phase::Leaving) {
+            return self.poll_turn(cx);
+        }
+        if matches!(self.phase, Phase::Open | Phase::Paused(_)) && self.queue.is_closed() {
+            self.phase = Phase::Parting(after(PARTING));
+            self.rest = None;
+        }
+        let written = match self.queue.poll_write(&mut self.stream, cx) {
+            Poll::Ready(Err(_)) => {
+                self.leave();
+                return self.poll_turn(cx);
+            }
+            Poll::Ready(Ok(())) => true,
+            Poll::Pending => false,
+        };
+        if written && matches!(self.phase, Phase::Parting(_)) {
+            match Pin::new(&mut self.stream).poll_shutdown(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => self.phase = Phase::Lingering(after(LINGER)),
+                Poll::Pending => {}
+            }
+        }
+        match &mut self.phase {
+            Phase::Open | Phase::Paused(_) | Phase::Leaving => Poll::Pending,
+            Phase::Parting(deadline) | Phase::Lingering(deadline) => {
+                if deadline.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                self.discard(cx)
+            }
+        }
+    }
+
+    /// Reads messages and hands them to the Hub.
+    fn read(&mut self, cx: &mut Context<'_>) -> Read {
+        let shell = self.shell.clone();
+        let config = shell.config();
+        let (now, rates) = (std::time::Instant::now(), Rates::new(&config.limits));
+        let max_fragments = config.limits.max_fragments;
+        let mut scratch = shell.scratch();
+        let mut turn = Turn {
+            stream: &mut self.stream,
+            cx,
+            scratch: &mut scratch,
+            rest: &mut self.rest,
+            meter: &mut self.meter,
+            queue: &self.queue,
+            allowance: Allowance { throttle: &mut self.throttle, rates, now, max_fragments },
+            paused: None,
+        };
+        let mut websocket = match self.websocket.take() {
+            Some(websocket) => websocket,
+            // Often there is only something to write.
+            None => match turn.poll_fill() {
+                Poll::Pending => return Read::Blocked,
+                Poll::Ready(Ok(true)) => Box::new(websocket(config.limits.max_message)),
+                Poll::Ready(Ok(false) | Err(_)) => return Read::Gone,
+            },
+        };
+        let mut end = hand_over(&shell, self.id, &mut websocket, &mut turn);
+        let paused = turn.paused;
+        // Blocked, it has told of every message that was whole.
+        if !matches!(end, Read::Blocked) || !self.meter.at_rest() {
+            self.websocket = Some(websocket);
+        }
+        if let (Read::Blocked, Some(until)) = (&end, paused) {
+            end = Read::Paused(until);
+        }
+        if let Some(rest) = scratch.take_rest() {
+            self.rest = Some(rest);
+        }
+        if matches!(end, Read::Blocked) && self.meter.has_too_many_fragments(max_fragments) {
+            return too_big(&shell, self.id, &self.queue);
+        }
+        end
+    }
+
+    /// Whether it may go on: at once, or when its turn comes in the lane of those who can wait.
+    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.waits {
+            ready!(self.shell.lane().poll_turn(&mut self.ticket, cx));
+            self.new = self.new.saturating_sub(1);
+            self.waits = self.new > 0;
+        }
+        Poll::Ready(())
+    }
+
+    /// The rest can wait for a turn.
+    fn wait(&mut self, cx: &Context<'_>) {
+        self.waits = true;
+        // It takes its ticket now, and is woken with its turn.
+        let _ = self.poll_turn(cx);
+    }
+
+    /// The end, as soon as there is time to tell everyone.
+    fn leave(&mut self) {
+        self.phase = Phase::Leaving;
+        self.waits = true;
+    }
+
+    /// Leaves what the peer says in its socket for a while. It is not silent meanwhile: more of it is there.
+    fn pause(&mut self, until: std::time::Instant, cx: &mut Context<'_>) {
+        self.shell.paused(self.id);
+        let mut sleep = Box::pin(tokio::time::sleep_until(until.into()));
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.phase = Phase::Paused(sleep);
+        // Those who say too much come after those who don't.
+        self.waits = true;
+    }
+
+    /// Throws away what comes until the peer is gone.
+    fn discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = self.shell.scratch();
+        for _ in 0..MESSAGES_A_TURN {
+            let result = ready!(scratch.discard(&mut self.stream, cx));
+            if !matches!(result, Ok(1..)) {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = self.queue.begin_turn();
+        let result = self.poll_phase(cx);
+        self.queue.end_turn(waker, cx);
+        result
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.shell.disconnect(self.id);
+    }
+}
+
+/// Hands messages to the Hub, until there are no more or others have to have their turn.
+fn hand_over<S: AsyncRead + Unpin>(
+    shell: &Shell,
+    id: ConnId,
+    websocket: &mut WebSocketContext,
+    turn: &mut Turn<'_, '_, S>,
+) -> Read {
+    let queue = turn.queue;
+    let (before, mut bytes) = (shell.delivered(), 0);
+    for _ in 0..MESSAGES_A_TURN {
+        let delivered = shell.delivered();
+        if delivered - before > DELIVERIES_A_TURN || bytes > BYTES_A_TURN {
+            break;
+        }
+        let result = websocket.read(turn);
+        bytes += result.as_ref().map_or(0, Message::len);
+        if matches!(result, Ok(Message::Close(_))) {
+            // The answer to it is queued; that this is the end is no error here.
+            let _ = websocket.flush(turn);
+        }
+        if let Some(end) = take(shell, id, queue, result) {
+            return end;
+        }
+        let Allowance { throttle, rates, now, .. } = &mut turn.allowance;
+        throttle.delivered(*now, rates, shell.delivered() - delivered);
+        if queue.is_overflowed() {
+            shell.overflow(id);
+        }
+        if queue.is_closed() {
+            return Read::Closing;
+        }
+    }
+    Read::More
+}
+
+/// Tells the Hub what was read. `None`: go on.
+fn take(shell: &Shell, id: ConnId, queue: &Queue, result: Result<Message, Error>) -> Option<Read> {
+    match result {
+        Ok(Message::Text(text)) => {
+            // Tungstenite has checked it; checking again is cheaper than to trust it without a check.
+            match ByteString::try_from(bytes::Bytes::from(text)) {
+                Ok(text) => shell.handle(Input::Frame(id, text)),
+                Err(_) => shell.handle(Input::BadFrame(id)),
+            }
+        }
+        Ok(Message::Binary(_)) => shell.handle(Input::BadFrame(id)),
+        Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => shell.handle(Input::Alive(id)),
+        Ok(Message::Close(_)) => {
+            queue.end();
+            shell.handle(Input::Disconnected(id));
+            return Some(Read::Closing);
+        }
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Some(Read::Blocked),
+        Err(Error::Capacity(_)) => return Some(too_big(shell, id, queue)),
+        // RFC 6455 section 8.1: text that is no UTF-8 fails the connection.
+        Err(Error::Utf8(_)) => return Some(fail(shell, id, queue, CloseCode::Invalid, "text must be UTF-8")),
+        Err(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+            return Some(Read::Gone);
+        }
+        Err(Error::Protocol(_)) => {
+            return Some(fail(shell, id, queue, CloseCode::Protocol, "not the WebSocket protocol"));
+        }
+        Err(_) => return Some(Read::Gone),
+    }
+    None
+}
+
+/// Closes a connection whose message is too long, or in too many pieces.
+fn too_big(shell: &Shell, id: ConnId, queue: &Queue) -> Read {
+    shell.handle(Input::TooBig(id));
+    // The Hub has said so; nothing can be read behind such a frame, so make sure of it.
+    queue.close(close::TOO_BIG, "message too big");
+    Read::Closing
+}
+
+/// Closes a connection that can't be understood any more.
+fn fail(shell: &Shell, id: ConnId, queue: &Queue, code: CloseCode, reason: &str) -> Read {
+    queue.close(code.into(), reason);
+    shell.handle(Input::Disconnected(id));
+    Read::Closing
+}
+
+fn websocket(max_message: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
+        // The old C++ client answers pings so.
+        .accept_unmasked_frames(true);
+    WebSocketContext::new(Role::Server, Some(config))
+}
+
+fn after(time: Duration) -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep_until(Instant::now() + time))
+}

@@ -1,0 +1,65 @@
+//! Reads the head of a request in HTTP/1.1 and parses it.
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tungstenite::{
+    handshake::server::Request,
+    http::{HeaderName, HeaderValue, Version},
+};
+
+/// The longest head of a request.
+const MAX_HEAD: usize = 8 << 10;
+/// The most headers of a request.
+const MAX_HEADERS: usize = 64;
+
+/// Why there is no head of a request.
+#[derive(Debug)]
+pub(crate) enum HeadError {
+    TooLarge,
+    Malformed(httparse::Error),
+    /// The peer is gone, or never said anything.
+    Gone,
+}
+
+/// Reads until the head of a request is whole. Returns it and its length; what follows it stays in `buffer`.
+pub(crate) async fn read<S>(stream: &mut S, buffer: &mut Vec<u8>) -> Result<(Request, usize), HeadError>
+where
+    S: AsyncRead + Unpin,
+{
+    loop {
+        let seen = buffer.len();
+        let mut limited = (&mut *stream).take((MAX_HEAD - seen) as u64);
+        if limited.read_buf(buffer).await.map_err(|_| HeadError::Gone)? == 0 {
+            return Err(if seen == MAX_HEAD { HeadError::TooLarge } else { HeadError::Gone });
+        }
+        // Parsing anew for each byte that trickles in would cost; a head ends with an empty line.
+        let tail = &buffer[seen.saturating_sub(3)..];
+        if !tail.windows(2).any(|pair| pair == b"\n\n") && !tail.windows(3).any(|three| three == b"\n\r\n") {
+            continue;
+        }
+        if let Some(parsed) = parse(buffer)? {
+            return Ok(parsed);
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let length = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(error) => return Err(HeadError::Malformed(error)),
+    };
+    let mut request = Request::new(());
+    let bad = || HeadError::Malformed(httparse::Error::Token);
+    *request.method_mut() = parsed.method.unwrap_or_default().parse().map_err(|_| bad())?;
+    *request.uri_mut() = parsed.path.unwrap_or_default().parse().map_err(|_| bad())?;
+    *request.version_mut() = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    for header in parsed.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad())?;
+        let value = HeaderValue::from_bytes(header.value).map_err(|_| bad())?;
+        request.headers_mut().append(name, value);
+    }
+    Ok(Some((request, length)))
+}

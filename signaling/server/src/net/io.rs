@@ -1,0 +1,326 @@
+//! A socket as tungstenite sees it for one turn: it reads through one buffer that all connections share, and what it
+//! writes of its own (pongs, the answer to a close) goes into the queue with everything else.
+//!
+//! An idle connection so keeps no buffer at all.
+
+use super::{
+    queue::{Kind, Queue},
+    throttle::{Rates, Throttle},
+};
+use bytes::Bytes;
+use std::{
+    io::{self, Cursor, Read, Write},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+use tokio::io::{AsyncRead, ReadBuf};
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Data, OpCode},
+};
+
+/// What one read may bring.
+const SCRATCH: usize = 64 << 10;
+
+/// The buffer that all connections of the thread read through, each for the time of a turn.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// How much was read in all.
+    received: u64,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![0; SCRATCH].into(), start: 0, end: 0, received: 0 }
+    }
+
+    /// How much was read in all.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Reads once and throws it away. The count is 0 at the end of the stream.
+    pub(crate) fn discard<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let result = self.fill(stream, cx, SCRATCH);
+        (self.start, self.end) = (0, 0);
+        result
+    }
+
+    fn fill<S>(&mut self, stream: &mut S, cx: &mut Context<'_>, window: usize) -> Poll<io::Result<usize>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let window = window.min(self.bytes.len());
+        let mut buffer = ReadBuf::new(&mut self.bytes[..window]);
+        let result = Pin::new(stream).poll_read(cx, &mut buffer);
+        let count = buffer.filled().len();
+        (self.start, self.end) = (0, count);
+        self.received += count as u64;
+        result.map_ok(|()| count)
+    }
+
+    /// Takes out what the turn did not get to.
+    pub(crate) fn take_rest(&mut self) -> Option<Box<Rest>> {
+        let rest = &self.bytes[self.start..self.end];
+        let rest = (!rest.is_empty()).then(|| Box::new(Rest::new(rest.to_vec())));
+        (self.start, self.end) = (0, 0);
+        rest
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+}
+
+/// Bytes that were read and wait for their turn.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Rest {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
+    }
+}
+
+fn copy(source: &[u8], target: &mut [u8]) -> usize {
+    let count = source.len().min(target.len());
+    target[..count].copy_from_slice(&source[..count]);
+    count
+}
+
+/// One turn of one connection at its socket.
+pub(crate) struct Turn<'a, 'cx, S> {
+    pub(crate) stream: &'a mut S,
+    pub(crate) cx: &'a mut Context<'cx>,
+    pub(crate) scratch: &'a mut Scratch,
+    pub(crate) rest: &'a mut Option<Box<Rest>>,
+    pub(crate) meter: &'a mut Meter,
+    pub(crate) queue: &'a Queue,
+    pub(crate) allowance: Allowance<'a>,
+    /// Another frame is there, and may be read from then on.
+    pub(crate) paused: Option<Instant>,
+}
+
+/// What a connection may say in this turn.
+pub(crate) struct Allowance<'a> {
+    pub(crate) throttle: &'a mut Throttle,
+    pub(crate) rates: Rates,
+    pub(crate) now: Instant,
+    pub(crate) max_fragments: u32,
+}
+
+impl<S: AsyncRead + Unpin> Read for Turn<'_, '_, S> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        match self.poll_fill() {
+            Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Ready(Ok(false)) => return Ok(0),
+            Poll::Ready(Ok(true)) => {}
+            Poll::Ready(Err(error)) => return Err(error),
+        }
+        let unread = match &*self.rest {
+            Some(rest) => &rest.bytes[rest.start..],
+            None => self.scratch.unread(),
+        };
+        let offered = &unread[..unread.len().min(target.len())];
+        let (count, paused) = self.meter.pass(offered, &mut self.allowance);
+        copy(&offered[..count], target);
+        let held_back = count == 0 && !offered.is_empty();
+        self.advance(count);
+        if held_back {
+            self.paused = paused;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(count)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Turn<'_, '_, S> {
+    /// Sees to it that there is something to read. `false`: nothing more will come.
+    pub(crate) fn poll_fill(&mut self) -> Poll<io::Result<bool>> {
+        if self.rest.is_some() || !self.scratch.unread().is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        let Allowance { throttle, rates, now, .. } = &self.allowance;
+        let window = throttle.window(*now, rates, SCRATCH);
+        self.scratch.fill(self.stream, self.cx, window).map_ok(|count| count > 0)
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self.rest {
+            Some(rest) if rest.start + count == rest.bytes.len() => *self.rest = None,
+            Some(rest) => rest.start += count,
+            None => self.scratch.start += count,
+        }
+    }
+}
+
+impl<S> Write for Turn<'_, '_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !bytes.is_empty() {
+            // Whoever sends pings and never reads overflows its queue as well; the connection looks after each read.
+            self.queue.push(Kind::Framed, Bytes::copy_from_slice(bytes));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Follows the frames that pass: to let them begin in their time; and to know when tungstenite holds no part of one
+/// and need not be kept.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    /// The part of a frame's header that has passed.
+    header: [u8; 14],
+    header_length: u8,
+    /// Bytes of the frame's payload still to come.
+    payload: u64,
+    /// The frames of a message that has more of them; 0 between messages.
+    fragments: u32,
+}
+
+impl Meter {
+    /// Whether a whole number of messages has passed.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.header_length == 0 && self.payload == 0 && self.fragments == 0
+    }
+
+    /// Whether a message is in more pieces than it may be.
+    pub(crate) fn has_too_many_fragments(&self, max: u32) -> bool {
+        self.fragments > max
+    }
+
+    /// How many bytes pass: up to the end of a frame, since what it leads to counts before the next one begins. None,
+    /// where that one may not begin yet, or not at all; and when it may.
+    fn pass(&mut self, all: &[u8], allowance: &mut Allowance<'_>) -> (usize, Option<Instant>) {
+        let mut bytes = all;
+        while !bytes.is_empty() {
+            if self.payload > 0 {
+                let count =
+                    usize::try_from(self.payload).map_or(bytes.len(), |payload| payload.min(bytes.len()));
+                self.payload -= count as u64;
+                bytes = &bytes[count..];
+            } else {
+                if self.header_length == 0 {
+                    if self.has_too_many_fragments(allowance.max_fragments) {
+                        break;
+                    }
+                    if let Err(until) = allowance.throttle.begin(allowance.now, &allowance.rates) {
+                        return (0, Some(until));
+                    }
+                }
+                bytes = self.pass_header(bytes, allowance);
+            }
+            if self.header_length == 0 && self.payload == 0 {
+                break;
+            }
+        }
+        (all.len() - bytes.len(), None)
+    }
+
+    fn pass_header<'a>(&mut self, bytes: &'a [u8], allowance: &mut Allowance<'_>) -> &'a [u8] {
+        let before = usize::from(self.header_length);
+        let count = copy(bytes, &mut self.header[before..]);
+        let mut cursor = Cursor::new(&self.header[..before + count]);
+        match FrameHeader::parse(&mut cursor) {
+            Ok(Some((header, length))) => {
+                let used = usize::try_from(cursor.position()).unwrap_or(before) - before;
+                if let OpCode::Data(Data::Text | Data::Binary | Data::Continue) = header.opcode {
+                    self.fragments = if header.is_final { 0 } else { self.fragments.saturating_add(1) };
+                }
+                self.payload = length;
+                self.header_length = 0;
+                allowance.throttle.charge(allowance.now, &allowance.rates, length);
+                &bytes[used..]
+            }
+            Ok(None) => {
+                self.header_length += u8::try_from(count).unwrap_or_default();
+                &bytes[count..]
+            }
+            // Tungstenite comes to the same end; nothing is read after that.
+            Err(_) => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use std::time::Duration;
+
+    /// Passes frame after frame, all at the same time, and returns how many bytes passed.
+    fn pass(meter: &mut Meter, bytes: &[u8], limits: &Limits) -> (usize, Option<Duration>) {
+        let now = Instant::now();
+        let (mut throttle, rates) = (Throttle::new(now), Rates::new(limits));
+        let max_fragments = limits.max_fragments;
+        let mut allowance = Allowance { throttle: &mut throttle, rates, now, max_fragments };
+        let mut passed = 0;
+        loop {
+            let (count, until) = meter.pass(&bytes[passed..], &mut allowance);
+            passed += count;
+            if count == 0 {
+                return (passed, until.map(|until| until - now));
+            }
+            assert!(meter.at_rest() || meter.fragments > 0 || passed == bytes.len(), "frame by frame");
+        }
+    }
+
+    #[test]
+    fn the_meter_rests_between_messages_alone() {
+        let short = [0x81, 0x83, 1, 2, 3, 4, b'a', b'b', b'c'];
+        let long = [&[0x81, 0xfe, 0x02, 0x00, 1, 2, 3, 4][..], &[0; 512]].concat();
+        let fragments = [0x01, 0x80, 1, 2, 3, 4, 0x89, 0x80, 1, 2, 3, 4, 0x80, 0x80, 1, 2, 3, 4];
+        let ends = [short.len(), short.len() + long.len(), short.len() + long.len() + fragments.len()];
+        let bytes = [&short[..], &long, &fragments].concat();
+        let limits = Limits::default();
+        let mut meter = Meter::default();
+        for (index, byte) in bytes.iter().enumerate() {
+            assert_eq!(pass(&mut meter, &[*byte], &limits), (1, None));
+            assert_eq!(meter.at_rest(), ends.contains(&(index + 1)), "after {} bytes", index + 1);
+        }
+        let mut at_once = Meter::default();
+        assert_eq!(pass(&mut at_once, &bytes, &limits), (bytes.len(), None));
+        assert!(at_once.at_rest());
+    }
+
+    #[test]
+    fn a_frame_begins_in_its_time_and_then_comes_whole() {
+        let pings = [0x89, 0x81, 1, 2, 3, 4, b'a'].repeat(201);
+        let limits = Limits::default();
+        let mut meter = Meter::default();
+        assert_eq!(pass(&mut meter, &pings, &limits), (200 * 7, Some(Duration::from_millis(50))));
+
+        // The frame that is longer than what is left passes, and the next one waits for what it owes.
+        let length = 65_535_u16;
+        let limits = Limits { bytes_burst: 1_000.try_into().unwrap(), ..limits };
+        let mut meter = Meter::default();
+        let mut long = vec![0x81, 0xfe, 0xff, 0xff, 1, 2, 3, 4];
+        long.resize(8 + usize::from(length), 0);
+        let (count, until) = pass(&mut meter, &long.repeat(2), &limits);
+        let owed = f64::from(length - 1_000 + 1) / f64::from(512 << 10);
+        assert_eq!(count, long.len());
+        assert!((until.unwrap().as_secs_f64() - owed).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_message_in_too_many_pieces_ends_there() {
+        let pieces = [0x00, 0x81, 1, 2, 3, 4, b'a'].repeat(100);
+        let limits = Limits { max_fragments: 10, ..Limits::default() };
+        let mut meter = Meter::default();
+        assert_eq!(pass(&mut meter, &pieces, &limits), (11 * 7, None));
+        assert!(meter.has_too_many_fragments(10));
+    }
+}
