@@ -1,9 +1,12 @@
 """Network namespaces that tests run in: joined by a veth pair, senders and the server in one, receivers in the other
-(Network); or apart, each with a way to the server only (Apart).
+(Network); or apart, each with a way to the server only (Apart); or a single one (Lone).
 
 Names carry the process id of the run, so that runs don't meet and a later one clears away what a killed one left.
 """
 
+import collections.abc
+import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -130,3 +133,43 @@ class Apart(Network):
         """How many bytes have come into a side so far."""
         link, = json.loads(_ip("-n", name, "-s", "-j", "link", "show", _LINK))
         return link["stats64"]["rx"]["bytes"]
+
+
+class Lone(Network):
+    """One namespace that nothing leads out of, with addresses of its own beside loopback."""
+
+    def __init__(self, addresses: list[str]) -> None:
+        super().__init__()
+        self.name = self.server = self.senders
+        self._all, self._addresses = [self.name], addresses
+
+    def __enter__(self) -> Self:
+        clear_leftovers()
+        _ip("netns", "add", self.name)
+        _ip("-n", self.name, "link", "set", "lo", "up")
+        _ip("-n", self.name, "link", "add", _LINK, "type", "veth", "peer", "name", "other")
+        for address in self._addresses:
+            # Without nodad, an IPv6 address can't be used for a second.
+            _ip("-n", self.name, "addr", "add", address, "dev", _LINK, *(["nodad"] if ":" in address else []))
+        for link in (_LINK, "other"):
+            _ip("-n", self.name, "link", "set", link, "up")
+        return self
+
+    @contextlib.contextmanager
+    def inside(self) -> collections.abc.Iterator[None]:
+        """Sockets that this thread makes meanwhile are in the namespace."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        there = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
+        try:
+            _enter(there)
+            yield
+        finally:
+            _enter(home)
+            os.close(there)
+            os.close(home)
+
+
+def _enter(namespace: int) -> None:
+    clone_newnet = 0x40000000
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, clone_newnet) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
