@@ -90,6 +90,23 @@ def test_to_chromium(bed: Bed):
     assert not browser.of("page-error")
 
 
+def test_relay_ports_are_given_back_when_a_session_ends(bed: Bed):
+    coturn = start_servers(bed)
+    sender = bed.sender("living_room")
+    receiver = bed.receiver("living_room")
+    frames.wait_first(receiver)
+    assert receiver.stop() == 0
+    bed.wait_members("living_room", {"camera"})
+
+    def ended() -> bool:
+        made = said(coturn, r"session (\d+): new, ")
+        return bool(made) and made == said(coturn, r"session (\d+): delete: ")
+
+    # An allocation that nobody ends lasts ten minutes.
+    coturn.wait("all allocations are over", ended, 10)
+    assert sender.running()
+
+
 def test_credentials_of_another_secret_lead_nowhere(bed: Bed):
     coturn = start_servers(bed, secret="another secret than that of coturn")
     bed.sender("living_room")

@@ -2,3 +2,4 @@
 
 pub(crate) mod certificate;
 pub(crate) mod connection;
+pub(crate) mod relays;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     codec::Codec,
-    peer::{certificate, connection},
+    peer::{certificate, connection, relays},
     stream_key::StreamKey,
 };
 use gst::{glib, prelude::*};
@@ -286,9 +286,10 @@ impl Session {
         for (fanout, tap) in &self.taps {
             fanout.remove(tap);
         }
-        let pipeline = self.pipeline.clone();
+        let (pipeline, webrtcbin) = (self.pipeline.clone(), self.webrtcbin.clone());
         let teardown = std::thread::Builder::new().name("receiver-end".into()).spawn(move || {
             let _ = pipeline.set_state(gst::State::Null);
+            relays::release(&webrtcbin);
         });
         teardown.ok()
     }

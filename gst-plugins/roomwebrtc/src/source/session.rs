@@ -17,6 +17,7 @@ use crate::{
     peer::{
         certificate,
         connection::{self, IceConfig},
+        relays,
     },
 };
 use gst::{glib, prelude::*};
@@ -256,11 +257,12 @@ impl Session {
     /// Ends the session. Returns at once; the work is done on a thread of its own, which then calls `done`.
     pub(super) fn end(&self, done: impl FnOnce() + Send + 'static) {
         self.streams.iter().for_each(Stream::close);
-        let pipeline = self.pipeline.clone();
+        let (pipeline, webrtcbin) = (self.pipeline.clone(), self.webrtcbin.clone());
         let work = move || {
             // To NULL never fails.
             let _ = pipeline.set_state(gst::State::Null);
-            drop(pipeline);
+            relays::release(&webrtcbin);
+            drop((pipeline, webrtcbin));
             done();
         };
         if let Err(error) = std::thread::Builder::new().name("room-session-end".into()).spawn(work) {
