@@ -3,7 +3,6 @@
 #![allow(missing_docs, reason = "plugin_define! makes public items that can't be documented")]
 
 mod codec;
-mod h264_repair;
 mod log;
 mod peer;
 mod signaling;
@@ -11,6 +10,7 @@ mod sink;
 mod source;
 mod stream_key;
 mod time;
+mod units;
 
 use gst::glib;
 

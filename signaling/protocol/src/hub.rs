@@ -1,7 +1,7 @@
-//! The server as a value. This file is what it is asked and what it answers; the modules below are how.
+//! The server as a value. This file has its inputs and outputs; the modules below have the rules.
 //!
-//! Architecture invariants: what a client can send is never an [`Input`] of its own, only the text of one; after an
-//! [`Output::Close`] the connection is forgotten, and whoever it was in a room has left it.
+//! Architecture invariants: a message of a client is never an [`Input`] itself, only the text of one; after an
+//! [`Output::Close`] the connection is forgotten, and has left its room.
 
 mod attempts;
 mod census;
@@ -39,124 +39,133 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Names one connection; the shell never uses a number twice.
+/// The number of a connection. The shell never uses a number twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
-/// What the shell knows of a connection when it comes.
+/// What the shell knows about a new connection.
 #[derive(Debug, Clone)]
 pub struct PeerInfo {
     /// The remote address.
     pub ip: IpAddr,
+    /// The room that the client named in the URL. A join of another room is `forbidden`.
+    pub room: Option<RoomId>,
 }
 
-/// What happens to the Hub. Inputs for a connection that the Hub doesn't know (any more) are ignored, so the shell
-/// need not remember whether it has passed a [`Output::Close`] on yet.
+/// An event for the Hub. Inputs for a connection that the Hub does not know (any more) are ignored, so the shell may
+/// still deliver inputs for a connection after [`Output::Close`].
 #[derive(Debug, Clone)]
 pub enum Input {
     /// A WebSocket is open.
     Connected(ConnId, PeerInfo),
-    /// A text frame came.
+    /// A text frame arrived. Not allowed between [`Output::Hold`] and [`Output::Release`].
     Frame(ConnId, ByteString),
-    /// A frame came that can't be a message: binary, or text that is no UTF-8.
+    /// A frame arrived that can't be a message: binary, or text that is not UTF-8.
     BadFrame(ConnId),
-    /// A frame over the size limit came. Answered with close code 1009.
+    /// A frame over the size limit arrived. Answered with close code 1009.
     TooBig(ConnId),
-    /// Anything else came (a pong, a ping): the peer lives.
+    /// Anything else arrived (a pong, a ping, part of a message): the peer lives.
     Alive(ConnId),
-    /// The outbound queue of this connection is full. Answered with `slow_consumer` and close code 4008, both best
-    /// effort: the shell throws away what was queued.
+    /// The outbound queue of this connection is full, or the peer has not read from it for too long. Answered with
+    /// `slow_consumer` and close code 4008, both best effort: the shell discards what was queued.
     Overflowed(ConnId),
-    /// The answer to [`Output::Verify`], each of which wants one.
+    /// The answer to [`Output::Verify`]. Each needs one.
     Verified(ConnId, Verdict),
-    /// The socket is gone. Nothing more comes of it.
+    /// The socket is gone. No more input of it follows.
     Disconnected(ConnId),
 }
 
-/// What the Hub wants done.
+/// An action for the shell to perform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Write this text frame.
     Send(ConnId, ByteString),
     /// Write a WebSocket ping.
     Ping(ConnId),
-    /// Check this and answer with [`Input::Verified`]. What the connection says meanwhile waits. There is one at a time
-    /// for a connection.
+    /// Verify this claim and answer with [`Input::Verified`]. A connection has at most one claim at a time.
     Verify(ConnId, Claim),
+    /// Stop reading from this connection, because its last request can't be answered yet. What the peer sends meanwhile
+    /// stays in the socket. The connection counts as alive.
+    Hold(ConnId),
+    /// Read from this connection again. Follows [`Output::Hold`], unless the connection is closed.
+    Release(ConnId),
     /// Flush what is queued, then close with this code and reason. No output for this connection follows.
     Close(ConnId, u16, &'static str),
-    /// Worth a line in the log. Nothing else needs to be done.
+    /// An event to log.
     Event(ConnId, Event),
 }
 
-/// What the log is told. Ids come from outside: escape them.
+/// An event to log. Ids are input from outside: escape them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// It said who it is.
+    /// The client registered.
     Registered {
-        /// Its id, as it chose it or as the Hub made it.
+        /// Its id, chosen by the client or by the Hub.
         client_id: ClientId,
-        /// The version that it speaks; 0 is old.
+        /// Its protocol version; 0 is old.
         protocol: u32,
-        /// Whose token it has, where one is needed.
+        /// The user of its token, on a server that needs tokens.
         user: Option<UserId>,
     },
-    /// It is in a room now, or changed its role there.
+    /// The client entered a room, or changed its role there.
     Joined {
         /// Its id.
         client_id: ClientId,
-        /// Where.
+        /// The room.
         room_id: RoomId,
-        /// As what.
+        /// Its role in the room.
         role: Role,
     },
-    /// It is no longer in that room.
+    /// The client left a room.
     Left {
         /// Its id.
         client_id: ClientId,
-        /// Where it was.
+        /// The room.
         room_id: RoomId,
-        /// Why.
+        /// The reason.
         reason: LeftReason,
     },
-    /// It was told of an error.
+    /// The client got an error.
     Refused {
-        /// The code that it was told.
+        /// The code of that error.
         code: ErrorCode,
     },
 }
 
-/// What the server's operator decides.
+/// The settings of the operator, with defaults in parentheses.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
-    /// What `registered` calls this server: `room-signaling/0.1.0`.
+    /// The name of this server in `registered`: `room-signaling/0.1.0`.
     pub server: String,
-    /// Silence after which a connection is pinged (15 s).
+    /// Silence after which a connection is pinged (15 s), less up to a fifth that differs between connections.
     pub heartbeat: Duration,
-    /// More silence after that ping until the connection is closed (10 s).
+    /// Silence after that ping after which the connection is closed (10 s).
     pub heartbeat_grace: Duration,
     /// How long a connection may take to register (10 s).
     pub register_timeout: Duration,
-    /// Where old clients that don't `join` go (`room_default`); `None` switches that off.
+    /// The room of old clients that don't `join` (`room_default`). `None` switches that off.
     pub default_room: Option<RoomId>,
     /// How long an old client may take to `join` before it is joined to the default room (500 ms).
     pub default_room_delay: Duration,
-    /// How long the holder of an id may take to answer when somebody else wants that id (2 s).
+    /// How long the holder of an id may take to answer when another client wants that id (2 s).
     pub takeover_probe: Duration,
-    /// What `joined` carries (none).
+    /// The ICE servers in `joined` (none).
     pub ice_servers: Vec<IceServer>,
-    /// TURN servers with credentials made for each join (none).
+    /// The TURN servers in `joined`, with credentials made for each join (none).
     pub turn: Option<TurnConfig>,
     /// Whether clients need a token (they don't).
     pub auth: Auth,
-    /// Which rooms have passwords (none).
+    /// The rooms that have passwords (none).
     pub room_rules: Vec<RoomRule>,
-    /// How many rooms there may be at a time (10,000).
+    /// Rooms at a time (10,000).
     pub max_rooms: usize,
-    /// How many members a room may have (1,000).
+    /// Members of a room (1,000).
     pub max_members: usize,
-    /// How many of these may be senders (16).
+    /// Senders among them (16).
     pub max_senders: usize,
+    /// Size of a list of peers, in bytes (512 KiB). A longer list is cut off, because it has to fit into an outbound
+    /// queue.
+    pub max_peers_bytes: usize,
 }
 
 impl Default for HubConfig {
@@ -176,6 +185,7 @@ impl Default for HubConfig {
             max_rooms: 10_000,
             max_members: 1_000,
             max_senders: 16,
+            max_peers_bytes: 512 << 10,
         }
     }
 }
@@ -192,9 +202,9 @@ pub struct Hub {
     rooms: BTreeMap<RoomId, Room>,
     /// One entry a connection, at [`Session::due`].
     deadlines: BTreeSet<(Instant, ConnId)>,
-    /// Joins that waited and can go on. Empty between two inputs.
+    /// Joins that waited and can continue. Empty between two inputs.
     retries: VecDeque<ConnId>,
-    /// Passwords that were wrong.
+    /// Wrong passwords.
     attempts: Attempts,
     outputs: VecDeque<Output>,
     draining: bool,
@@ -202,7 +212,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A server with nobody there. `seed` feeds what has to be random: ids for clients that bring none, names for TURN.
+    /// A server without connections. `seed` feeds what has to be random: ids for clients that bring none, names for
+    /// TURN.
     pub fn new(config: HubConfig, seed: [u8; 32], wall_clock: WallClock) -> Self {
         Self {
             config,
@@ -223,7 +234,7 @@ impl Hub {
     /// Takes one input; then drain [`Hub::poll_output`].
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Connected(conn, PeerInfo { ip }) => self.connect(now, conn, ip),
+            Input::Connected(conn, peer) => self.connect(now, conn, peer),
             Input::Frame(conn, text) => {
                 self.heard(now, conn);
                 self.read(now, conn, text);
@@ -247,17 +258,17 @@ impl Hub {
         self.settle(now);
     }
 
-    /// The next thing to do, in order.
+    /// The next action, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When [`Hub::handle_timeout`] wants to be called next. It may be earlier than anything happens.
+    /// When to call [`Hub::handle_timeout`] next. Perhaps nothing happens then.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// The time has come. Calling it early is harmless.
+    /// Performs what is due at `now`. Calling it early is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, conn)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, conn));
@@ -265,19 +276,13 @@ impl Hub {
                 session.due = None;
                 self.due(now, conn);
                 self.settle(now);
-                self.schedule(conn);
+                self.schedule(now, conn);
             }
         }
     }
 
-    /// Somebody looked at the clock on the wall. Only the expiry of credentials that others check comes from it.
-    pub fn set_wall_clock(&mut self, wall_clock: WallClock) {
-        self.wall_clock = wall_clock;
-    }
-
-    /// Tells everyone that the server goes away; new registers and joins are refused from now on. Members go on
-    /// talking until [`Hub::close_all`]. Old clients that never joined by themselves are not told: they would not
-    /// understand.
+    /// Announces that the server goes away, and refuses `register` and `join` from now on. Members can talk until
+    /// [`Hub::close_all`]. Old clients that were joined by rule 11 get no announcement: they would not understand it.
     pub fn drain(&mut self, _now: Instant, retry_after: Duration) {
         self.draining = true;
         let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
@@ -298,7 +303,7 @@ impl Hub {
         }
     }
 
-    /// Closes every connection with 1012. Nobody is told who left: everybody does.
+    /// Closes every connection with 1012. Nobody is informed of who left, because everybody does.
     pub fn close_all(&mut self) {
         let conns = std::mem::take(&mut self.sessions).into_keys();
         self.outputs.extend(conns.map(|conn| Output::Close(conn, close::SERVICE_RESTART, "going away")));
@@ -331,21 +336,21 @@ impl Hub {
         self.rooms.keys()
     }
 
-    /// Who is in a room, in order of their ids. Empty where there is no such room.
+    /// The members of a room, in order of their ids. Empty if there is no such room.
     pub fn members_of(&self, room_id: &RoomId) -> Vec<PeerEntry> {
         self.rooms.get(room_id).map(Room::entries).unwrap_or_default()
     }
 
-    /// A number that nobody can guess without the seed.
+    /// A number that can't be guessed without the seed.
     fn draw(&mut self) -> u64 {
         self.drawn += 1;
         let digest = Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_le_bytes()).finalize();
         digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    fn connect(&mut self, now: Instant, conn: ConnId, ip: IpAddr) {
-        self.sessions.entry(conn).or_insert_with(|| Session::new(now, ip, &self.config));
-        self.schedule(conn);
+    fn connect(&mut self, now: Instant, conn: ConnId, PeerInfo { ip, room }: PeerInfo) {
+        self.sessions.entry(conn).or_insert_with(|| Session::new(now, ip, room, &self.config));
+        self.schedule(now, conn);
     }
 
     fn close(&mut self, conn: ConnId, code: u16, reason: &'static str, left: LeftReason) {
@@ -355,7 +360,7 @@ impl Hub {
         }
     }
 
-    /// A connection is no more.
+    /// Forgets a connection.
     fn end(&mut self, conn: ConnId, left: LeftReason) {
         self.leave(conn, left);
         let Some(session) = self.sessions.remove(&conn) else { return };
@@ -371,7 +376,7 @@ impl Hub {
         }
     }
 
-    /// Lets those joins go on whose way became free.
+    /// Continues the joins whose id became free.
     fn settle(&mut self, now: Instant) {
         while let Some(conn) = self.retries.pop_front() {
             self.retry(now, conn);

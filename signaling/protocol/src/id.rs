@@ -1,25 +1,39 @@
-//! Names on the wire: rooms, clients, media sessions, processes. Parsed once, valid from then on.
+//! Names on the wire: rooms, clients, users, media sessions, processes. Each is checked once, when it is made.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    sync::Arc,
+};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// The longest id, in bytes of UTF-8 (rule 2).
 pub const MAX_ID_BYTES: usize = 128;
+/// The shortest [`Instance`], in bytes: 128 random bits, even where every byte is random.
+pub const MIN_INSTANCE_BYTES: usize = 16;
+/// Composing shortens text to a third at most (Hangul), so longer text can't become an id.
+const MAX_DECOMPOSED_BYTES: usize = 3 * MAX_ID_BYTES;
 
-/// Why a text is no id.
+/// Why a text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// No characters at all.
+    /// The text has no characters.
     #[error("an id must not be empty")]
     Empty,
-    /// Over [`MAX_ID_BYTES`].
+    /// The text is longer than [`MAX_ID_BYTES`].
     #[error("an id is at most {MAX_ID_BYTES} bytes of UTF-8, this one has {0}")]
     TooLong(usize),
-    /// A character that can't be seen, or that changes how the others are shown.
+    /// The secret of a process is shorter than [`MIN_INSTANCE_BYTES`].
+    #[error(
+        "an instance is a secret of at least {MIN_INSTANCE_BYTES} random bytes, this one has {0}: use 32 hexadecimal digits"
+    )]
+    TooShort(usize),
+    /// The text holds a character that is invisible, or that changes how other characters are displayed.
     #[error("an id must not contain U+{0:04X} (control, bidirectional, zero-width or line separator)")]
     Character(u32),
-    /// White space at the start or the end.
+    /// The text has white space at its start or end.
     #[error("an id must not begin or end with white space")]
     Space,
 }
@@ -40,8 +54,8 @@ fn check(text: &str) -> Result<(), IdError> {
     Ok(())
 }
 
-/// Control characters, bidirectional formatting, zero-width and other invisible characters, line and paragraph
-/// separators.
+/// Whether a character is a control character, bidirectional formatting, zero-width or otherwise invisible, or a line
+/// or paragraph separator.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -50,8 +64,17 @@ fn is_hidden(c: char) -> bool {
             | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
 
+/// Text in Unicode's composed form (NFC), in which "é" is one code point. Keyboards and file systems disagree about the
+/// form, and people can't see it.
+pub(crate) fn composed(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || text.len() > MAX_DECOMPOSED_BYTES || is_nfc(text) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.nfc().collect())
+}
+
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, |$text:ident| $normalized:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -59,10 +82,12 @@ macro_rules! id {
         impl $name {
             /// Checks `text` against rule 2 and keeps it.
             pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
-                check(text.as_ref())?;
-                Ok(Self(text.as_ref().into()))
+                let $text = text.as_ref();
+                let text: &str = &$normalized;
+                check(text)?;
+                Ok(Self(text.into()))
             }
-            /// The text as it was given.
+            /// The name itself.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -89,7 +114,7 @@ macro_rules! id {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                let text = Cow::<'de, str>::deserialize(d)?;
                 Self::new(&*text).map_err(serde::de::Error::custom)
             }
         }
@@ -97,33 +122,46 @@ macro_rules! id {
 }
 
 id!(
-    /// The name of a room.
-    RoomId
+    /// The name of a room, kept in NFC: two spellings that look the same are the same room.
+    RoomId,
+    |text| composed(text)
 );
 id!(
-    /// The name of a client, unique in its room.
-    ClientId
+    /// The name of a client, unique in its room. Compared byte for byte.
+    ClientId,
+    |text| text
 );
 id!(
-    /// The name of whom a token was made for, of no interest to other clients.
-    UserId
+    /// The user that a token was made for. Other clients never see it.
+    UserId,
+    |text| text
 );
 id!(
-    /// The name of one media session between two peers; the sender of the offer makes it.
-    SessionId
+    /// The name of one media session between two peers. The sender of the offer chooses it.
+    SessionId,
+    |text| text
 );
 
-/// The secret of one process (rule 7): at least 128 random bits as text, made once. Never sent to others, never logged.
+/// The secret of one process (rule 7): at least 128 random bits as text, made once per process. It is never sent to
+/// other clients and never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Instance(Arc<str>);
 
 impl Instance {
-    /// From random bytes of the caller's; written as lower-case hexadecimal.
+    /// Writes random bytes of the caller's as lower-case hexadecimal.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(hex(&bytes).into())
     }
-    /// From the wire. Anything of 1 to [`MAX_ID_BYTES`] bytes that is an id will do.
+    /// Reads what a client calls its secret: an id of at least [`MIN_INSTANCE_BYTES`]. A shorter secret could be found
+    /// by trying, because others see its [`Epoch`].
     pub fn new(text: &str) -> Result<Self, IdError> {
+        if text.len() < MIN_INSTANCE_BYTES {
+            return Err(IdError::TooShort(text.len()));
+        }
+        Self::of_old_client(text)
+    }
+    /// Reads the same from a client of protocol 0, which was promised no minimum.
+    pub(crate) fn of_old_client(text: &str) -> Result<Self, IdError> {
         check(text)?;
         Ok(Self(text.into()))
     }
@@ -131,7 +169,7 @@ impl Instance {
     pub fn expose(&self) -> &str {
         &self.0
     }
-    /// What others may see of it.
+    /// What other clients may see of it.
     pub fn epoch(&self) -> Epoch {
         let digest = Sha256::digest(self.0.as_bytes());
         Epoch(hex(&digest[..8]).into())
@@ -144,7 +182,7 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// A truncated SHA-256 of an [`Instance`]: tells one process from its successor under the same id.
+/// A truncated SHA-256 of an [`Instance`]. It distinguishes a process from its successor under the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(Arc<str>);

@@ -1,7 +1,7 @@
 //! The room protocol, version 1: its messages and its two state machines.
 //!
 //! [`Hub`] is the whole server as a value, [`Client`] is its other end. Both take inputs and the time, and hand out
-//! outputs; whoever owns the sockets drives them.
+//! outputs. The owner of the sockets drives them.
 //!
 //! Architecture invariant: nothing here does I/O, reads a clock, draws a random number or is async. The same inputs
 //! give the same outputs, always.
@@ -9,6 +9,7 @@
 pub mod client;
 pub mod hub;
 pub mod id;
+pub mod network;
 pub mod rate;
 pub mod scan;
 pub mod turn;

@@ -1,30 +1,55 @@
-//! What is written on the wire. Shapes only: what may be said when is the business of [`crate::hub`] and
-//! [`crate::client`], whose internal inputs are other types than these.
+//! The shapes of messages on the wire. The rules of their exchange are in [`crate::hub`] and [`crate::client`], whose
+//! internal inputs are separate types.
 
 use crate::id::{ClientId, Epoch, RoomId, SessionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The version that this crate speaks. A client that names none is old: version 0.
+/// The version that this crate implements. A client that names no version is old: version 0.
 pub const PROTOCOL: u32 = 1;
-/// The port that everyone uses.
+/// The default port of the server.
 pub const DEFAULT_PORT: u16 = 8765;
-/// The room of those who name none.
+/// The room of old clients that name no room.
 pub const DEFAULT_ROOM: &str = "room_default";
 
-/// What a member of a room does there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Offers media.
-    Sender,
-    /// Answers offers.
-    #[default]
-    Receiver,
+/// Defines an enum whose variants are words on the wire, each written once.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$attribute:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $name { $($(#[$attribute])* #[serde(rename = $word)] $variant,)* }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+words! {
+    /// What a member of a room does there.
+    #[derive(Default)]
+    Role {
+        /// Offers media.
+        Sender = "sender",
+        /// Answers offers.
+        #[default]
+        Receiver = "receiver",
+    }
 }
 
 impl Role {
-    /// The role that messages without a target go to.
+    /// Reads the word on the wire.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|role| role.as_str() == word)
+    }
+
+    /// The role that messages without a target are for.
     #[must_use]
     pub fn opposite(self) -> Self {
         match self {
@@ -71,81 +96,81 @@ pub struct PeerEntry {
     /// The protocol version that it speaks; 0 is old.
     #[serde(default)]
     pub protocol: u32,
-    /// Which process it is, where it told.
+    /// Which process it is, if it published that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
-    /// What it said of itself in `join`: any JSON.
+    /// What it published about itself in `join`: any JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Value>,
 }
 
-/// Why a member is no longer there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LeftReason {
-    /// It said so.
-    Left,
-    /// Its connection ended.
-    Disconnected,
-    /// Its connection went silent.
-    Timeout,
-    /// It lost the right to be there.
-    Kicked,
+words! {
+    /// Why a member is no longer in its room.
+    LeftReason {
+        /// The member left by request.
+        Left = "left",
+        /// The connection ended.
+        Disconnected = "disconnected",
+        /// The connection went silent.
+        Timeout = "timeout",
+        /// The member lost the right to be there.
+        Kicked = "kicked",
+    }
 }
 
-/// The stable words of `error` messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the table of error codes in protocol.md says what each means")]
-pub enum ErrorCode {
-    NotRegistered,
-    AlreadyRegistered,
-    BadMessage,
-    ForbiddenType,
-    UnknownRole,
-    InvalidId,
-    NotJoined,
-    TargetNotFound,
-    TargetBusy,
-    ClientIdTaken,
-    Unauthorized,
-    Forbidden,
-    RoomFull,
-    TooManyRooms,
-    TooManyAttempts,
-    SlowConsumer,
-    ServerDraining,
-    /// A word of a later version.
-    #[serde(other)]
-    Unknown,
+words! {
+    /// The stable words of `error` messages.
+    #[expect(missing_docs, reason = "the table of error codes in protocol.md defines each of them")]
+    ErrorCode {
+        NotRegistered = "not_registered",
+        AlreadyRegistered = "already_registered",
+        BadMessage = "bad_message",
+        ForbiddenType = "forbidden_type",
+        UnknownRole = "unknown_role",
+        InvalidId = "invalid_id",
+        NotJoined = "not_joined",
+        TargetNotFound = "target_not_found",
+        TargetBusy = "target_busy",
+        ClientIdTaken = "client_id_taken",
+        Unauthorized = "unauthorized",
+        Forbidden = "forbidden",
+        RoomFull = "room_full",
+        TooManyRooms = "too_many_rooms",
+        TooManyAttempts = "too_many_attempts",
+        SlowConsumer = "slow_consumer",
+        ServerDraining = "server_draining",
+        /// A code of a later version.
+        #[serde(other)]
+        Unknown = "unknown",
+    }
 }
 
 /// WebSocket close codes of ours (RFC 6455 section 7.4.2 leaves 4000 to 4999 to applications).
 pub mod close {
-    /// Something came before `register`.
+    /// A message arrived before `register`.
     pub const NOT_REGISTERED: u16 = 4000;
     /// The same process registered again elsewhere.
     pub const REPLACED: u16 = 4001;
-    /// The id is in use by somebody else.
+    /// Another client uses the id.
     pub const CLIENT_ID_TAKEN: u16 = 4002;
     /// Ten bad messages in a row.
     pub const BAD_MESSAGES: u16 = 4003;
     /// The outbound queue overflowed.
     pub const SLOW_CONSUMER: u16 = 4008;
-    /// No token, a bad one or an expired one.
+    /// No token, an invalid one or an expired one.
     pub const UNAUTHORIZED: u16 = 4010;
-    /// Nothing was heard of it for too long (RFC 6455 registry: an unexpected condition).
+    /// The connection was silent for too long (RFC 6455 registry: an unexpected condition).
     pub const SILENT: u16 = 1011;
-    /// A frame over the limit (RFC 6455).
+    /// A message was longer than the limit (RFC 6455).
     pub const TOO_BIG: u16 = 1009;
-    /// The server is going away and wants its clients back later (RFC 6455 registry).
+    /// The server restarts; clients should come back later (RFC 6455 registry).
     pub const SERVICE_RESTART: u16 = 1012;
 }
 
-/// What the server says of its own.
+/// A message of the server itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "protocol.md, section From the server, says what each field means")]
+#[expect(missing_docs, reason = "protocol.md, section From the server, defines each field")]
 pub enum ServerMessage {
     Registered {
         client_id: ClientId,
@@ -191,10 +216,10 @@ pub enum ServerMessage {
     },
 }
 
-/// What one peer says to another about one media session.
+/// A message from one peer to another about one media session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "protocol.md, section From a client, says what each field means")]
+#[expect(missing_docs, reason = "protocol.md, section From a client, defines each field")]
 pub enum Body {
     Offer { sdp: String },
     Answer { sdp: String },
@@ -202,19 +227,19 @@ pub enum Body {
     Bye,
 }
 
-/// A [`Body`] with its address. The server writes `from`, the sender of the message `target_id`.
+/// A [`Body`] with its addresses. The author writes `target_id`; the server writes `from`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
-    /// What is said.
+    /// The message itself.
     #[serde(flatten)]
     pub body: Body,
-    /// To whom; absent means all of the opposite role.
+    /// The recipient. Absent: all members of the opposite role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_id: Option<ClientId>,
-    /// Of which session; absent means the current one with that peer.
+    /// The session. Absent: the current one with that peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
-    /// By whom, as the server vouches.
+    /// The author, as the server established it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<ClientId>,
 }

@@ -1,10 +1,7 @@
 //! One stream of a session: from RTP packets to access units, which wait here until their output is there.
 
 use super::{offer::StreamKey, output::Output};
-use crate::{
-    codec::{Codec, H264},
-    h264_repair::H264Repair,
-};
+use crate::codec::{Codec, H264};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
@@ -113,7 +110,6 @@ pub(super) struct Stream {
     entry: gst::Pad,
     asked: LastTime,
     output: Option<Arc<Output>>,
-    _repair: Option<H264Repair>,
 }
 
 impl Stream {
@@ -128,10 +124,9 @@ impl Stream {
         first: impl Fn(gst::Caps) + Send + 'static,
     ) -> Result<Self, glib::Error> {
         let chain = gst::parse::bin_from_description(codec.depayloader, true)?;
-        let mut repair = None;
         if let Some(depay) = chain.by_name("depay") {
             if *codec == H264 {
-                repair = Some(H264Repair::new(&depay));
+                crate::units::keep_whole(&depay);
             }
             // After a loss nothing that can't be decoded goes on.
             for name in ["wait-for-keyframe", "request-keyframe"] {
@@ -161,7 +156,7 @@ impl Stream {
             gst::PadProbeReturn::Ok
         });
         pad.link(&entry).map_err(|error| glib::Error::new(gst::CoreError::Pad, &error.to_string()))?;
-        Ok(Self { key, tap, entry, asked: LastTime::default(), output: None, _repair: repair })
+        Ok(Self { key, tap, entry, asked: LastTime::default(), output: None })
     }
 
     /// From now on access units go to `output`.

@@ -59,9 +59,11 @@ struct Settings {
 struct World {
     hub: Hub,
     rights: Rights,
+    clock: WallClock,
     now: Instant,
     conns: u64,
     open: BTreeSet<ConnId>,
+    held: BTreeSet<ConnId>,
 }
 
 impl World {
@@ -86,11 +88,11 @@ impl World {
                 self.conns += 1;
                 let conn = ConnId(self.conns);
                 self.open.insert(conn);
-                Input::Connected(conn, PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST) })
+                Input::Connected(conn, PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), room: None })
             }
             Step::Register { conn, id, protocol, process, token } => {
                 let id = pick(&IDS, id);
-                let (instance, token) = (process.map(|process| process.to_string()), token.map(|token| token.to_string()));
+                let (instance, token) = (process.map(|process| format!("the process {process:5}")), token.map(|token| token.to_string()));
                 return self.say(conn, json!({"type": "register", "client_id": id, "protocol": protocol, "instance": instance, "token": token}));
             }
             Step::Join { conn, room, sender, meta, token, password } => {
@@ -106,7 +108,7 @@ impl World {
                     rooms: vec![RoomPattern::new(pick(&PATTERNS, rooms)).expect("a pattern")],
                     roles: roles.into_iter().filter_map(|(may, role)| may.then_some(role)).collect(),
                     audience: Vec::new(),
-                    until: self.now + Duration::from_secs(seconds.into()),
+                    until: self.clock.unix(self.now) + Duration::from_secs(seconds.into()),
                     key: KeyPrint([key.into(); 16]),
                 };
                 self.verdict(conn, Verdict::Granted(Box::new(grant)))
@@ -131,6 +133,7 @@ impl World {
             Step::Disconnected(conn) => {
                 let conn = self.conn(conn);
                 self.open.remove(&conn);
+                self.held.remove(&conn);
                 self.rights.disconnected(conn);
                 Input::Disconnected(conn)
             }
@@ -160,7 +163,12 @@ impl World {
                     serde_json::from_str::<Value>(&text).expect("JSON");
                 }
                 Output::Ping(conn) | Output::Verify(conn, _) => assert!(self.open.contains(&conn)),
-                Output::Close(conn, ..) => assert!(self.open.remove(&conn), "closed twice"),
+                Output::Hold(conn) => assert!(self.open.contains(&conn) && self.held.insert(conn), "held twice"),
+                Output::Release(conn) => assert!(self.open.contains(&conn) && self.held.remove(&conn), "not held"),
+                Output::Close(conn, ..) => {
+                    self.held.remove(&conn);
+                    assert!(self.open.remove(&conn), "closed twice");
+                }
                 Output::Event(..) => {}
             }
         }
@@ -193,10 +201,11 @@ impl Settings {
 fuzz_target!(|input: (Settings, Vec<Step<'_>>)| {
     let (settings, steps) = input;
     let config = settings.config();
-    let rights = Rights::new(&config);
     let now = Instant::now();
-    let hub = Hub::new(config, [0; 32], WallClock { at: now, unix: Duration::ZERO });
-    let mut world = World { hub, rights, now, conns: 0, open: BTreeSet::new() };
+    let clock = WallClock { at: now, unix: Duration::ZERO };
+    let rights = Rights::new(&config, clock);
+    let hub = Hub::new(config, [0; 32], clock);
+    let mut world = World { hub, rights, clock, now, conns: 0, open: BTreeSet::new(), held: BTreeSet::new() };
     for step in steps {
         let before = world.now;
         world.step(step);

@@ -1,7 +1,7 @@
 //! Which refusals mean that the configuration must change, and the words that say how.
 
 use super::ClientConfig;
-use crate::wire::{ErrorCode, Role, close};
+use crate::wire::{ErrorCode, close};
 
 /// Why a Client gave up, in words that say what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,14 +20,14 @@ pub(super) fn of_error(config: &ClientConfig, code: ErrorCode, words: &str) -> O
         ErrorCode::Unauthorized => "the server wants a valid token: set a fresh one".to_owned(),
         ErrorCode::Forbidden => format!(
             "the server does not let this client into room {room:?} as {}: check password, token, room and client id",
-            word(config.role)
+            config.role.as_str()
         ),
         ErrorCode::ClientIdTaken => taken(config),
         ErrorCode::InvalidId => format!(
             "the server does not accept the client id or the room name {room:?}: at most 128 bytes, nothing invisible"
         ),
         ErrorCode::UnknownRole => {
-            format!("the server does not know the role {}: update the server", word(config.role))
+            format!("the server does not know the role {}: update the server", config.role.as_str())
         }
         ErrorCode::BadMessage => {
             "the server can't read what this client says of itself: meta may be 1 KiB at most".to_owned()
@@ -77,13 +77,6 @@ fn taken(config: &ClientConfig) -> String {
         "the client id {id:?} is in use by another process in room {:?}: choose another, or none to be given one",
         config.room
     )
-}
-
-fn word(role: Role) -> &'static str {
-    match role {
-        Role::Sender => "sender",
-        Role::Receiver => "receiver",
-    }
 }
 
 /// The server's words are input: a reasonable length, and nothing that moves a terminal's cursor.

@@ -1,75 +1,80 @@
-//! How often an address may get a password wrong. What counts is the password, not the room: else rooms that share one
-//! would be as many more attempts.
+//! How many wrong passwords an address may try. Attempts are counted per password, not per room; otherwise every room
+//! that shares a password would grant more attempts.
 
 use super::{ConnId, rights::PasswordHash};
-use crate::rate::{Bucket, Rate};
+use crate::{
+    network::{Network, SITE_FACTOR},
+    rate::{Bucket, Rate},
+};
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     time::{Duration, Instant},
 };
 
-/// How often an address may get a password wrong in a row; one is forgiven each twelve seconds.
+/// How many wrong passwords in a row a host may try. One is forgiven each twelve seconds.
 const ATTEMPTS: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 const FORGIVEN: Duration = Duration::from_secs(12);
-const RATE: Rate = Rate::new(NonZeroU32::MIN, FORGIVEN, ATTEMPTS);
-/// Whom to remember at most. More only come by way of very many addresses.
-const MAX_REMEMBERED: usize = 16_384;
+/// How many records are kept at most. Only an attacker with very many addresses causes more.
+const MAX_RECORDS: usize = 16_384;
 
-/// Who failed at what.
+/// The failed attempts at passwords, by network.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    records: BTreeMap<(IpAddr, PasswordHash), Record>,
-    /// For whom a password is being checked, whether the connection lives on or not: else hanging up in time would
-    /// make a wrong one free.
+    records: BTreeMap<(Network, PasswordHash), Record>,
+    /// The passwords that are being verified. An entry outlives its connection; otherwise hanging up in time would make
+    /// a wrong password free.
     under_way: BTreeMap<ConnId, (IpAddr, PasswordHash)>,
 }
 
 #[derive(Debug)]
 struct Record {
-    /// What failures take from.
+    /// Each failure takes one.
     failures: Bucket,
-    /// How many are being checked now.
+    /// How many are being verified now.
     under_way: u32,
 }
 
 impl Attempts {
-    /// Whether a password may be checked; that this is under way is remembered until [`Attempts::end`].
+    /// Whether a password may be verified. If so, it counts as under way until [`Attempts::end`].
     pub(super) fn begin(&mut self, now: Instant, conn: ConnId, ip: IpAddr, hash: &PasswordHash) -> bool {
-        let key = (source(ip), hash.clone());
-        if !self.records.contains_key(&key) {
+        let networks = || Network::of(ip).map(|network| (network, hash.clone()));
+        if networks().any(|key| !self.records.contains_key(&key)) {
             self.make_space(now);
         }
-        let new = Record { failures: Bucket::new(now), under_way: 0 };
-        let record = self.records.entry(key.clone()).or_insert(new);
-        // All of those under way may turn out to be wrong.
-        let allowed = record.under_way < ATTEMPTS.get()
-            && record.failures.wait(now, &RATE, record.under_way + 1).is_none();
-        if allowed {
-            record.under_way += 1;
-            self.under_way.insert(conn, key);
+        let is_allowed =
+            networks().all(|key| self.records.get(&key).is_none_or(|record| record.has_left(now, key.0)));
+        if is_allowed {
+            for key in networks() {
+                let new = Record { failures: Bucket::new(now), under_way: 0 };
+                self.records.entry(key).or_insert(new).under_way += 1;
+            }
+            self.under_way.insert(conn, (ip, hash.clone()));
         }
-        allowed
+        is_allowed
     }
 
-    /// The check that is under way for this connection, if there is one, has ended.
+    /// Ends the verification that is under way for a connection, if there is one.
     pub(super) fn end(&mut self, now: Instant, conn: ConnId, wrong: bool) {
-        let Some(key) = self.under_way.remove(&conn) else { return };
-        let Some(record) = self.records.get_mut(&key) else { return };
-        record.under_way = record.under_way.saturating_sub(1);
-        if wrong {
-            record.failures.charge(now, &RATE, 1);
-        } else if record.is_forgiven(now) {
-            self.records.remove(&key);
+        let Some((ip, hash)) = self.under_way.remove(&conn) else { return };
+        for network in Network::of(ip) {
+            let key = (network, hash.clone());
+            let Some(record) = self.records.get_mut(&key) else { continue };
+            record.under_way = record.under_way.saturating_sub(1);
+            if wrong {
+                record.failures.charge(now, &rate(network), 1);
+            } else if record.is_forgiven(now) {
+                self.records.remove(&key);
+            }
         }
     }
 
-    /// Forgets those who are forgiven, and if that isn't enough, those who will be soon: nobody is locked out by the
-    /// failures of others.
+    /// Drops the records that are forgiven, and if that isn't enough, those that will be soon. Nobody is locked out by
+    /// the failures of others.
     fn make_space(&mut self, now: Instant) {
         for early in 0..=ATTEMPTS.get() {
-            if self.records.len() < MAX_REMEMBERED {
+            if self.records.len() < MAX_RECORDS {
                 return;
             }
             self.records.retain(|_, record| !record.is_forgiven(now + FORGIVEN * early));
@@ -78,17 +83,24 @@ impl Attempts {
 }
 
 impl Record {
+    /// Whether another attempt is left, even if all those under way turn out to be wrong.
+    fn has_left(&self, now: Instant, network: Network) -> bool {
+        self.under_way < attempts(network).get()
+            && self.failures.wait(now, &rate(network), self.under_way + 1).is_none()
+    }
+
     fn is_forgiven(&self, now: Instant) -> bool {
         self.under_way == 0 && self.failures.is_full(now)
     }
 }
 
-/// Whom an address stands for: with IPv6, whoever has one address has all of its /64.
-fn source(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-    }
+fn attempts(network: Network) -> NonZeroU32 {
+    if network.is_site() { ATTEMPTS.saturating_mul(SITE_FACTOR) } else { ATTEMPTS }
+}
+
+fn rate(network: Network) -> Rate {
+    let forgiven = if network.is_site() { SITE_FACTOR } else { NonZeroU32::MIN };
+    Rate::new(forgiven, FORGIVEN, attempts(network))
 }
 
 #[cfg(test)]
@@ -106,19 +118,23 @@ mod tests {
         let (mut attempts, start) = (Attempts::default(), Instant::now());
         let hash = PasswordHash::new("hash");
         let address = |number: usize| IpAddr::from(u32::try_from(number).unwrap().to_be_bytes());
-        for number in 0..MAX_REMEMBERED {
+        for number in 0..MAX_RECORDS {
             assert!(fail(&mut attempts, start, address(number), &hash));
         }
         let late = start + FORGIVEN / 2;
-        let mut worst = || fail(&mut attempts, late, address(MAX_REMEMBERED), &hash);
+        let mut worst = || fail(&mut attempts, late, address(MAX_RECORDS), &hash);
         assert_eq!([(); 7].map(|()| worst()), [true, true, true, true, true, false, false]);
-        assert!(attempts.records.len() < MAX_REMEMBERED);
+        assert!(attempts.records.len() < MAX_RECORDS);
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_source_and_mapped_ipv4_is_ipv4() {
-        let same = |one: &str, other: &str| source(one.parse().unwrap()) == source(other.parse().unwrap());
-        assert!(same("2001:db8::1", "2001:db8::ffff:1") && !same("2001:db8::1", "2001:db8:0:1::1"));
-        assert!(same("::ffff:192.0.2.1", "192.0.2.1") && !same("192.0.2.2", "192.0.2.1"));
+    fn the_networks_of_a_site_share_sixteen_times_the_attempts_of_a_host() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let hash = PasswordHash::new("hash");
+        let site = (0..0xffff).map(|n| format!("2001:db8:1:{n:x}::1").parse().unwrap());
+        let tried = site.take_while(|ip| fail(&mut attempts, now, *ip, &hash)).count();
+        assert_eq!(tried, 80);
+        assert!(fail(&mut attempts, now, "2001:db8:2::1".parse().unwrap(), &hash));
+        assert!(fail(&mut attempts, now + FORGIVEN, "2001:db8:1::1".parse().unwrap(), &hash));
     }
 }

@@ -1,4 +1,4 @@
-//! What a text frame leads to, and how a client is told that it leads to nothing (rules 1 and 13).
+//! From a text frame to its effect, or to an error (rules 1 and 13).
 
 use super::{
     ConnId, Event, Hub, Output, after,
@@ -19,15 +19,12 @@ use std::time::Instant;
 const MAX_BAD: u8 = 10;
 
 impl Hub {
-    /// Reads a text frame, now or when it is clear in which room.
+    /// Reads a text frame.
     pub(super) fn read(&mut self, now: Instant, conn: ConnId, text: ByteString) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        if let Some(waiting) = &mut session.waiting {
-            if !waiting.defer(text) {
-                let words = "wait for the answer to your last request";
-                self.refuse(conn, Refusal::new(ErrorCode::NotJoined, words));
-            }
-            return;
+        if session.waiting.is_some() {
+            // The shell was told not to read. An error is better than a message that vanishes.
+            return self.refuse(conn, Refusal::bad("wait for the answer to your last request"));
         }
         let had_bad = session.bad > 0;
         let done = match Envelope::scan(&text) {
@@ -59,41 +56,43 @@ impl Hub {
         envelope: &Envelope<'_>,
     ) -> Result<(), Refusal> {
         let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
-        match (&session.stage, &*envelope.kind) {
-            (Stage::New(_), "register") => self.register(now, conn, text),
-            (Stage::New(_), _) => Err(Refusal::new(ErrorCode::NotRegistered, "register first")),
-            (Stage::Registered(_), "register") => {
-                Err(Refusal::new(ErrorCode::AlreadyRegistered, "registered already"))
-            }
-            (Stage::Registered(registered), "join") => {
-                let default_room = self.config.default_room.as_ref().filter(|_| registered.protocol == 0);
-                let join = request::join(text, default_room);
+        let registered = match &session.stage {
+            Stage::New(_) if envelope.kind == "register" => return self.register(now, conn, text),
+            Stage::New(_) => return Err(Refusal::new(ErrorCode::NotRegistered, "register first")),
+            Stage::Registered(registered) => registered,
+        };
+        match &*envelope.kind {
+            "register" => Err(Refusal::new(ErrorCode::AlreadyRegistered, "registered already")),
+            "join" => {
+                let default_room = self.default_room(conn).filter(|_| registered.protocol == 0);
+                let join = request::join(text, default_room.as_ref());
                 self.joins_by_itself(conn);
-                let join = join?;
-                self.join(now, conn, join)
+                self.join(now, conn, join?)
             }
-            (_, "leave") => {
+            "leave" => {
                 if !self.leave(conn, LeftReason::Left) {
                     return Err(Refusal::new(ErrorCode::NotJoined, "in no room"));
                 }
                 self.outputs.push_back(Output::Send(conn, Say::Left.text()));
                 Ok(())
             }
-            (Stage::Registered(registered), "peers") => {
+            "peers" => {
                 let Place::In(room_id) = &registered.place else {
                     return Err(Refusal::new(ErrorCode::NotJoined, "in no room"));
                 };
-                let peers = self.rooms.get(room_id).map(|room| room.peers_of(&registered.client_id));
+                let max_bytes = self.config.max_peers_bytes;
+                let room = self.rooms.get(room_id);
+                let peers = room.map(|room| room.peers_of(&registered.client_id, max_bytes));
                 let text = Say::Peers(peers.unwrap_or_default()).text();
                 self.outputs.push_back(Output::Send(conn, text));
                 Ok(())
             }
-            (_, "ping") => {
+            "ping" => {
                 self.outputs.push_back(Output::Send(conn, envelope.with_kind("pong")));
                 Ok(())
             }
-            (_, kind) if is_ours(kind) => {
-                Err(Refusal::new(ErrorCode::ForbiddenType, "only the server says this"))
+            kind if is_ours(kind) => {
+                Err(Refusal::new(ErrorCode::ForbiddenType, "this type is reserved for the server"))
             }
             _ => self.relay(now, conn, text, envelope),
         }
@@ -107,12 +106,12 @@ impl Hub {
         if self.config.auth == Auth::None {
             return self.admit(now, conn, register, None);
         }
-        let words = "this server wants a token with `register`";
+        let words = "this server needs a token with `register`";
         let token = register.token.clone().ok_or(Refusal::new(ErrorCode::Unauthorized, words))?;
         self.verify(now, conn, Claim::Token(token), On::Register(register))
     }
 
-    /// Nothing stands in the way: the client has a name.
+    /// The last step of a `register`: the client has an id.
     pub(super) fn admit(
         &mut self,
         now: Instant,
@@ -144,17 +143,17 @@ impl Hub {
         let registered = Registered { client_id, protocol, process, place, pass };
         session.stage = Stage::Registered(Box::new(registered));
         self.outputs.extend([Output::Send(conn, text), Output::Event(conn, event)]);
-        self.schedule(conn);
+        self.schedule(now, conn);
         Ok(())
     }
 
-    /// A name for a client that brings none.
+    /// An id for a client that brings none.
     fn make_id(&mut self) -> Result<ClientId, Refusal> {
         ClientId::new(format!("client-{:016x}", self.draw()))
             .map_err(|error| Refusal::new(ErrorCode::InvalidId, error.to_string()))
     }
 
-    /// An old client that joins is not joined by rule 11 any more, whatever comes of it.
+    /// An old client that sends a `join` is no longer joined by rule 11, even if that join fails.
     fn joins_by_itself(&mut self, conn: ConnId) {
         let registered = self.sessions.get_mut(&conn).and_then(Session::registered_mut);
         if let Some(registered) = registered
@@ -164,7 +163,7 @@ impl Hub {
         }
     }
 
-    /// Answers with an error, and closes where the error says so.
+    /// Answers with an error, and closes the connection if that error is fatal.
     pub(super) fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let Refusal { code, message, request, target_id } = refusal;
@@ -189,7 +188,7 @@ impl Hub {
     }
 }
 
-/// The words that only the server says (rule 13). `peers` is a request from a client, and an answer from here.
+/// Whether a type is reserved for the server (rule 13). `peers` is a request as well as an answer.
 fn is_ours(kind: &str) -> bool {
     kind.starts_with("server.")
         || matches!(

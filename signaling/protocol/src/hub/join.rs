@@ -2,9 +2,10 @@
 
 use super::{
     ConnId, Event, Hub, Output, after,
+    clock::taken,
     request::Refusal,
-    rights::{self, Claim},
-    room::{Join, Member, Proof, Room},
+    rights::{Auth, Claim, Pass, PasswordHash, Secret},
+    room::{Join, Member, Room},
     say::Say,
     session::{On, Place, Probe, Process, Waiting},
 };
@@ -19,13 +20,43 @@ pub(super) struct Joiner {
     pub(super) client_id: ClientId,
     protocol: u32,
     process: Option<Process>,
-    /// Whose token it has, where it needs one.
-    pub(super) user: Option<UserId>,
-    /// Where it is now.
+    /// The room where it is now.
     room_id: Option<RoomId>,
 }
 
-/// Who left which room, and who has to hear of it.
+/// The steps of a join, in order. Each carries what the steps before it have established. A step that has to wait ends
+/// the run. The next run begins with the first step again, because settings, clocks and members may have changed.
+enum Step {
+    /// A token has to grant the room and the role.
+    Rights,
+    /// The client has to know the password of the room.
+    Password(Permit),
+    /// There has to be space.
+    Limits(Permit, Option<PasswordHash>),
+    /// Nobody else may have the id.
+    Holder(Permit, Option<PasswordHash>),
+}
+
+/// What a token permits, on a server that needs tokens.
+#[derive(Default)]
+pub(super) struct Permit {
+    /// The user of the token.
+    pub(super) user: Option<UserId>,
+    /// Whether the token names the client's id, which reserves that id for its user.
+    pub(super) owns_id: bool,
+}
+
+/// How a step ends that needs something verified.
+pub(super) enum Checked<T> {
+    /// The step is done.
+    Done(T),
+    /// This token has to be verified first.
+    Token(Secret),
+    /// This password has to be verified first, against this hash.
+    Password(PasswordHash, Secret),
+}
+
+/// A member that left a room, and the members that have to be informed.
 pub(super) struct Departure {
     conn: ConnId,
     client_id: ClientId,
@@ -33,52 +64,86 @@ pub(super) struct Departure {
     pub(super) audience: Vec<ConnId>,
 }
 
-/// Who has the id that a joiner wants.
+/// The connection that has the id which a joiner wants.
 enum Holder {
-    /// Nobody, or the joiner's very connection.
+    /// None, or the joiner's own connection.
     None,
     /// The same process, on an older connection.
     Same(ConnId),
-    /// Somebody else.
+    /// A client without a token for the id, while the joiner has one.
+    Squatter(ConnId),
+    /// A client with a token for the id, while the joiner, of another user, has none.
+    Owner,
+    /// Any other client.
     Other(ConnId),
 }
 
 impl Hub {
-    /// The join of an old client that doesn't ask for one.
-    pub(super) fn default_join(&self, role: Role) -> Option<Join> {
-        let room_id = self.config.default_room.clone()?;
-        Some(Join { room_id, role, meta: None, automatic: true, proof: Proof::default() })
+    /// The join of an old client that doesn't send one: to the room that its URL names, or to the default room.
+    pub(super) fn default_join(&self, conn: ConnId, role: Role) -> Option<Join> {
+        self.default_room(conn).map(|room_id| Join::automatic(room_id, role))
     }
 
-    /// Brings a connection into a room, or changes what it is there. What it brings to show that it may is checked
-    /// first, outside of the Hub; and if somebody else has its id, that one is asked for a sign of life. Either comes
-    /// back to here.
+    /// The room of an old client that names none, unless the operator has switched that off.
+    pub(super) fn default_room(&self, conn: ConnId) -> Option<RoomId> {
+        let default_room = self.config.default_room.as_ref()?;
+        let named = self.sessions.get(&conn).and_then(|session| session.room.as_ref());
+        Some(named.unwrap_or(default_room).clone())
+    }
+
+    /// Brings a connection into a room, or changes its membership there. If something has to be verified, or the holder
+    /// of the id has to be probed, the connection is held and the join begins anew with the result.
     pub(super) fn join(&mut self, now: Instant, conn: ConnId, join: Join) -> Result<(), Refusal> {
         let Some(joiner) = self.joiner(conn) else { return Ok(()) };
         if self.draining {
             return Err(Refusal::new(ErrorCode::ServerDraining, "the server is going away"));
         }
-        if let Some(claim) = self.check_rights(conn, &joiner, &join)? {
-            let on = match &claim {
-                Claim::Token(_) => On::Token(join),
-                Claim::Password { hash, .. } => On::Password(hash.clone(), join),
-            };
-            return self.verify(now, conn, claim, on);
-        }
-        self.check_limits(&joiner.client_id, &join)?;
-        match self.holder(conn, &joiner, &join.room_id) {
-            Holder::None => self.enter(now, conn, joiner, join),
-            Holder::Same(old) => {
-                if let Some(registered) = self.sessions.get_mut(&old).and_then(|old| old.registered_mut()) {
-                    // The member stays; only its connection is another one from here on.
-                    registered.place = Place::Nowhere;
+        let mut step = Step::Rights;
+        loop {
+            step = match step {
+                Step::Rights => match self.check_rights(now, conn, &joiner, &join)? {
+                    Checked::Done(permit) => Step::Password(permit),
+                    checked => return self.verify_join(now, conn, checked, join),
+                },
+                Step::Password(permit) => match self.check_password(conn, &joiner, &join)? {
+                    Checked::Done(passed) => Step::Limits(permit, passed),
+                    checked => return self.verify_join(now, conn, checked, join),
+                },
+                Step::Limits(permit, passed) => {
+                    self.check_limits(&joiner.client_id, &join)?;
+                    Step::Holder(permit, passed)
                 }
-                self.close(old, close::REPLACED, "registered again elsewhere", LeftReason::Disconnected);
-                self.enter(now, conn, joiner, join);
-            }
-            Holder::Other(holder) => self.challenge(now, conn, holder, join),
+                Step::Holder(permit, passed) => {
+                    match self.holder(conn, &joiner, &permit, &join.room_id) {
+                        Holder::None => {}
+                        Holder::Same(old) => self.replace(old),
+                        Holder::Squatter(squatter) => self.evict(squatter),
+                        Holder::Owner => return Err(taken()),
+                        Holder::Other(holder) => return self.challenge(now, conn, holder, join),
+                    }
+                    self.enter(now, conn, joiner, join, passed);
+                    return Ok(());
+                }
+            };
         }
-        Ok(())
+    }
+
+    /// Has the proof of a join verified.
+    fn verify_join<T>(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        checked: Checked<T>,
+        join: Join,
+    ) -> Result<(), Refusal> {
+        match checked {
+            Checked::Done(_) => Ok(()),
+            Checked::Token(token) => self.verify(now, conn, Claim::Token(token), On::Token(join)),
+            Checked::Password(hash, password) => {
+                let claim = Claim::Password { hash: hash.clone(), password };
+                self.verify(now, conn, claim, On::Password(hash, join))
+            }
+        }
     }
 
     fn joiner(&self, conn: ConnId) -> Option<Joiner> {
@@ -91,7 +156,6 @@ impl Hub {
             client_id: registered.client_id.clone(),
             protocol: registered.protocol,
             process: registered.process.clone(),
-            user: registered.pass.as_ref().map(|pass| pass.grant.user.clone()),
             room_id,
         })
     }
@@ -112,60 +176,72 @@ impl Hub {
         Ok(())
     }
 
-    fn holder(&self, conn: ConnId, joiner: &Joiner, room_id: &RoomId) -> Holder {
-        let room = self.rooms.get(room_id);
-        let Some(holder) =
-            room.and_then(|room| room.member(joiner.client_id.as_str())).map(|member| member.conn)
-        else {
+    fn holder(&self, conn: ConnId, joiner: &Joiner, permit: &Permit, room_id: &RoomId) -> Holder {
+        let member = self.rooms.get(room_id).and_then(|room| room.member(joiner.client_id.as_str()));
+        let Some(holder) = member.map(|member| member.conn).filter(|holder| *holder != conn) else {
             return Holder::None;
         };
-        if holder == conn {
-            return Holder::None;
-        }
-        let registered = self.sessions.get(&holder).and_then(|session| session.registered());
-        let process = registered.and_then(|registered| registered.process.as_ref());
-        let user = registered.and_then(|registered| registered.pass.as_ref()).map(|pass| &pass.grant.user);
-        match (process, &joiner.process) {
-            (Some(old), Some(new)) if old.instance == new.instance && user == joiner.user.as_ref() => {
-                Holder::Same(holder)
-            }
+        let Some(registered) = self.sessions.get(&holder).and_then(|session| session.registered()) else {
+            return Holder::Other(holder);
+        };
+        let user = registered.pass.as_ref().map(|pass| &pass.grant.user);
+        let is_same_user = user == permit.user.as_ref();
+        let is_same_process = match (&registered.process, &joiner.process) {
+            (Some(old), Some(new)) => old.instance == new.instance,
+            _ => false,
+        };
+        match (permit.owns_id, registered.owns_its_id()) {
+            _ if is_same_process && is_same_user => Holder::Same(holder),
+            (true, false) => Holder::Squatter(holder),
+            (false, true) if !is_same_user => Holder::Owner,
             _ => Holder::Other(holder),
         }
     }
 
-    /// Asks the holder of an id whether it lives.
-    fn challenge(&mut self, now: Instant, conn: ConnId, holder: ConnId, join: Join) {
-        if let Some(session) = self.sessions.get_mut(&conn) {
-            session.waiting = Some(Box::new(Waiting::new(On::Holder(holder, join))));
+    /// Closes the older connection of a process. The member stays, on another connection from here on.
+    fn replace(&mut self, old: ConnId) {
+        if let Some(registered) = self.sessions.get_mut(&old).and_then(|old| old.registered_mut()) {
+            registered.place = Place::Nowhere;
         }
-        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        self.close(old, close::REPLACED, "registered again elsewhere", LeftReason::Disconnected);
+    }
+
+    /// Takes an id from a client that has no token for it.
+    fn evict(&mut self, squatter: ConnId) {
+        self.leave(squatter, LeftReason::Kicked);
+        let words = "this id belongs to another user: the token of that user names it";
+        self.refuse(squatter, Refusal::new(ErrorCode::ClientIdTaken, words));
+    }
+
+    /// Probes the holder of an id.
+    fn challenge(&mut self, now: Instant, conn: ConnId, holder: ConnId, join: Join) -> Result<(), Refusal> {
+        let Some(session) = self.sessions.get_mut(&holder) else { return Ok(()) };
+        if session.held {
+            // It was heard a moment ago, and can't answer because its socket isn't read.
+            return Err(taken());
+        }
         if let Some(probe) = &mut session.probe {
             probe.challengers.push(conn);
-            return;
+        } else {
+            let until = after(now, self.config.takeover_probe);
+            session.probe = Some(Box::new(Probe { until, challengers: vec![conn] }));
+            self.outputs.push_back(Output::Ping(holder));
+            self.schedule(now, holder);
         }
-        let until = after(now, self.config.takeover_probe);
-        session.probe = Some(Box::new(Probe { until, challengers: vec![conn] }));
-        self.outputs.push_back(Output::Ping(holder));
-        self.schedule(holder);
+        self.wait(conn, On::Holder(holder, join));
+        Ok(())
     }
 
-    /// The way may be free for a join that waited.
+    /// The id that a join waits for may be free.
     pub(super) fn retry(&mut self, now: Instant, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let Some(waiting) = session.waiting.take() else { return };
-        let Waiting { on: On::Holder(_, join), deferred, .. } = *waiting else {
-            session.waiting = Some(waiting);
-            return;
-        };
-        if let Err(refusal) = self.join(now, conn, join) {
-            self.refuse(conn, refusal.of("join"));
-        }
-        for text in deferred {
-            self.read(now, conn, text);
-        }
+        let waiting = session.waiting.take_if(|waiting| matches!(waiting.on, On::Holder(..)));
+        let Some(Waiting { on: On::Holder(_, join), then }) = waiting.map(|waiting| *waiting) else { return };
+        let done = self.join(now, conn, join);
+        self.resume(now, conn, "join", done, then);
     }
 
-    /// A connection that waited for the holder of an id doesn't any more.
+    /// Ends the wait of a connection for the holder of an id.
     pub(super) fn withdraw(&mut self, conn: ConnId, holder: ConnId) {
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         if let Some(probe) = &mut session.probe {
@@ -176,27 +252,33 @@ impl Hub {
         }
     }
 
-    /// Nothing stands in the way: leaves one room and is in the other.
-    fn enter(&mut self, now: Instant, conn: ConnId, joiner: Joiner, join: Join) {
-        let Joiner { client_id, protocol, process, user: _, room_id } = joiner;
+    /// The last step: leaves the old room and enters the new one.
+    fn enter(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        joiner: Joiner,
+        join: Join,
+        passed: Option<PasswordHash>,
+    ) {
+        let Joiner { client_id, protocol, process, room_id } = joiner;
         if room_id.is_some_and(|room_id| room_id != join.room_id) {
             self.leave(conn, LeftReason::Left);
         }
         let Join { room_id, role, meta, automatic, proof } = join;
         let epoch = process.map(|process| process.epoch);
         let (turn, ice_ttl_s) = if automatic { None } else { self.turn_server(now) }.unzip();
-        let passed = rights::password_of(&self.config.room_rules, &room_id).cloned();
         let room = self.rooms.entry(room_id.clone()).or_insert_with(|| Room::new(now));
         let audience =
             room.put(&client_id, Member { conn, since: now, role, protocol, epoch, meta, automatic, passed });
         if let Some(registered) = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut()) {
             registered.place = Place::In(room_id.clone());
-            if proof.pass.is_some() {
+            if proof.pass.is_some() && self.config.auth != Auth::None {
                 registered.pass = proof.pass;
             }
         }
         if !automatic {
-            let peers = room.peers_of(&client_id);
+            let peers = room.peers_of(&client_id, self.config.max_peers_bytes);
             let ice_servers = self.config.ice_servers.iter().chain(&turn).collect();
             let text = Say::Joined { room_id: &room_id, role, peers, ice_servers, ice_ttl_s }.text();
             self.outputs.push_back(Output::Send(conn, text));
@@ -208,11 +290,11 @@ impl Hub {
         }
         self.announce_left(&client_id, LeftReason::Left, audience.left);
         self.outputs.push_back(Output::Event(conn, Event::Joined { client_id, room_id, role }));
-        // A grant that is new may be over earlier than the one before.
-        self.schedule(conn);
+        // A new grant may expire earlier than the one before.
+        self.schedule(now, conn);
     }
 
-    /// A TURN server with credentials of this very join, and how many seconds they are good for.
+    /// A TURN server with credentials for this join, and their lifetime in seconds.
     fn turn_server(&mut self, now: Instant) -> Option<(IceServer, u64)> {
         let turn = self.config.turn.clone()?;
         let name = format!("{:016x}", self.draw());
@@ -226,7 +308,7 @@ impl Hub {
         true
     }
 
-    /// The same without a word.
+    /// Takes a connection out of its room without informing anybody.
     pub(super) fn take_out(&mut self, conn: ConnId) -> Option<Departure> {
         let session = self.sessions.get_mut(&conn)?;
         let registered = session.registered_mut()?;
@@ -258,4 +340,23 @@ impl Hub {
             self.outputs.extend(audience.into_iter().map(|to| Output::Send(to, text.clone())));
         }
     }
+}
+
+impl Join {
+    /// The join of an old client that sends none (rule 11).
+    pub(super) fn automatic(room_id: RoomId, role: Role) -> Self {
+        Self { room_id, role, meta: None, automatic: true, proof: Proof::default() }
+    }
+}
+
+/// What a `join` brings to show that it may, and what was verified of it so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Proof {
+    /// A token that has not been verified yet.
+    pub(super) token: Option<Secret>,
+    /// The rights of the token that the join brought. They become those of the client with its entry.
+    pub(super) pass: Option<Box<Pass>>,
+    pub(super) password: Option<Secret>,
+    /// The hash that the password was verified against.
+    pub(super) passed: Option<PasswordHash>,
 }

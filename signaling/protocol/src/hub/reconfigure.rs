@@ -1,4 +1,5 @@
-//! Other settings while the server runs: who lost the right to be where it is goes, nobody else notices.
+//! Other settings while the server runs. Clients that lose the right to be where they are have to leave; nobody else
+//! notices.
 
 use super::{
     ConnId, Hub, HubConfig, Output,
@@ -10,25 +11,25 @@ use super::{
 use crate::wire::{ErrorCode, LeftReason};
 use std::{collections::BTreeMap, time::Instant};
 
-/// Why somebody has to go.
+/// Why a client has to leave.
 enum Loss {
-    /// It has no token that is good now: it is closed.
+    /// It has no token that is valid now: its connection is closed.
     Token(&'static str),
-    /// It said another password than its room has now: it is taken out of the room. `old`: and was joined by rule 11,
-    /// so it would not understand `left`.
+    /// Its room has another password now: it is taken out of the room. `old`: it was joined by rule 11, so it would not
+    /// understand `left`.
     Password { old: bool },
 }
 
 impl Hub {
-    /// Works by these settings from now on. Sizes and times hold for what comes; a room that is over a new size keeps
-    /// its members. Whose token is not good any more is closed, `unauthorized`; who is in a room whose password is not
-    /// the one that it said is taken out of it, `forbidden`. The others in the room are told `kicked` of both.
+    /// Applies other settings from now on. A room that is over a new limit keeps its members. A client whose token is
+    /// no longer valid is closed (`unauthorized`); a member whose password is no longer that of its room is taken out of
+    /// it (`forbidden`). The other members of the room get `peer_left` with `kicked` for both.
     pub fn reconfigure(&mut self, now: Instant, config: HubConfig) {
         self.config = config;
         let conns: Vec<ConnId> = self.sessions.keys().copied().collect();
         let lost = |conn| Some((conn, self.loss(conn)?));
         let losses: BTreeMap<ConnId, Loss> = conns.iter().filter_map(|conn| lost(*conn)).collect();
-        // They are all gone before anything is said: who has to go hears nothing more of the room.
+        // They have all left before anything is sent, so they get no more news of the room.
         let departures: Vec<_> = losses.keys().filter_map(|conn| self.take_out(*conn)).collect();
         for mut departure in departures {
             departure.audience.retain(|conn| !losses.contains_key(conn));
@@ -39,7 +40,7 @@ impl Hub {
         }
         for conn in conns {
             self.forget_pass(conn);
-            self.schedule(conn);
+            self.schedule(now, conn);
         }
         self.settle(now);
     }
@@ -49,7 +50,7 @@ impl Hub {
         let good = match (&self.config.auth, &registered.pass) {
             (Auth::None, _) => Ok(()),
             (auth, Some(pass)) => auth.check(&pass.grant),
-            (Auth::Token { .. }, None) => Err("this server wants a token now"),
+            (Auth::Token { .. }, None) => Err("this server needs a token now"),
         };
         if let Err(words) = good {
             return Some(Loss::Token(words));
@@ -60,8 +61,8 @@ impl Hub {
         (member.passed.as_ref() != Some(hash)).then_some(Loss::Password { old: member.automatic })
     }
 
-    /// Tells somebody what it lost. Clients of today whom `left` takes by surprise ask to be let in again, and learn
-    /// why not.
+    /// Informs a client of its loss. A client of protocol 1 that gets an unexpected `left` joins again, and learns the
+    /// reason from the answer.
     fn dismiss(&mut self, conn: ConnId, loss: &Loss) {
         match *loss {
             Loss::Token(words) => self.refuse(conn, Refusal::new(ErrorCode::Unauthorized, words)),
@@ -74,7 +75,7 @@ impl Hub {
         }
     }
 
-    /// Where no tokens are needed, none can expire.
+    /// Without the need for tokens, none can expire.
     fn forget_pass(&mut self, conn: ConnId) {
         let registered = self.sessions.get_mut(&conn).and_then(|session| session.registered_mut());
         if let Some(registered) = registered.filter(|_| self.config.auth == Auth::None) {

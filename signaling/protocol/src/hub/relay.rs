@@ -3,7 +3,8 @@
 use super::{
     ConnId, Hub, Output,
     request::Refusal,
-    room::{Admission, Join},
+    rights::Auth,
+    room::{Gate, Join},
     session::{Place, Session},
 };
 use crate::{
@@ -14,16 +15,16 @@ use crate::{
 use bytestring::ByteString;
 use std::time::Instant;
 
-/// Who speaks, and where it is heard.
+/// The author of a message, and the room in which it is heard.
 enum Speaker {
-    /// A member of this room, under this id.
+    /// A member of this room, with this id.
     Member(RoomId, ClientId),
-    /// An old client that has to be taken to the default room first (rule 11).
+    /// An old client that has to join first (rule 11).
     Outside(Join),
 }
 
 impl Hub {
-    /// Passes a message on to whom it is for.
+    /// Passes a message on to its recipients.
     pub(super) fn relay(
         &mut self,
         now: Instant,
@@ -33,14 +34,17 @@ impl Hub {
     ) -> Result<(), Refusal> {
         match self.speaker(conn, &envelope.kind)? {
             Speaker::Member(room_id, client_id) => match &envelope.target {
-                Some(target) => self.relay_to(&room_id, &client_id, envelope, target),
+                Some(target) => self.relay_to(conn, &room_id, &client_id, envelope, target),
                 None => self.relay_to_all(conn, &room_id, &client_id, envelope),
             },
             Speaker::Outside(join) => {
                 self.join(now, conn, join)?;
-                // From the top: the client is in the room now, or waits for it. It is counted there.
+                // The message is read again once the client is in the room, and counted then.
                 self.counts.uncount(&envelope.kind);
-                self.read(now, conn, text.clone());
+                match self.sessions.get_mut(&conn).and_then(|session| session.waiting.as_mut()) {
+                    Some(waiting) => waiting.then = Some(text.clone()),
+                    None => self.read(now, conn, text.clone()),
+                }
                 Ok(())
             }
         }
@@ -48,22 +52,21 @@ impl Hub {
 
     fn speaker(&self, conn: ConnId, kind: &str) -> Result<Speaker, Refusal> {
         let outside = || Refusal::new(ErrorCode::NotJoined, "join a room first");
-        let offers = kind == "offer";
+        let is_offer = kind == "offer";
         let registered = self.sessions.get(&conn).and_then(Session::registered).ok_or_else(outside)?;
         match &registered.place {
             Place::Nowhere => Err(outside()),
             Place::Automatic(_) => {
-                let role = if offers { Role::Sender } else { Role::Receiver };
-                self.default_join(role).map(Speaker::Outside).ok_or_else(outside)
+                let role = if is_offer { Role::Sender } else { Role::Receiver };
+                self.default_join(conn, role).map(Speaker::Outside).ok_or_else(outside)
             }
             Place::In(room_id) => {
                 let client_id = &registered.client_id;
-                if offers && registered.protocol == 0 {
+                if is_offer && registered.protocol == 0 {
                     let member = self.rooms.get(room_id).and_then(|room| room.member(client_id.as_str()));
-                    // It was slow to offer, and was taken for a receiver until now.
-                    let late = member.is_some_and(|member| member.automatic && member.role == Role::Receiver);
-                    if let Some(join) = self.default_join(Role::Sender).filter(|_| late) {
-                        return Ok(Speaker::Outside(join));
+                    // Its offer is late, so it was taken for a receiver. The default room may be another one by now.
+                    if member.is_some_and(|member| member.automatic && member.role == Role::Receiver) {
+                        return Ok(Speaker::Outside(Join::automatic(room_id.clone(), Role::Sender)));
                     }
                 }
                 Ok(Speaker::Member(room_id.clone(), client_id.clone()))
@@ -73,25 +76,41 @@ impl Hub {
 
     fn relay_to(
         &mut self,
+        conn: ConnId,
         room_id: &RoomId,
         from: &ClientId,
         envelope: &Envelope<'_>,
         target: &str,
     ) -> Result<(), Refusal> {
+        if envelope.kind == "offer" && self.is_between_receivers(conn, room_id, from, target) {
+            let words = "a receiver offers nothing to another receiver: join as `sender`";
+            return Err(Refusal::new(ErrorCode::Forbidden, words).target(target));
+        }
         let room = self.rooms.get_mut(room_id);
         match room.and_then(|room| room.target(from, &envelope.kind, target)) {
-            Some((conn, Admission::Pass)) => {
+            Some((conn, Gate::Pass)) => {
                 self.counts.relay();
                 self.outputs.push_back(Output::Send(conn, envelope.with_from(from.as_str())));
                 Ok(())
             }
-            Some((_, Admission::Drop)) => Ok(()),
-            Some((_, Admission::Busy)) => Err(busy(target)),
+            Some((_, Gate::Drop)) => Ok(()),
+            Some((_, Gate::Busy)) => Err(busy(target)),
             None => {
                 let words = "nobody else in this room has that id";
                 Err(Refusal::new(ErrorCode::TargetNotFound, words).target(target))
             }
         }
+    }
+
+    /// Whether a message goes from one receiver to another, the author being held to its role. Old clients could
+    /// always offer in any role; they still can where no token limits their role.
+    fn is_between_receivers(&self, conn: ConnId, room_id: &RoomId, from: &ClientId, target: &str) -> bool {
+        let Some(room) = self.rooms.get(room_id) else { return false };
+        let receives = |id: &str| room.member(id).is_some_and(|member| member.role == Role::Receiver);
+        let registered = self.sessions.get(&conn).and_then(Session::registered);
+        let may_any_role =
+            self.config.auth == Auth::None && registered.is_some_and(|registered| registered.protocol == 0);
+        from.as_str() != target && receives(from.as_str()) && receives(target) && !may_any_role
     }
 
     fn relay_to_all(
@@ -104,18 +123,18 @@ impl Hub {
         let Some(room) = self.rooms.get_mut(room_id) else { return Ok(()) };
         let mut text = None;
         let mut refused = Vec::new();
-        room.audience(from, &envelope.kind, |id, member, admission| match admission {
-            Admission::Pass => {
+        room.audience(from, &envelope.kind, |id, member, gate| match gate {
+            Gate::Pass => {
                 self.counts.relay();
                 let text = text.get_or_insert_with(|| envelope.with_from(from.as_str()));
                 self.outputs.push_back(Output::Send(member.conn, text.clone()));
             }
-            Admission::Drop => {}
-            Admission::Busy => refused.push(id.clone()),
+            Gate::Drop => {}
+            Gate::Busy => refused.push(id.clone()),
         });
-        // One that can't take two frames at once hears of the first only.
-        let quiet = room.member(from.as_str()).is_none_or(|member| member.automatic);
-        refused.truncate(if quiet { 1 } else { usize::MAX });
+        // An old client that can't take two frames at once gets the first error only.
+        let is_limited = room.member(from.as_str()).is_none_or(|member| member.automatic);
+        refused.truncate(if is_limited { 1 } else { usize::MAX });
         let last = refused.pop();
         for id in refused {
             self.refuse(conn, busy(id.as_str()).of(&envelope.kind));
@@ -125,6 +144,6 @@ impl Hub {
 }
 
 fn busy(target: &str) -> Refusal {
-    let words = "an old receiver, and it has a sender already";
+    let words = "an old receiver that has a sender already";
     Refusal::new(ErrorCode::TargetBusy, words).target(target)
 }

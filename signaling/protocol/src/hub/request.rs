@@ -1,10 +1,6 @@
-//! Reads the messages that are for the server itself, and says what is wrong with them.
+//! Parses the messages that are for the server itself, and names what is wrong with them.
 
-use super::{
-    rights::Secret,
-    room::{Join, Proof},
-    session::Process,
-};
+use super::{join::Proof, rights::Secret, room::Join, session::Process};
 use crate::{
     id::{ClientId, IdError, Instance, RoomId},
     wire::{ErrorCode, Role},
@@ -15,10 +11,12 @@ use std::borrow::Cow;
 
 /// How long `meta` may be, as text.
 const MAX_META: usize = 1024;
-/// How much of a word of the client's own an `error` repeats.
+/// How many bytes of a client's own text an `error` repeats.
 const MAX_ECHO: usize = 128;
+/// How long the message of an `error` may be, in bytes: parsers quote what they can't read.
+const MAX_MESSAGE: usize = 256;
 
-/// Why something was not done.
+/// Why a request was not granted.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: ErrorCode,
@@ -30,7 +28,11 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), request: None, target_id: None }
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE {
+            message = format!("{}…", cut(&message, MAX_MESSAGE)).into();
+        }
+        Self { code, message, request: None, target_id: None }
     }
 
     pub(super) fn bad(message: impl Into<Cow<'static, str>>) -> Self {
@@ -41,7 +43,7 @@ impl Refusal {
         Self::new(ErrorCode::InvalidId, format!("{field}: {error}"))
     }
 
-    /// Names the message that this answers, unless that is done.
+    /// Names the type of the message that this answers, unless it is named already.
     pub(super) fn of(mut self, request: &str) -> Self {
         self.request.get_or_insert_with(|| echo(request));
         self
@@ -54,13 +56,17 @@ impl Refusal {
 }
 
 fn echo(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_ECHO)].into()
+    cut(text, MAX_ECHO).into()
 }
 
-/// A `register` that is in order.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// A well-formed `register`.
 #[derive(Debug)]
 pub(super) struct Register {
-    /// None: make one.
+    /// `None`: the server chooses one.
     pub(super) client_id: Option<ClientId>,
     /// 0 is old.
     pub(super) protocol: u32,
@@ -76,18 +82,20 @@ struct RegisterFields {
     token: Option<String>,
 }
 
-/// Reads a `register`.
+/// Parses a `register`.
 pub(super) fn register(text: &str) -> Result<Register, Refusal> {
     let fields: RegisterFields = fields(text)?;
     let client_id = given(fields.client_id)
         .map(|id| ClientId::new(id).map_err(|error| Refusal::id("client_id", error)))
         .transpose()?;
+    let protocol = fields.protocol.unwrap_or_default();
+    let parse = if protocol == 0 { Instance::of_old_client } else { Instance::new };
     let instance = given(fields.instance)
-        .map(|secret| Instance::new(&secret).map_err(|error| Refusal::id("instance", error)))
+        .map(|secret| parse(&secret).map_err(|error| Refusal::id("instance", error)))
         .transpose()?;
     let process = instance.map(Process::new);
     let token = given(fields.token).map(Secret::new);
-    Ok(Register { client_id, protocol: fields.protocol.unwrap_or_default(), process, token })
+    Ok(Register { client_id, protocol, process, token })
 }
 
 #[derive(Deserialize)]
@@ -100,7 +108,7 @@ struct JoinFields<'a> {
     meta: Option<&'a RawValue>,
 }
 
-/// Reads a `join`. Old clients that name no room mean `default_room`.
+/// Parses a `join`. An old client that names no room means `default_room`.
 pub(super) fn join(text: &str, default_room: Option<&RoomId>) -> Result<Join, Refusal> {
     let fields: JoinFields<'_> = fields(text)?;
     let room_id = match (fields.room_id, default_room) {
@@ -109,10 +117,10 @@ pub(super) fn join(text: &str, default_room: Option<&RoomId>) -> Result<Join, Re
         (Some(id), Some(room)) if id.is_empty() => room.clone(),
         (Some(id), _) => RoomId::new(id).map_err(|error| Refusal::id("room_id", error))?,
     };
-    let role = match given(fields.role).as_deref() {
-        None | Some("receiver") => Role::Receiver,
-        Some("sender") => Role::Sender,
-        Some(_) => return Err(Refusal::new(ErrorCode::UnknownRole, "a role is `sender` or `receiver`")),
+    let unknown = Refusal::new(ErrorCode::UnknownRole, "a role is `sender` or `receiver`");
+    let role = match given(fields.role) {
+        None => Role::Receiver,
+        Some(word) => Role::from_word(&word).ok_or(unknown)?,
     };
     if fields.meta.is_some_and(|meta| meta.get().len() > MAX_META) {
         return Err(Refusal::bad(format!("`meta` has at most {MAX_META} bytes")));
@@ -125,7 +133,7 @@ pub(super) fn join(text: &str, default_room: Option<&RoomId>) -> Result<Join, Re
     Ok(Join { room_id, role, meta: fields.meta.map(ToOwned::to_owned), automatic: false, proof })
 }
 
-/// Empty means absent.
+/// Empty text counts as absent.
 fn given(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }

@@ -1,15 +1,15 @@
-//! What clients may do: what they bring to prove it, what was proven, and what the operator wants proven. The Hub
-//! decides what follows; signatures and hashes are checked outside of it, by whoever answers
+//! What clients may do: the proof that they bring, the result of its verification, and what the operator requires. The
+//! Hub decides what follows. Signatures and hashes are verified outside of it, in answer to
 //! [`Output::Verify`](super::Output::Verify).
 
 use crate::{
-    id::{ClientId, IdError, RoomId, UserId},
+    id::{ClientId, IdError, RoomId, UserId, composed},
     wire::Role,
 };
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-/// A token or a password of a client's. Never shown.
+/// A token or a password of a client. `Debug` doesn't show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
@@ -18,7 +18,7 @@ impl Secret {
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
-    /// The secret itself, for checking only.
+    /// The secret itself, for verification only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -34,7 +34,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The hash of a password, in whatever form the one who checks passwords understands. Never shown.
+/// The hash of a password, in the format of the verifier. `Debug` doesn't show it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PasswordHash(Arc<str>);
 
@@ -55,54 +55,54 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// What has to be checked for a connection.
+/// Something to verify for a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// A token of `register` or `join`.
     Token(Secret),
     /// The password of a room.
     Password {
-        /// What the room wants.
+        /// The hash that the room requires.
         hash: PasswordHash,
-        /// What the client says.
+        /// The password that the client sent.
         password: Secret,
     },
 }
 
-/// What came of a [`Claim`].
+/// The result of verifying a [`Claim`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The token is good.
+    /// The token is valid.
     Granted(Box<Grant>),
-    /// The password is right.
+    /// The password is correct.
     Passed,
-    /// It is not, in words for the client; none are needed for a password.
+    /// The claim is false. The text is for the client; a password needs none.
     Refused(String),
-    /// Too much else is being checked.
+    /// Too many other claims are being verified.
     Busy,
 }
 
 /// What a token grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Whose it is.
+    /// The user that it was made for.
     pub user: UserId,
-    /// The only id under which it may be used, if it names one.
+    /// The only client id that it may be used with, if it names one. That id is reserved for its user.
     pub client_id: Option<ClientId>,
-    /// Where it lets in.
+    /// The rooms that it grants.
     pub rooms: Vec<RoomPattern>,
-    /// As what.
+    /// The roles that it grants.
     pub roles: BTreeSet<Role>,
-    /// For which servers it is made; empty: whichever.
+    /// The servers that it was made for. Empty: any.
     pub audience: Vec<String>,
-    /// When it is over, leeway included.
-    pub until: Instant,
-    /// Who vouches for it.
+    /// When it expires by the wall clock, since 1970, leeway included.
+    pub until: Duration,
+    /// The key that signed it.
     pub key: KeyPrint,
 }
 
 impl Grant {
-    /// Whether it is of use for this client at all.
+    /// Whether it may be used with this client id.
     pub(super) fn check_id(&self, client_id: &ClientId) -> Result<(), &'static str> {
         match &self.client_id {
             Some(pinned) if pinned != client_id => Err("the token is for another client id"),
@@ -110,7 +110,7 @@ impl Grant {
         }
     }
 
-    /// Whether it lets this client in.
+    /// Whether it grants this role in this room to this client.
     pub(super) fn check(
         &self,
         client_id: &ClientId,
@@ -128,7 +128,7 @@ impl Grant {
     }
 }
 
-/// A grant that somebody has, and by which token: the same one again need not be checked again.
+/// A grant that a client has, with a digest of its token: the same token need not be verified again.
 #[derive(Debug, Clone)]
 pub(super) struct Pass {
     pub(super) grant: Grant,
@@ -145,7 +145,7 @@ impl Pass {
     }
 }
 
-/// Tells one key from another, and from one that has the same name but other bytes: a digest of all that.
+/// The identity of a key: a digest of its name, its algorithm and its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyPrint(pub [u8; 16]);
 
@@ -158,55 +158,55 @@ impl fmt::Debug for KeyPrint {
 /// Whether clients need a token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Auth {
-    /// They don't, and those that they bring are not looked at.
+    /// They don't; tokens are ignored.
     #[default]
     None,
     /// They do.
     Token {
-        /// Whose tokens are good.
+        /// The keys whose tokens are valid.
         keys: BTreeSet<KeyPrint>,
-        /// What this server is called in tokens that are not for all servers.
+        /// The name of this server in the audience of tokens.
         audience: Option<String>,
     },
 }
 
 impl Auth {
-    /// Whether this server takes a grant, in words where it doesn't. Says nothing of its time.
+    /// Whether this server accepts a grant, apart from its time. The error is for the client.
     pub(super) fn check(&self, grant: &Grant) -> Result<(), &'static str> {
         let Self::Token { keys, audience } = self else { return Ok(()) };
         if !keys.contains(&grant.key) {
             return Err("the token's key is not in use any more");
         }
-        // RFC 7519 section 4.1.3: who is not named in an audience must not take the token.
+        // RFC 7519 section 4.1.3: a server that the audience doesn't name must reject the token.
         match audience {
             Some(name) if !grant.audience.contains(name) => {
-                Err("the token is not made for this server (aud)")
+                Err("the token was not made for this server (aud)")
             }
-            None if !grant.audience.is_empty() => Err("the token is made for other servers (aud)"),
+            None if !grant.audience.is_empty() => Err("the token was made for other servers (aud)"),
             _ => Ok(()),
         }
     }
 }
 
-/// Rooms that share a beginning, or one room.
+/// One room, or all rooms whose names share a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoomPattern {
-    /// This one.
+    /// This room.
     Exact(RoomId),
-    /// All whose names begin so.
+    /// All rooms whose names begin with this.
     Prefix(String),
 }
 
 impl RoomPattern {
-    /// Reads `name` or `prefix*`; `*` alone is every room.
+    /// Parses `name` or `prefix*`; `*` alone is every room.
     pub fn new(text: &str) -> Result<Self, IdError> {
         let Some(prefix) = text.strip_suffix('*') else { return RoomId::new(text).map(Self::Exact) };
-        // What a name can't begin with, none would match.
+        // A prefix that no name can begin with is an error.
         RoomId::new(format!("{prefix}x"))?;
-        Ok(Self::Prefix(prefix.to_owned()))
+        Ok(Self::Prefix(composed(prefix).into_owned()))
     }
 
-    /// Whether a room is one of them.
+    /// Whether the pattern includes a room.
     pub fn matches(&self, room_id: &RoomId) -> bool {
         match self {
             Self::Exact(name) => name == room_id,
@@ -214,7 +214,7 @@ impl RoomPattern {
         }
     }
 
-    /// How much of a name it says; the one room says more than any beginning.
+    /// How specific the pattern is: a full name is more specific than any prefix.
     fn weight(&self) -> usize {
         match self {
             Self::Exact(_) => usize::MAX,
@@ -232,16 +232,16 @@ impl fmt::Display for RoomPattern {
     }
 }
 
-/// What holds for some rooms, whether anybody is in them or not.
+/// A rule for some rooms, whether they exist at the moment or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomRule {
-    /// For which.
+    /// The rooms.
     pub rooms: RoomPattern,
-    /// What everybody has to know who wants in. None: nothing, which opens some of the rooms that another rule closes.
+    /// The password of these rooms. `None`: they need none, although a less specific rule has one.
     pub password: Option<PasswordHash>,
 }
 
-/// The password of a room: that of the rule that says most of its name.
+/// The password of a room: that of the most specific rule.
 pub(super) fn password_of<'a>(rules: &'a [RoomRule], room_id: &RoomId) -> Option<&'a PasswordHash> {
     let rules = rules.iter().filter(|rule| rule.rooms.matches(room_id));
     rules.max_by_key(|rule| rule.rooms.weight())?.password.as_ref()
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_name_one_room_or_a_beginning() {
+    fn a_pattern_is_a_room_or_a_prefix() {
         for (pattern, name, matches) in [
             ("hall", "hall", true),
             ("hall", "hall 2", false),
@@ -266,10 +266,13 @@ mod tests {
             ("hall *", "hall 2", true),
             ("hall *", "hall", false),
             ("客*", "客厅", true),
+            ("cafe\u{301}", "caf\u{e9}", true),
+            ("cafe\u{301}*", "caf\u{e9} 2", true),
             ("*", "anything", true),
         ] {
             let parsed = RoomPattern::new(pattern).unwrap();
-            assert_eq!((parsed.matches(&room(name)), parsed.to_string()), (matches, pattern.to_owned()));
+            assert_eq!(parsed.matches(&room(name)), matches, "{pattern} {name}");
+            assert_eq!(parsed.to_string(), composed(pattern));
         }
         for bad in ["", " a", "a ", " *", "a\u{200B}*", &"x".repeat(129), &("x".repeat(128) + "*")] {
             assert!(RoomPattern::new(bad).is_err(), "{bad:?}");
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_that_says_most_of_a_name_counts() {
+    fn the_most_specific_rule_counts() {
         let rule = |pattern: &str, hash: Option<&str>| RoomRule {
             rooms: RoomPattern::new(pattern).unwrap(),
             password: hash.map(PasswordHash::new),
@@ -297,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn debug_output_has_no_secrets() {
         let claim = Claim::Password { hash: PasswordHash::new("the hash"), password: Secret::new("hush") };
         let shown = format!("{claim:?} {:?}", KeyPrint([7; 16]));
         assert!(!shown.contains("hush") && !shown.contains("the hash") && !shown.contains('7'), "{shown}");

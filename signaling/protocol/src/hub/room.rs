@@ -1,9 +1,11 @@
-//! One room: who is in it, who sees whom (rule 6), and which sender an old receiver holds on to (rule 12).
+//! One room: its members, which of them see each other (rule 6), and the sender that an old receiver is bound to
+//! (rule 12).
 
 use super::{
     ConnId,
     census::{MemberInfo, RoomInfo},
-    rights::{Pass, PasswordHash, Secret},
+    join::Proof,
+    rights::PasswordHash,
     say::{Entry, Peers},
 };
 use crate::{
@@ -15,31 +17,19 @@ use std::{collections::BTreeMap, time::Instant};
 
 /// How many entries a list of peers has at most (rule 6).
 const MAX_PEERS: usize = 1_000;
-/// And how many bytes, about: the list has to fit into an outbound queue whatever `meta` everyone has.
-const MAX_PEERS_BYTES: usize = 512 * 1024;
+/// The size of an entry in a list of peers, without its id and its `meta`.
+const ENTRY_BYTES: usize = 128;
 
-/// What it takes to get into a room, apart from who wants it.
+/// A request to enter a room.
 #[derive(Debug, Clone)]
 pub(super) struct Join {
     pub(super) room_id: RoomId,
     pub(super) role: Role,
     pub(super) meta: Option<Box<RawValue>>,
-    /// By rule 11, not by a `join`: hears of nothing but relays.
+    /// By rule 11, without a `join`: the client gets relays and errors only.
     pub(super) automatic: bool,
-    /// Why it may.
+    /// What shows that the client may.
     pub(super) proof: Proof,
-}
-
-/// What a `join` brings to show that it may, and what was found of that so far.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Proof {
-    /// One that is not that of `register` is checked.
-    pub(super) token: Option<Secret>,
-    /// What that token grants. The client has it from when it is in.
-    pub(super) pass: Option<Box<Pass>>,
-    pub(super) password: Option<Secret>,
-    /// The hash that this password fits.
-    pub(super) passed: Option<PasswordHash>,
 }
 
 /// One member.
@@ -51,9 +41,9 @@ pub(super) struct Member {
     pub(super) protocol: u32,
     pub(super) epoch: Option<Epoch>,
     pub(super) meta: Option<Box<RawValue>>,
-    /// Joined by rule 11: gets relays and errors only.
+    /// Joined by rule 11: it gets relays and errors only.
     pub(super) automatic: bool,
-    /// The hash whose password it knew.
+    /// The hash of the password that it knew.
     pub(super) passed: Option<PasswordHash>,
 }
 
@@ -62,7 +52,7 @@ impl Member {
         self.protocol == 0 && self.role == Role::Receiver
     }
 
-    /// Whether others are shown the same.
+    /// Whether other members see no difference.
     fn looks_like(&self, other: &Self) -> bool {
         self.role == other.role
             && self.protocol == other.protocol
@@ -86,35 +76,35 @@ fn sees(viewer: Role, other: Role) -> bool {
     viewer == Role::Sender || other == Role::Sender
 }
 
-/// Whether a message gets to a member (rule 12).
+/// Whether a message reaches a member (rule 12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum Gate {
     /// It does.
     Pass,
-    /// It would confuse an old receiver, and the one who says it need not know.
+    /// It would confuse an old receiver. Its author is not informed.
     Drop,
-    /// It is an offer to an old receiver that has its sender.
+    /// It is an offer to an old receiver that is bound to another sender.
     Busy,
 }
 
-/// Who has to hear of a change.
+/// The members that have to be informed of a change.
 #[derive(Debug, Default)]
 pub(super) struct Audience {
-    /// They see the member as it is now.
+    /// Those that see the member as it is now.
     pub(super) joined: Vec<ConnId>,
-    /// They don't see it any more.
+    /// Those that see the member no longer.
     pub(super) left: Vec<ConnId>,
 }
 
-/// One room. Most have a handful of members, and there may be many: a map that held members themselves would have space
-/// for eleven of them at once.
+/// One room. There may be many rooms, and most have a handful of members, so members are boxed: a node of the map has
+/// space for eleven.
 #[derive(Debug)]
 pub(super) struct Room {
     since: Instant,
     members: BTreeMap<ClientId, Box<Member>>,
     /// In order.
     senders: Vec<ClientId>,
-    /// Old receivers and the sender that each of them holds on to.
+    /// Old receivers, each with the sender that it is bound to.
     bound: BTreeMap<ClientId, ClientId>,
 }
 
@@ -140,8 +130,8 @@ impl Room {
         let before = self.members.remove(id);
         let role = member.role;
         let saw = |viewer: Role| before.as_ref().is_some_and(|before| sees(viewer, before.role));
-        // A takeover is told even if nothing else changed: what was on its way to the old socket may be lost, so a
-        // media session that is still being negotiated has to start anew.
+        // A takeover is announced even if nothing else changed. Messages on their way to the old socket may be lost, so
+        // a media session that is being negotiated has to start again.
         let changed =
             before.as_ref().is_none_or(|before| before.conn != member.conn || !before.looks_like(&member));
         let mut audience = Audience::default();
@@ -167,7 +157,7 @@ impl Room {
         audience
     }
 
-    /// Takes a member out, if it is there. Tells who has to hear of it.
+    /// Takes a member out, if it is there. Returns the members that have to be informed.
     pub(super) fn remove(&mut self, id: &ClientId) -> Option<Vec<ConnId>> {
         let member = self.members.remove(id)?;
         self.forget(id);
@@ -184,7 +174,7 @@ impl Room {
         self.senders.iter().filter_map(|id| Some((id, self.member(id.as_str())?)))
     }
 
-    /// All members, or the senders only, as far as they want to hear of others.
+    /// All members, or the senders only, without those that were joined by rule 11.
     fn viewers(&self, all: bool, mut each: impl FnMut(&Member)) {
         let mut each = |member: &Member| {
             if !member.automatic {
@@ -198,7 +188,7 @@ impl Room {
         }
     }
 
-    /// The role of this member is not what it was.
+    /// Undoes what followed from the role of a member.
     fn forget(&mut self, id: &ClientId) {
         self.bound.remove(id);
         if let Ok(place) = self.senders.binary_search(id) {
@@ -207,8 +197,8 @@ impl Room {
         }
     }
 
-    /// Everyone whom this member sees, as far as a message holds them.
-    pub(super) fn peers_of(&self, id: &ClientId) -> Peers<'_> {
+    /// The members that this one sees: all are counted, and as many listed as fit into about this many bytes.
+    pub(super) fn peers_of(&self, id: &ClientId, max_bytes: usize) -> Peers<'_> {
         let Some(viewer) = self.members.get(id) else { return Peers::default() };
         let mut peers = Peers::default();
         let mut bytes = 0;
@@ -218,20 +208,21 @@ impl Room {
         };
         for (peer_id, member) in everyone.filter(|(peer_id, _)| *peer_id != id) {
             peers.total += 1;
-            bytes += 128 + peer_id.as_str().len() + member.meta.as_ref().map_or(0, |meta| meta.get().len());
-            if peers.peers.len() < MAX_PEERS && bytes <= MAX_PEERS_BYTES {
+            let meta = member.meta.as_ref().map_or(0, |meta| meta.get().len());
+            bytes += ENTRY_BYTES + peer_id.as_str().len() + meta;
+            if peers.peers.len() < MAX_PEERS && bytes <= max_bytes {
                 peers.peers.push(member.entry(peer_id));
             }
         }
         peers
     }
 
-    /// How others see a member.
+    /// A member as others see it.
     pub(super) fn entry<'a>(&'a self, id: &'a ClientId) -> Option<Entry<'a>> {
         self.members.get(id).map(|member| member.entry(id))
     }
 
-    /// What an operator sees of it.
+    /// The room as an operator sees it.
     pub(super) fn info<'a>(&'a self, room_id: &'a RoomId) -> RoomInfo<'a> {
         let info = |(client_id, member): (&'a ClientId, &'a Member)| {
             let Member { conn, since, role, protocol, .. } = *member;
@@ -240,7 +231,7 @@ impl Room {
         RoomInfo { room_id, since: self.since, members: self.all().map(info).collect() }
     }
 
-    /// All members, as values of their own.
+    /// All members, as owned values.
     pub(super) fn entries(&self) -> Vec<PeerEntry> {
         let entry = |(id, member): (&ClientId, &Member)| PeerEntry {
             client_id: id.clone(),
@@ -252,18 +243,18 @@ impl Room {
         self.all().map(entry).collect()
     }
 
-    /// Whom a message without target is for (rule 4), the one who says it left out.
+    /// The recipients of a message without a target (rule 4), without its author.
     pub(super) fn audience(
         &mut self,
         from: &ClientId,
         kind: &str,
-        mut each: impl FnMut(&ClientId, &Member, Admission),
+        mut each: impl FnMut(&ClientId, &Member, Gate),
     ) {
         let Self { members, senders, bound, .. } = self;
         let Some(role) = members.get(from).map(|member| member.role) else { return };
         let mut deliver = |id: &ClientId, member: &Member| {
             if id != from {
-                each(id, member, admit(bound, kind, from, id, member));
+                each(id, member, gate(bound, kind, from, id, member));
             }
         };
         let to_opposite = matches!(kind, "offer" | "answer" | "candidate" | "bye");
@@ -281,32 +272,32 @@ impl Room {
         }
     }
 
-    /// Whether a message with a target gets there. None: there is no such target.
-    pub(super) fn target(&mut self, from: &ClientId, kind: &str, to: &str) -> Option<(ConnId, Admission)> {
+    /// Whether a message with a target reaches it. `None`: there is no such target.
+    pub(super) fn target(&mut self, from: &ClientId, kind: &str, to: &str) -> Option<(ConnId, Gate)> {
         let (id, member) = self.members.get_key_value(to).filter(|(id, _)| *id != from)?;
-        Some((member.conn, admit(&mut self.bound, kind, from, id, member)))
+        Some((member.conn, gate(&mut self.bound, kind, from, id, member)))
     }
 }
 
-fn admit(
+fn gate(
     bound: &mut BTreeMap<ClientId, ClientId>,
     kind: &str,
     from: &ClientId,
     id: &ClientId,
     member: &Member,
-) -> Admission {
+) -> Gate {
     let offer = kind == "offer";
     if !member.is_old_receiver() || !(offer || kind == "candidate") {
-        return Admission::Pass;
+        return Gate::Pass;
     }
     match bound.get(id) {
-        Some(sender) if sender == from => Admission::Pass,
+        Some(sender) if sender == from => Gate::Pass,
         None if offer => {
             bound.insert(id.clone(), from.clone());
-            Admission::Pass
+            Gate::Pass
         }
-        Some(_) if offer => Admission::Busy,
-        // Candidates of a session that it has no offer of.
-        _ => Admission::Drop,
+        Some(_) if offer => Gate::Busy,
+        // Candidates of a session for which it got no offer.
+        _ => Gate::Drop,
     }
 }

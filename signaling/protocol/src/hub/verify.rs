@@ -1,91 +1,164 @@
-//! From what a client brings to what it may: which proof a request needs, and what follows from the verdict.
+//! From what a client brings to what it may do: which proof a request needs, and what follows from the verdict.
 
 use super::{
     ConnId, Hub, Output,
-    join::Joiner,
+    join::{Checked, Joiner, Permit},
     request::{Refusal, Register},
     rights::{self, Auth, Claim, Pass, PasswordHash, Secret, Verdict},
     room::Join,
     session::{On, Waiting},
 };
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, LeftReason, close};
+use bytestring::ByteString;
 use std::time::Instant;
 
-/// What a client is told whose token is over.
+/// The error of a client whose token has expired.
 pub(super) const EXPIRED: &str = "the token has expired";
+/// The error of a client without a token.
+const NEEDED: &str = "this server needs a token";
+/// How many `forbidden` answers to `register` a connection may get. Each costs a signature to verify.
+const MAX_FORBIDDEN: u8 = 3;
 
 impl Hub {
-    /// Whether a connection may join so. `Some`: it depends on this.
+    /// Whether a token grants a join.
     pub(super) fn check_rights(
+        &self,
+        now: Instant,
+        conn: ConnId,
+        joiner: &Joiner,
+        join: &Join,
+    ) -> Result<Checked<Permit>, Refusal> {
+        let Some(session) = self.sessions.get(&conn) else { return Ok(Checked::Done(Permit::default())) };
+        if session.room.as_ref().is_some_and(|room_id| *room_id != join.room_id) {
+            return Err(forbidden("the URL of this connection names another room"));
+        }
+        if self.config.auth == Auth::None {
+            return Ok(Checked::Done(Permit::default()));
+        }
+        let unauthorized = |words| Refusal::new(ErrorCode::Unauthorized, words);
+        let registered = session
+            .registered()
+            .and_then(|registered| registered.pass.as_ref())
+            .ok_or(unauthorized(NEEDED))?;
+        let fresh = join.proof.pass.as_ref();
+        if let Some(token) = &join.proof.token
+            && fresh.is_none()
+            && !registered.is_of(token)
+        {
+            return Ok(Checked::Token(token.clone()));
+        }
+        // The client may have waited since the token was verified, and keys and time don't wait.
+        let grant = &fresh.unwrap_or(registered).grant;
+        if grant.until <= self.wall_clock.unix(now) {
+            return Err(unauthorized(EXPIRED));
+        }
+        self.config.auth.check(grant).map_err(unauthorized)?;
+        if registered.grant.user != grant.user {
+            return Err(forbidden("the token is another user's"));
+        }
+        grant.check(&joiner.client_id, &join.room_id, join.role).map_err(forbidden)?;
+        let owns_id = grant.client_id.as_ref() == Some(&joiner.client_id);
+        Ok(Checked::Done(Permit { user: Some(grant.user.clone()), owns_id }))
+    }
+
+    /// Whether a join has shown that it knows the password of the room.
+    pub(super) fn check_password(
         &self,
         conn: ConnId,
         joiner: &Joiner,
         join: &Join,
-    ) -> Result<Option<Claim>, Refusal> {
-        if self.config.auth != Auth::None {
-            let registered = self.sessions.get(&conn).and_then(|session| session.registered());
-            let pass =
-                join.proof.pass.as_ref().or(registered.and_then(|registered| registered.pass.as_ref()));
-            if let Some(token) = &join.proof.token
-                && pass.is_none_or(|pass| !pass.is_of(token))
-            {
-                return Ok(Some(Claim::Token(token.clone())));
-            }
-            let words = "this server wants a token";
-            let grant = &pass.ok_or(Refusal::new(ErrorCode::Unauthorized, words))?.grant;
-            if joiner.user.as_ref() != Some(&grant.user) {
-                return Err(forbidden("the token is another user's"));
-            }
-            grant.check(&joiner.client_id, &join.room_id, join.role).map_err(forbidden)?;
-        }
-        let Some(hash) = rights::password_of(&self.config.room_rules, &join.room_id) else { return Ok(None) };
+    ) -> Result<Checked<Option<PasswordHash>>, Refusal> {
+        let Some(hash) = rights::password_of(&self.config.room_rules, &join.room_id) else {
+            return Ok(Checked::Done(None));
+        };
         if join.proof.passed.as_ref() == Some(hash) || self.has_passed(conn, joiner, join, hash) {
-            return Ok(None);
+            return Ok(Checked::Done(Some(hash.clone())));
         }
         let password = join.proof.password.clone().ok_or(forbidden("the room has a password"))?;
-        Ok(Some(Claim::Password { hash: hash.clone(), password }))
+        Ok(Checked::Password(hash.clone(), password))
     }
 
-    /// Whether it is in that very room, having said this password.
+    /// Whether the connection is in that room already, with this password.
     fn has_passed(&self, conn: ConnId, joiner: &Joiner, join: &Join, hash: &PasswordHash) -> bool {
         let room = self.rooms.get(&join.room_id);
         let member = room.and_then(|room| room.member(joiner.client_id.as_str()));
         member.is_some_and(|member| member.conn == conn && member.passed.as_ref() == Some(hash))
     }
 
-    /// Has a claim checked, the request that brought it waiting for the verdict.
+    /// Has a claim verified. The request that brought it waits for the verdict.
     pub(super) fn verify(&mut self, now: Instant, conn: ConnId, claim: Claim, on: On) -> Result<(), Refusal> {
-        let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
+        let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
         if let On::Password(hash, _) = &on
             && !self.attempts.begin(now, conn, session.ip, hash)
         {
-            let words = "too many wrong passwords from your address: wait a little";
+            let words = "too many wrong passwords from your network: wait a little";
             return Err(Refusal::new(ErrorCode::TooManyAttempts, words));
         }
-        session.waiting = Some(Box::new(Waiting::new(on)));
+        self.wait(conn, on);
         self.outputs.push_back(Output::Verify(conn, claim));
         Ok(())
     }
 
-    /// Goes on with the request that waited for this, and then with what was said since.
+    /// Makes the request of a connection wait, and holds the connection.
+    pub(super) fn wait(&mut self, conn: ConnId, on: On) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.waiting = Some(Box::new(Waiting { on, then: None }));
+        if !std::mem::replace(&mut session.held, true) {
+            self.outputs.push_back(Output::Hold(conn));
+        }
+    }
+
+    /// Continues the request that waited for a verdict.
     pub(super) fn verified(&mut self, now: Instant, conn: ConnId, verdict: Verdict) {
         self.attempts.end(now, conn, matches!(verdict, Verdict::Refused(_)));
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let Some(waiting) = session.waiting.take_if(|waiting| !matches!(waiting.on, On::Holder(..))) else {
-            return;
-        };
-        let Waiting { on, deferred, .. } = *waiting;
+        let waiting = session.waiting.take_if(|waiting| !matches!(waiting.on, On::Holder(..)));
+        let Some(Waiting { on, then }) = waiting.map(|waiting| *waiting) else { return };
         let (request, done) = match on {
             On::Register(register) => ("register", self.register_verified(now, conn, register, verdict)),
             On::Token(join) => ("join", self.token_verified(now, conn, join, verdict)),
             On::Password(hash, join) => ("join", self.password_verified(now, conn, hash, join, verdict)),
             On::Holder(..) => return,
         };
-        if let Err(refusal) = done {
-            self.refuse(conn, refusal.of(request));
+        let is_forbidden = matches!(&done, Err(refusal) if refusal.code == ErrorCode::Forbidden);
+        self.resume(now, conn, request, done, then);
+        if request == "register" && is_forbidden {
+            self.count_forbidden(conn);
         }
-        for text in deferred {
-            self.read(now, conn, text);
+    }
+
+    /// After a request that waited: refuses it if it failed, reads the message that depends on it, and releases the
+    /// connection unless it waits for something else.
+    pub(super) fn resume(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        request: &str,
+        done: Result<(), Refusal>,
+        then: Option<ByteString>,
+    ) {
+        match (done, then) {
+            (Err(refusal), _) => self.refuse(conn, refusal.of(request)),
+            (Ok(()), Some(text)) => match self.sessions.get_mut(&conn).and_then(|it| it.waiting.as_mut()) {
+                Some(waiting) => waiting.then = Some(text),
+                None => self.read(now, conn, text),
+            },
+            (Ok(()), None) => {}
+        }
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if session.waiting.is_none() && std::mem::take(&mut session.held) {
+            self.outputs.push_back(Output::Release(conn));
+            // Deadlines that stood still count again.
+            self.schedule(now, conn);
+        }
+    }
+
+    /// Closes a connection that keeps on registering with ids for which its token isn't.
+    fn count_forbidden(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.forbidden = session.forbidden.saturating_add(1);
+        if session.forbidden >= MAX_FORBIDDEN {
+            self.close(conn, close::UNAUTHORIZED, "forbidden too often", LeftReason::Kicked);
         }
     }
 
@@ -130,7 +203,7 @@ impl Hub {
         self.join(now, conn, join)
     }
 
-    /// What a verdict on a token grants. `None`: no tokens are needed, any more.
+    /// The rights that follow from a verdict on a token. `None`: tokens are no longer needed.
     fn granted(
         &self,
         now: Instant,
@@ -140,7 +213,9 @@ impl Hub {
         let Some(token) = token.filter(|_| self.config.auth != Auth::None) else { return Ok(None) };
         let unauthorized = |words: String| Refusal::new(ErrorCode::Unauthorized, words);
         match verdict {
-            Verdict::Granted(grant) if grant.until <= now => Err(unauthorized(EXPIRED.to_owned())),
+            Verdict::Granted(grant) if grant.until <= self.wall_clock.unix(now) => {
+                Err(unauthorized(EXPIRED.to_owned()))
+            }
             Verdict::Granted(grant) => match self.config.auth.check(&grant) {
                 Ok(()) => Ok(Some(Box::new(Pass::new(*grant, token)))),
                 Err(words) => Err(unauthorized(words.to_owned())),
@@ -157,5 +232,5 @@ fn forbidden(words: &'static str) -> Refusal {
 }
 
 fn busy() -> Refusal {
-    Refusal::new(ErrorCode::TooManyAttempts, "too much is being checked at this moment: try again")
+    Refusal::new(ErrorCode::TooManyAttempts, "too many clients are being verified at this moment: try again")
 }

@@ -194,6 +194,18 @@ fn a_request_with_fields_of_other_types() {
 }
 
 #[test]
+fn an_error_does_not_repeat_a_long_message() {
+    let mut world = World::new();
+    let conn = world.connect();
+    for value in ["x".repeat(60_000), "é".repeat(30_000)] {
+        world.input(Input::Frame(conn, json!({"type": "register", "protocol": value}).to_string().into()));
+        let text = world.take_refusal(conn);
+        assert!(text.contains("protocol") || text.contains("invalid type"), "{text}");
+        assert!(text.len() < 500, "{} bytes", text.len());
+    }
+}
+
+#[test]
 fn a_word_that_is_the_servers_own() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");

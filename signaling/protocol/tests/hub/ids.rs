@@ -1,7 +1,7 @@
 //! Rule 2: what is an id.
 
 use crate::world::{Said, World, error};
-use room_protocol::{ClientId, IdError};
+use room_protocol::{ClientId, IdError, RoomId};
 use serde_json::json;
 
 #[test]
@@ -39,7 +39,7 @@ fn what_can_not_be_seen_or_told_apart_is_no_id() {
 }
 
 #[test]
-fn ids_are_compared_byte_for_byte() {
+fn client_ids_are_compared_byte_for_byte() {
     let mut world = World::new();
     let composed = world.member("r", "\u{e9}", "sender");
     let decomposed = world.member("r", "e\u{301}", "sender");
@@ -50,10 +50,44 @@ fn ids_are_compared_byte_for_byte() {
 }
 
 #[test]
+fn two_spellings_of_a_room_that_look_the_same_are_the_same_room() {
+    let (composed, decomposed) = ("caf\u{e9} \u{d55c}", "cafe\u{301} \u{1112}\u{1161}\u{11ab}");
+    let mut world = World::new();
+    let a = world.member(composed, "a", "sender");
+    let b = world.client("b");
+    world.join(b, decomposed, "receiver");
+    let outs = world.take();
+    let Said(_, joined) = &outs[0] else { panic!("{outs:?}") };
+    assert_eq!(joined["room_id"], composed);
+    assert_eq!(world.peers(a), ["b"]);
+    assert_eq!(world.hub.rooms(), 1);
+}
+
+#[test]
+fn the_limit_of_a_room_name_is_that_of_its_composed_form() {
+    assert!(RoomId::new("e\u{301}".repeat(64)).is_ok());
+    assert_eq!(RoomId::new("e\u{301}".repeat(65)), Err(IdError::TooLong(130)));
+    // Text that is far too long is not even composed.
+    assert_eq!(RoomId::new("e\u{301}".repeat(1_000)), Err(IdError::TooLong(3_000)));
+}
+
+#[test]
+fn an_old_client_may_have_a_short_instance() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.say(conn, json!({"type": "register", "client_id": "a", "instance": "short"}));
+    assert!(matches!(&world.take()[..], [Said(_, said)] if said["type"] == "registered"));
+}
+
+#[test]
 fn a_bad_id_is_refused_and_the_connection_stays() {
     let mut world = World::new();
     let conn = world.connect();
-    for register in [json!({"client_id": " a"}), json!({"client_id": "a", "instance": "a\u{0}b"})] {
+    for register in [
+        json!({"client_id": " a"}),
+        json!({"client_id": "a", "instance": "a\u{0}b"}),
+        json!({"protocol": 1, "instance": "fifteen bytes.."}),
+    ] {
         let mut message = register;
         message["type"] = "register".into();
         world.say(conn, message);

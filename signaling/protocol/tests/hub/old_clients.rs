@@ -1,7 +1,11 @@
 //! Rules 11 and 12: clients of before there were protocol versions.
 
 use crate::world::{Out, Pinged, Said, World, error};
-use room_protocol::{HubConfig, hub::ConnId, hub::Input};
+use room_protocol::{
+    HubConfig, RoomId,
+    hub::{ConnId, Input},
+    wire::Role,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -68,6 +72,45 @@ fn one_that_offers_late_is_a_sender_all_the_same() {
     assert_eq!(world.take(), [Said(v, come), Said(v, json!({"type": "offer", "sdp": "v=0", "from": "old"}))]);
     world.say(v, json!({"type": "answer", "sdp": "v=0"}));
     assert_eq!(world.take(), [Said(old, json!({"type": "answer", "sdp": "v=0", "from": "v"}))]);
+}
+
+#[test]
+fn one_that_offers_late_is_a_sender_in_the_room_where_it_is() {
+    let mut world = World::new();
+    let v = world.member(ROOM, "v", "receiver");
+    let old = world.old("old");
+    world.pass(DELAY);
+    for default_room in [RoomId::new("another").ok(), None] {
+        world.reconfigure(|config| config.default_room = default_room);
+        world.say(old, json!({"type": "offer"}));
+        let outs = world.take();
+        assert_eq!(outs.last(), Some(&Said(v, json!({"type": "offer", "from": "old"}))), "{outs:?}");
+        assert_eq!((types_to(&outs, old), world.hub.rooms()), (vec![], 1));
+    }
+}
+
+/// Old clients join without a role, and offer.
+#[test]
+fn one_that_joined_as_a_receiver_can_offer_to_receivers_unless_a_token_limits_it() {
+    let mut world = World::new();
+    let old = world.old_member("r", "old", "receiver");
+    let v = world.member("r", "v", "receiver");
+    world.take();
+    world.say(old, json!({"type": "offer", "target_id": "v"}));
+    assert_eq!(world.take(), [Said(v, json!({"type": "offer", "target_id": "v", "from": "old"}))]);
+
+    let mut world = World::with_users();
+    let receives = world.grant("ann", &["r"], &[Role::Receiver]);
+    let v = world.user("v", &receives);
+    world.join(v, "r", "receiver");
+    let old = world.connect();
+    world.say(old, json!({"type": "register", "client_id": "old", "token": "t"}));
+    world.granted(old, &receives);
+    world.join(old, "r", "receiver");
+    world.take();
+    world.say(old, json!({"type": "offer", "target_id": "v"}));
+    let forbidden = json!({"type": "error", "code": "forbidden", "request": "offer", "target_id": "v"});
+    assert_eq!(world.take(), [Said(old, forbidden)]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn meta_goes_through_as_it_was_written() {
     let v = world.client("v");
     let meta = "{\"z\":1.50,\"a\":[ ],\"big\":1234567890123456789012345678901234567890,\"u\":\"\\u00e9\"}";
     world.text(v, &format!(r#"{{"type":"join","room_id":"r","meta":{meta}}}"#));
-    let texts: Vec<String> = std::iter::from_fn(|| world.hub.poll_output())
+    let texts: Vec<String> = std::iter::from_fn(|| world.poll())
         .filter_map(|output| match output {
             room_protocol::hub::Output::Send(to, text) if to == s => Some(text.into()),
             _ => None,

@@ -96,12 +96,38 @@ fn the_bytes_are_shared_among_all_who_get_them() {
     world.member("r", "v1", "receiver");
     world.member("r", "v2", "receiver");
     world.input(Input::Frame(s, r#"{"type":"offer","sdp":"v=0"}"#.into()));
-    let (Some(Output::Send(_, one)), Some(Output::Send(_, two))) =
-        (world.hub.poll_output(), world.hub.poll_output())
-    else {
+    let (Some(Output::Send(_, one)), Some(Output::Send(_, two))) = (world.poll(), world.poll()) else {
         panic!()
     };
     assert_eq!(one.as_bytes().as_ptr(), two.as_bytes().as_ptr());
+}
+
+#[test]
+fn a_receiver_can_not_offer_to_a_receiver() {
+    let mut world = World::new();
+    let s = world.member("r", "s", "sender");
+    let v1 = world.member("r", "v1", "receiver");
+    let v2 = world.member("r", "v2", "receiver");
+    world.say(v1, json!({"type": "offer", "target_id": "v2"}));
+    let forbidden = json!({"type": "error", "code": "forbidden", "request": "offer", "target_id": "v2"});
+    assert_eq!(world.take(), [Said(v1, forbidden)]);
+    // Other words pass, and so do offers to and from senders.
+    for (by, to, message) in [
+        (v1, v2, json!({"type": "chat", "target_id": "v2"})),
+        (v1, v2, json!({"type": "candidate", "target_id": "v2"})),
+        (v1, s, json!({"type": "offer", "target_id": "s"})),
+        (v1, s, json!({"type": "offer"})),
+        (s, v2, json!({"type": "offer", "target_id": "v2"})),
+    ] {
+        let mut heard = message.clone();
+        heard["from"] = if by == s { "s" } else { "v1" }.into();
+        world.say(by, message);
+        assert_eq!(world.take(), [Said(to, heard)]);
+    }
+    world.say(v1, json!({"type": "offer", "target_id": "v1"}));
+    let not_found =
+        json!({"type": "error", "code": "target_not_found", "request": "offer", "target_id": "v1"});
+    assert_eq!(world.take(), [Said(v1, not_found)]);
 }
 
 #[test]

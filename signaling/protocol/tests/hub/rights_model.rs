@@ -4,6 +4,7 @@
 use room_protocol::{
     ClientId, HubConfig, RoomId,
     hub::{Auth, Claim, ConnId, Event, Grant, Output, PasswordHash, RoomRule, Verdict},
+    turn::WallClock,
     wire::Role,
 };
 use serde_json::Value;
@@ -16,6 +17,7 @@ use std::{
 pub(crate) struct Rights {
     auth: Auth,
     rules: Vec<RoomRule>,
+    clock: WallClock,
     clients: BTreeMap<ConnId, Known>,
     /// How often somebody came into a room: a test in which nobody does shows nothing.
     pub(crate) joins: usize,
@@ -33,9 +35,9 @@ struct Known {
 }
 
 impl Rights {
-    pub(crate) fn new(config: &HubConfig) -> Self {
+    pub(crate) fn new(config: &HubConfig, clock: WallClock) -> Self {
         let (auth, rules) = (config.auth.clone(), config.room_rules.clone());
-        Self { auth, rules, clients: BTreeMap::new(), joins: 0 }
+        Self { auth, rules, clock, clients: BTreeMap::new(), joins: 0 }
     }
 
     /// The Hub is about to be reconfigured.
@@ -81,7 +83,7 @@ impl Rights {
                 self.clients.entry(*conn).or_default().place = None;
             }
             Output::Send(conn, text) => self.heard(now, *conn, text),
-            Output::Ping(_) | Output::Event(..) => {}
+            Output::Ping(_) | Output::Hold(_) | Output::Release(_) | Output::Event(..) => {}
         }
     }
 
@@ -114,7 +116,7 @@ impl Rights {
         let may = match &self.auth {
             Auth::None => true,
             Auth::Token { keys, .. } => known.grants.iter().any(|grant| {
-                grant.until > now
+                grant.until > self.clock.unix(now)
                     && keys.contains(&grant.key)
                     && grant.client_id.as_ref().is_none_or(|pinned| pinned == client_id)
                     && grant.rooms.iter().any(|rooms| rooms.matches(room_id))

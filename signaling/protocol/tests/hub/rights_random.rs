@@ -113,6 +113,7 @@ fn config(users: bool, key: u8, passwords: [Option<bool>; 2]) -> HubConfig {
 struct Run {
     hub: Hub,
     rights: Rights,
+    clock: WallClock,
     now: Instant,
     conns: u64,
 }
@@ -121,8 +122,8 @@ impl Run {
     fn new() -> Self {
         let (config, now) = (config(true, 3, [Some(false), None]), Instant::now());
         let wall_clock = WallClock { at: now, unix: Duration::from_secs(1) };
-        let rights = Rights::new(&config);
-        Self { hub: Hub::new(config, [0; 32], wall_clock), rights, now, conns: 0 }
+        let rights = Rights::new(&config, wall_clock);
+        Self { hub: Hub::new(config, [0; 32], wall_clock), rights, clock: wall_clock, now, conns: 0 }
     }
 
     fn apply(&mut self, step: &Step) {
@@ -139,7 +140,10 @@ impl Run {
             }
             Step::Connect => {
                 self.conns += 1;
-                Input::Connected(ConnId(self.conns), PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST) })
+                Input::Connected(
+                    ConnId(self.conns),
+                    PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), room: None },
+                )
             }
             Step::Register { conn, id, old, token } => {
                 let (protocol, token) = ((!old).then_some(1), token.then_some("t"));
@@ -186,7 +190,7 @@ impl Run {
         let grant = world.grant("ann", &[proven.rooms], &[proven.role]);
         Verdict::Granted(Box::new(Grant {
             client_id: proven.pinned.then(|| room_protocol::ClientId::new("a").expect("an id")),
-            until: self.now + Duration::from_secs(proven.seconds),
+            until: self.clock.unix(self.now) + Duration::from_secs(proven.seconds),
             key: KeyPrint([proven.key; 16]),
             ..grant
         }))

@@ -1,6 +1,6 @@
 //! Rule 9 and the messages `join`, `leave` and `peers`: into a room, out of it, into another.
 
-use crate::world::{START_OF_WORLD, Said, World, error};
+use crate::world::{START_OF_WORLD, Said, World, error, secret_of};
 use room_protocol::{
     HubConfig, Instance, RoomId,
     hub::Event,
@@ -17,7 +17,7 @@ fn joined(room: &str, role: &str, peers: Value, total: usize) -> Value {
 }
 
 fn epoch(id: &str) -> String {
-    Instance::new(&format!("secret of {id}")).expect("a secret").epoch().to_string()
+    Instance::new(&secret_of(id)).expect("a secret").epoch().to_string()
 }
 
 #[test]
@@ -198,5 +198,53 @@ fn an_empty_role_is_a_receiver() {
     for role in [json!(null), json!(""), json!("receiver")] {
         world.say(a, json!({"type": "join", "room_id": "r", "role": role}));
         assert_eq!(world.take(), [Said(a, joined("r", "receiver", json!([]), 0))]);
+    }
+}
+
+#[test]
+fn a_connection_whose_url_names_a_room_joins_that_room_only() {
+    let mut world = World::new();
+    let conn = world.connect_to("caf\u{e9}");
+    world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1}));
+    world.take();
+    world.join(conn, "another", "sender");
+    assert_eq!(world.take(), [error(conn, "forbidden", "join")]);
+    world.join(conn, "cafe\u{301}", "sender");
+    assert_eq!(world.take(), [Said(conn, joined("caf\u{e9}", "sender", json!([]), 0))]);
+    world.join(conn, "another", "sender");
+    assert_eq!(world.take(), [error(conn, "forbidden", "join")]);
+    assert_eq!(world.hub.rooms(), 1);
+}
+
+#[test]
+fn an_old_client_whose_url_names_a_room_is_joined_there() {
+    let mut world = World::new();
+    let silent = world.connect_to("r");
+    world.say(silent, json!({"type": "register", "client_id": "a"}));
+    let polite = world.connect_to("r");
+    world.say(polite, json!({"type": "register", "client_id": "b"}));
+    world.say(polite, json!({"type": "join"}));
+    world.pass(Duration::from_millis(500));
+    world.take();
+    assert_eq!(world.hub.room_ids().map(ToString::to_string).collect::<Vec<_>>(), ["r"]);
+    assert_eq!(world.hub.members(), 2);
+}
+
+#[test]
+fn a_list_of_peers_is_cut_off_before_it_fills_a_queue() {
+    let mut world = World::with(HubConfig { max_peers_bytes: 8_000, ..HubConfig::default() });
+    for n in 0..100 {
+        let conn = world.client(&format!("\"{n}\""));
+        world.say(conn, json!({"type": "join", "room_id": "r", "role": "receiver", "meta": "m".repeat(200)}));
+    }
+    let s = world.client("s");
+    world.take();
+    for ask in [json!({"type": "join", "room_id": "r", "role": "sender"}), json!({"type": "peers"})] {
+        world.say(s, ask);
+        let outs = world.take();
+        let Said(_, list) = &outs[0] else { panic!("{outs:?}") };
+        assert_eq!(list["total"], 100);
+        let size = list.to_string().len();
+        assert!((6_000..=8_000).contains(&size), "{size} bytes");
     }
 }

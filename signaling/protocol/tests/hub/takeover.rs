@@ -1,8 +1,11 @@
 //! Rule 8: an id that is taken.
 
 use crate::world::{Asked, Closed, Pinged, Said, World, error};
-use room_protocol::hub::{Event, Input};
-use room_protocol::wire::LeftReason;
+use room_protocol::{
+    HubConfig,
+    hub::{Event, Input},
+    wire::LeftReason,
+};
 use serde_json::json;
 use std::time::Duration;
 
@@ -229,17 +232,66 @@ fn what_is_said_while_waiting_is_heard_afterwards_in_order() {
 }
 
 #[test]
-fn what_is_said_while_waiting_has_a_limit() {
+fn a_challenger_is_held_until_the_answer_and_counts_as_alive() {
+    for answers in [true, false] {
+        let mut world =
+            World::with(HubConfig { heartbeat: Duration::from_millis(500), ..HubConfig::default() });
+        let a = world.member("r", "a", "sender");
+        let other = world.process("a", "another process");
+        assert!(!world.is_held(other));
+        world.join(other, "r", "sender");
+        assert!(world.is_held(other) && !world.is_held(a));
+        world.take();
+        world.pass(PROBE - Duration::from_millis(1));
+        assert!(!world.take().contains(&Pinged(other)), "its pong could not be read");
+        if answers {
+            world.input(Input::Alive(a));
+            assert_eq!(world.take(), [error(other, "client_id_taken", "join"), Closed(other, 4002)]);
+        } else {
+            world.pass(Duration::from_millis(1));
+            assert!(!world.is_held(other));
+            world.pass(Duration::from_millis(500));
+            assert!(world.take().contains(&Pinged(other)), "the heartbeat counts again");
+        }
+    }
+}
+
+#[test]
+fn a_message_to_a_held_connection_is_delivered() {
+    let mut world = World::new();
+    let a = world.member("one", "a", "sender");
+    let b = world.member("one", "b", "receiver");
+    let holder = world.process("b", "another process");
+    world.join(holder, "two", "receiver");
+    world.join(b, "two", "receiver");
+    assert!(world.is_held(b));
+    world.take();
+    world.say(a, json!({"type": "offer", "target_id": "b"}));
+    assert_eq!(world.take(), [Said(b, json!({"type": "offer", "target_id": "b", "from": "a"}))]);
+}
+
+#[test]
+fn a_holder_that_is_held_is_there() {
+    let mut world = World::new();
+    world.member("two", "a", "sender");
+    let a = world.process("a", "a process");
+    world.join(a, "one", "sender");
+    world.join(a, "two", "sender");
+    assert!(world.is_held(a));
+    let other = world.process("a", "another process");
+    world.take();
+    world.join(other, "one", "sender");
+    assert_eq!(world.take(), [error(other, "client_id_taken", "join"), Closed(other, 4002)]);
+}
+
+#[test]
+fn a_frame_that_a_shell_reads_in_spite_of_the_hold_is_answered() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let other = world.process("a", "another process");
     world.join(other, "r", "sender");
-    for _ in 0..256 {
-        world.say(other, json!({"type": "x"}));
-    }
-    assert_eq!(world.take(), [Pinged(a)]);
-    world.say(other, json!({"type": "x"}));
-    assert_eq!(world.take(), [Said(other, json!({"type": "error", "code": "not_joined"}))]);
+    world.input(Input::Frame(other, r#"{"type":"x"}"#.into()));
+    assert_eq!(world.take(), [Pinged(a), Said(other, json!({"type": "error", "code": "bad_message"}))]);
 }
 
 #[test]

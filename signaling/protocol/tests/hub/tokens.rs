@@ -1,9 +1,13 @@
 //! Where tokens are needed, nobody is anywhere without one that grants it.
 
-use crate::world::{Asked, Closed, Out, Pinged, Said, World, error};
+use crate::{
+    passwords::rule,
+    world::{Asked, Closed, Out, Pinged, Said, World, error},
+};
 use room_protocol::{
     ClientId, HubConfig,
-    hub::{Auth, Claim, ConnId, Event, Input, KeyPrint, Secret, Verdict},
+    hub::{Auth, Claim, ConnId, Event, Grant, Input, KeyPrint, Secret, Verdict},
+    turn::WallClock,
     wire::{LeftReason, Role},
 };
 use serde_json::json;
@@ -102,16 +106,185 @@ fn what_is_said_meanwhile_waits_in_order() {
 }
 
 #[test]
-fn what_waits_has_a_limit() {
+fn a_connection_is_held_while_its_token_is_verified() {
     let mut world = World::with_users();
     let conn = world.connect();
     world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
-    for _ in 0..256 {
-        world.say(conn, json!({"type": "x"}));
-    }
     assert_eq!(world.take(), [Asked(conn, token("t"))]);
-    world.say(conn, json!({"type": "x"}));
-    assert_eq!(world.take(), [Said(conn, json!({"type": "error", "code": "not_joined"}))]);
+    assert!(world.is_held(conn));
+    // Neither the time for `register` nor the heartbeat runs meanwhile.
+    world.pass(60 * SECOND);
+    assert_eq!(world.take(), []);
+    world.verdict(conn, Verdict::Busy);
+    assert!(!world.is_held(conn));
+    assert_eq!(world.take(), [error(conn, "too_many_attempts", "register")]);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(
+        types(&world.take()),
+        [(conn, "error"), (conn, "close")],
+        "now the time for `register` is over"
+    );
+}
+
+#[test]
+fn a_connection_that_waits_for_two_verdicts_is_held_once() {
+    let mut world = World::with_users();
+    world.reconfigure(|config| config.room_rules = vec![rule("r", Some("hash"))]);
+    let grant = world.grant("ann", &["*"], &BOTH);
+    let a = world.user("a", &grant);
+    world.say(a, json!({"type": "join", "room_id": "r", "token": "fresh", "password": "p"}));
+    world.granted(a, &grant);
+    assert!(world.is_held(a));
+    world.verdict(a, Verdict::Passed);
+    assert!(!world.is_held(a));
+    assert_eq!(types(&world.take()), [(a, "verify"), (a, "verify"), (a, "joined")]);
+}
+
+#[test]
+fn the_third_register_with_an_id_of_somebody_else_closes() {
+    let mut world = World::with_users();
+    let mut grant = world.grant("ann", &["*"], &BOTH);
+    grant.client_id = Some(ClientId::new("a").expect("an id"));
+    let conn = world.connect();
+    for n in 0..3 {
+        world.say(conn, json!({"type": "register", "client_id": "b", "protocol": 1, "token": "t"}));
+        world.granted(conn, &grant);
+        let mut expected = vec![Asked(conn, token("t")), error(conn, "forbidden", "register")];
+        expected.extend((n == 2).then_some(Closed(conn, 4010)));
+        assert_eq!(world.take(), expected);
+    }
+}
+
+/// A grant whose token names an id.
+fn naming(world: &World, user: &str, id: &str) -> Grant {
+    Grant { client_id: Some(ClientId::new(id).expect("an id")), ..world.grant(user, &["*"], &BOTH) }
+}
+
+#[test]
+fn a_token_that_names_an_id_takes_it_from_one_that_names_none() {
+    for user in ["eve", "ann"] {
+        let mut world = World::with_users();
+        let watcher = member(&mut world, "r", "watcher", "sender");
+        let any_id = world.grant(user, &["*"], &BOTH);
+        let squatter = world.user("camera", &any_id);
+        world.join(squatter, "r", "receiver");
+        let named = naming(&world, "ann", "camera");
+        let camera = world.process_of_user("camera", "the camera", &named);
+        world.take();
+        world.join(camera, "r", "sender");
+        let outs = world.take();
+        assert_eq!(
+            outs[..3],
+            [
+                kicked(watcher, "camera"),
+                Said(squatter, json!({"type": "error", "code": "client_id_taken"})),
+                Closed(squatter, 4002),
+            ]
+        );
+        assert_eq!(types(&outs[3..]), [(camera, "joined"), (watcher, "peer_joined")]);
+    }
+}
+
+#[test]
+fn an_id_that_a_token_names_is_not_even_asked_for_by_another_user() {
+    let mut world = World::with_users();
+    let named = naming(&world, "ann", "camera");
+    let camera = world.user("camera", &named);
+    world.join(camera, "r", "sender");
+    let any_id = world.grant("eve", &["*"], &BOTH);
+    let eve = world.process_of_user("camera", "another process", &any_id);
+    world.take();
+    world.join(eve, "r", "receiver");
+    // Silence of the camera would change nothing.
+    assert_eq!(world.take(), [error(eve, "client_id_taken", "join"), Closed(eve, 4002)]);
+}
+
+#[test]
+fn of_two_users_whose_tokens_name_the_same_id_the_first_keeps_it_while_it_answers() {
+    for answers in [true, false] {
+        let mut world = World::with_users();
+        let (ann, eve) = (naming(&world, "ann", "camera"), naming(&world, "eve", "camera"));
+        let first = world.user("camera", &ann);
+        world.join(first, "r", "sender");
+        let second = world.process_of_user("camera", "another process", &eve);
+        world.take();
+        world.join(second, "r", "sender");
+        assert_eq!(world.take(), [Pinged(first)]);
+        if answers {
+            world.input(Input::Alive(first));
+            assert_eq!(world.take(), [error(second, "client_id_taken", "join"), Closed(second, 4002)]);
+        } else {
+            world.pass(2 * SECOND);
+            assert_eq!(types(&world.take()), [(first, "close"), (second, "joined")]);
+        }
+    }
+}
+
+#[test]
+fn a_squatter_who_waits_for_another_room_is_evicted_as_well() {
+    let mut world = World::with_users();
+    let eve = world.grant("eve", &["*"], &BOTH);
+    let elsewhere = world.process_of_user("camera", "elsewhere", &eve);
+    world.join(elsewhere, "two", "receiver");
+    let squatter = world.user("camera", &eve);
+    world.join(squatter, "one", "receiver");
+    world.take();
+    world.join(squatter, "two", "receiver");
+    assert_eq!(world.take(), [Pinged(elsewhere)]);
+    let named = naming(&world, "ann", "camera");
+    let camera = world.process_of_user("camera", "the camera", &named);
+    world.join(camera, "one", "sender");
+    assert_eq!(types(&world.take()), [(squatter, "error"), (squatter, "close"), (camera, "joined")]);
+    world.input(Input::Alive(elsewhere));
+    assert_eq!(world.take(), [], "nobody waits for its id any more");
+}
+
+#[test]
+fn a_token_that_expires_or_loses_its_key_while_its_join_waits_grants_nothing() {
+    for revoked in [true, false] {
+        let mut world = World::with_users();
+        let other_key = KeyPrint([2; 16]);
+        world.reconfigure(|config| {
+            config.auth = Auth::Token { keys: [World::KEY, other_key].into(), audience: None };
+            config.room_rules = vec![rule("r", Some("hash"))];
+        });
+        let mut grant = world.grant("ann", &["*"], &BOTH);
+        let a = world.user("a", &grant);
+        world.say(a, json!({"type": "join", "room_id": "r", "token": "fresh", "password": "p"}));
+        (grant.key, grant.until) = (other_key, world.unix() + SECOND);
+        world.granted(a, &grant);
+        if revoked {
+            world.reconfigure(|config| {
+                config.auth = Auth::Token { keys: [World::KEY].into(), audience: None };
+            });
+        } else {
+            world.pass(SECOND);
+        }
+        world.take();
+        world.verdict(a, Verdict::Passed);
+        assert_eq!(world.take(), [error(a, "unauthorized", "join"), Closed(a, 4010)]);
+    }
+}
+
+#[test]
+fn tokens_expire_by_the_wall_clock_also_when_it_is_set() {
+    let mut world = World::with_users();
+    let idle = member(&mut world, "r", "b", "receiver");
+    let grant = Grant { until: world.unix() + 5 * SECOND, ..world.grant("ann", &["*"], &BOTH) };
+    let a = world.user("a", &grant);
+    let clock = |world: &World, unix| WallClock { at: world.now, unix };
+    // A reading that only confirms the time changes nothing, and a clock that goes back extends the stay.
+    world.hub.set_wall_clock(clock(&world, world.unix()));
+    world.hub.set_wall_clock(clock(&world, world.unix() - 60 * SECOND));
+    world.pass(10 * SECOND);
+    assert_eq!(world.take(), []);
+    // The machine learns the time.
+    world.hub.set_wall_clock(clock(&world, grant.until));
+    world.pass(Duration::from_millis(1));
+    assert_eq!(types(&world.take()), [(a, "error"), (a, "close")]);
+    world.hub.set_wall_clock(clock(&world, grant.until + Duration::from_hours(1)));
+    world.pass(Duration::from_millis(1));
+    assert_eq!(types(&world.take()), [(idle, "error"), (idle, "close")]);
 }
 
 #[test]
@@ -222,7 +395,7 @@ fn who_is_there_when_the_token_expires_is_kicked() {
     let mut world = World::with_users();
     let b = member(&mut world, "r", "b", "receiver");
     let mut grant = world.grant("ann", &["*"], &BOTH);
-    grant.until = world.now + 5 * SECOND;
+    grant.until = world.unix() + 5 * SECOND;
     let a = world.user("a", &grant);
     world.join(a, "r", "sender");
     world.take();
@@ -242,7 +415,7 @@ fn who_is_there_when_the_token_expires_is_kicked() {
 fn one_in_no_room_expires_too() {
     let mut world = World::with_users();
     let mut grant = world.grant("ann", &["*"], &BOTH);
-    grant.until = world.now + SECOND;
+    grant.until = world.unix() + SECOND;
     let idle = world.user("a", &grant);
     world.pass(SECOND);
     let unauthorized = Said(idle, json!({"type": "error", "code": "unauthorized"}));
@@ -257,13 +430,13 @@ fn a_token_that_is_over_already_is_none() {
     world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
     world.take();
     let mut grant = world.grant("ann", &["*"], &BOTH);
-    grant.until = world.now;
+    grant.until = world.unix();
     world.granted(conn, &grant);
     assert_eq!(world.take(), [error(conn, "unauthorized", "register"), Closed(conn, 4010)]);
 }
 
 /// Joins with a token that turns out to grant this.
-fn join_with(world: &mut World, conn: ConnId, room: &str, grant: &room_protocol::hub::Grant) {
+fn join_with(world: &mut World, conn: ConnId, room: &str, grant: &Grant) {
     world.say(conn, json!({"type": "join", "room_id": room, "role": "sender", "token": "fresh"}));
     assert_eq!(world.take(), [Asked(conn, token("fresh"))]);
     world.granted(conn, grant);
@@ -274,17 +447,17 @@ fn a_fresh_token_in_join_extends_the_stay_and_nobody_else_notices() {
     let mut world = World::with_users();
     let _b = member(&mut world, "r", "b", "receiver");
     let mut grant = world.grant("ann", &["*"], &BOTH);
-    grant.until = world.now + 5 * SECOND;
+    grant.until = world.unix() + 5 * SECOND;
     let a = world.user("a", &grant);
     world.join(a, "r", "sender");
     world.take();
-    grant.until = world.now + 12 * SECOND;
+    grant.until = world.unix() + 12 * SECOND;
     join_with(&mut world, a, "r", &grant);
     assert_eq!(types(&world.take()), [(a, "joined")]);
     world.pass(11 * SECOND);
     assert_eq!(world.take(), []);
     // One that ends earlier is taken at its word, too.
-    grant.until = world.now + SECOND / 2;
+    grant.until = world.unix() + SECOND / 2;
     world.say(a, json!({"type": "join", "room_id": "r", "role": "sender", "token": "another"}));
     world.granted(a, &grant);
     world.take();

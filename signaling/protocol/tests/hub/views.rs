@@ -1,11 +1,13 @@
-//! Whatever clients do, well-behaved or not, and however the sockets and the clock fare: nothing crosses rooms, order is
-//! kept, everyone's picture of its room is the Hub's, nothing follows a close, and nothing breaks.
+//! Random clients, well-behaved or not, with random sockets and a random clock: nothing crosses rooms, every message
+//! arrives once and in order or its recipient is closed, each client's picture of its room is the Hub's, nothing follows
+//! a close, and nothing panics.
 
-use crate::world::{Asked, Closed, Out, Pinged, Said, World};
+use crate::world::{Asked, Closed, Out, Pinged, Said, World, secret_of};
 use proptest::prelude::*;
 use room_protocol::{
-    HubConfig, RoomId,
+    ClientId, HubConfig, RoomId,
     hub::{ConnId, Event, Input, Output},
+    wire::Role,
 };
 use serde_json::{Value, json};
 use std::{
@@ -17,7 +19,7 @@ const IDS: [&str; 5] = ["a", "b", "c", "d\"", "客"];
 const ROOMS: [&str; 4] = ["one", "two", "room_default", "three"];
 const WORDS: [&str; 6] = ["offer", "answer", "candidate", "bye", "chat", "ping"];
 
-/// One thing that happens. Connections are named by a number, taken modulo how many there ever were.
+/// One event. A connection is chosen by a number, modulo the number of connections so far.
 #[derive(Debug, Clone)]
 enum Step {
     Connect,
@@ -54,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Text that nobody in their right mind would send.
+/// Text that no sane client would send.
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -67,30 +69,48 @@ fn hostile() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What a connection knows from what it was told.
+/// A client's knowledge, from the messages that it got.
 #[derive(Debug, Default)]
 struct View {
     /// Its id, once it has one.
     id: Option<String>,
-    /// Its room and whom it sees there, once it is told.
+    /// Its room and the members that it sees there, once it was told of them.
     room: Option<(String, BTreeMap<String, Value>)>,
-    /// The last number that it heard, from each connection.
+    /// How many numbered messages it got, from each connection.
     heard: BTreeMap<u64, u64>,
     closed: bool,
+}
+
+/// Where a connection is, from the Hub's events.
+#[derive(Debug, Clone)]
+struct Seat {
+    room: RoomId,
+    client_id: ClientId,
+    role: Role,
 }
 
 struct Play {
     world: World,
     conns: Vec<ConnId>,
     views: BTreeMap<ConnId, View>,
-    /// What was said with which number: by which connection.
-    said: u64,
+    seats: BTreeMap<ConnId, Seat>,
+    /// The protocol of each connection, from its last `register`.
+    protocols: BTreeMap<ConnId, u32>,
+    /// How many numbered messages each connection sent to each other one.
+    sent: BTreeMap<(u64, u64), u64>,
 }
 
 impl Play {
     fn new() -> Self {
         let config = HubConfig { max_members: 4, max_senders: 2, max_rooms: 3, ..HubConfig::default() };
-        Self { world: World::with(config), conns: Vec::new(), views: BTreeMap::new(), said: 0 }
+        Self {
+            world: World::with(config),
+            conns: Vec::new(),
+            views: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            protocols: BTreeMap::new(),
+            sent: BTreeMap::new(),
+        }
     }
 
     fn conn(&self, number: usize) -> Option<ConnId> {
@@ -111,7 +131,10 @@ impl Play {
     }
 
     fn register(&mut self, conn: usize, id: Option<usize>, protocol: Option<u32>, process: Option<usize>) {
-        let (id, instance) = (id.map(|id| IDS[id]), process.map(|process| format!("process {process}")));
+        let (id, instance) = (id.map(|id| IDS[id]), process.map(|process| secret_of(&process.to_string())));
+        if let Some(conn) = self.conn(conn).filter(|conn| self.is_new(*conn)) {
+            self.protocols.insert(conn, protocol.unwrap_or_default());
+        }
         self.say(
             conn,
             json!({"type": "register", "client_id": id, "protocol": protocol, "instance": instance}),
@@ -133,12 +156,9 @@ impl Play {
             }
             Step::Leave(conn) => self.say(conn, json!({"type": "leave"})),
             Step::Relay { conn, word, target } => {
-                self.said += 1;
-                let (target, by) = (target.map(|target| IDS[target]), self.conn(conn).map(|conn| conn.0));
-                // A `from` of one's own makes believe; it has to be gone.
-                let relay =
-                    json!({"type": WORDS[word], "target_id": target, "from": "a", "by": by, "n": self.said});
-                self.say(conn, relay);
+                if let Some(conn) = self.conn(conn) {
+                    self.relay(conn, WORDS[word], target.map(|target| IDS[target]));
+                }
             }
             Step::Text(conn, text) => {
                 if let Some(conn) = self.conn(conn) {
@@ -163,6 +183,49 @@ impl Play {
         }
     }
 
+    fn is_new(&self, conn: ConnId) -> bool {
+        self.views.get(&conn).is_some_and(|view| view.id.is_none())
+    }
+
+    /// Says something to others. For each recipient, it carries the number of messages for that recipient so far.
+    fn relay(&mut self, conn: ConnId, word: &str, target: Option<&str>) {
+        let mut numbers = BTreeMap::new();
+        for to in self.recipients(conn, word, target) {
+            let sent = self.sent.entry((conn.0, to.0)).or_default();
+            *sent += 1;
+            numbers.insert(to.0.to_string(), *sent);
+        }
+        // The Hub has to replace a false `from`.
+        let relay = json!({"type": word, "target_id": target, "from": "a", "by": conn.0, "n": numbers});
+        self.world.say(conn, relay);
+    }
+
+    /// The recipients of a message by the rules, except for messages that the Hub may keep from old receivers, and those
+    /// that first bring their author into a room.
+    fn recipients(&mut self, by: ConnId, word: &str, target: Option<&str>) -> Vec<ConnId> {
+        let (protocol, held) = (self.protocol(by), self.world.is_held(by));
+        let Some(seat) = self.seats.get(&by).filter(|_| !held && word != "ping") else { return Vec::new() };
+        if word == "offer" && protocol == 0 {
+            return Vec::new();
+        }
+        let is_media = matches!(word, "offer" | "answer" | "candidate" | "bye");
+        let others = self.seats.iter().filter(|(conn, other)| **conn != by && other.room == seat.room);
+        let gets = |conn: ConnId, other: &Seat| {
+            let is_for_it = match target {
+                Some(target) => other.client_id.as_str() == target,
+                None => !is_media || other.role != seat.role,
+            };
+            let is_kept = self.protocol(conn) == 0 && matches!(word, "offer" | "candidate");
+            let is_forbidden = word == "offer" && seat.role == other.role && other.role == Role::Receiver;
+            is_for_it && !is_kept && !is_forbidden
+        };
+        others.filter(|(conn, other)| gets(**conn, other)).map(|(conn, _)| *conn).collect()
+    }
+
+    fn protocol(&self, conn: ConnId) -> u32 {
+        self.protocols.get(&conn).copied().unwrap_or_default()
+    }
+
     /// Reads what the Hub put out as the clients would.
     fn read(&mut self) {
         for out in self.world.take() {
@@ -177,10 +240,30 @@ impl Play {
                 Out::Said(_, said) => view.hear(conn, &said),
             }
         }
+        for (conn, event) in std::mem::take(&mut self.world.events) {
+            match event {
+                Event::Joined { client_id, room_id, role } => {
+                    drop(self.seats.insert(conn, Seat { room: room_id, client_id, role }));
+                }
+                Event::Left { .. } => drop(self.seats.remove(&conn)),
+                Event::Registered { .. } | Event::Refused { .. } => {}
+            }
+        }
+        self.seats.retain(|conn, _| self.views.get(conn).is_some_and(|view| !view.closed));
+    }
+
+    /// Every numbered message has arrived.
+    fn check_arrivals(&self) {
+        for ((by, to), sent) in &self.sent {
+            let view = &self.views[&ConnId(*to)];
+            let heard = view.heard.get(by).copied().unwrap_or_default();
+            assert!(heard == *sent || view.closed, "{to} got {heard} of {sent} messages from {by}");
+        }
     }
 
     /// Checks everyone's view against the Hub's rooms.
     fn check(&self) {
+        self.check_arrivals();
         let hub = &self.world.hub;
         let rooms: Vec<RoomId> = hub.room_ids().cloned().collect();
         let mut members = 0;
@@ -199,9 +282,7 @@ impl Play {
             let entries = hub.members_of(&RoomId::new(room).expect("a room"));
             let me = entries.iter().find(|entry| Some(entry.client_id.as_str()) == view.id.as_deref());
             let me = me.unwrap_or_else(|| panic!("{conn:?} believes that it is in {room}: {entries:?}"));
-            let sees = |role| {
-                me.role == room_protocol::wire::Role::Sender || role == room_protocol::wire::Role::Sender
-            };
+            let sees = |role| me.role == Role::Sender || role == Role::Sender;
             let visible: BTreeMap<String, Value> = entries
                 .iter()
                 .filter(|entry| entry.client_id != me.client_id && sees(entry.role))
@@ -242,16 +323,19 @@ impl View {
         }
     }
 
-    /// The words of another member.
+    /// A message from another member.
     fn hear_peer(&mut self, conn: ConnId, said: &Value) {
         let Some(by) = said["by"].as_u64() else { return };
-        let number = said["n"].as_u64().expect("a number");
         assert_ne!(by, conn.0, "nobody hears itself: {said}");
         if let Some(target) = said["target_id"].as_str() {
             assert_eq!(Some(target), self.id.as_deref(), "only the target hears it");
         }
-        let last = self.heard.insert(by, number);
-        assert!(last.is_none_or(|last| last < number), "{said} after {last:?}");
+        // Without a number for it, whether it arrives depends on rule 12.
+        if let Some(number) = said["n"][conn.0.to_string()].as_u64() {
+            let heard = self.heard.entry(by).or_default();
+            *heard += 1;
+            assert_eq!(number, *heard, "{said}: each message once, in order, without a gap");
+        }
     }
 }
 
@@ -295,7 +379,7 @@ proptest! {
         for step in steps {
             play.step(step);
             // The log tells in order with everything else who is where.
-            while let Some(output) = play.world.hub.poll_output() {
+            while let Some(output) = play.world.poll() {
                 match output {
                     Output::Event(conn, Event::Joined { room_id, .. }) => drop(rooms.insert(conn, room_id)),
                     Output::Event(conn, Event::Left { .. }) => drop(rooms.remove(&conn)),
@@ -306,7 +390,7 @@ proptest! {
                             prop_assert!(to.is_some() && to == by, "{} from {:?} to {:?}", said, by, to);
                         }
                     }
-                    Output::Event(..) | Output::Ping(_) | Output::Verify(..) | Output::Close(..) => {}
+                    _ => {}
                 }
             }
         }

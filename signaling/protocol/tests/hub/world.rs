@@ -1,7 +1,7 @@
-//! One Hub, some connections and a clock of its own. Whatever the Hub puts out has to be looked at before a test ends.
+//! One Hub, some connections and a virtual clock. A test has to look at everything that the Hub puts out.
 
 use room_protocol::{
-    ByteString, Hub, HubConfig, UserId,
+    ByteString, Hub, HubConfig, RoomId, UserId,
     hub::{
         Auth, Claim, ConnId, Event, Grant, Input, KeyPrint, Output, PeerInfo, RoomPattern, Secret, Verdict,
     },
@@ -10,11 +10,12 @@ use room_protocol::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::{BTreeMap, VecDeque},
     net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
 
-/// An [`Output`] in the form that tests compare. The words of an error are free, so they are left out.
+/// An [`Output`] in the form that tests compare, without the message of an error.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Out {
     Said(ConnId, Value),
@@ -29,13 +30,17 @@ pub(crate) fn error(to: ConnId, code: &str, request: &str) -> Out {
     Said(to, json!({"type": "error", "code": code, "request": request}))
 }
 
-/// What the clock on the wall shows at first, in seconds since 1970.
+/// The first reading of the wall clock, in seconds since 1970.
 pub(crate) const START_OF_WORLD: u64 = 1_700_000_000;
 
 pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) now: Instant,
     pub(crate) events: Vec<(ConnId, Event)>,
+    began: Instant,
+    /// Frames of connections that the Hub does not want to read from. They stay in the socket, as it were.
+    sockets: BTreeMap<ConnId, VecDeque<ByteString>>,
+    outputs: VecDeque<Output>,
     config: HubConfig,
     conns: u64,
 }
@@ -49,10 +54,11 @@ impl World {
         let now = Instant::now();
         let wall_clock = WallClock { at: now, unix: Duration::from_secs(START_OF_WORLD) };
         let hub = Hub::new(config.clone(), [7; 32], wall_clock);
-        Self { hub, now, events: Vec::new(), config, conns: 0 }
+        let (sockets, outputs) = Default::default();
+        Self { hub, now, events: Vec::new(), began: now, sockets, outputs, config, conns: 0 }
     }
 
-    /// A server that wants tokens; those of [`World::KEY`] are good.
+    /// A server that needs tokens; those of [`World::KEY`] are valid.
     pub(crate) fn with_users() -> Self {
         let auth = Auth::Token { keys: [Self::KEY].into(), audience: None };
         Self::with(HubConfig { server: "test".into(), auth, ..HubConfig::default() })
@@ -60,7 +66,7 @@ impl World {
 
     pub(crate) const KEY: KeyPrint = KeyPrint([1; 16]);
 
-    /// What a token may grant, for an hour.
+    /// A grant for an hour.
     pub(crate) fn grant(&self, user: &str, rooms: &[&str], roles: &[Role]) -> Grant {
         Grant {
             user: UserId::new(user).expect("a user"),
@@ -68,15 +74,26 @@ impl World {
             rooms: rooms.iter().map(|rooms| RoomPattern::new(rooms).expect("a pattern")).collect(),
             roles: roles.iter().copied().collect(),
             audience: Vec::new(),
-            until: self.now + Duration::from_hours(1),
+            until: self.unix() + Duration::from_hours(1),
             key: Self::KEY,
         }
     }
 
+    /// The time since 1970, as the Hub knows it.
+    pub(crate) fn unix(&self) -> Duration {
+        Duration::from_secs(START_OF_WORLD) + (self.now - self.began)
+    }
+
     /// A client that registered with a token.
     pub(crate) fn user(&mut self, id: &str, grant: &Grant) -> ConnId {
+        self.process_of_user(id, id, grant)
+    }
+
+    /// A client that registered with a token, whose process has a secret made of `name`.
+    pub(crate) fn process_of_user(&mut self, id: &str, name: &str, grant: &Grant) -> ConnId {
+        self.take();
         let conn = self.connect();
-        self.say(conn, json!({"type": "register", "client_id": id, "protocol": 1, "instance": format!("secret of {id}"), "token": "t"}));
+        self.say(conn, json!({"type": "register", "client_id": id, "protocol": 1, "instance": secret_of(name), "token": "t"}));
         assert_eq!(self.take(), [Asked(conn, Claim::Token(Secret::new("t")))]);
         self.granted(conn, grant);
         let outs = self.take();
@@ -84,7 +101,7 @@ impl World {
         conn
     }
 
-    /// The token that a connection brought is good.
+    /// The token of a connection is valid.
     pub(crate) fn granted(&mut self, conn: ConnId, grant: &Grant) {
         self.verdict(conn, Verdict::Granted(Box::new(grant.clone())));
     }
@@ -99,28 +116,46 @@ impl World {
         change(&mut config);
         self.config = config.clone();
         self.hub.reconfigure(self.now, config);
+        self.pump();
     }
 
-    /// A new connection that has said nothing.
+    /// A new connection that has sent nothing.
     pub(crate) fn connect(&mut self) -> ConnId {
         self.connect_from(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
     pub(crate) fn connect_from(&mut self, ip: IpAddr) -> ConnId {
+        self.connect_with(PeerInfo { ip, room: None })
+    }
+
+    /// A new connection whose URL names a room.
+    pub(crate) fn connect_to(&mut self, room: &str) -> ConnId {
+        let room = Some(RoomId::new(room).expect("a room"));
+        self.connect_with(PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), room })
+    }
+
+    fn connect_with(&mut self, peer: PeerInfo) -> ConnId {
         self.conns += 1;
         let conn = ConnId(self.conns);
-        self.input(Input::Connected(conn, PeerInfo { ip }));
+        self.input(Input::Connected(conn, peer));
         conn
+    }
+
+    /// Whether the Hub wants nothing read from a connection.
+    pub(crate) fn is_held(&mut self, conn: ConnId) -> bool {
+        self.pump();
+        self.sockets.contains_key(&conn)
     }
 
     /// A registered client whose process has a secret made of `id`.
     pub(crate) fn client(&mut self, id: &str) -> ConnId {
-        self.process(id, &format!("secret of {id}"))
+        self.process(id, id)
     }
 
-    /// A registered client, with the secret of its process.
-    pub(crate) fn process(&mut self, id: &str, instance: &str) -> ConnId {
+    /// A registered client, whose process has a secret made of `name`.
+    pub(crate) fn process(&mut self, id: &str, name: &str) -> ConnId {
         let conn = self.connect();
+        let instance = secret_of(name);
         self.say(conn, json!({"type": "register", "client_id": id, "protocol": 1, "instance": instance}));
         self.take();
         conn
@@ -134,7 +169,7 @@ impl World {
         conn
     }
 
-    /// A client in a room, its coming announced and forgotten.
+    /// A client in a room, after its announcement.
     pub(crate) fn member(&mut self, room: &str, id: &str, role: &str) -> ConnId {
         let conn = self.client(id);
         self.join(conn, room, role);
@@ -159,27 +194,71 @@ impl World {
     }
 
     pub(crate) fn text(&mut self, conn: ConnId, text: &str) {
-        self.input(Input::Frame(conn, ByteString::from(text)));
+        self.pump();
+        match self.sockets.get_mut(&conn) {
+            Some(socket) => socket.push_back(text.into()),
+            None => self.input(Input::Frame(conn, text.into())),
+        }
     }
 
     pub(crate) fn input(&mut self, input: Input) {
+        if let Input::Disconnected(conn) | Input::TooBig(conn) = input {
+            self.sockets.remove(&conn);
+        }
         self.hub.handle(self.now, input);
+        self.pump();
     }
 
-    /// Lets time pass, everything being done when it is due.
+    /// Takes over what the Hub puts out, and does what a shell does when a connection is held and released.
+    fn pump(&mut self) {
+        loop {
+            let mut released = None;
+            while let Some(output) = self.hub.poll_output() {
+                match output {
+                    Output::Hold(conn) => {
+                        let before = self.sockets.insert(conn, VecDeque::new());
+                        assert!(before.is_none(), "{conn:?} is held twice");
+                    }
+                    Output::Release(conn) => {
+                        let socket = self.sockets.remove(&conn).expect("only what is held is released");
+                        released = Some((conn, socket));
+                        break;
+                    }
+                    Output::Close(conn, ..) => {
+                        self.sockets.remove(&conn);
+                        self.outputs.push_back(output);
+                    }
+                    output => self.outputs.push_back(output),
+                }
+            }
+            let Some((conn, socket)) = released else { return };
+            for text in socket {
+                self.text(conn, &text);
+            }
+        }
+    }
+
+    /// The next output, without those that hold and release.
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.pump();
+        self.outputs.pop_front()
+    }
+
+    /// Lets time pass. Everything is done when it is due.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(at) = self.hub.poll_timeout().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.hub.handle_timeout(self.now);
+            self.pump();
         }
         self.now = until;
     }
 
-    /// Everything that was put out since the last time.
+    /// All outputs since the last call.
     pub(crate) fn take(&mut self) -> Vec<Out> {
         let mut outs = Vec::new();
-        while let Some(output) = self.hub.poll_output() {
+        while let Some(output) = self.poll() {
             match output {
                 Output::Send(conn, text) => outs.push(Said(conn, read(&text))),
                 Output::Ping(conn) => outs.push(Pinged(conn)),
@@ -189,20 +268,29 @@ impl World {
                 }
                 Output::Verify(conn, claim) => outs.push(Asked(conn, claim)),
                 Output::Event(conn, event) => self.events.push((conn, event)),
+                Output::Hold(_) | Output::Release(_) => unreachable!("`pump` performs these"),
             }
         }
         outs
     }
 
-    /// The very text that was put out, which has to be one message to `conn`.
+    /// The text of the only output, a message to `conn`.
     pub(crate) fn take_text(&mut self, conn: ConnId) -> String {
-        match (self.hub.poll_output(), self.hub.poll_output()) {
+        match (self.poll(), self.poll()) {
             (Some(Output::Send(to, text)), None) if to == conn => text.into(),
             other => panic!("not one message to {conn:?}: {other:?}"),
         }
     }
 
-    /// The ids of those whom a client is told are there.
+    /// The text of the only message that was put out, an error to `conn`.
+    pub(crate) fn take_refusal(&mut self, conn: ConnId) -> String {
+        match (self.poll(), self.poll(), self.poll()) {
+            (Some(Output::Send(to, text)), Some(Output::Event(..)), None) if to == conn => text.into(),
+            other => panic!("not one error to {conn:?}: {other:?}"),
+        }
+    }
+
+    /// The ids in a client's list of peers.
     pub(crate) fn peers(&mut self, conn: ConnId) -> Vec<String> {
         self.say(conn, json!({"type": "peers"}));
         let [Said(_, answer)] = &self.take()[..] else { panic!("no single answer") };
@@ -220,7 +308,12 @@ impl Drop for World {
     }
 }
 
-/// A message of the server's. Each of its own has to be one that the other end can read.
+/// The secret of the process of this name.
+pub(crate) fn secret_of(name: &str) -> String {
+    format!("{name}, a secret of enough bytes")
+}
+
+/// A message from the server. Clients have to understand each message that is not a relay.
 fn read(text: &str) -> Value {
     let mut message: Value = serde_json::from_str(text).expect("JSON");
     if message["type"] == "error" {

@@ -30,12 +30,15 @@ enum Packet {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is independent of the others")]
 struct Wire {
     node: usize,
     to_hub: VecDeque<(Instant, Packet)>,
     to_client: VecDeque<(Instant, Packet)>,
     /// Nothing gets through any more, and nobody is told.
     cut: bool,
+    /// The Hub wants nothing read.
+    held: bool,
     client_open: bool,
     hub_open: bool,
 }
@@ -267,7 +270,8 @@ impl World {
 
     fn next_time(&self) -> Option<Instant> {
         let wires = self.wires.values().filter(|wire| !wire.cut).flat_map(|wire| {
-            [wire.to_hub.front(), wire.to_client.front()].into_iter().flatten().map(|(at, _)| *at)
+            let to_hub = wire.to_hub.front().filter(|_| !wire.held);
+            [to_hub, wire.to_client.front()].into_iter().flatten().map(|(at, _)| *at)
         });
         let nodes = self
             .nodes
@@ -351,7 +355,10 @@ impl World {
         };
         self.conns += 1;
         let conn = ConnId(self.conns);
-        hub.handle(self.now, hub::Input::Connected(conn, PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST) }));
+        hub.handle(
+            self.now,
+            hub::Input::Connected(conn, PeerInfo { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), room: None }),
+        );
         self.wires.insert(conn, Wire::new(node));
         self.nodes[node].conn = Some(conn);
         self.input(node, client::Input::Connected);
@@ -392,7 +399,16 @@ impl World {
                 }
             }
             hub::Output::Verify(..) => unreachable!("nobody needs a token or a password here"),
+            hub::Output::Hold(conn) => self.hold(conn, true),
+            hub::Output::Release(conn) => self.hold(conn, false),
             hub::Output::Event(..) => {}
+        }
+    }
+
+    /// Leaves what a client sends in its socket, or reads it again.
+    fn hold(&mut self, conn: ConnId, held: bool) {
+        if let Some(wire) = self.wires.get_mut(&conn) {
+            wire.held = held;
         }
     }
 
@@ -560,13 +576,18 @@ impl Wire {
             to_hub: VecDeque::new(),
             to_client: VecDeque::new(),
             cut: false,
+            held: false,
             client_open: true,
             hub_open: true,
         }
     }
 
     fn due(&mut self, now: Instant, to_hub: bool) -> Option<Packet> {
-        let queue = if to_hub { &mut self.to_hub } else { &mut self.to_client };
+        let queue = match to_hub {
+            true if self.held => return None,
+            true => &mut self.to_hub,
+            false => &mut self.to_client,
+        };
         queue.pop_front_if(|(at, _)| *at <= now).map(|(_, packet)| packet)
     }
 }

@@ -119,14 +119,14 @@ impl Log {
             }
             Event::Joined { client_id, room_id, role } => {
                 let (client, room) = (client_id.as_str(), room_id.as_str());
-                info!(target: TARGET, connection, %remote, client, room, role = word(role), "joined");
+                info!(target: TARGET, connection, %remote, client, room, role = role.as_str(), "joined");
             }
             Event::Left { client_id, room_id, reason } => {
                 let (client, room) = (client_id.as_str(), room_id.as_str());
-                info!(target: TARGET, connection, %remote, client, room, reason = word(reason), "left");
+                info!(target: TARGET, connection, %remote, client, room, reason = reason.as_str(), "left");
             }
             Event::Refused { code } => {
-                info!(target: TARGET, connection, %remote, code = word(code), "refused")
+                info!(target: TARGET, connection, %remote, code = code.as_str(), "refused")
             }
         }
     }
@@ -150,14 +150,6 @@ impl Log {
         if self.refusals.admits() {
             info!(target: TARGET, "too many connections without a request: the oldest was ended");
         }
-    }
-}
-
-/// The word that stands for it on the wire.
-fn word(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        other => format!("{other:?}"),
     }
 }
 

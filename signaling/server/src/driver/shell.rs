@@ -186,7 +186,7 @@ impl Shell {
         self.metrics.opened.add(1);
         self.log.connected(id, address);
         self.hub.borrow_mut().set_wall_clock(wall_clock());
-        self.handle(Input::Connected(id, PeerInfo { ip: address.ip() }));
+        self.handle(Input::Connected(id, PeerInfo { ip: address.ip(), room: None }));
         (id, queue)
     }
 
@@ -250,6 +250,8 @@ impl Shell {
         let (Output::Send(id, _)
         | Output::Ping(id)
         | Output::Verify(id, _)
+        | Output::Hold(id)
+        | Output::Release(id)
         | Output::Close(id, ..)
         | Output::Event(id, _)) = output;
         let peers = self.peers.borrow();
@@ -264,6 +266,8 @@ impl Shell {
             Output::Ping(_) => queue.push(Kind::Ping, Bytes::new()),
             // `deliver` sees to these.
             Output::Verify(..) => {}
+            Output::Hold(_) => queue.hold(),
+            Output::Release(_) => queue.release(),
             Output::Close(_, code, reason) => {
                 self.log.closing(id, *address, code, reason);
                 queue.close(code, reason);
@@ -284,8 +288,9 @@ impl Shell {
     fn verify(&self, id: ConnId, claim: Claim) -> Option<Verdict> {
         match claim {
             Claim::Token(token) => {
-                let WallClock { at, unix } = wall_clock();
-                Some(self.config().keys.verify(at, unix, token.expose()))
+                let clock = wall_clock();
+                self.hub.borrow_mut().set_wall_clock(clock);
+                Some(self.config().keys.verify(clock.unix, token.expose()))
             }
             Claim::Password { hash, password } => self.passwords.take(id, hash, password),
         }

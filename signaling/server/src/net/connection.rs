@@ -89,6 +89,8 @@ enum Read {
     More,
     /// There is more, and it has to wait until then.
     Paused(std::time::Instant),
+    /// There may be more, and it has to wait until the Hub releases the connection.
+    Held,
     /// The connection is to be closed: its queue is.
     Closing,
     /// The socket is gone.
@@ -128,9 +130,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         {
             self.phase = Phase::Open;
         }
-        if matches!(self.phase, Phase::Open) && !self.queue.is_closed() && self.poll_turn(cx).is_ready() {
+        let reads = matches!(self.phase, Phase::Open) && !self.queue.is_closed() && !self.queue.is_held();
+        if reads && self.poll_turn(cx).is_ready() {
             match self.read(cx) {
-                Read::Blocked | Read::Closing => {}
+                Read::Blocked | Read::Held | Read::Closing => {}
                 Read::More => self.wait(cx),
                 Read::Paused(until) => self.pause(until, cx),
                 Read::Gone => self.leave(),
@@ -309,6 +312,9 @@ fn hand_over<S: AsyncRead + Unpin>(
         }
         if queue.is_closed() {
             return Read::Closing;
+        }
+        if queue.is_held() {
+            return Read::Held;
         }
     }
     Read::More

@@ -101,8 +101,10 @@ struct Inner {
     /// Bytes of the first frame, its header included, that are written already.
     written: usize,
     /// What this queue counts for in [`Shared::held`].
-    held: usize,
+    bytes: usize,
     state: State,
+    /// The Hub wants nothing read from the peer.
+    held: bool,
     one_a_write: bool,
     waker: Option<Waker>,
 }
@@ -175,7 +177,7 @@ impl Queue {
         match inner.state {
             State::Overflowed | State::Closed => return,
             State::Open
-                if inner.held + cost > self.shared.each.get()
+                if inner.bytes + cost > self.shared.each.get()
                     || self.shared.held.get() + cost > self.shared.all.get() =>
             {
                 inner.state = State::Overflowed;
@@ -184,7 +186,7 @@ impl Queue {
             State::Open | State::Parting => {}
         }
         inner.frames.push_back(frame);
-        inner.held += cost;
+        inner.bytes += cost;
         self.shared.held.set(self.shared.held.get() + cost);
         inner.wake();
     }
@@ -194,7 +196,7 @@ impl Queue {
         let mut inner = self.inner.borrow_mut();
         let keep = usize::from(inner.written > 0);
         let freed: usize = inner.frames.drain(keep..).map(|frame| frame.cost()).sum();
-        inner.held -= freed;
+        inner.bytes -= freed;
         self.shared.held.set(self.shared.held.get() - freed);
         inner.frames.shrink_to_fit();
         inner.state = State::Parting;
@@ -206,6 +208,23 @@ impl Queue {
         let payload: Vec<u8> = code.to_be_bytes().into_iter().chain(reason.bytes().take(123)).collect();
         self.push(Kind::Close, payload.into());
         self.end();
+    }
+
+    /// Stops the connection from reading.
+    pub(crate) fn hold(&self) {
+        self.inner.borrow_mut().held = true;
+    }
+
+    /// Lets the connection read again, and wakes it.
+    pub(crate) fn release(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.held = false;
+        inner.wake();
+    }
+
+    /// Whether the connection may not read.
+    pub(crate) fn is_held(&self) -> bool {
+        self.inner.borrow().held
     }
 
     /// Takes nothing more.
@@ -313,14 +332,14 @@ impl Inner {
             written(frame);
             self.frames.pop_front();
         }
-        self.held -= freed;
+        self.bytes -= freed;
         freed
     }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.shared.held.set(self.shared.held.get() - self.inner.get_mut().held);
+        self.shared.held.set(self.shared.held.get() - self.inner.get_mut().bytes);
     }
 }
 

@@ -136,8 +136,7 @@ impl Metrics {
             "Messages from one member to another, one for each who got it.",
             counts.relayed(),
         );
-        let word = |code| serde_json::to_string(&code).unwrap_or_default().trim_matches('"').to_owned();
-        let errors = counts.errors().map(|(code, count)| (word(code), count));
+        let errors = counts.errors().map(|(code, count)| (code.as_str(), count));
         let help = "Errors that clients were told of, by their code.";
         out.counters("room_signaling_errors_total", help, "code", errors);
         let help = "Bytes that were read from WebSockets.";
