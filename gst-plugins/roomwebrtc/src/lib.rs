@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "plugin_define! makes public items that can't be documented")]
 
 mod codec;
+mod h264_repair;
 mod log;
 mod peer;
 mod signaling;
@@ -10,7 +11,6 @@ mod sink;
 mod source;
 mod stream_key;
 mod time;
-mod units;
 
 use gst::glib;
 

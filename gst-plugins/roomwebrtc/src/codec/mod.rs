@@ -3,6 +3,12 @@
 //! The table maps a codec to its names, caps, and GStreamer elements. Reading a bitstream needs no GStreamer: the
 //! modules below take bytes and return values.
 
+pub(crate) mod access_unit;
+pub(crate) mod h264;
+mod vp8;
+
+use access_unit::{AccessUnit, AccessUnitKind, VideoFormat};
+
 /// Whether a stream is video or audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum MediaKind {
@@ -48,6 +54,17 @@ pub(crate) struct Codec {
     pub(crate) offered_parameters: &'static str,
     /// Lost packets are worth a NACK and a retransmission (RFC 4585, RFC 4588).
     pub(crate) retransmission: bool,
+    /// The syntax of its access units.
+    pub(crate) syntax: Syntax,
+}
+
+/// Reads access units in the format of [`Codec::unit_caps`].
+#[derive(Debug)]
+pub(crate) struct Syntax {
+    /// Where decoding can start, and what else a unit carries.
+    pub(crate) access_unit: for<'a> fn(&'a [u8]) -> AccessUnit<'a>,
+    /// The format of the pictures, if this unit describes it.
+    pub(crate) format: for<'a> fn(&AccessUnit<'a>, &'a [u8]) -> Option<VideoFormat>,
 }
 
 /// How a codec becomes RTP.
@@ -81,6 +98,7 @@ pub(crate) static H264: Codec = Codec {
     // 42e01f, and asymmetry permits a higher level in the direction of sending.
     offered_parameters: "profile-level-id=42e01f;level-asymmetry-allowed=1",
     retransmission: true,
+    syntax: Syntax { access_unit: h264::access_unit, format: |unit, _| h264::format(unit) },
 };
 
 /// VP8 (RFC 7741).
@@ -97,6 +115,7 @@ pub(crate) static VP8: Codec = Codec {
     format_parameters: &[],
     offered_parameters: "",
     retransmission: true,
+    syntax: Syntax { access_unit: vp8::access_unit, format: |_, frame| vp8::format(frame) },
 };
 
 /// Opus (RFC 7587).
@@ -113,6 +132,7 @@ pub(crate) static OPUS: Codec = Codec {
     format_parameters: &[],
     offered_parameters: "",
     retransmission: false,
+    syntax: Syntax { access_unit: |_| AccessUnit::new(AccessUnitKind::Idr), format: |_, _| None },
 };
 
 /// All codecs, in the order of the documentation.
@@ -213,5 +233,122 @@ mod tests {
         assert_eq!(caps.get::<&str>("packetization-mode"), Ok("1"));
         assert_eq!((caps.get::<i32>("payload"), caps.get::<u32>("ssrc")), (Ok(100), Ok(7)));
         assert!(!caps.has_field("profile-level-id"), "the payloader's caps name the profile of the stream");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reading_of_a_unit_panic(bytes: Vec<u8>, start in 0_usize..8) {
+            // Random bytes seldom form a unit: some begin as one.
+            let starts: [&[u8]; 8] = [
+                &[], &[0, 0, 1, 0x67], &[0, 0, 1, 0x67, 100, 0, 31], &[0, 0, 1, 0x06], &[0, 0, 1, 0x41],
+                &[0, 0, 1, 0x68], &[0x50, 0, 0, 0x9d, 0x01, 0x2a], &[1, 66, 0, 13, 0xff, 0xe1, 0, 20],
+            ];
+            let bytes = [starts.get(start).copied().unwrap_or_default(), &bytes].concat();
+            for codec in CODECS {
+                let unit = (codec.syntax.access_unit)(&bytes);
+                proptest::prop_assert!(unit.insert_at <= bytes.len());
+                let _ = (codec.syntax.format)(&unit, &bytes);
+                let mut sets = h264::ParameterSets::default();
+                sets.remember(&unit);
+                let _ = sets.byte_stream();
+            }
+            let _ = h264::format_of_codec_data(&bytes);
+            for length in 0..=4 {
+                let _ = h264::begins_picture(h264::nal::with_lengths(&bytes, length));
+            }
+        }
+    }
+
+    /// What real encoders write, access unit by access unit.
+    fn encoded(encoder: &str, codec: &Codec) -> Vec<(AccessUnitKind, bool, Option<VideoFormat>)> {
+        gst::init().expect("GStreamer");
+        let parser = codec.parser.map(|parser| format!("! {parser} ")).unwrap_or_default();
+        let line = format!(
+            "videotestsrc num-buffers=12 ! video/x-raw,width=322,height=242,framerate=30/1 ! {encoder} {parser}! \
+             appsink name=sink sync=false caps={}",
+            codec.unit_caps
+        );
+        let pipeline =
+            gst::parse::launch(&line).expect(&line).downcast::<gst::Pipeline>().expect("a pipeline");
+        let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().expect("a sink");
+        pipeline.set_state(gst::State::Playing).expect("playing");
+        let units = std::iter::from_fn(|| sink.pull_sample().ok())
+            .map(|sample| {
+                let map = sample.buffer().expect("a buffer").map_readable().expect("memory");
+                let unit = (codec.syntax.access_unit)(&map);
+                (unit.kind, unit.bidirectional, (codec.syntax.format)(&unit, &map))
+            })
+            .collect();
+        pipeline.set_state(gst::State::Null).expect("null");
+        units
+    }
+
+    fn kinds(units: &[(AccessUnitKind, bool, Option<VideoFormat>)]) -> Vec<AccessUnitKind> {
+        units.iter().map(|unit| unit.0).collect()
+    }
+
+    #[test]
+    fn real_encoders_are_read_right() {
+        use AccessUnitKind::{Delta, Idr, Intra, RecoveryPoint};
+        let every_fourth = [[Idr, Delta, Delta, Delta]; 3].concat();
+        for (encoder, codec, profile) in [
+            (
+                "x264enc tune=zerolatency key-int-max=4 ! video/x-h264,profile=constrained-baseline",
+                &H264,
+                "constrained-baseline",
+            ),
+            ("x264enc tune=zerolatency key-int-max=4 ! video/x-h264,profile=high", &H264, "high"),
+            ("openh264enc gop-size=4", &H264, "constrained-baseline"),
+            ("vp8enc deadline=1 keyframe-max-dist=4", &VP8, "0"),
+        ] {
+            let units = encoded(encoder, codec);
+            assert_eq!(kinds(&units), every_fourth, "{encoder}");
+            assert!(units.iter().all(|unit| !unit.1), "{encoder}");
+            let format = units.first().and_then(|unit| unit.2.clone()).expect(encoder);
+            assert_eq!((format.width, format.height, format.profile), (322, 242, profile), "{encoder}");
+            assert_eq!(
+                (format.chroma, format.bit_depth, format.interlaced),
+                (access_unit::Chroma::Yuv420, 8, false)
+            );
+        }
+
+        let units = encoded("x264enc tune=zerolatency intra-refresh=true key-int-max=4", &H264);
+        let kinds_of_refresh = kinds(&units);
+        assert_eq!(kinds_of_refresh.first(), Some(&Idr));
+        assert!(
+            kinds_of_refresh.iter().skip(1).all(|kind| [Delta, RecoveryPoint].contains(kind)),
+            "{kinds_of_refresh:?}"
+        );
+        assert!(kinds_of_refresh.contains(&RecoveryPoint), "{kinds_of_refresh:?}");
+
+        let units = encoded("x264enc key-int-max=4 option-string=open-gop=1 bframes=1 b-adapt=false", &H264);
+        let kinds_of_open_gop = kinds(&units);
+        assert!(
+            kinds_of_open_gop.iter().any(|kind| [Intra, RecoveryPoint].contains(kind)),
+            "{kinds_of_open_gop:?}"
+        );
+        assert!(units.iter().any(|unit| unit.1), "B slices");
+    }
+
+    #[test]
+    fn formats_that_browsers_do_not_decode_are_read_from_the_bitstream() {
+        use access_unit::Chroma;
+        for (raw, chroma, bit_depth) in
+            [("Y444", Chroma::Yuv444, 8), ("Y42B", Chroma::Yuv422, 8), ("I420_10LE", Chroma::Yuv420, 10)]
+        {
+            let units = encoded(
+                &format!("videoconvert ! video/x-raw,format={raw} ! x264enc tune=zerolatency"),
+                &H264,
+            );
+            let format = units.first().and_then(|unit| unit.2.clone()).expect(raw);
+            assert_eq!((format.chroma, format.bit_depth), (chroma, bit_depth), "{raw}");
+            assert_eq!((format.width, format.height), (322, 242), "{raw}");
+        }
+        let interlaced = "videoscale ! video/x-raw,width=320,height=240 ! interlace field-pattern=1:1 ! \
+                          x264enc tune=zerolatency ! video/x-h264,profile=high";
+        let units = encoded(interlaced, &H264);
+        let format = units.first().and_then(|unit| unit.2.clone()).expect("a format");
+        assert!(format.interlaced, "{format:?}");
+        assert_eq!((format.width, format.height), (320, 240), "cropped in units of two lines for each field");
     }
 }

@@ -1,6 +1,10 @@
 //! The caps of a request pad: what upstream may choose from, and what is refused with an error that names the fix.
 
-use crate::codec::{Codec, H264, MediaKind};
+use crate::codec::{
+    Codec, H264, MediaKind,
+    access_unit::{Chroma, VideoFormat},
+    h264,
+};
 
 /// The caps of the pad template for video.
 pub(crate) fn template() -> gst::Caps {
@@ -31,8 +35,8 @@ pub(crate) fn accepted(current: Option<&Codec>) -> gst::Caps {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error(
-        "no browser decodes the H.264 profile {0}: encode 8-bit 4:2:0, for instance with \
-         `video/x-raw,format=I420` in front of the encoder and `video/x-h264,profile=constrained-baseline` behind it"
+        "no browser decodes H.264 of profile {0}: encode 4:2:0 with 8 bits, with `video/x-raw,format=I420` in front of \
+         the encoder and `video/x-h264,profile=constrained-baseline` behind it"
     )]
     Profile(String),
     #[error("the pad began with {0} and cannot change to {1}: request another pad for it")]
@@ -44,6 +48,24 @@ pub(crate) enum Refusal {
          (x264enc: tune=zerolatency or bframes=0)"
     )]
     BFrames,
+}
+
+impl Refusal {
+    /// Why pictures of this format cannot be sent; `None` if they can.
+    pub(crate) fn of_format(codec: &Codec, format: &VideoFormat) -> Option<Self> {
+        let is_8_bit_420 =
+            format.bit_depth == 8 && matches!(format.chroma, Chroma::Yuv420 | Chroma::Monochrome);
+        if *codec != H264 || (is_8_bit_420 && is_decoded(format.profile)) {
+            return None;
+        }
+        let chroma = match format.chroma {
+            Chroma::Monochrome => "4:0:0",
+            Chroma::Yuv420 => "4:2:0",
+            Chroma::Yuv422 => "4:2:2",
+            Chroma::Yuv444 => "4:4:4",
+        };
+        Some(Self::Profile(format!("{} ({chroma}, {} bits)", format.profile, format.bit_depth)))
+    }
 }
 
 /// Determines the codec of `caps`, for a pad that carried `current` until now.
@@ -63,15 +85,25 @@ pub(crate) fn codec_of(
     }
     if *codec == H264
         && let Ok(profile) = structure.get::<&str>("profile")
-        && !is_8_bit_420(profile)
+        && !is_decoded(profile)
     {
         return Err(Refusal::Profile(profile.into()));
+    }
+    if *codec == H264
+        && let Ok(record) = structure.get::<gst::Buffer>("codec_data")
+        && let Some(refusal) = record
+            .map_readable()
+            .ok()
+            .and_then(|record| h264::format_of_codec_data(&record))
+            .and_then(|format| Refusal::of_format(codec, &format))
+    {
+        return Err(refusal);
     }
     Ok(codec)
 }
 
 /// Every browser decodes High, whatever the SDP says, but not its relatives for 10 bits, 4:2:2, and 4:4:4.
-fn is_8_bit_420(profile: &str) -> bool {
+fn is_decoded(profile: &str) -> bool {
     matches!(
         profile,
         "constrained-baseline"
@@ -131,5 +163,15 @@ mod tests {
             assert_eq!(result, Err(Refusal::Profile(bad.into())));
         }
         assert_eq!(codec_of(&caps("video/x-h264"), None), Ok(&H264));
+    }
+
+    #[test]
+    fn the_format_in_codec_data_is_refused_without_a_profile_in_caps() {
+        // A record with one sequence parameter set: profile_idc 110, 4:2:0, 10 bits.
+        let record = "016e001fffe1000a676e001fa6cb40a0fc80010004 68ce3c80".replace(' ', "");
+        let refused =
+            caps(&format!("video/x-h264,stream-format=avc,alignment=au,codec_data=(buffer){record}"));
+        let Err(Refusal::Profile(text)) = codec_of(&refused, None) else { panic!("{refused} was admitted") };
+        assert_eq!(text, "high-10 (4:2:0, 10 bits)");
     }
 }

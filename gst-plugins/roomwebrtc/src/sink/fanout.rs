@@ -1,6 +1,7 @@
 //! One encoded stream to many receivers, split at access units. The streaming thread pushes; each receiver has a tap
 //! with a gate of its own. Data is shared by reference, never copied per receiver.
 
+use gst::glib;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,8 +18,37 @@ const RESUME_LEVEL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 pub(crate) struct Unit {
     /// Stamped with the time of the receivers' clock.
     pub(crate) buffer: gst::Buffer,
-    /// Whether decoding can begin here.
-    pub(crate) key: bool,
+    pub(crate) is_idr: bool,
+    /// A receiver that waits can start here.
+    pub(crate) entry: Option<Entry>,
+}
+
+/// How a receiver starts at a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry {
+    AsItIs,
+    /// With these parameter sets inserted at this offset, because the stream carries them only at its beginning.
+    With(Vec<u8>, usize),
+}
+
+impl Unit {
+    /// The buffer for a receiver that starts with it.
+    fn first_buffer(&self) -> gst::Buffer {
+        let Some(Entry::With(parameter_sets, offset)) = &self.entry else { return self.buffer.clone() };
+        self.with_inserted(parameter_sets, *offset).unwrap_or_else(|_| self.buffer.clone())
+    }
+
+    fn with_inserted(&self, bytes: &[u8], offset: usize) -> Result<gst::Buffer, glib::BoolError> {
+        let mut buffer = gst::Buffer::new();
+        let head = buffer.make_mut();
+        self.buffer.copy_into(head, gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS, ..)?;
+        if offset > 0 {
+            self.buffer.copy_into(head, gst::BufferCopyFlags::MEMORY, ..offset)?;
+        }
+        head.append_memory(gst::Memory::from_slice(bytes.to_vec()));
+        self.buffer.copy_into(head, gst::BufferCopyFlags::MEMORY, offset..)?;
+        Ok(buffer)
+    }
 }
 
 /// The stream of one pad.
@@ -28,13 +58,14 @@ pub(crate) struct Fanout {
     frames: AtomicU64,
     keyframes: AtomicU64,
     last_keyframe: Mutex<Option<Instant>>,
+    keyframe_requests: AtomicU64,
 }
 
 impl Fanout {
     /// Gives a unit to every tap. Never waits for a receiver. True if somebody needs a keyframe now.
     pub(crate) fn push(&self, unit: &Unit) -> bool {
         self.frames.fetch_add(1, Ordering::Relaxed);
-        if unit.key {
+        if unit.is_idr {
             self.keyframes.fetch_add(1, Ordering::Relaxed);
             *lock(&self.last_keyframe) = Some(Instant::now());
         }
@@ -69,7 +100,17 @@ impl Fanout {
         (self.frames.load(Ordering::Relaxed), self.keyframes.load(Ordering::Relaxed))
     }
 
-    /// When the last keyframe came in.
+    /// A request for a keyframe goes upstream.
+    pub(crate) fn count_keyframe_request(&self) {
+        self.keyframe_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests for a keyframe went upstream so far.
+    pub(crate) fn keyframe_requests(&self) -> u64 {
+        self.keyframe_requests.load(Ordering::Relaxed)
+    }
+
+    /// When the last IDR picture came in.
     pub(crate) fn last_keyframe(&self) -> Option<Instant> {
         *lock(&self.last_keyframe)
     }
@@ -164,9 +205,9 @@ impl Tap {
         let gate = self.gate();
         let open = match gate {
             Gate::Closed => return false,
-            Gate::Waiting => unit.key,
+            Gate::Waiting => unit.entry.is_some(),
             Gate::Open => self.level() < SHED_LEVEL,
-            Gate::Shedding => unit.key && self.level() < RESUME_LEVEL,
+            Gate::Shedding => unit.entry.is_some() && self.level() < RESUME_LEVEL,
         };
         if !open {
             self.shed.fetch_add(1, Ordering::Relaxed);
@@ -175,13 +216,16 @@ impl Tap {
             }
             return gate != Gate::Open && self.level() < RESUME_LEVEL;
         }
-        if gate != Gate::Open {
+        let buffer = if gate == Gate::Open {
+            unit.buffer.clone()
+        } else {
             self.change(gate, Gate::Open);
-        }
+            unit.first_buffer()
+        };
         self.sent.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(unit.buffer.size() as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(buffer.size() as u64, Ordering::Relaxed);
         // A source that is shutting down refuses: the receiver is on its way out.
-        let _ = self.source.push_buffer(self.rising(unit.buffer.clone()));
+        let _ = self.source.push_buffer(self.rising(buffer));
         false
     }
 
@@ -197,14 +241,14 @@ impl Tap {
     }
 }
 
-/// The access unit of `buffer` with `time` on the sessions' clock, and in no memory of a device, which a slow receiver
-/// would keep from a hardware encoder.
-pub(crate) fn restamped(buffer: &gst::BufferRef, time: gst::ClockTime) -> Unit {
+/// `buffer` with `time` on the sessions' clock, and in no memory of a device, which a slow receiver would keep from a
+/// hardware encoder.
+pub(crate) fn restamped(buffer: &gst::BufferRef, time: gst::ClockTime) -> gst::Buffer {
     let foreign = !buffer.iter_memories().all(|memory| memory.is_type(SYSTEM_MEMORY));
     let copied = if foreign { buffer.copy_deep().ok() } else { None };
     let mut copy = copied.unwrap_or_else(|| buffer.copy());
     set_time(&mut copy, time);
-    Unit { buffer: copy, key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) }
+    copy
 }
 
 fn set_time(buffer: &mut gst::Buffer, time: gst::ClockTime) {
@@ -243,7 +287,7 @@ mod tests {
         let inner = buffer.get_mut().unwrap();
         inner.set_pts(gst::ClockTime::from_mseconds(ms));
         inner.set_duration(gst::ClockTime::from_mseconds(100));
-        Unit { buffer, key }
+        Unit { buffer, is_idr: key, entry: key.then_some(Entry::AsItIs) }
     }
 
     #[test]
@@ -303,6 +347,33 @@ mod tests {
         fanout.push(&unit(1, true));
         assert_eq!(tap.gate(), Gate::Waiting, "a removed tap gets nothing");
         source.set_state(gst::State::Null).unwrap();
+    }
+
+    #[test]
+    fn a_receiver_that_starts_late_gets_the_parameter_sets_and_the_others_do_not() {
+        let (early, early_source) = tap();
+        let (late, late_source) = tap();
+        let fanout = Fanout::default();
+        for tap in [&early, &late] {
+            fanout.add(tap.clone());
+        }
+        early.connect();
+        fanout.push(&unit(0, true));
+        late.connect();
+        let recovery_point =
+            Unit { is_idr: false, entry: Some(Entry::With(vec![7; 20], 6)), ..unit(33, false) };
+        fanout.push(&recovery_point);
+        assert_eq!((early.gate(), late.gate()), (Gate::Open, Gate::Open));
+        assert_eq!((early.counts().2, late.counts().2), (200, 120), "bytes");
+        assert_eq!(fanout.counts(), (2, 1), "only the IDR picture counts as a keyframe");
+
+        let first = recovery_point.first_buffer();
+        assert_eq!(first.pts(), recovery_point.buffer.pts());
+        let bytes = first.map_readable().unwrap();
+        assert_eq!(bytes.get(6..26), Some(&[7; 20][..]));
+        for source in [early_source, late_source] {
+            source.set_state(gst::State::Null).unwrap();
+        }
     }
 
     #[test]

@@ -2,16 +2,16 @@
 //! the way of each access unit into the fan-out.
 
 use super::{
+    bitstream::{Arrival, Bitstream, Warning},
     caps::{self, Refusal},
     conductor::Command,
-    fanout::{self, Fanout},
+    fanout::{self, Fanout, Unit},
     mailbox::Mailbox,
-    reorder::ReorderWatch,
     session::StreamInfo,
     timing::{SharedTime, Timing},
     upstream::{self, Origin, Tuned},
 };
-use crate::{codec::Codec, log::CAT, stream_key::StreamKey, time::Now};
+use crate::{codec::Codec, h264_repair::H264Repair, log::CAT, stream_key::StreamKey, time::Now};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A pad of the sink, from its request to its release.
@@ -32,8 +32,8 @@ pub(crate) struct Input {
     /// The stream jumped (flush): the next unit starts anew.
     jumped: Arc<AtomicBool>,
     chain: Mutex<Option<Chain>>,
-    /// The depayloader upstream that is watched over.
-    depayloader: Mutex<Option<gst::Element>>,
+    /// The depayloader upstream, and its repair.
+    depayloader: Mutex<Option<(gst::Element, H264Repair)>>,
 }
 
 /// What stands behind a pad once its codec is known.
@@ -166,7 +166,7 @@ impl Input {
         if let Some(codec) = codec {
             sink.set_caps(Some(&codec.unit_caps()));
         }
-        sink.set_callbacks(self.callbacks(bin));
+        sink.set_callbacks(self.callbacks(bin, codec));
         let jumped = self.jumped.clone();
         self.timing.watch(bin, &sink, move || jumped.store(true, Ordering::Release));
         bin.add(&sink)?;
@@ -186,6 +186,7 @@ impl Input {
     /// the pad waits for that thread.
     pub(crate) fn release(&self, bin: &super::RoomWebRtcSink) {
         self.mailbox.send(Command::PadGone(self.key));
+        *self.depayloader.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.take_down(bin);
         let _ = self.ghost.set_active(false);
     }
@@ -205,7 +206,11 @@ impl Input {
     }
 
     /// What the streaming thread does with each access unit.
-    fn callbacks(&self, bin: &super::RoomWebRtcSink) -> gst_app::AppSinkCallbacks {
+    fn callbacks(
+        &self,
+        bin: &super::RoomWebRtcSink,
+        codec: Option<&'static Codec>,
+    ) -> gst_app::AppSinkCallbacks {
         let mut unit = UnitPath {
             bin: bin.downgrade(),
             key: self.key,
@@ -213,7 +218,7 @@ impl Input {
             mailbox: self.mailbox.clone(),
             jumped: self.jumped.clone(),
             timing: self.timing.clone(),
-            reorder: ReorderWatch::default(),
+            bitstream: codec.map(Bitstream::new),
         };
         let (mailbox, key) = (self.mailbox.clone(), self.key);
         gst_app::AppSinkCallbacks::builder()
@@ -235,9 +240,9 @@ impl Input {
             Some(Origin::Depayloader(depayloader)) => {
                 let mut known = self.depayloader.lock().unwrap_or_else(PoisonError::into_inner);
                 let is_h264 = depayloader.factory().is_some_and(|factory| factory.name() == "rtph264depay");
-                if is_h264 && known.as_ref() != Some(&depayloader) {
-                    crate::units::keep_whole(&depayloader);
-                    *known = Some(depayloader);
+                if is_h264 && known.as_ref().is_none_or(|(known, _)| *known != depayloader) {
+                    let repair = H264Repair::new(&depayloader);
+                    *known = Some((depayloader, repair));
                 }
             }
             None => {}
@@ -291,28 +296,47 @@ struct UnitPath {
     mailbox: Mailbox,
     jumped: Arc<AtomicBool>,
     timing: Arc<Timing>,
-    reorder: ReorderWatch,
+    /// `None`: the stream ended before its codec was known.
+    bitstream: Option<Bitstream>,
 }
 
 impl UnitPath {
     fn take(&mut self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
         let Some(buffer) = sample.buffer() else { return Ok(gst::FlowSuccess::Ok) };
+        let Some(bitstream) = &mut self.bitstream else { return Ok(gst::FlowSuccess::Ok) };
         if self.jumped.swap(false, Ordering::AcqRel) {
-            self.reorder.reset();
+            bitstream.jump();
         }
-        if self.reorder.has_b_frames(buffer.pts()) {
+        let arrival =
+            Arrival { pts: buffer.pts(), requests: self.fanout.keyframe_requests(), now: Instant::now() };
+        let inspected = {
+            let bytes = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
+            bitstream.inspect(&bytes, arrival)
+        };
+        let inspected = inspected.map_err(|refusal| {
             if let Some(bin) = self.bin.upgrade() {
-                gst::element_error!(bin, gst::StreamError::WrongType, ("{}", Refusal::BFrames));
+                gst::element_error!(bin, gst::StreamError::WrongType, ("{refusal}"));
             }
-            return Err(gst::FlowError::Error);
-        }
+            gst::FlowError::Error
+        })?;
+        inspected.warnings.iter().for_each(|warning| self.warn(*warning));
         let time = self.bin.upgrade().and_then(|bin| self.timing.session_time(&bin, &sample));
         let Some(time) = time else { return Ok(gst::FlowSuccess::Ok) };
-        let unit = fanout::restamped(buffer, time);
+        let unit = Unit {
+            buffer: fanout::restamped(buffer, time),
+            is_idr: inspected.is_idr,
+            entry: inspected.entry,
+        };
         if self.fanout.push(&unit) {
             self.mailbox.send(Command::Keyframe(self.key));
         }
         Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn warn(&self, warning: Warning) {
+        if let Some(bin) = self.bin.upgrade() {
+            gst::element_warning!(bin, gst::StreamError::Encode, ("{warning}"));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `roomwebrtcsink`: sends one encoded stream for each of its pads to every receiver in a room.
 
+mod bitstream;
 mod caps;
 mod conductor;
 mod fanout;
@@ -9,6 +10,7 @@ mod keyframes;
 mod mailbox;
 mod negotiation;
 mod receivers;
+mod refresh;
 mod reorder;
 mod session;
 mod settings;

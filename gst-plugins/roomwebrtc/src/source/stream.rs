@@ -1,7 +1,10 @@
 //! One stream of a session: from RTP packets to access units, which wait here until their output is there.
 
 use super::{offer::StreamKey, output::Output};
-use crate::codec::{Codec, H264};
+use crate::{
+    codec::{Codec, H264},
+    h264_repair::H264Repair,
+};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
@@ -110,6 +113,7 @@ pub(super) struct Stream {
     entry: gst::Pad,
     asked: LastTime,
     output: Option<Arc<Output>>,
+    _repair: Option<H264Repair>,
 }
 
 impl Stream {
@@ -124,9 +128,10 @@ impl Stream {
         first: impl Fn(gst::Caps) + Send + 'static,
     ) -> Result<Self, glib::Error> {
         let chain = gst::parse::bin_from_description(codec.depayloader, true)?;
+        let mut repair = None;
         if let Some(depay) = chain.by_name("depay") {
             if *codec == H264 {
-                crate::units::keep_whole(&depay);
+                repair = Some(H264Repair::new(&depay));
             }
             // After a loss nothing that can't be decoded goes on.
             for name in ["wait-for-keyframe", "request-keyframe"] {
@@ -156,7 +161,7 @@ impl Stream {
             gst::PadProbeReturn::Ok
         });
         pad.link(&entry).map_err(|error| glib::Error::new(gst::CoreError::Pad, &error.to_string()))?;
-        Ok(Self { key, tap, entry, asked: LastTime::default(), output: None })
+        Ok(Self { key, tap, entry, asked: LastTime::default(), output: None, _repair: repair })
     }
 
     /// From now on access units go to `output`.

@@ -225,6 +225,7 @@ impl Conductor {
             {
                 gst::debug!(CAT, obj = ghost, "asking the encoder for a keyframe");
                 self.shared.keyframe_forced();
+                stream.fanout.count_keyframe_request();
                 ghost.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
             }
         }

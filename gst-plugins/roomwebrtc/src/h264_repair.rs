@@ -1,47 +1,67 @@
-//! Keeps H.264 pictures whole on their way through rtph264depay.
+//! Keeps H.264 pictures whole in rtph264depay.
 //!
-//! rtph264pay with `config-interval=-1`, which is what most GStreamer senders use, writes parameter sets before each
-//! slice of an IDR picture. rtph264depay takes them for the beginning of the next access unit; and so a keyframe of an
-//! encoder with several slices (x264enc with tune=zerolatency) would come out as two units, neither of which is a
-//! picture. What repeats itself inside a picture is hidden from it here. What is still no picture, because packets of
-//! it were lost, goes no further.
+//! rtph264pay with `config-interval=-1`, which most GStreamer senders use, writes parameter sets before each slice of an
+//! IDR picture. rtph264depay mistakes them for the beginning of the next access unit. A keyframe of an encoder that makes
+//! several slices (x264enc with tune=zerolatency) would therefore leave it as two units, neither of which is a picture.
+//! This module hides parameter sets that are repeated within a picture from the depayloader, and drops access units that
+//! are incomplete because packets were lost.
 
-use gst::prelude::*;
+use crate::codec::h264::{self, nal};
+use gst::{glib, prelude::*};
 use std::sync::{Mutex, PoisonError};
 
-/// Watches over what goes into and comes out of `depay`, an rtph264depay.
-pub(crate) fn keep_whole(depay: &gst::Element) {
-    if let Some(pad) = depay.static_pad("sink") {
-        hide_repetitions(&pad);
-    }
-    if let Some(pad) = depay.static_pad("src") {
-        drop_fragments(&pad);
+/// The repair of one depayloader, for as long as this value lives.
+pub(crate) struct H264Repair {
+    probes: Vec<(glib::WeakRef<gst::Pad>, gst::PadProbeId)>,
+}
+
+impl H264Repair {
+    /// Repairs what goes into and comes out of `depay`, an rtph264depay.
+    pub(crate) fn new(depay: &gst::Element) -> Self {
+        let hidden =
+            depay.static_pad("sink").and_then(|pad| Some((pad.downgrade(), hide_repetitions(&pad)?)));
+        let dropped = depay.static_pad("src").and_then(|pad| Some((pad.downgrade(), drop_fragments(&pad)?)));
+        Self { probes: hidden.into_iter().chain(dropped).collect() }
     }
 }
 
-fn hide_repetitions(pad: &gst::Pad) {
+impl Drop for H264Repair {
+    fn drop(&mut self) {
+        for (pad, probe) in self.probes.drain(..) {
+            if let Some(pad) = pad.upgrade() {
+                pad.remove_probe(probe);
+            }
+        }
+    }
+}
+
+fn hide_repetitions(pad: &gst::Pad) -> Option<gst::PadProbeId> {
     let packets = Mutex::new(Packets::default());
     pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
         let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut info.data {
-            Some(gst::PadProbeData::Buffer(packet)) => packets.look_at(packet.make_mut()),
+            Some(gst::PadProbeData::Buffer(packet)) => packets.repair(packet.make_mut()),
             Some(gst::PadProbeData::BufferList(list)) => {
                 let list = list.make_mut();
-                (0..list.len())
-                    .for_each(|at| list.get_mut(at).into_iter().for_each(|packet| packets.look_at(packet)));
+                for at in 0..list.len() {
+                    if let Some(packet) = list.get_mut(at) {
+                        packets.repair(packet);
+                    }
+                }
             }
             _ => {}
         }
         gst::PadProbeReturn::Ok
-    });
+    })
 }
 
-fn drop_fragments(pad: &gst::Pad) {
+fn drop_fragments(pad: &gst::Pad) -> Option<gst::PadProbeId> {
     let lost = Mutex::new(false);
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let Some(gst::PadProbeData::Buffer(unit)) = &mut info.data else { return gst::PadProbeReturn::Ok };
         let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
-        if !unit.map_readable().is_ok_and(|map| begins_picture(&map)) {
+        let layout = Layout::of(pad.current_caps().as_deref());
+        if !unit.map_readable().is_ok_and(|bytes| layout.is_whole(&bytes)) {
             *lost = true;
             return gst::PadProbeReturn::Drop;
         }
@@ -49,23 +69,61 @@ fn drop_fragments(pad: &gst::Pad) {
             unit.make_mut().set_flags(gst::BufferFlags::DISCONT);
         }
         gst::PadProbeReturn::Ok
-    });
+    })
+}
+
+/// What the buffers of a depayloader are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// `alignment=nal`: any slice of a picture.
+    Slices,
+    /// Access units in byte-stream format.
+    ByteStream,
+    /// Access units of NAL units with lengths of so many bytes in front of them (avc).
+    Lengths(usize),
+}
+
+impl Layout {
+    fn of(caps: Option<&gst::CapsRef>) -> Self {
+        let Some(structure) = caps.and_then(|caps| caps.structure(0)) else { return Layout::Slices };
+        if structure.get::<&str>("alignment") != Ok("au") {
+            return Layout::Slices;
+        }
+        match structure.get::<&str>("stream-format") {
+            Ok("byte-stream") => Layout::ByteStream,
+            _ => {
+                let record = structure.get::<gst::Buffer>("codec_data").ok();
+                let size = record.and_then(|record| h264::length_size(&record.map_readable().ok()?));
+                size.map_or(Layout::Slices, Layout::Lengths)
+            }
+        }
+    }
+
+    /// Whether an access unit has its first slice, or no slice at all.
+    fn is_whole(self, bytes: &[u8]) -> bool {
+        let begins = match self {
+            Layout::Slices => None,
+            Layout::ByteStream => h264::begins_picture(nal::in_byte_stream(bytes)),
+            Layout::Lengths(size) => h264::begins_picture(nal::with_lengths(bytes, size)),
+        };
+        begins.unwrap_or(true)
+    }
 }
 
 /// The packets of a stream, in order.
 #[derive(Default)]
 struct Packets {
-    /// The time stamp of the picture of which a slice has come.
+    /// The RTP timestamp of the current picture, once a slice of it has come.
     picture: Option<u32>,
 }
 
 impl Packets {
-    fn look_at(&mut self, packet: &mut gst::BufferRef) {
+    fn repair(&mut self, packet: &mut gst::BufferRef) {
         let Ok(rtp) = gst_rtp::RTPBuffer::from_buffer_readable(packet) else { return };
         let hidden =
             rtp.payload().map(|payload| self.repetitions(rtp.timestamp(), payload)).unwrap_or_default();
         if rtp.is_marker() {
-            // The picture is complete, and senders exist that give the next one the same time stamp.
+            // The picture is complete. Some senders give the next one the same timestamp.
             self.picture = None;
         }
         drop(rtp);
@@ -77,14 +135,15 @@ impl Packets {
         {
             for at in hidden {
                 if let Some(header) = payload.get_mut(at) {
-                    // Filler data, which everyone skips.
+                    // Filler data, which decoders skip.
                     *header = (*header & 0xe0) | 0x0c;
                 }
             }
         }
     }
 
-    /// The headers in this payload (RFC 6184, section 5.2) of what repeats itself inside a picture.
+    /// The offsets of the NAL unit headers in this payload (RFC 6184, section 5.2) that repeat parameter sets within a
+    /// picture.
     fn repetitions(&mut self, timestamp: u32, payload: &[u8]) -> Vec<usize> {
         let mut repetitions = Vec::new();
         for (at, kind) in headers(payload) {
@@ -100,11 +159,11 @@ impl Packets {
     }
 }
 
-/// Where the NAL units of an RTP payload have their headers, and of which type they are.
+/// The offsets and types of the NAL unit headers in an RTP payload.
 fn headers(payload: &[u8]) -> Vec<(usize, u8)> {
     let Some(first) = payload.first() else { return Vec::new() };
     match first & 0x1f {
-        // STAP-A: units, each with its length in front.
+        // STAP-A: several units, each with its length in front.
         24 => {
             let (mut found, mut at) = (Vec::new(), 1);
             while let Some(&[high, low, header]) = payload.get(at..at + 3) {
@@ -113,7 +172,8 @@ fn headers(payload: &[u8]) -> Vec<(usize, u8)> {
             }
             found
         }
-        // FU-A: the type is in the second byte, and there is no header that could be changed. Sets are never so long.
+        // FU-A: the type is in the second byte, and there is no header that could be changed. Parameter sets are never
+        // long enough to be fragmented.
         28 => payload
             .get(1)
             .filter(|header| matches!(**header & 0x1f, 1..=5))
@@ -121,25 +181,6 @@ fn headers(payload: &[u8]) -> Vec<(usize, u8)> {
             .into_iter()
             .collect(),
         kind => vec![(0, kind)],
-    }
-}
-
-/// Whether the first slice of a byte stream is the first one of its picture: its header begins with first_mb_in_slice,
-/// and the Exp-Golomb code of 0 is a single bit (ITU-T H.264, sections 7.3.3 and 9.1). What has no slice begins one too.
-fn begins_picture(stream: &[u8]) -> bool {
-    slice_header(stream).is_none_or(|header| stream.get(header + 1).is_some_and(|bits| bits & 0x80 != 0))
-}
-
-/// The position of the first NAL unit header of a slice.
-fn slice_header(stream: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let code = stream.get(at..)?.windows(3).position(|code| code == [0, 0, 1])?;
-        let header = at + code + 3;
-        if matches!(stream.get(header)? & 0x1f, 1..=5) {
-            return Some(header);
-        }
-        at = header;
     }
 }
 
@@ -184,7 +225,7 @@ mod tests {
                 rtp.set_marker(marker);
                 rtp.payload_mut().expect("a payload").copy_from_slice(payload);
             }
-            packets.look_at(packet);
+            packets.repair(packet);
             gst_rtp::RTPBuffer::from_buffer_readable(packet).expect("a packet").payload().expect("a payload")
                 != payload
         };
@@ -196,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_that_make_no_sense_are_left_alone() {
+    fn malformed_payloads_are_left_alone() {
         let mut packets = Packets::default();
         packets.repetitions(1, &[IDR]);
         for payload in [&[][..], &[24], &[24, 0], &[24, 255, 255], &[28], &[28, SPS], &[31, SPS]] {
@@ -206,17 +247,64 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_lacks_its_first_slice_begins_no_picture() {
-        assert!(begins_picture(&[0, 0, 0, 1, SPS, 1, 0, 0, 1, IDR, 0x88]));
-        assert!(!begins_picture(&[0, 0, 0, 1, SPS, 1, 0, 0, 1, IDR, 0x48]));
-        assert!(!begins_picture(&[0, 0, 1, IDR]));
-        for no_slice in [&[][..], &[0], &[0, 0, 1], &[0, 0, 0, 0], &[0, 0, 1, SPS]] {
-            assert!(begins_picture(no_slice), "{no_slice:?}");
-        }
+    fn whether_a_unit_is_whole_depends_on_its_layout() {
+        gst::init().expect("GStreamer");
+        let layout = |caps: &str| Layout::of(Some(&caps.parse::<gst::Caps>().expect(caps)));
+        let byte_stream = layout("video/x-h264,stream-format=byte-stream,alignment=au");
+        let first = [0, 0, 0, 1, SPS, 1, 0, 0, 1, IDR, 0x88];
+        let second = [0, 0, 0, 1, SPS, 1, 0, 0, 1, IDR, 0x48];
+        assert!(byte_stream.is_whole(&first) && !byte_stream.is_whole(&second));
+        assert!(byte_stream.is_whole(&[]) && byte_stream.is_whole(&[0, 0, 1, SPS]), "no slice");
+
+        let slices = layout("video/x-h264,stream-format=byte-stream,alignment=nal");
+        assert!(slices.is_whole(&first) && slices.is_whole(&second));
+
+        let avc = layout("video/x-h264,stream-format=avc,alignment=au,codec_data=(buffer)0142c00dffe100");
+        // The length of the first unit, 0x0000014d, looks like a start code.
+        let long = [&[0, 0, 1, 0x4d, 0x06, 5][..], &[1; 0x14b], &[0, 0, 0, 2, IDR, 0x88]].concat();
+        assert!(avc.is_whole(&long), "a start code is nothing special in avc");
+        assert!(!avc.is_whole(&[0, 0, 0, 2, IDR, 0x48]));
     }
 
     #[test]
-    fn what_gstreamers_own_payloader_would_cut_stays_whole() {
+    fn fragments_pass_again_once_the_repair_is_dropped() {
+        use std::sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        };
+        gst::init().expect("GStreamer");
+        let passed = Arc::new(AtomicU32::new(0));
+        let count = passed.clone();
+        let sink = gst::Pad::builder(gst::PadDirection::Sink)
+            .chain_function(move |_, _, _| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        let source = gst::Pad::builder(gst::PadDirection::Src).build();
+        source.set_active(true).and_then(|()| sink.set_active(true)).expect("active pads");
+        source.link(&sink).expect("a link");
+        let caps = gst::Caps::builder("video/x-h264")
+            .field("stream-format", "byte-stream")
+            .field("alignment", "au")
+            .build();
+        source.push_event(gst::event::StreamStart::new("stream"));
+        source.push_event(gst::event::Caps::new(&caps));
+        source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+        let push = |unit: &'static [u8]| {
+            source.push(gst::Buffer::from_slice(unit)).expect("a flow");
+            passed.load(Ordering::Relaxed)
+        };
+        let probe = drop_fragments(&source).expect("a probe");
+        let repair = H264Repair { probes: vec![(source.downgrade(), probe)] };
+        assert_eq!(push(&[0, 0, 1, IDR, 0x88]), 1);
+        assert_eq!(push(&[0, 0, 1, IDR, 0x48]), 1, "a second slice alone is no picture");
+        drop(repair);
+        assert_eq!(push(&[0, 0, 1, IDR, 0x48]), 2);
+    }
+
+    #[test]
+    fn pictures_that_rtph264pay_would_split_stay_whole() {
         gst::init().expect("GStreamer");
         // All slices in one packet, and several packets for each slice.
         whole_pictures("pattern=black ! video/x-raw,width=64,height=480");
@@ -232,7 +320,7 @@ mod tests {
         );
         let pipeline =
             gst::parse::launch(&line).expect(&line).downcast::<gst::Pipeline>().expect("a pipeline");
-        keep_whole(&pipeline.by_name("depay").expect("depay"));
+        let repair = H264Repair::new(&pipeline.by_name("depay").expect("depay"));
         let (tell, told) = std::sync::mpsc::channel();
         let sink = pipeline.by_name("sink").expect("a sink");
         sink.connect("handoff", false, move |values| {
@@ -249,6 +337,7 @@ mod tests {
         let units: Vec<_> =
             (0..4).map_while(|_| told.recv_timeout(std::time::Duration::from_secs(20)).ok()).collect();
         pipeline.set_state(gst::State::Null).expect("null");
+        drop(repair);
         let slices = units.first().map_or(0, |unit| unit.1);
         assert!(slices > 1, "the encoder made no slices: {units:?}");
         assert_eq!(units, [false, true, false, true].map(|delta| (true, slices, delta)));
