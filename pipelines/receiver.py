@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Receives the video of every sender in a room with stock aiortc: counts, prints or records it.
+"""Receives the video of every sender in a room with stock aiortc, and counts, prints or records it.
 
-Media sessions outlive the signaling server: when it restarts, video goes on, and this program is back in the room by
-itself. A sender that restarts with its old id is picked up again. To do something else with the pictures, start at
-`Session.watch`: every decoded frame of every sender passes there as an `av.VideoFrame`.
+Media sessions outlive the signaling server: if the server restarts, running video is unaffected, and this program joins
+the room again on its own. It also follows a sender that restarts with its old id. To process the pictures, start at
+`Session.watch`: it sees every decoded frame of every sender as an `av.VideoFrame`.
+
+The program is one file, so that it can be copied anywhere.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import secrets
 import signal
 import ssl
@@ -20,6 +23,7 @@ import time
 import unicodedata
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 try:
     import av
@@ -41,19 +45,21 @@ EXAMPLES = """examples:
   receiver.py --uri wss://example.org/ws --room-id 客厅 --turn turn.example.org --turn-user me --turn-pass secret
 """
 av.logging.set_level(av.logging.ERROR)
+DEFAULT_PORT = 8765
 ABSENT_SECONDS = 30  # How long a session outlives the absence of its sender after a reconnect.
+CERTIFICATE_NOT_YET_VALID = 9  # OpenSSL's number.
 FATAL_CLOSES = {
     4001: "this receiver was started again elsewhere with the same identity",
-    4002: "somebody else in the room uses this client id; choose another with --client-id",
-    4003: "the server doesn't understand this program: they do not fit together",
-    4010: "the server wants a valid token; give one with --token or in ROOM_TOKEN",
-    1009: "a message of this program was too big for the server",
+    4002: "another client in the room uses this client id; choose another with --client-id",
+    4003: "the server does not understand this program: their versions do not match",
+    4010: "the server requires a valid token; give one with --token or in ROOM_TOKEN",
+    1009: "a message of this program was too large for the server",
 }
 PASSING_REFUSALS = {"room_full", "too_many_rooms", "too_many_attempts", "server_draining"}
 
 
 class Failed(Exception):
-    """It can't work; the text says why."""
+    """The program can't do its work; the text says why."""
 
 
 class Recorder:
@@ -65,18 +71,18 @@ class Recorder:
         self.lock = threading.Lock()
 
     def write(self, frame, first):
-        """Runs on a thread of its own: encoding takes milliseconds. `first`: a new session begins."""
+        """Encodes a frame, on a thread of its own because that takes milliseconds. `first`: a new session begins."""
         with self.lock:
             if self.stream is None:
                 self.start(frame)
-            # Time stamps begin anywhere; the first of each session is put where the clock is.
+            # Timestamps start anywhere, so the first of each session is placed by the clock.
             ticks = int(frame.pts * frame.time_base * 90_000)
             if first:
                 self.offset = int((time.monotonic() - self.started) * 90_000) - ticks
             self.last = max(self.last + 1, ticks + self.offset)
             picture = frame.reformat(self.stream.width, self.stream.height, "yuv420p")
             picture.pts, picture.time_base = self.last, Fraction(1, 90_000)
-            picture.pict_type = av.video.frame.PictureType.NONE  # The encoder decides.
+            picture.pict_type = av.video.frame.PictureType.NONE  # The encoder chooses.
             self.file.mux(self.stream.encode(picture))
 
     def start(self, frame):
@@ -111,7 +117,7 @@ class Session:
         self.tasks.append(asyncio.ensure_future(work))
 
     async def negotiate(self):
-        """Offer first, then candidates, in the order in which they came."""
+        """Handles the offer first, then the candidates in the order of their arrival."""
         while True:
             message = await self.inbox.get()
             try:
@@ -119,7 +125,7 @@ class Session:
                     await self.answer(message["sdp"])
                 else:
                     await self.add_candidate(message.get("candidate") or {})
-            except Exception as error:  # Bad words of a peer end at most the session with that peer.
+            except Exception as error:  # A malformed message ends at most the session with its sender.
                 say(f"{self.sender}: {message['type']} refused: {error}")
                 if message["type"] == "offer":
                     self.receiver.end(self.sender, tell=True)
@@ -127,16 +133,20 @@ class Session:
     async def answer(self, sdp):
         preferred = f"video/{self.receiver.options.codec}".lower()
         codecs = sorted(RTCRtpReceiver.getCapabilities("video").codecs, key=lambda c: c.mimeType.lower() != preferred)
-        for _ in range(sum(line.startswith("m=video ") for line in sdp.splitlines())):
+        known = {codec.mimeType.lower() for kind in ("audio", "video") for codec in RTCRtpReceiver.getCapabilities(kind).codecs}
+        offer = Offer(sdp, known)
+        for name in offer.refused_codecs():
+            say(f"{self.sender}: a stream is left out, because aiortc does not know its codec {name}")
+        for _ in range(offer.accepted("video")):
             self.pc.addTransceiver("video", direction="recvonly").setCodecPreferences(codecs)
-        await self.pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        await self.pc.setRemoteDescription(RTCSessionDescription(offer.text(), "offer"))
         await self.pc.setLocalDescription(await self.pc.createAnswer())
-        # aiortc gathers before it answers: its candidates are all in the answer.
-        await self.send({"type": "answer", "sdp": self.pc.localDescription.sdp})
+        # aiortc gathers before it answers, so the answer contains all of its candidates.
+        await self.send({"type": "answer", "sdp": offer.complete(self.pc.localDescription.sdp)})
 
     async def add_candidate(self, message):
         line = message.get("candidate")
-        if not line:  # The end of candidates; aiortc raises on it.
+        if not line:  # This marks the end of candidates; aiortc raises on it.
             return
         candidate = candidate_from_sdp(line.split(":", 1)[-1])
         candidate.sdpMid, candidate.sdpMLineIndex = message.get("sdpMid"), message.get("sdpMLineIndex")
@@ -148,7 +158,7 @@ class Session:
         self.spawn(self.watch(track, name))
 
     async def watch(self, track, name):
-        """Takes every frame of a track. Audio is taken too (its queue would grow) and thrown away."""
+        """Receives every frame of a track. Audio is received and dropped, because its queue would grow otherwise."""
         recorder, first = None, True
         while True:
             try:
@@ -186,32 +196,95 @@ class Session:
         await self.pc.close()
 
 
+class Offer:
+    """An offer without the streams that aiortc can't decode: one such stream makes aiortc refuse the whole offer."""
+
+    def __init__(self, sdp, known):
+        """`known`: the codecs of aiortc as media types in lower case."""
+        self.head, *self.sections = re.split(r"\r?\n(?=m=)", sdp.rstrip() + "\r\n")
+        self.refused = [not self.is_known(section, known) for section in self.sections]
+        if all(self.refused):  # aiortc's own error says what it lacks.
+            self.refused = [False for _ in self.sections]
+
+    @staticmethod
+    def codecs(section):
+        return re.findall(r"^a=rtpmap:\d+ ([^/\s]+)", section, re.MULTILINE)
+
+    @classmethod
+    def is_known(cls, section, known):
+        kind = section[2:].split(" ")[0]
+        names = cls.codecs(section)
+        return kind not in ("audio", "video") or not names or any(
+            f"{kind}/{name}".lower() in known and name.lower() != "rtx" for name in names)
+
+    def refused_codecs(self):
+        return [self.codecs(section)[0] for section, refused in zip(self.sections, self.refused) if refused]
+
+    def accepted(self, kind):
+        return sum(section.startswith(f"m={kind} ") for section, refused in zip(self.sections, self.refused) if not refused)
+
+    def text(self):
+        mids = {self.mid(section) for section, refused in zip(self.sections, self.refused) if refused}
+        lines = [
+            " ".join(word for word in line.split(" ") if word not in mids) if line.startswith("a=group:BUNDLE") else line
+            for line in self.head.splitlines()
+        ]
+        kept = [section.rstrip("\r\n") for section, refused in zip(self.sections, self.refused) if not refused]
+        return "\r\n".join(["\r\n".join(lines), *kept, ""])
+
+    def complete(self, answer):
+        """The answer with a rejected line for each stream that was left out."""
+        head, *answered = re.split(r"\r?\n(?=m=)", answer.rstrip("\r\n"))
+        lines = []
+        for section, refused in zip(self.sections, self.refused):
+            if refused:
+                kind, _, *rest = section.splitlines()[0].split(" ")
+                mid = self.mid(section)
+                lines.append("\r\n".join([" ".join([kind, "0", *rest]), "c=IN IP4 0.0.0.0", *([f"a=mid:{mid}"] if mid else []), "a=inactive"]))
+            elif answered:
+                lines.append(answered.pop(0))
+        return "\r\n".join([head, *lines, ""])
+
+    @staticmethod
+    def mid(section):
+        found = re.search(r"^a=mid:(\S+)", section, re.MULTILINE)
+        return found and found[1]
+
+
 class Receiver:
-    """Who is in the room, and a session with each sender there."""
+    """The members of the room, and a session with each sender."""
 
     def __init__(self, options):
-        host = f"[{options.server_ip}]" if ":" in options.server_ip else options.server_ip
-        self.options, self.uri = options, options.uri or f"ws://{host}:{options.server_port}"
         client_id = unicodedata.normalize("NFC", options.client_id or f"python-{secrets.token_hex(4)}")
         room_id = unicodedata.normalize("NFC", options.room_id)
-        # The instance is a secret of this process, by which the server knows it again.
+        self.options, self.uri = options, server_uri(options, room_id)
+        # The server recognizes this process by its instance, a secret.
         self.register = {"type": "register", "client_id": client_id, "protocol": 1, "instance": secrets.token_hex(16)}
         self.register["token"] = options.token
         self.join = {"type": "join", "room_id": room_id, "role": "receiver"}
         self.join.update(password=options.password, token=options.token)
-        # By sender: the session, the epoch of those who are in the room, the timer of those who are missing.
+        # By sender: its session, its epoch while it is in the room, its timer while it is missing.
         self.sessions, self.epochs, self.absent = {}, {}, {}
+        self.all_announced = True  # Whether the server announces every sender.
         self.ws, self.joined, self.retry_after, self.refusal = None, False, 0.0, None
+        self.been_joined, self.reported = False, set()  # Reasons for failed connections, each reported once.
         self.counts, self.recorders, self.ice_servers = {}, {}, self.own_ice_servers()
-        self.owed, self.pause, self.rejoining, self.leaving = set(), 0.5, None, False
+        self.owed, self.pause, self.rejoining, self.leaving, self.requests = set(), 0.5, None, False, 0
         self.refresh = None  # The timer of the join that brings fresh credentials.
+        self.tasks = set()  # asyncio itself keeps weak references to tasks only.
         self.done, self.failure = asyncio.Event(), None
         self.tls = trust(options.tls_ca_file) if self.uri.startswith("wss:") else None
+
+    def spawn(self, work):
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
 
     # --- signaling
 
     async def run(self):
-        """Connects, and connects again for ever; returns never, raises `Failed`."""
+        """Connects and reconnects without end; raises `Failed`."""
         attempt = 0
         while True:
             self.joined, code, why = False, None, ""
@@ -225,21 +298,26 @@ class Receiver:
             except websockets.InvalidURI as error:
                 raise Failed(f"{self.uri} is no server address; write it like ws://host:8765 ({error})") from error
             except ssl.SSLCertVerificationError as error:
-                raise Failed(
-                    f"the certificate of {self.uri} is not trusted ({error.verify_message}); if an authority of your own "
-                    "signed it, name its PEM file with --tls-ca-file"
-                ) from error
+                why = f"the certificate is not trusted ({error.verify_message})"
+                if error.verify_code != CERTIFICATE_NOT_YET_VALID and not self.been_joined:
+                    advice = "if an authority of your own signed it, name its PEM file with --tls-ca-file"
+                    raise Failed(f"{self.uri}: {why}; {advice}") from error
             except (OSError, asyncio.TimeoutError, websockets.WebSocketException) as error:
                 why = str(error) or type(error).__name__
             if code in FATAL_CLOSES:
                 raise Failed(FATAL_CLOSES[code] + (f" (the server says: {self.refusal})" if self.refusal else ""))
-            if self.joined or attempt == 0:
-                say(f"no connection to {self.uri} ({self.refusal or why}); trying again, video goes on")
+            self.report(self.refusal or why)
             attempt = 1 if self.joined else attempt + 1
-            # Full jitter: up to a bound that doubles from 100 ms to 10 s. A draining server says when to come.
+            # Full jitter: up to a bound that doubles from 100 ms to 10 s. A draining server sets the pause itself.
             spread = 1.0 if self.retry_after else min(10.0, 0.1 * 2 ** min(attempt - 1, 10))
             await asyncio.sleep(self.retry_after + random.uniform(0, spread))
             self.retry_after = 0.0
+
+    def report(self, reason):
+        """Reports a lost or failed connection, once per reason until this program is in the room again."""
+        if reason not in self.reported:
+            self.reported.add(reason)
+            say(f"no connection to {self.uri} ({reason}); retrying, running video is unaffected")
 
     async def converse(self):
         self.refusal = None
@@ -251,7 +329,7 @@ class Receiver:
             self.hear(message.get("type"), message)
 
     async def send(self, message):
-        """Drops what can't be said: after a reconnect, sessions are made good again."""
+        """Sends a message, or drops it without a connection: a reconnect renews the sessions that need it."""
         try:
             await self.ws.send(json.dumps({k: v for k, v in message.items() if v is not None}))
         except (websockets.ConnectionClosed, AttributeError):
@@ -261,13 +339,15 @@ class Receiver:
         sender = message.get("from")
         session = self.sessions.get(sender)
         if session and session.session_id and message.get("session_id") not in (None, session.session_id):
-            session = None  # About a session that is over.
+            session = None  # The message is about a session that has ended.
         if kind == "joined":
             self.on_joined(message)
         elif kind == "peer_joined":
             self.present(message)
         elif kind == "peer_left":
             self.left(message["client_id"], message.get("reason"))
+        elif kind == "offer" and not self.may_offer(sender):
+            say(f"{sender}: ignored an offer of a member that is no sender")
         elif kind == "offer":
             self.end(sender)
             self.sessions[sender] = Session(self, sender, message.get("session_id"))
@@ -278,8 +358,8 @@ class Receiver:
             say(f"{sender}: ended")
             self.end(sender)
         elif kind == "left":
-            if not self.leaving:  # Removed from the room. Asking to be let in again tells why, if there is a reason.
-                asyncio.ensure_future(self.ws.close())
+            if not self.leaving:  # Removed from the room. Joining again brings an error that says why, if there is a reason.
+                self.spawn(self.ws.close())
             self.leaving = False
         elif kind == "draining":
             self.retry_after = min(60.0, message.get("retry_after_ms", 0) / 1000)
@@ -289,26 +369,35 @@ class Receiver:
     def refused(self, message):
         self.refusal, code = message.get("message") or message.get("code"), message.get("code")
         if message.get("request") not in ("register", "join") or code == "unauthorized":
-            return  # About something else; or what the close that follows is about.
+            return  # The error is about something else, or the close that follows has the consequences.
         if code not in PASSING_REFUSALS:
-            raise Failed(f"the server does not let us into the room: {self.refusal}")
-        asyncio.ensure_future(self.ws.close())
+            raise Failed(f"the server does not let this program into the room: {self.refusal}")
+        self.spawn(self.ws.close())
 
-    # --- presence: which sessions are still good (docs: “Reconnecting without losing video”)
+    # --- presence: which sessions survive a reconnect (docs/protocol.md)
+
+    def may_offer(self, member):
+        """Whether a member may offer media: a known sender may, or anybody if the server does not announce all senders."""
+        return isinstance(member, str) and (member in self.epochs or not self.all_announced)
 
     def on_joined(self, message):
-        self.joined = True
+        if not self.joined:
+            say(f"in room {message.get('room_id')} as {self.register['client_id']}")
+        self.joined = self.been_joined = True
+        self.reported.clear()
         self.refresh_later(message.get("ice_ttl_s"))
         self.ice_servers = self.own_ice_servers() + [
             RTCIceServer(urls=s["urls"], username=s.get("username"), credential=s.get("credential"))
             for s in message.get("ice_servers") or []
         ]
-        say(f"in room {message.get('room_id')} as {self.register['client_id']}")
-        peers = [p for p in message.get("peers") or [] if p.get("role") == "sender"]
+        listed = message.get("peers")
+        peers = [p for p in listed or [] if p.get("role") == "sender"]
         for peer in peers:
             self.present(peer)
-        if message.get("total", 0) > len(message.get("peers") or []):
-            return  # The list was cut: it proves nobody absent.
+        # Servers before protocol version 1 list nobody, and a list that was cut proves nobody absent.
+        self.all_announced = listed is not None and message.get("total", 0) <= len(listed)
+        if not self.all_announced:
+            return
         for sender in self.sessions.keys() - {p["client_id"] for p in peers}:
             self.epochs.pop(sender, None)
             if sender not in self.absent:
@@ -316,20 +405,21 @@ class Receiver:
                 self.absent[sender] = loop.call_later(ABSENT_SECONDS, self.gone, sender, "did not come back")
 
     def refresh_later(self, seconds):
-        """Before credentials expire that later sessions need, joining the same room again brings fresh ones."""
+        """Joins the same room again before its TURN credentials expire, which brings fresh ones for later sessions."""
         if self.refresh:
             self.refresh.cancel()
         self.refresh = None
         if isinstance(seconds, (int, float)):
-            join = lambda: asyncio.ensure_future(self.send(self.join))
+            join = lambda: self.spawn(self.send(self.join))
             self.refresh = asyncio.get_running_loop().call_later(max(30, seconds / 2), join)
 
     def present(self, peer):
-        """A sender is there: new, back or changed."""
+        """A sender is in the room: it is new, back or changed."""
         sender, epoch = peer["client_id"], peer.get("epoch")
         if sender in self.absent:
             self.absent.pop(sender).cancel()
         if peer.get("role") != "sender":
+            self.epochs.pop(sender, None)
             return self.end(sender)
         session = self.sessions.get(sender)
         if session and session.epoch != epoch:
@@ -339,7 +429,7 @@ class Receiver:
 
     def left(self, sender, reason):
         self.epochs.pop(sender, None)
-        # A lost signaling connection says nothing about media that flows: the media itself decides.
+        # A lost signaling connection does not affect running media: the media itself decides.
         session = self.sessions.get(sender)
         if session and (reason in ("left", "kicked") or not session.connected):
             self.gone(sender, reason)
@@ -349,7 +439,7 @@ class Receiver:
         self.end(sender, tell)
 
     def media(self, session, state):
-        """The connection of a session came up or ended by itself."""
+        """The connection of a session was established, failed or was closed by the sender."""
         sender = session.sender
         if self.sessions.get(sender) is not session:
             return
@@ -357,18 +447,29 @@ class Receiver:
             session.connected, self.pause = True, 0.5
             return
         self.gone(sender, f"media {state}", tell=True)
-        self.owed.add(sender)  # Unless a `bye` or a new offer comes.
+        self.owed.add(sender)  # Until it offers, says `bye` or leaves.
         if self.rejoining is None:
-            self.rejoining = asyncio.ensure_future(self.rejoin())
+            self.rejoining = self.spawn(self.ask_for_offers())
 
-    async def rejoin(self):
-        """For senders that are still in the room: leaving and joining makes every kind of sender offer anew."""
-        await asyncio.sleep(self.pause)
-        self.rejoining = None
-        if self.owed & self.epochs.keys():
-            self.pause, self.leaving = min(60.0, self.pause * 2), True
-            await self.send({"type": "leave"})
+    async def ask_for_offers(self):
+        """Gets new offers from senders whose sessions failed, after pauses that grow from 0.5 s to 60 s.
+
+        A sender that was told `bye` offers again when this program changes its `meta`, and sessions with other senders
+        are not touched. Older senders offer to whoever joins, so without other sessions the program leaves and joins.
+        """
+        while self.owed:
+            await asyncio.sleep(self.pause)
+            self.pause = min(60.0, self.pause * 2)
+            if not self.owed & self.epochs.keys():
+                continue  # A sender that is not in the room offers by itself when it is back.
+            if self.sessions:
+                self.requests += 1
+                self.join["meta"] = {"offers_requested": self.requests}
+            else:
+                self.leaving = True
+                await self.send({"type": "leave"})
             await self.send(self.join)
+        self.rejoining = None
 
     def end(self, sender, tell=False):
         self.owed.discard(sender)
@@ -376,9 +477,9 @@ class Receiver:
             self.absent.pop(sender).cancel()
         session = self.sessions.pop(sender, None)
         if session:
-            asyncio.ensure_future(session.close(tell))
+            self.spawn(session.close(tell))
 
-    # --- what is done with the frames
+    # --- frames
 
     def count(self, name, frame):
         entry = self.counts.setdefault(name, {"frames": 0, "printed": 0})
@@ -395,7 +496,7 @@ class Receiver:
         return sum(entry["frames"] for entry in self.counts.values())
 
     def recorder(self, name):
-        """The file of a track: the first gets the name that was asked for, others that name with a number."""
+        """The recorder of a track: the first file has the name that was asked for, others have a number in it."""
         path = Path(self.options.record) if self.options.record else None
         if path and name not in self.recorders:
             number = len(self.recorders) + 1
@@ -416,7 +517,7 @@ class Receiver:
             last = now
 
     def own_ice_servers(self):
-        """aiortc uses one STUN and one TURN server: ours come before those that the server names."""
+        """Those of the options. They come first, because aiortc uses one STUN and one TURN server only."""
         o = self.options
         stun = [RTCIceServer(urls=[with_scheme(o.stun, "stun")])] if o.stun else []
         turn = [RTCIceServer([with_scheme(o.turn, "turn")], o.turn_user, o.turn_pass)] if o.turn else []
@@ -425,7 +526,7 @@ class Receiver:
     async def close(self):
         sessions, self.sessions = list(self.sessions.values()), {}
         if sessions:
-            await asyncio.wait([asyncio.ensure_future(s.close(tell=True)) for s in sessions], timeout=3)
+            await asyncio.wait([self.spawn(s.close(tell=True)) for s in sessions], timeout=3)
         await self.send({"type": "leave"})
         for recorder in self.recorders.values():
             try:
@@ -438,8 +539,32 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def server_uri(options, room):
+    """The WebSocket of the server, with the room in its query and with the port that the address implies.
+
+    An address without port and path means port 8765, because that is the server's own. One with a path means the port of
+    its scheme, 80 or 443, because such an address leads to a proxy.
+    """
+    host = f"[{options.server_ip}]" if ":" in options.server_ip else options.server_ip
+    wanted = options.uri or f"ws://{host}:{options.server_port}"
+    wrong = f"--uri {wanted} is no server address; write it like ws://host:8765 or wss://host/path"
+    try:
+        uri = urlsplit(wanted if "://" in wanted else f"ws://{wanted}")
+        host, port = uri.hostname, uri.port
+    except ValueError as error:
+        raise Failed(f"{wrong} ({error})") from error
+    if uri.scheme not in ("ws", "wss") or not host:
+        raise Failed(wrong)
+    if "@" in uri.netloc:
+        raise Failed("--uri has no user and password; use --token and --password")
+    netloc = uri.netloc.rstrip(":") + (f":{DEFAULT_PORT}" if port is None and uri.path in ("", "/") else "")
+    named = "room" in parse_qs(uri.query, keep_blank_values=True)
+    query = "&".join(filter(None, [uri.query, None if named else f"room={quote(room, safe='')}"]))
+    return urlunsplit((uri.scheme, netloc, uri.path or "/", query, ""))
+
+
 def trust(ca_file):
-    """Whom to take for a server: whose certificate the system trusts, or an authority in the file."""
+    """Trusts the authorities of the system and those in the file."""
     context = ssl.create_default_context()
     if ca_file:
         try:
@@ -454,13 +579,13 @@ def with_scheme(address, scheme):
 
 
 async def receive(options):
-    """Until Ctrl-C, --frames or --timeout; raises `Failed` where that is no success."""
+    """Runs until Ctrl-C, --frames or --timeout; raises `Failed` unless that is a success."""
     receiver = Receiver(options)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             loop.add_signal_handler(number, receiver.done.set)
-        except NotImplementedError:  # Windows: Ctrl-C comes as KeyboardInterrupt.
+        except NotImplementedError:  # On Windows, Ctrl-C raises KeyboardInterrupt.
             pass
     run, done = asyncio.ensure_future(receiver.run()), asyncio.ensure_future(receiver.done.wait())
     stats = asyncio.ensure_future(receiver.print_stats()) if options.stats else None
@@ -472,14 +597,14 @@ async def receive(options):
         for task in filter(None, (done, stats)):
             task.cancel()
         if not run.done():
-            run.cancel()  # Closes the WebSocket, with all that was said before.
+            run.cancel()  # Sends what is queued and closes the WebSocket.
             await asyncio.wait([run], timeout=3)
     if not run.cancelled() and run.done() and run.exception():
         raise run.exception()
     if receiver.failure:
         raise receiver.failure
     if options.frames and receiver.total() < options.frames:
-        raise Failed(f"only {receiver.total()} of {options.frames} frames came from room {options.room_id}")
+        raise Failed(f"only {receiver.total()} of {options.frames} frames arrived from room {options.room_id}")
     say(f"{receiver.total()} frames received")
 
 
@@ -490,26 +615,26 @@ def parse(arguments=None):
     add = parser.add_argument
     add("--server-ip", default="127.0.0.1", metavar="HOST", help="signaling server (%(default)s)")
     add("--server-port", type=int, default=8765, metavar="PORT", help="its port (%(default)s)")
-    add("--uri", help="ws:// or wss:// address of the server, instead of ip and port")
-    add("--tls-ca-file", metavar="FILE", help="PEM file of authorities to trust beside the system's, for wss")
-    add("--client-id", metavar="ID", help="name of this receiver in the room (made up)")
+    add("--uri", help="ws:// or wss:// address of the server instead of the two; with a path, the port is 80 or 443 unless given")
+    add("--tls-ca-file", metavar="FILE", help="PEM file of certificate authorities to trust besides those of the system, for wss")
+    add("--client-id", metavar="ID", help="name of this receiver in the room (random)")
     add("--room-id", default="room_default", metavar="ROOM", help="room to receive from (%(default)s)")
     add("--token", default=os.environ.get("ROOM_TOKEN"),
-        help="where the server wants one; better in the variable ROOM_TOKEN, which other users of the machine don't see")
+        help="token, for servers that require one; other users of the machine can't see it in the variable ROOM_TOKEN")
     add("--password", default=os.environ.get("ROOM_PASSWORD"),
-        help="of the room, where it has one; better in ROOM_PASSWORD")
-    add("--stun", metavar="HOST:PORT", help="STUN server, beside what the signaling server names")
-    add("--turn", metavar="HOST:PORT", help="TURN server, likewise; also turn:HOST:PORT?transport=tcp")
+        help="password of the room, if it has one; better in the variable ROOM_PASSWORD")
+    add("--stun", metavar="HOST:PORT", help="STUN server, used before those of the signaling server")
+    add("--turn", metavar="HOST:PORT", help="TURN server, used before those of the signaling server; also turn:HOST:PORT?transport=tcp")
     add("--turn-user", metavar="NAME")
     add("--turn-pass", metavar="SECRET")
-    add("--codec", choices=["h264", "vp8"], default="h264", help="preferred where the sender has both (%(default)s)")
+    add("--codec", choices=["h264", "vp8"], default="h264", help="preferred codec, if the sender offers both (%(default)s)")
     add("--record", metavar="FILE", help="write the video into FILE (.mp4 or .mkv); further senders: FILE-2 and so on")
     add("--frames", type=int, metavar="N", help="end with success after N decoded frames")
-    add("--timeout", type=float, default=30, metavar="SECONDS", help="with --frames: fail after that (%(default)s)")
-    add("--stats", action="store_true", help="print frames per second, each second")
+    add("--timeout", type=float, default=30, metavar="SECONDS", help="with --frames: fail after this time (%(default)s)")
+    add("--stats", action="store_true", help="print the frames per second of every track once a second")
     options = parser.parse_args(arguments)
     if options.record and Path(options.record).suffix not in (".mp4", ".mkv"):
-        parser.error("--record wants a name that ends in .mp4 or .mkv")
+        parser.error("--record needs a name that ends in .mp4 or .mkv")
     return options
 
 

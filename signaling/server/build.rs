@@ -1,11 +1,11 @@
-//! Puts the viewer page into the server: writes a table of its files.
+//! Embeds the viewer page: writes a table of its files, and its content security policy as the server sends it.
 
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
 };
 
-/// What a browser loads; tests and notes beside the page stay out.
+/// Extensions of the files that a browser loads. Tests and notes are not served.
 const EXTENSIONS: [&str; 10] =
     ["html", "js", "mjs", "css", "svg", "png", "ico", "json", "webmanifest", "woff2"];
 const NOT_SERVED: [&str; 4] = ["test", "tests", "node_modules", "package.json"];
@@ -24,7 +24,19 @@ fn main() -> io::Result<()> {
         table.extend(["    (", &format!("{name:?}, include_bytes!({path:?})"), "),\n"]);
     }
     table += "];\n";
+    table += &format!("pub(super) const POLICY: &str = {:?};\n", policy(&viewer)?);
     fs::write(variable("OUT_DIR")?.join("viewer_files.rs"), table)
+}
+
+/// The policy in index.html, which holds wherever the page is served from, and the part that works in a header only.
+fn policy(viewer: &Path) -> io::Result<String> {
+    let page = fs::read_to_string(viewer.join("index.html"))?;
+    let policy = page
+        .split_once("http-equiv=\"Content-Security-Policy\" content=\"")
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .ok_or_else(|| io::Error::other("index.html has no Content-Security-Policy"))?
+        .0;
+    Ok(format!("{policy}; frame-ancestors 'none'"))
 }
 
 fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {

@@ -1,19 +1,21 @@
-// What is seen: one tile for each video track of each sender. Names of senders come from the network and are only
-// ever set as text.
+// The tiles: one for each video stream of each sender. Ids of senders come from the network, so they are only ever set
+// as text.
 
-const WORDS = {
+const LABELS = {
   connecting: 'connecting',
   live: 'live',
   stalled: 'no picture',
-  interrupted: 'connection lost, looking for it',
+  interrupted: 'connection lost, reconnecting',
   failed: 'failed',
   waiting: 'restarting',
   ended: 'ended',
 };
+/** While the other streams of a session are in these states, the tile of a refused stream keeps saying why. */
+const UNDER_WAY = new Set(['connecting', 'live', 'stalled', 'interrupted']);
 const GAP = 12;
 const ASPECT = 16 / 9;
 
-/** How many columns make `count` tiles of 16:9 largest in a space of that size; at least 1. */
+/** The number of columns that makes `count` tiles of 16:9 largest in a space of this size; at least 1. */
 export function bestColumns(count, width, height, gap = GAP) {
   let best = { columns: 1, area: 0 };
   for (let columns = 1; columns <= count; columns += 1) {
@@ -23,14 +25,14 @@ export function bestColumns(count, width, height, gap = GAP) {
     const used = Math.min(wide, tall * ASPECT);
     if (used > best.area) best = { columns, area: used };
   }
-  // Never so small that nothing can be seen: rather let the page scroll.
+  // Tiles narrower than 240 pixels show nothing, so let the page scroll instead.
   const most = Math.max(1, Math.floor((width + gap) / (240 + gap)));
   return Math.min(best.columns, most);
 }
 
 export class Grid {
   #root;
-  /** Tiles by sender, in the order of its tracks. */
+  /** Tiles by sender, in the order of its streams. */
   #tiles = new Map();
 
   constructor(root) {
@@ -38,24 +40,27 @@ export class Grid {
     new ResizeObserver(() => this.#layout()).observe(root);
   }
 
-  /** Shows that something is to come from this sender, where nothing of it is seen yet. */
+  /** Makes sure that the sender has a tile, before its streams are known. */
   expect(sender) {
     if (!this.#tiles.has(sender)) this.#resize(sender, 1);
   }
 
-  /** Shows these tracks of a sender; what was seen of it stays until the new picture is there. */
-  show(sender, tracks) {
-    this.#resize(sender, Math.max(1, tracks.length));
+  /**
+   * Shows the streams of a sender: {track}, or {refusal} for one that the browser can't show. The last picture stays
+   * until the new one arrives.
+   */
+  show(sender, streams) {
+    this.#resize(sender, Math.max(1, streams.length));
     const tiles = this.#tiles.get(sender);
-    tracks.forEach((track, i) => tiles[i].play(track));
+    streams.forEach(({ track, refusal }, i) => (track ? tiles[i].play(track) : tiles[i].refuse(refusal)));
   }
 
-  /** Marks all tiles of a sender: a state of peer.js, or 'waiting' for an offer that is to come. */
+  /** Marks all tiles of a sender with a state of peer.js, with 'waiting' (for an offer) or with 'ended'. */
   mark(sender, state, detail) {
     for (const tile of this.#tiles.get(sender) ?? []) tile.mark(state, detail);
   }
 
-  /** Keeps the last picture of a sender whose connection is about to be closed. */
+  /** Keeps the last picture of a sender whose connection is about to close. */
   freeze(sender) {
     for (const tile of this.#tiles.get(sender) ?? []) tile.freeze();
   }
@@ -84,8 +89,8 @@ export class Grid {
     const columns = bestColumns(this.#root.childElementCount, width, height);
     const wide = (width - GAP * (columns - 1)) / columns;
     this.#root.style.setProperty('--columns', columns);
-    // Rows no taller than a picture needs, and rather a page that scrolls than much lower ones. A single tile has the
-    // page for itself.
+    // Rows are at most as tall as a picture and at least 80 % of that; beyond it the page scrolls. A single tile fills
+    // the page.
     const tall = wide / ASPECT;
     const rows = this.#root.childElementCount > 1 ? `minmax(${tall * 0.8}px, ${tall}px)` : 'minmax(0, 1fr)';
     this.#root.style.gridAutoRows = rows;
@@ -94,10 +99,11 @@ export class Grid {
 
 class Tile {
   #video = null;
-  /** The last picture of a session that is over, until the next one has a picture. */
+  /** The last picture of the session before, until the current session has one. */
   #still = null;
   #state;
   #size;
+  #refusal = '';
 
   constructor(sender, index) {
     this.element = make('article', 'tile');
@@ -115,13 +121,24 @@ class Tile {
   }
 
   mark(state, detail) {
-    this.element.dataset.state = state;
-    this.#state.textContent = detail || WORDS[state] || state;
+    const refused = this.#refusal && UNDER_WAY.has(state);
+    this.element.dataset.state = refused ? 'failed' : state;
+    this.#state.textContent = (refused ? this.#refusal : detail) || LABELS[state] || state;
+    this.#state.title = this.#state.textContent;
   }
 
-  /** Plays the track in a new video element, over the still picture of what was before. */
+  /** Shows why this stream can't be shown, whatever becomes of the others. */
+  refuse(refusal) {
+    this.freeze();
+    this.#refusal = refusal;
+    this.mark('connecting', '');
+  }
+
+  /** Plays the track in a new video element, above the last picture of the session before. */
   play(track) {
     this.freeze();
+    this.#refusal = '';
+    this.mark('connecting', '');
     const video = make('video', 'picture');
     video.autoplay = true;
     video.muted = true;
@@ -134,11 +151,11 @@ class Tile {
     this.#video = video;
     this.element.querySelector('.caption').before(video);
     video.play().catch((error) => {
-      if (error.name === 'NotAllowedError') video.controls = true; // The user may start it by hand.
+      if (error.name === 'NotAllowedError') video.controls = true; // Autoplay is off, so the user starts it.
     });
   }
 
-  /** Turns what is seen into a still picture: a video element goes black with the end of its connection. */
+  /** Replaces the video by its last picture, because a video element turns black when its connection closes. */
   freeze() {
     const video = this.#video;
     if (!video) return;

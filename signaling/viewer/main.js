@@ -1,85 +1,114 @@
-// The viewer page: joins a room as receiver and shows every sender in it. This file wires the parts together:
-// signaling.js (connection), presence.js (who is there), peer.js (a media session), grid.js (what is seen).
+// The viewer page: joins a room as a receiver and shows every sender in it. This file connects the parts: address.js and
+// secrets.js (where to connect, and which secrets the server may have), signaling.js (the connection), presence.js (who
+// is in the room), peer.js (a media session), recovery.js (new sessions for failed ones), grid.js (the tiles).
 //
-// Address: ?room=living_room&server=ws://host:port&id=name — all optional. A password or token goes into the fragment
-// (#password=…&token=…), which browsers send to no server; or the page asks for it, and keeps it until it is closed.
-//
-// When a media session fails while its sender is still in the room: the sender is told `bye`, and the viewer leaves
-// the room and joins it again, after 0.5 s at first and up to 60 s later. That is the one thing that makes every kind
-// of sender offer anew. It costs other sessions a blink (their senders offer anew too, and a tile keeps its picture
-// until the new one comes), so the pauses grow until a session connects.
+// Address: ?room=living_room&server=ws://host:port&id=name, all of it optional. A password or a token goes into the
+// fragment (#password=…&token=…), which browsers never send and which this page takes out of the address bar; without it
+// the page asks for what the server requires.
 
+import { serverAddress } from './address.js';
 import { Grid } from './grid.js';
 import { Peer } from './peer.js';
 import { Presence } from './presence.js';
-import { DEFAULT_ROOM, Signaling, serverUrl } from './signaling.js';
+import { Recovery } from './recovery.js';
+import { Secrets, takeFromAddress, toFragment } from './secrets.js';
+import { DEFAULT_ROOM, Signaling } from './signaling.js';
 
-const RECOVER_FIRST_MS = 500;
-const RECOVER_LAST_MS = 60_000;
-/** How long the tile of a session that its sender ended stays. */
+/** How long a tile stays after its sender ended the session: the sender may begin another one at once. */
 const ENDED_MS = 5_000;
+const LABELS = { connecting: 'connecting…', joined: 'connected', reconnecting: 'reconnecting…', stopped: 'stopped' };
 
 const query = new URLSearchParams(location.search);
-const secrets = new URLSearchParams(location.hash.slice(1));
 const room = (query.get('room') ?? '').trim().normalize('NFC') || DEFAULT_ROOM;
 
 const page = {
   room: document.querySelector('#room'),
   status: document.querySelector('#status'),
   notice: document.querySelector('#notice'),
+  confirm: document.querySelector('#confirm'),
   secrets: document.querySelector('#secrets'),
   grid: new Grid(document.querySelector('#grid')),
 };
 const presence = new Presence();
 /** The current session with each sender. */
 const peers = new Map();
-/** Senders whose session failed under them and who owe us an offer. */
-const owed = new Set();
+const recovery = new Recovery({
+  present: () => presence.present(),
+  hasOtherSessions: () => [...peers.values()].some((peer) => peer.state !== 'failed'),
+  changeMeta: () => signaling.changeMeta(),
+  rejoin: () => signaling.rejoin(),
+});
 let iceServers = [];
-let recovery = { timer: null, pause: RECOVER_FIRST_MS };
+let server;
+let secrets;
 let signaling;
 
 function start() {
   page.room.value = room;
   document.title = `${room} · room viewer`;
-  let url;
+  const fromLink = takeFromAddress(location, history);
   try {
-    url = serverUrl(query.get('server'), location);
+    server = serverAddress(query.get('server'), room, location);
   } catch (error) {
     showStatus('stopped', error.message);
     return;
   }
+  secrets = new Secrets(fromLink, server.foreign);
   signaling = new Signaling(
     {
-      url,
+      url: server.url,
       room,
       clientId: query.get('id')?.normalize('NFC') || `viewer-${randomHex(4)}`,
       instance: randomHex(16),
-      password: secrets.get('password') ?? undefined,
-      token: secrets.get('token') ?? undefined,
+      ...secrets.forServer,
     },
     { state: showStatus, iceServers: (list) => (iceServers = list), joined, message },
   );
-  signaling.connect();
+  listen();
+  if (secrets.locked && !secrets.isEmpty) {
+    signaling.hold(`This link leads to another server, ${server.host}, and holds a secret for it.`, 'confirmation');
+  } else {
+    signaling.connect();
+  }
   setInterval(everySecond, 1000);
+}
+
+function listen() {
   page.room.form.addEventListener('submit', (event) => {
     event.preventDefault();
     query.set('room', page.room.value);
-    location.search = query; // Keeps the server and the fragment.
+    location.href = `?${query}${toFragment(fromHistory())}`;
+  });
+  page.confirm.addEventListener('submit', (event) => {
+    event.preventDefault();
+    confirmed(event.submitter?.value === 'yes');
   });
   page.secrets.addEventListener('submit', (event) => {
     event.preventDefault();
-    signaling.retry(givenSecrets());
+    secrets.replace(typedSecrets());
+    signaling.retry(secrets.forServer);
   });
   addEventListener('hashchange', () => location.reload());
   addEventListener('online', () => signaling.connect());
   addEventListener('pagehide', leave);
-  // Back from the browser's cache with all connections gone: begin anew.
+  // The browser restored the page from its cache, with all connections gone.
   addEventListener('pageshow', (event) => event.persisted && location.reload());
 }
 
+/** The user decided whether the other server may have secrets. */
+function confirmed(yes) {
+  if (yes) {
+    secrets.confirm();
+  } else {
+    secrets.discard();
+    history.replaceState(null, '');
+  }
+  if (signaling.wants === 'confirmation') signaling.retry(secrets.forServer);
+  else showStatus('stopped', signaling.detail, signaling.wants);
+}
+
 function joined(message) {
-  apply(presence.joined(message.peers ?? [], message.total, performance.now()));
+  apply(presence.joined(message.peers, message.total, performance.now()));
 }
 
 function message(message) {
@@ -98,22 +127,26 @@ function message(message) {
       current(from, message)?.addCandidate(message.candidate);
       break;
     case 'bye':
-      if (current(from, message) || owed.has(from)) ended(from);
+      if (current(from, message) || recovery.settled(from)) ended(from);
       break;
     case 'error':
-      // An answer or candidate came too late for a sender that has gone; its `peer_left` says the rest.
-      console.warn('the server says:', message.code, message.message);
+      // An answer or a candidate was too late for a sender that has left. Its `peer_left` has the consequences.
+      console.warn('the server reports:', message.code, message.message);
       break;
   }
 }
 
 function offered(from, message) {
-  if (typeof from !== 'string' || typeof message.sdp !== 'string') return;
+  if (typeof message.sdp !== 'string') return;
+  if (!presence.mayOffer(from)) {
+    console.warn('ignored an offer from a member that is no sender:', from);
+    return;
+  }
   closeSession(from);
-  owed.delete(from);
+  recovery.settled(from);
   const peer = new Peer(from, message.session_id ?? undefined, iceServers, {
     state: peerChanged,
-    tracks: (peer, tracks) => peers.get(peer.sender) === peer && page.grid.show(peer.sender, tracks),
+    streams: showStreams,
     send: (message) => signaling.send(message),
   });
   peers.set(from, peer);
@@ -124,10 +157,16 @@ function offered(from, message) {
   peer.accept(message.sdp);
 }
 
-/** The sender ended the session. It may begin another one at once, so its tile stays for a moment. */
+function showStreams(peer, streams) {
+  if (peers.get(peer.sender) !== peer) return;
+  page.grid.show(peer.sender, streams);
+  page.grid.mark(peer.sender, peer.state, peer.detail);
+}
+
+/** The sender ended the session. */
 function ended(from) {
   closeSession(from);
-  owed.delete(from);
+  recovery.settled(from);
   apply(presence.media(from, 'none'));
   page.grid.mark(from, 'ended', '');
   setTimeout(() => !peers.has(from) && end(from), ENDED_MS);
@@ -137,27 +176,21 @@ function peerChanged(peer) {
   if (peers.get(peer.sender) !== peer) return;
   page.grid.mark(peer.sender, peer.state, peer.detail);
   if (peer.state === 'live') {
-    recovery.pause = RECOVER_FIRST_MS;
+    recovery.connected();
     apply(presence.media(peer.sender, 'connected'));
   } else if (peer.state === 'failed') {
-    const actions = presence.media(peer.sender, 'stopped');
-    apply(actions);
-    if (!actions.length) recover(peer);
+    failed(peer);
   }
   showNotice();
 }
 
-/** See the top of this file. */
-function recover(peer) {
+/** A session failed. Unless the sender has left, too, its tile shows why, and another session is asked for if that can help. */
+function failed(peer) {
+  const actions = presence.media(peer.sender, 'stopped');
+  apply(actions);
+  if (actions.length || peer.hopeless) return;
   closeSession(peer.sender, true);
-  owed.add(peer.sender);
-  if (recovery.timer !== null) return;
-  recovery.timer = setTimeout(() => {
-    recovery.timer = null;
-    // Without a connection to the server, the next `joined` brings what is owed.
-    if (presence.present().some((id) => owed.has(id))) signaling.rejoin();
-  }, recovery.pause);
-  recovery.pause = Math.min(RECOVER_LAST_MS, recovery.pause * 2);
+  recovery.failed(peer.sender);
 }
 
 function apply(actions) {
@@ -174,13 +207,13 @@ function apply(actions) {
 
 function end(sender) {
   closeSession(sender);
-  owed.delete(sender);
+  recovery.settled(sender);
   apply(presence.media(sender, 'none'));
   page.grid.remove(sender);
   showNotice();
 }
 
-/** The tile keeps the last picture. */
+/** Closes the session with a sender. Its tile keeps the last picture. */
 function closeSession(sender, tell = false) {
   page.grid.freeze(sender);
   peers.get(sender)?.close(tell);
@@ -203,40 +236,67 @@ function leave() {
   signaling.close();
 }
 
-/** What the form has to say; what is not asked for stays as it is. */
-function givenSecrets() {
-  const asked = [...page.secrets.querySelectorAll('input')].filter((input) => !input.parentElement.hidden);
-  return Object.fromEntries(asked.map((input) => [input.id, input.value || undefined]));
+/** The secrets that came with the link. */
+function fromHistory() {
+  return history.state?.secrets ?? {};
 }
 
-/** Asks for what might help: the token, or the password; and for another token where there is one. */
+/** The secrets in the form's visible fields. Those that are not asked for stay as they are. */
+function typedSecrets() {
+  const visible = [...page.secrets.querySelectorAll('input')].filter((input) => !input.parentElement.hidden);
+  return Object.fromEntries(visible.map((input) => [input.id, input.value || undefined]));
+}
+
+/**
+ * Shows the form for the secret that might help, and for the token if there is one that may be wrong. For a server that
+ * the user has not confirmed, the question for its confirmation comes first.
+ */
 function askFor(wants) {
-  page.secrets.hidden = !wants;
+  const locked = Boolean(wants) && secrets.locked;
+  page.confirm.hidden = !locked;
+  page.secrets.hidden = !wants || locked;
+  if (locked) askForConfirmation(wants);
+  if (page.secrets.hidden) return;
   const token = page.secrets.querySelector('#token');
   const password = page.secrets.querySelector('#password');
+  const known = secrets.forServer.token;
   password.parentElement.hidden = wants !== 'password';
-  token.parentElement.hidden = wants !== 'token' && !(wants && (token.value || secrets.get('token')));
-  if (!token.value) token.value = secrets.get('token') ?? '';
-  if (wants) page.secrets.querySelector(`#${wants}`).select();
+  token.parentElement.hidden = wants !== 'token' && !token.value && !known;
+  if (!token.value) token.value = known ?? '';
+  // A password manager knows passwords by the host of the page, so it must not fill one in for another server.
+  password.autocomplete = server.foreign ? 'off' : 'current-password';
+  const [fields, button] = server.foreign ? [` for ${server.host}`, `Send to ${server.host}`] : ['', 'Join'];
+  password.previousElementSibling.textContent = `Password of the room${fields}`;
+  token.previousElementSibling.textContent = `Token${fields}`;
+  page.secrets.querySelector('button').textContent = button;
+  page.secrets.querySelector(`#${wants}`).select();
+}
+
+function askForConfirmation(wants) {
+  const [yes, no] = page.confirm.querySelectorAll('button');
+  const secret = wants === 'confirmation' ? 'the secret in this link' : `a ${wants}`;
+  page.confirm.querySelector('p').textContent =
+    `This page comes from ${location.host || 'a file'}. Give ${server.host} ${secret} only if you know and trust that server.`;
+  yes.textContent = wants === 'confirmation' ? `Send it to ${server.host}` : `I trust ${server.host}`;
+  no.hidden = wants !== 'confirmation';
 }
 
 function showStatus(state, detail, wants = null) {
   askFor(wants);
-  const words = { connecting: 'connecting…', joined: 'connected', reconnecting: 'reconnecting…', stopped: 'stopped' };
   page.status.dataset.state = state;
-  page.status.textContent = words[state];
+  page.status.textContent = server?.foreign ? `${LABELS[state]} · ${server.host}` : LABELS[state];
   page.status.title = detail;
   showNotice(state === 'stopped' ? detail : undefined);
 }
 
-/** What the page says where there is no tile to look at, and below the bar when something is wrong. */
+/** What the page says without any tile, and below the bar if something is wrong. */
 function showNotice(fatal = page.status.dataset.state === 'stopped' ? page.status.title : undefined) {
   const tiles = document.querySelector('.tile');
-  const there = presence.present();
-  let [title, text] = [`Waiting for a camera in room ${room}`, 'Pictures appear here by themselves.'];
+  const present = presence.present();
+  let [title, text] = [`Waiting for a camera in room ${room}`, 'Pictures appear here on their own.'];
   if (fatal) [title, text] = ['Not connected', fatal];
   else if (page.status.dataset.state !== 'joined') [title, text] = ['Connecting…', page.status.title];
-  else if (there.length) [title, text] = [`Waiting for the picture of ${there.join(', ')}`, ''];
+  else if (present.length) [title, text] = [`Waiting for the picture of ${present.join(', ')}`, ''];
   page.notice.hidden = Boolean(tiles) && !fatal;
   page.notice.querySelector('h1').textContent = title;
   page.notice.querySelector('p').textContent = text;
@@ -246,7 +306,7 @@ function randomHex(bytes) {
   return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (b) => b.toString(16).padStart(2, '0')).join('');
 }
 
-/** For tests and the curious: what this page knows, as a copy. */
+/** A copy of what this page knows, for tests and for debugging. */
 Object.defineProperty(window, 'roomViewer', {
   get: () => ({
     room,

@@ -1,74 +1,68 @@
-// One media session with one sender: an RTCPeerConnection that answers one offer. A sender that offers again gets a
-// new one of these; nothing is renegotiated.
+// One media session with one sender: an RTCPeerConnection that answers one offer. A sender that offers again gets a new
+// Peer; nothing is renegotiated.
 
-/** A session that isn't connected by then has failed, even where ICE goes on hoping. */
+import { offeredStreams } from './sdp.js';
+
+/** A session that is not connected by then has failed, even if ICE is still trying. */
 const CONNECT_TIMEOUT_MS = 30_000;
-/** Without a decoded frame for so long the picture counts as standing still. */
+/** After this time without a decoded frame the picture counts as frozen. */
 const STALL_MS = 3_000;
 
 /**
- * `state`: 'connecting', 'live', 'stalled' (connected, but no frames come), 'interrupted' (ICE lost the sender and
- * looks for it), 'failed' (for good; `detail` says why) or 'closed'.
- * `on`: {state(peer), tracks(peer, videoTracks), send(message)}.
+ * `state`: 'connecting', 'live', 'stalled' (connected, but no frames arrive), 'interrupted' (ICE lost the sender and is
+ * looking for it), 'failed' (for good; `detail` says why) or 'closed'.
+ * `hopeless`: the session failed in a way that the same offer would repeat, so asking for another one is no use.
+ * `on`: {state(peer), streams(peer, [{track} or {refusal}]), send(message)}.
  */
 export class Peer {
-  #pc;
+  #pc = null;
+  #iceServers;
   #on;
   #queue = [];
   #tracks = [];
+  #warning = '';
   #frameAt;
   #startedAt = performance.now();
   state = 'connecting';
   detail = '';
+  hopeless = false;
   frames = 0;
 
   constructor(sender, sessionId, iceServers, on) {
     this.sender = sender;
     this.sessionId = sessionId;
+    this.#iceServers = iceServers;
     this.#on = on;
-    this.#pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
-    this.#pc.onicecandidate = ({ candidate }) => {
-      // The end of gathering comes as null or as an empty candidate; neither is for the wire (rule 15).
-      if (!candidate?.candidate) return;
-      const { sdpMid, sdpMLineIndex } = candidate;
-      this.#send({ type: 'candidate', candidate: { candidate: candidate.candidate, sdpMid, sdpMLineIndex } });
-    };
-    this.#pc.onconnectionstatechange = () => this.#connectionChanged();
-    this.#pc.ontrack = ({ track, receiver }) => {
-      if (track.kind !== 'video') return;
-      if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0; // Live: rather early than smooth.
-      this.#tracks.push(track);
-    };
   }
 
-  /** Is a message with this `session_id` about this session? A missing one means the current session. */
+  /** Whether a message with this `session_id` belongs to this session. Without an id it is about the current one. */
   owns(sessionId) {
     return !sessionId || !this.sessionId || sessionId === this.sessionId;
   }
 
   /** Answers the offer. A failure ends up in `state`, never in an exception. */
-  async accept(sdp) {
-    const pc = this.#pc;
+  async accept(offer) {
+    let answer;
     try {
-      await pc.setRemoteDescription({ type: 'offer', sdp });
+      this.#open();
+      await this.#pc.setRemoteDescription({ type: 'offer', sdp: offer });
       const waiting = this.#queue;
       this.#queue = null;
       for (const candidate of waiting) this.addCandidate(candidate);
-      await pc.setLocalDescription();
+      await this.#pc.setLocalDescription();
+      answer = this.#pc.localDescription.sdp;
     } catch (error) {
-      this.#become('failed', `this browser can't answer the offer: ${error.message}`);
+      this.#fail(`this browser can't answer the offer: ${error.message}`, { hopeless: true, tell: true });
       return;
     }
     if (this.state === 'closed') return;
-    const answer = pc.localDescription.sdp;
     this.#send({ type: 'answer', sdp: answer });
-    if (/^m=video 0 /m.test(answer)) this.#become('failed', 'this browser does not know the codec of this camera');
-    else this.#on.tracks(this, this.#tracks);
+    this.#announce(offeredStreams(offer, answer));
   }
 
-  /** A candidate of the sender; kept until there is a description that it can belong to. */
+  /** Adds a candidate of the sender, once there is a description that it can belong to. */
   addCandidate(candidate) {
-    if (!candidate?.candidate || this.state === 'closed') return;
+    if (!candidate?.candidate || this.state === 'closed' || this.state === 'failed') return;
     if (this.#queue) {
       this.#queue.push(candidate);
       return;
@@ -78,10 +72,10 @@ export class Peer {
     });
   }
 
-  /** Looks whether frames come; to be called about once a second. */
+  /** Checks whether frames arrive; to be called about once a second. */
   async poll(now = performance.now()) {
     if (this.state === 'connecting' && now - this.#startedAt > CONNECT_TIMEOUT_MS) {
-      this.#become('failed', 'no connection came about');
+      this.#fail('no connection to the camera in 30 s');
     }
     if (this.state !== 'live' && this.state !== 'stalled') return;
     const stats = await this.#pc.getStats();
@@ -91,35 +85,81 @@ export class Peer {
     }
     if (frames !== this.frames) this.#frameAt = now;
     this.frames = frames;
-    // The state may have moved on while the numbers were gathered.
-    if (this.state === 'live' && now - this.#frameAt > STALL_MS) this.#become('stalled', '');
-    else if (this.state === 'stalled' && now - this.#frameAt <= STALL_MS) this.#become('live', '');
+    // The state may have changed while the statistics were collected.
+    if (this.state === 'live' && now - this.#frameAt > STALL_MS) this.#become('stalled');
+    else if (this.state === 'stalled' && now - this.#frameAt <= STALL_MS) this.#become('live');
   }
 
-  /** Ends it here; with `tell` the sender is told by `bye`. */
+  /** Ends the session; with `tell` the sender receives a `bye`. */
   close(tell = false) {
     if (this.state === 'closed') return;
     if (tell) this.#send({ type: 'bye' });
     this.state = 'closed';
-    this.#pc.close();
+    this.#pc?.close();
+  }
+
+  #open() {
+    const { pc, refused } = openConnection(this.#iceServers);
+    this.#pc = pc;
+    pc.onicecandidate = ({ candidate }) => {
+      // The end of gathering comes as null or as an empty candidate. Neither belongs on the wire.
+      if (!candidate?.candidate) return;
+      const { sdpMid, sdpMLineIndex } = candidate;
+      this.#send({ type: 'candidate', candidate: { candidate: candidate.candidate, sdpMid, sdpMLineIndex } });
+    };
+    pc.onconnectionstatechange = () => this.#connectionChanged();
+    pc.ontrack = ({ track, receiver, transceiver }) => {
+      if (track.kind !== 'video') return;
+      if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0; // Low latency matters more than smoothness.
+      this.#tracks.push({ track, transceiver });
+    };
+    if (refused.length) {
+      console.warn('unusable ICE servers:', refused);
+      this.#warning = `the STUN or TURN server ${refused.join(', ')} is unusable: correct its URL at the signaling server`;
+      this.detail = this.#warning;
+      this.#on.state(this);
+    }
+  }
+
+  /** Shows the streams that the browser takes, and says which it does not. */
+  #announce(offered) {
+    const streams = offered.map(({ mid, codecs, accepted }) => {
+      const track = this.#tracks.find(({ transceiver }) => transceiver.mid === mid)?.track;
+      if (accepted && track) return { track };
+      return { refusal: `this browser does not know the codec of this camera${codecs.length ? ` (${codecs.join(', ')})` : ''}` };
+    });
+    if (streams.length && streams.every(({ refusal }) => refusal)) {
+      // The sender learns it from the answer, and may offer another codec.
+      this.#fail(streams[0].refusal, { hopeless: true });
+    } else {
+      this.#on.streams(this, streams);
+    }
   }
 
   #connectionChanged() {
     switch (this.#pc.connectionState) {
       case 'connected':
         this.#frameAt = performance.now();
-        this.#become('live', '');
+        this.#become('live');
         break;
       case 'disconnected':
-        this.#become('interrupted', '');
+        this.#become('interrupted');
         break;
       case 'failed':
-        this.#become('failed', 'the connection to the camera is lost');
+        this.#fail('the connection to the camera is lost');
         break;
     }
   }
 
-  #become(state, detail) {
+  #fail(why, { hopeless = false, tell = false } = {}) {
+    if (this.state === 'closed' || this.state === 'failed') return;
+    if (tell) this.#send({ type: 'bye' });
+    this.hopeless = hopeless;
+    this.#become('failed', this.#warning ? `${why}; ${this.#warning}` : why);
+    this.#pc?.close();
+  }
+
+  #become(state, detail = '') {
     if (this.state === 'closed' || this.state === 'failed' || this.state === state) return;
     this.state = state;
     this.detail = detail;
@@ -129,5 +169,30 @@ export class Peer {
   #send(message) {
     if (this.state === 'closed') return;
     this.#on.send({ ...message, target_id: this.sender, session_id: this.sessionId });
+  }
+}
+
+/**
+ * A connection with those ICE servers that the browser takes, and the URLs of those that it refuses: one bad URL makes
+ * the constructor throw, whatever the others are.
+ */
+function openConnection(iceServers) {
+  const open = (servers) => new RTCPeerConnection({ iceServers: servers, bundlePolicy: 'max-bundle' });
+  try {
+    return { pc: open(iceServers), refused: [] };
+  } catch (error) {
+    const isUsable = (server) => {
+      try {
+        open([server]).close();
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    const list = Array.isArray(iceServers) ? iceServers : [];
+    const refused = list.filter((server) => !isUsable(server));
+    if (!refused.length) throw error; // The servers are not the cause.
+    const pc = open(list.filter((server) => !refused.includes(server)));
+    return { pc, refused: refused.map((server) => `“${[server?.urls].flat().join(', ')}”`) };
   }
 }

@@ -1,44 +1,59 @@
-// Who is in the room and which media sessions are still good: the part of the protocol ("Reconnecting without losing
-// video", rules 6 and 7) that needs no socket and no clock. Time comes in as milliseconds of any monotonic clock;
-// every method returns what the owner has to do, in order:
+// The senders in the room, and which media sessions survive a reconnect (docs/protocol.md). No socket and no clock is
+// needed: the time comes in as milliseconds of any monotonic clock, and every method returns what the owner has to do,
+// in order:
 //   {do: 'end', id, reason}   end the media session with this sender: 'left', 'absent' or 'stopped'
-//   {do: 'replaced', id}      a new process has this id: its old session is dead, an offer of the new one comes
+//   {do: 'replaced', id}      a new process has this id: its old session is dead, and the new process will offer
 
-/** How long a session outlives the absence of its sender from `joined.peers`. */
+/** How long a session outlives the absence of its sender from `joined.peers`, in milliseconds. */
 export const ABSENT_MS = 30_000;
 
 export class Presence {
   /** Per sender: {present, epoch, media: 'none' | 'started' | 'connected', deadline: ms or null} */
   #senders = new Map();
+  /** Whether the server announces every sender. */
+  #complete = true;
 
-  /** The ids of the senders that are in the room as far as the server told. */
+  /** The ids of the senders in the room, as announced by the server. */
   present() {
     return [...this.#senders].filter(([, s]) => s.present).map(([id]) => id);
   }
 
-  /** Folds `joined`: `peers` is everybody who is there. `total` above their number says that the list was cut. */
+  /**
+   * Whether this member may offer media: a known sender may. So may anybody if the server announces nobody, as servers
+   * before protocol version 1 do, or if it announces too many to list.
+   */
+  mayOffer(id) {
+    return typeof id === 'string' && (this.#senders.has(id) || !this.#complete);
+  }
+
+  /**
+   * Applies `joined`. `peers` lists the members; a server that announces nobody sends none. A `total` above their number
+   * means that the list was cut.
+   */
   joined(peers, total, now) {
     const actions = [];
     const seen = new Set();
-    for (const entry of peers.filter(isSender)) {
+    const listed = (Array.isArray(peers) ? peers : []).filter((entry) => typeof entry?.client_id === 'string');
+    for (const entry of listed.filter(isSender)) {
       seen.add(entry.client_id);
       actions.push(...this.peerJoined(entry));
     }
-    const complete = !(total > peers.length);
+    const complete = Array.isArray(peers) && !(total > peers.length);
+    this.#complete = complete;
     for (const [id, sender] of this.#senders) {
       if (seen.has(id) || !sender.present || !complete) continue;
       sender.present = false;
       if (sender.media === 'none') actions.push(...this.#forget(id, 'absent'));
       else sender.deadline = now + ABSENT_MS;
     }
-    // Absent before the connection was lost already: from now on the same limit holds for them.
+    // The same limit holds, from now on, for senders that were absent before the connection was lost.
     for (const sender of this.#senders.values()) {
       if (!sender.present) sender.deadline ??= now + ABSENT_MS;
     }
     return actions;
   }
 
-  /** Folds `peer_joined`, which is an upsert (rule 6). */
+  /** Applies `peer_joined`, which adds a member or changes one. */
   peerJoined(entry) {
     if (!isSender(entry)) return this.#forget(entry.client_id, 'left');
     const known = this.#senders.get(entry.client_id);
@@ -54,21 +69,21 @@ export class Presence {
     return [{ do: 'replaced', id: entry.client_id }];
   }
 
-  /** Folds `peer_left`. */
+  /** Applies `peer_left`. */
   peerLeft(id, reason) {
     const sender = this.#senders.get(id);
     if (!sender) return [];
     if (reason === 'left' || reason === 'kicked') return this.#forget(id, 'left');
     if (sender.media !== 'connected') return this.#forget(id, 'absent');
-    sender.present = false; // Its media alone decides from here.
+    sender.present = false; // From here on the media itself decides.
     return [];
   }
 
-  /** The owner tells how the session with a sender fares: 'none', 'started', 'connected', or 'stopped' for good. */
+  /** Applies a change of the media session with a sender: 'none', 'started', 'connected', or 'stopped' for good. */
   media(id, state) {
     const sender = this.#senders.get(id);
     if (!sender) {
-      // An offer of somebody who was never announced: a server of the old kind.
+      // The sender was never announced (see mayOffer).
       if (state === 'started') {
         this.#senders.set(id, { present: true, epoch: null, media: state, deadline: null });
       }
@@ -79,20 +94,20 @@ export class Presence {
     return this.#forget(id, 'stopped');
   }
 
-  /** When `tick` wants to be called; null when nothing waits. */
+  /** When `tick` is due; null if nothing is waiting. */
   deadline() {
     const waiting = [...this.#senders.values()].map((s) => s.deadline).filter((d) => d !== null);
     return waiting.length ? Math.min(...waiting) : null;
   }
 
-  /** The time has come. */
+  /** Ends the sessions whose senders were absent for too long. */
   tick(now) {
     const due = [...this.#senders].filter(([, s]) => s.deadline !== null && s.deadline <= now);
     return due.flatMap(([id]) => this.#forget(id, 'absent'));
   }
 
   #forget(id, reason) {
-    // Said even where no media is known: the owner may still show the last picture of a replaced process.
+    // Returned even without media, because the owner may still show the last picture of a replaced process.
     return this.#senders.delete(id) ? [{ do: 'end', id, reason }] : [];
   }
 }

@@ -1,32 +1,32 @@
-// The connection to the signaling server: register, join, reconnect for ever. It carries messages and knows nothing of
-// media. Media sessions outlive it: what happens to them after a reconnect is decided in presence.js.
+// The connection to the signaling server: registers, joins, and reconnects without end. It carries messages and knows
+// nothing of media. Media sessions outlive it; presence.js decides which of them survive a reconnect.
 
 export const PROTOCOL = 1;
 export const DEFAULT_ROOM = 'room_default';
-export const DEFAULT_PORT = 8765;
 
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_LAST_MS = 10_000;
 /** From opening the socket to `joined`. */
 const JOIN_TIMEOUT_MS = 10_000;
-/** A browser sees no WebSocket pings, so it asks by itself whether the server lives: every 10 s, with 10 s to answer. */
+/** Scripts see no WebSocket pings, so the page sends its own every 10 s and gives the server 10 s to answer. */
 const PING_MS = 10_000;
-/** No server may send us away for longer, and over how long those come back whom it sent away. */
+/** The longest pause that a draining server may impose. */
 const RETRY_AFTER_MAX_MS = 60_000;
+/** After that pause the clients come back spread over this time. */
 const RETRY_SPREAD_MS = 1_000;
-/** Half of the time that credentials are good for, within these bounds, we ask for fresh ones. */
+/** Fresh TURN credentials are requested after half of their lifetime, within these bounds. */
 const REFRESH_MIN_MS = 30_000;
 const REFRESH_MAX_MS = 24 * 3_600_000;
 
-/** Closes that no retry can mend, in words (protocol.md, "What a client does after a close"). */
+/** What to tell the user after a close that no retry can mend (docs/protocol.md lists the close codes). */
 const FATAL = new Map([
-  [4001, 'This viewer was opened again elsewhere, which took its place.'],
-  [4002, 'Somebody else in the room uses this id.'],
-  [4003, 'The server refused what this page says: page and server do not fit together.'],
-  [4010, 'The server wants a token: none was given, or it is wrong or expired.'],
-  [1009, 'A message of this page was too big for the server.'],
+  [4001, 'This viewer was opened again elsewhere and replaced here.'],
+  [4002, 'Another client in the room uses this id.'],
+  [4003, 'The server rejected the messages of this page: their versions do not match.'],
+  [4010, 'The server requires a token: none was given, or it is wrong or has expired.'],
+  [1009, 'A message of this page was too large for the server.'],
 ]);
-/** Refusals of `join` that may pass by themselves. */
+/** Refusals of `join` that are temporary. */
 const PASSING = new Set(['room_full', 'too_many_rooms', 'too_many_attempts', 'server_draining']);
 
 /**
@@ -38,46 +38,17 @@ export function backoff(attempt, random) {
   return Math.round(random() * bound);
 }
 
-/** The words for a close that ends it all, or null where a reconnect follows. */
+/** The text for a close that is final, or null if a reconnect follows. */
 export function fatalClose(code) {
   return FATAL.get(code) ?? null;
 }
 
 /**
- * The WebSocket URL: `wanted` may be ws(s)://…, http(s)://… or just host:port; without it, the page's own server.
- * Throws with words where it can't be one.
- */
-export function serverUrl(wanted, page) {
-  const secure = page.protocol === 'https:';
-  if (!wanted) {
-    if (page.protocol === 'file:') return `ws://127.0.0.1:${DEFAULT_PORT}/ws`;
-    const own = new URL('ws', page.href);
-    own.protocol = secure ? 'wss:' : 'ws:';
-    own.search = '';
-    own.hash = '';
-    return own.href;
-  }
-  const full = wanted.includes('://') ? wanted : `${secure ? 'wss' : 'ws'}://${wanted}`;
-  let url;
-  try {
-    url = new URL(full);
-  } catch {
-    throw new Error(`“${wanted}” is no server address. Write it like ws://host:8765`);
-  }
-  if (url.protocol === 'http:') url.protocol = 'ws:';
-  if (url.protocol === 'https:') url.protocol = 'wss:';
-  if (url.protocol !== 'ws:' && url.protocol !== 'wss:') {
-    throw new Error(`“${wanted}” is no WebSocket address. Write it like ws://host:8765`);
-  }
-  return url.href;
-}
-
-/**
- * States: 'connecting', 'joined', 'reconnecting' and 'stopped' (`detail` says why, and `wants` what might help: 'token',
- * 'password' or nothing); from there `retry` leads back.
+ * States: 'connecting', 'joined', 'reconnecting' and 'stopped' (`detail` says why, and `wants` says what might help:
+ * 'token', 'password', whatever `hold` was told, or null), from which `retry` starts again.
  * `config`: {url, room, clientId, instance, token?, password?}.
- * `on`: {state(state, detail, wants), iceServers(list), joined(message), message(message)}; `iceServers` and then `joined` come
- * before any message of that stay, `iceServers` again whenever there are fresh credentials.
+ * `on`: {state(state, detail, wants), iceServers(list), joined(message), message(message)}. `iceServers` and then `joined`
+ * precede every message of a stay in the room; `iceServers` is repeated with fresh credentials.
  */
 export class Signaling {
   #config;
@@ -89,7 +60,10 @@ export class Signaling {
   #lastError = null;
   #leaving = 0;
   #timers = { retry: null, join: null, ping: null, refresh: null };
-  #refreshing = false;
+  /** How many answers to `join` are outstanding that concern a stay that goes on: they change nothing in the room. */
+  #refreshing = 0;
+  /** What others see of this page; changing it asks senders for a new offer. */
+  #meta;
   #heard = true;
   state = 'connecting';
   detail = '';
@@ -101,7 +75,7 @@ export class Signaling {
     this.#env = env;
   }
 
-  /** Connects now; also cuts a wait short (the machine is online again). */
+  /** Connects now, also in the middle of a pause (the machine is online again). */
   connect() {
     if (this.state === 'stopped' || this.#socket) return;
     this.#clear('retry');
@@ -116,14 +90,19 @@ export class Signaling {
     this.#socket = socket;
     this.#lastError = null;
     this.#timers.join = this.#env.setTimeout(() => this.#lost(null, 'no answer'), JOIN_TIMEOUT_MS);
-    // Events of a socket that was given up must not touch its successor.
+    // Events of an abandoned socket must not affect its successor.
     const current = (f) => (event) => socket === this.#socket && f(event);
     socket.onopen = current(() => this.#register());
     socket.onmessage = current((event) => this.#frame(event.data));
     socket.onclose = current((event) => this.#lost(event.code, event.reason));
   }
 
-  /** After 'stopped': once more, with another `token` or `password`. */
+  /** Does not connect before `retry`. */
+  hold(why, wants) {
+    this.#stop(why, wants);
+  }
+
+  /** Starts again after 'stopped', with another `token` or `password`. */
   retry(secrets) {
     if (this.state !== 'stopped') return;
     Object.assign(this.#config, secrets);
@@ -132,17 +111,25 @@ export class Signaling {
     this.connect();
   }
 
-  /** Says something in the room. Dropped while there is no connection: a reconnect makes sessions good again. */
+  /** Sends a message to the room. It is dropped while there is no connection, because a reconnect renews sessions. */
   send(message) {
     if (this.state === 'joined') this.#write(message);
   }
 
-  /** Leaves and joins again: every sender there makes this page a new offer. */
+  /** Leaves and joins again: every sender in the room makes a new offer. */
   rejoin() {
     if (this.state !== 'joined') return;
     this.#write({ type: 'leave' });
     this.#leaving += 1;
     this.#clear('refresh');
+    this.#join();
+  }
+
+  /** Joins the same room again with another `meta`: senders to which this page said `bye` make a new offer. */
+  changeMeta() {
+    if (this.state !== 'joined') return;
+    this.#meta = { offers_requested: (this.#meta?.offers_requested ?? 0) + 1 };
+    this.#refreshing += 1;
     this.#join();
   }
 
@@ -159,7 +146,7 @@ export class Signaling {
 
   #join() {
     const { room, password, token } = this.#config;
-    this.#write({ type: 'join', room_id: room, role: 'receiver', password, token });
+    this.#write({ type: 'join', room_id: room, role: 'receiver', password, token, meta: this.#meta });
   }
 
   #frame(text) {
@@ -173,7 +160,7 @@ export class Signaling {
     if (typeof message?.type !== 'string') return;
     switch (message.type) {
       case 'registered':
-        this.#config.clientId = message.client_id; // The server may have chosen it; it is kept from now on.
+        this.#config.clientId = message.client_id; // The server may have chosen it. It is kept over reconnects.
         this.#join();
         break;
       case 'joined':
@@ -186,7 +173,7 @@ export class Signaling {
         this.#refused(message);
         break;
       case 'left':
-        // Unasked for, it means that we were removed. Asking to be let in again tells why, if there is a reason.
+        // Unless the page asked to leave, it was removed. Joining again brings an error that says why, if there is a reason.
         if (this.#leaving) this.#leaving -= 1;
         else this.#lost(null, 'removed from the room');
         break;
@@ -201,8 +188,8 @@ export class Signaling {
     this.#on.iceServers(message.ice_servers ?? []);
     this.#refreshLater(message.ice_ttl_s);
     if (this.#refreshing) {
-      // Nothing else has changed: a session that is about to connect must not begin anew.
-      this.#refreshing = false;
+      // The stay goes on, so sessions that are still being negotiated must not start again.
+      this.#refreshing -= 1;
       return;
     }
     this.#attempt = 0;
@@ -213,13 +200,13 @@ export class Signaling {
     this.#on.joined(message);
   }
 
-  /** Joining the same room again brings fresh credentials, and nobody else is told. */
+  /** Joining the same room again brings fresh credentials, and the server tells nobody else. */
   #refreshLater(seconds) {
     this.#clear('refresh');
     if (!Number.isFinite(seconds)) return;
     const wait = Math.min(REFRESH_MAX_MS, Math.max(REFRESH_MIN_MS, seconds * 500));
     this.#timers.refresh = this.#env.setTimeout(() => {
-      this.#refreshing = true;
+      this.#refreshing += 1;
       this.#join();
     }, wait);
   }
@@ -238,7 +225,7 @@ export class Signaling {
     }
   }
 
-  /** The socket is of no use any more: stop for good or come again, as the close code says. */
+  /** Abandons the socket, then stops or reconnects, as the close code demands. */
   #lost(code, reason) {
     this.#drop();
     const fatal = fatalClose(code);
@@ -254,12 +241,12 @@ export class Signaling {
     this.#timers.retry = this.#env.setTimeout(() => this.connect(), wait);
   }
 
-  /** Without this a server that vanished without a word (cable, suspend) would never be missed. */
+  /** Detects a server that vanished without closing the connection (cable, suspend). */
   #watch() {
     this.#clear('ping');
     this.#timers.ping = this.#env.setTimeout(() => {
       if (!this.#heard) {
-        this.#lost(null, 'the server fell silent');
+        this.#lost(null, 'the server stopped answering');
         return;
       }
       this.#heard = false;
@@ -281,7 +268,7 @@ export class Signaling {
     this.#clear('refresh');
     this.#heard = true;
     this.#leaving = 0;
-    this.#refreshing = false;
+    this.#refreshing = 0;
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();

@@ -178,10 +178,12 @@ class Bed(Programs):
 
     # Other peers
 
-    def browser(self, room: str, name: str = "browser", flags: tuple[str, ...] = ()) -> Process:
-        """Headless Chromium on the viewer page."""
+    def browser(self, room: str, name: str = "browser", flags: tuple[str, ...] = (), without_codec: str = "",
+                bad_ice_server: bool = False) -> Process:
+        """Headless Chromium on the viewer page, perhaps one that lacks a codec or is told of a bad ICE server."""
         page = f"{self.uri.replace('ws', 'http', 1)}/?room={room}"
-        process = self.start(name, [PYTHON, str(PROGRAMS / "browser.py"), page, *flags], self.network.receivers)
+        options = [*(["--without-codec", without_codec] if without_codec else []), *(["--bad-ice-server"] if bad_ice_server else [])]
+        process = self.start(name, [PYTHON, str(PROGRAMS / "browser.py"), *options, page, *flags], self.network.receivers)
         process.wait_for("ready", 30)
         return process
 

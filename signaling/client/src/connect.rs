@@ -1,4 +1,4 @@
-//! From an address to an open WebSocket: name, TCP, TLS, upgrade. Whoever waits for it bounds the time.
+//! Opens a WebSocket: resolves the name, connects, negotiates TLS, upgrades. The caller limits the time.
 
 use crate::{
     options::Target,
@@ -16,16 +16,16 @@ use tokio_tungstenite::{
     tungstenite::{Error as WsError, client::IntoClientRequest, http::StatusCode, protocol::WebSocketConfig},
 };
 
-/// How long one address may take before the next one is tried beside it (RFC 8305 section 5).
+/// How long one address may take before the next one is tried in parallel (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
-/// No message of a server's is longer: it relays 64 KiB, and lists 1,000 members of some 1.3 KiB at most.
+/// The limit for a message of the server. It relays up to 64 KiB, and lists up to 1,000 members of about 1.3 KiB.
 const MAX_MESSAGE: usize = 2 << 20;
 
 /// Why a WebSocket could not be opened.
 pub(crate) enum ConnectError {
-    /// Later it may work.
+    /// A later attempt may succeed.
     Later(String),
-    /// It will not work before somebody changes something, in words that say what.
+    /// No attempt can succeed before the configuration changes; the text says what to change.
     Misconfigured(String),
 }
 
@@ -38,13 +38,15 @@ pub(crate) async fn connect(target: Target) -> Result<Socket, ConnectError> {
             Box::new(connector.connect(name, tcp).await.map_err(|error| tls_error(&host, port, error))?)
         }
     };
-    let request = uri.into_client_request().map_err(ws_error)?;
+    let request = uri.into_client_request().map_err(|error| ws_error(&host, port, error))?;
     let config = WebSocketConfig::default()
         .read_buffer_size(16 << 10)
         .write_buffer_size(0)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    let (websocket, _) = client_async_with_config(request, stream, Some(config)).await.map_err(ws_error)?;
+    let (websocket, _) = client_async_with_config(request, stream, Some(config))
+        .await
+        .map_err(|error| ws_error(&host, port, error))?;
     Ok(Socket::new(websocket))
 }
 
@@ -56,13 +58,13 @@ async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let stream = first_to_answer(addresses)
         .await
         .map_err(|error| ConnectError::Later(format!("{host:?} port {port} can't be reached: {error}")))?;
-    // Candidates are small and wait for nothing.
+    // Messages are small and must not wait for the acknowledgment of those before (Nagle's algorithm).
     stream.set_nodelay(true).map_err(|error| ConnectError::Later(error.to_string()))?;
     Ok(stream)
 }
 
-/// Tries the addresses one after the other, each [`STAGGER`] after the one before or once that failed; the first to
-/// answer wins. A network that swallows IPv6 so costs a quarter of a second, not all the time there is.
+/// Tries the addresses in order, each [`STAGGER`] after the one before or as soon as that failed. The first to answer
+/// wins, so a network that drops IPv6 costs a quarter of a second instead of the whole time limit.
 async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut untried = addresses.into_iter();
     let mut attempts = JoinSet::new();
@@ -89,12 +91,18 @@ fn tls_error(host: &str, port: u16, error: io::Error) -> ConnectError {
         return ConnectError::Later(format!("TLS with {host:?} port {port} failed: {error}"));
     };
     match tls {
+        // The clock of a machine without a battery is wrong until it is set over the network.
+        TlsError::InvalidCertificate(
+            reason @ (CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }),
+        ) => ConnectError::Later(format!(
+            "the certificate of {host:?} port {port} is not valid yet ({reason}): check the clocks of both machines"
+        )),
         TlsError::InvalidCertificate(reason) => ConnectError::Misconfigured(format!(
-            "the certificate of {host:?} is not to be trusted ({reason}): {}",
+            "the certificate of {host:?} port {port} is not trusted ({reason}): {}",
             certificate_advice(reason)
         )),
         TlsError::InvalidMessage(_) => ConnectError::Misconfigured(format!(
-            "{host:?} port {port} doesn't speak TLS: write ws:// if that is what you want, or the port of its TLS"
+            "{host:?} port {port} does not speak TLS: write ws:// for a server without TLS, or the port of its TLS"
         )),
         _ => ConnectError::Later(format!("TLS with {host:?} port {port} failed: {tls}")),
     }
@@ -103,38 +111,49 @@ fn tls_error(host: &str, port: u16, error: io::Error) -> ConnectError {
 fn certificate_advice(reason: &CertificateError) -> &'static str {
     match reason {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "connect by a name that it is made for, or have one made for this name"
+            "connect by a name for which it was issued, or get one for this name"
         }
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => "renew it, and look at the clocks of both machines",
-        // Not a variant of its own there: what `openssl req -x509` makes unless told otherwise.
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "renew it, and check the clocks of both machines"
+        }
+        // rustls has no variant of its own for the certificates that `openssl req -x509` makes by default.
         CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
-            "it is an authority's own; make one for the server, with basicConstraints=CA:FALSE"
+            "it belongs to an authority itself; make one for the server, with basicConstraints=CA:FALSE"
         }
         _ => "name the PEM file of the authority that signed it as the file of trusted authorities",
     }
 }
 
-fn ws_error(error: WsError) -> ConnectError {
+fn ws_error(host: &str, port: u16, error: WsError) -> ConnectError {
     match error {
-        WsError::Http(response) if is_permanent(response.status()) => ConnectError::Misconfigured(format!(
-            "no signaling server there, or it does not serve this host name or path (HTTP {}): check the address",
-            response.status()
-        )),
         WsError::Http(response) => {
-            ConnectError::Later(format!("the server answers HTTP {}", response.status()))
+            let status = response.status();
+            let server = format!("{host:?} port {port}");
+            match status {
+                StatusCode::NOT_FOUND => ConnectError::Later(format!(
+                    "{server} answers HTTP {status}: check the path of the address, unless its server is being replaced"
+                )),
+                _ if is_temporary(status) => ConnectError::Later(format!("{server} answers HTTP {status}")),
+                _ => ConnectError::Misconfigured(format!(
+                    "{server} is no signaling server, or does not serve this host name or path (HTTP {status}): \
+                     check the address"
+                )),
+            }
         }
-        error => ConnectError::Later(format!("the WebSocket can't be opened: {error}")),
+        error => {
+            ConnectError::Later(format!("the WebSocket to {host:?} port {port} can't be opened: {error}"))
+        }
     }
 }
 
-/// Whether asking again would get the same answer. Proxies say 5xx when the server behind them is away.
-fn is_permanent(status: StatusCode) -> bool {
-    !status.is_server_error()
-        && !matches!(
+/// Whether a later attempt may get another answer. Proxies answer 404 or 5xx while the server behind them is away.
+fn is_temporary(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
             status,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+            StatusCode::NOT_FOUND
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_EARLY
+                | StatusCode::TOO_MANY_REQUESTS
         )
 }

@@ -1,6 +1,7 @@
-//! Where to connect, checked before anything is tried: what is wrong is said at once, with what to do about it.
+//! Where to connect. The options are checked before any attempt, so that a mistake is reported at once, with its fix.
 
 use crate::ClientConfig;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use room_protocol::wire::DEFAULT_PORT;
 use std::{
     fmt, io,
@@ -18,47 +19,53 @@ use tokio_rustls::{
 };
 use tokio_tungstenite::tungstenite::http::Uri;
 
-/// Where to connect, and as whom.
+/// Where to connect, and with which identity.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `ws://host:port/` or `wss://host:port/`. Without a port it is 8765, for both. An IPv6 address stands in
+    /// `ws://host:port/path` or `wss://host:port/path`; without a scheme it is `ws`. An IPv6 address is written in
     /// brackets.
+    ///
+    /// An address without port and path (`ws://host`) means port 8765, because that is the server's own. One with a path
+    /// (`wss://host/ws`) means the port of its scheme, 443 or 80, because such an address leads to a proxy.
+    ///
+    /// The client adds the room to the query (`?room=living_room`), so that a balancer can route by it. A query in the
+    /// address is kept.
     pub uri: String,
-    /// PEM file of certificate authorities to trust beside the system's, for `wss`.
+    /// PEM file of certificate authorities to trust besides those of the system, for `wss`.
     pub tls_ca_file: Option<PathBuf>,
-    /// Who, and in which room.
+    /// The identity of this client and its room.
     pub client: ClientConfig,
-    /// Asked for a token before each connection, in place of the one in `client`, for servers whose tokens don't live
-    /// long. With it, a token that expires is no failure.
+    /// Provides a token before each connection, instead of the one in `client`, for servers whose tokens are short-lived.
+    /// With a source, an expired token is no failure.
     pub token_source: Option<Arc<dyn TokenSource>>,
 }
 
 impl Options {
-    /// With the system's certificate authorities only.
+    /// Options that trust the certificate authorities of the system only.
     pub fn new(uri: impl Into<String>, client: ClientConfig) -> Self {
         Self { uri: uri.into(), tls_ca_file: None, client, token_source: None }
     }
 }
 
-/// Where fresh tokens come from: a file that somebody renews, a service that makes them.
+/// A source of fresh tokens, such as a file that is renewed or a service that issues them.
 pub trait TokenSource: fmt::Debug + Send + Sync {
-    /// A token, or words for the log that say why there is none; then it is asked again later. What takes more than
-    /// some seconds is given up.
+    /// Returns a token, or the reason why there is none, for the log; the client asks again later. A call that takes more
+    /// than 5 s is abandoned.
     fn token(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
 }
 
-/// Why [`crate::spawn`] refuses.
+/// Why [`crate::spawn`] refuses the options.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
-    /// Nothing that could be connected to.
+    /// The address can't be used.
     #[error("{uri:?} is no address of a signaling server: {problem}")]
     Uri {
-        /// As it was given.
+        /// The address as it was given.
         uri: String,
-        /// What is wrong and what to write instead.
+        /// What is wrong, and what to write instead.
         problem: String,
     },
-    /// Authorities were named, but the connection would be plain text.
+    /// Certificate authorities were named, but the connection would be plain text.
     #[error("{uri:?} is without TLS, but {} names authorities for it: write wss:// or leave the file out", path.display())]
     PlainTextWithCa {
         /// The address.
@@ -66,7 +73,7 @@ pub enum OptionsError {
         /// The file.
         path: PathBuf,
     },
-    /// The file of authorities can't be read.
+    /// The file of certificate authorities can't be read.
     #[error("can't read the certificate authorities in {}: {error}; name a PEM file that this user may read", path.display())]
     CaFile {
         /// The file.
@@ -74,31 +81,31 @@ pub enum OptionsError {
         /// Why.
         error: io::Error,
     },
-    /// The file of authorities has none.
+    /// The file of certificate authorities contains none.
     #[error("{} has no certificate: it must be PEM, with the lines -----BEGIN CERTIFICATE-----", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
-    /// Nobody to trust.
+    /// There is no certificate authority to trust.
     #[error(
         "this system has no certificate authorities: install ca-certificates, or name a PEM file with the server's"
     )]
     NoAuthorities,
-    /// TLS can't be set up.
+    /// The TLS library refuses its configuration.
     #[error("TLS can't be set up: {0}")]
     Tls(#[from] tokio_rustls::rustls::Error),
-    /// Called outside of tokio.
+    /// The call was made outside of a tokio runtime.
     #[error("no tokio runtime here: call this within Runtime::enter() or an async function")]
     NoRuntime,
 }
 
-/// An address to connect to, valid as far as that can be known.
+/// An address to connect to, checked as far as that is possible without the network.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// With the port, for the upgrade request and its Host.
+    /// The address with port and room, for the upgrade request and its Host.
     pub(crate) uri: Uri,
-    /// A name or an address, without brackets.
+    /// A name or an IP address, without brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -106,7 +113,9 @@ pub(crate) struct Target {
 
 pub(crate) fn check(options: &Options) -> Result<Target, OptionsError> {
     let wrong = |problem: &str| OptionsError::Uri { uri: shown(&options.uri), problem: problem.to_owned() };
-    let uri: Uri = options.uri.trim().parse().map_err(|error| wrong(&format!("{error}; {EXAMPLE}")))?;
+    let given = options.uri.trim();
+    let with_scheme = if given.contains("://") { given.to_owned() } else { format!("ws://{given}") };
+    let uri: Uri = with_scheme.parse().map_err(|error| wrong(&format!("{error}; {EXAMPLE}")))?;
     let secure = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
         Some("ws") => false,
         Some("wss") => true,
@@ -114,15 +123,15 @@ pub(crate) fn check(options: &Options) -> Result<Target, OptionsError> {
     };
     let authority = uri.authority().ok_or_else(|| wrong(EXAMPLE))?;
     if authority.as_str().contains('@') {
-        return Err(wrong("user and password don't belong here: use token and password"));
+        return Err(wrong("an address has no user and password: use token and password"));
     }
     let host = authority.host();
     if host.is_empty() || host == "[]" {
         return Err(wrong(&format!("the host is missing; {EXAMPLE}")));
     }
-    // What follows the host is ":port", or nothing: http::Uri reads a port out of range as none.
+    // The host is followed by ":port" or by nothing. http::Uri itself reads a port out of range as none.
     let port = match authority.as_str()[host.len()..].strip_prefix(':') {
-        None => DEFAULT_PORT,
+        None => default_port(&uri, secure),
         Some(digits) => digits
             .parse()
             .ok()
@@ -131,11 +140,13 @@ pub(crate) fn check(options: &Options) -> Result<Target, OptionsError> {
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let scheme = if secure { "wss" } else { "ws" };
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let full = format!("{scheme}://{host}:{port}{path}").parse().map_err(|_| wrong(EXAMPLE))?;
+    let query = query_with_room(uri.query(), options.client.room.as_str());
+    let full =
+        format!("{scheme}://{host}:{port}{}?{query}", uri.path()).parse().map_err(|_| wrong(EXAMPLE))?;
     let tls = if secure {
-        let name = ServerName::try_from(bare.clone())
-            .map_err(|_| wrong("a certificate can't be made for this host: use its name or its address"))?;
+        let name = ServerName::try_from(bare.clone()).map_err(|_| {
+            wrong("no certificate can be valid for this host: use its name or its IP address")
+        })?;
         Some((connector(options.tls_ca_file.as_deref())?, name))
     } else if let Some(path) = &options.tls_ca_file {
         return Err(OptionsError::PlainTextWithCa { uri: shown(&options.uri), path: path.clone() });
@@ -147,7 +158,29 @@ pub(crate) fn check(options: &Options) -> Result<Target, OptionsError> {
 
 const EXAMPLE: &str = "write something like ws://192.0.2.1:8765 or wss://video.example.org";
 
-/// Without what might be a password.
+/// The port of an address that names none.
+fn default_port(uri: &Uri, secure: bool) -> u16 {
+    match (uri.path(), secure) {
+        ("" | "/", _) => DEFAULT_PORT,
+        (_, true) => 443,
+        (_, false) => 80,
+    }
+}
+
+/// The query of the upgrade request. A room that the address names already is kept.
+fn query_with_room(query: Option<&str>, room: &str) -> String {
+    let query = query.unwrap_or_default();
+    if query.split('&').any(|field| field == "room" || field.starts_with("room=")) {
+        return query.to_owned();
+    }
+    let separator = if query.is_empty() { "" } else { "&" };
+    format!("{query}{separator}room={}", utf8_percent_encode(room, ESCAPED))
+}
+
+/// All characters but the unreserved ones (RFC 3986, section 2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The address without anything that might be a password.
 fn shown(uri: &str) -> String {
     match (uri.find("://"), uri.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => format!("{}…{}", &uri[..scheme + 3], &uri[at..]),
@@ -157,7 +190,7 @@ fn shown(uri: &str) -> String {
 
 fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, OptionsError> {
     let mut roots = RootCertStore::empty();
-    // Authorities of the system that can't be read are not this user's trouble as long as others can.
+    // Authorities of the system that can't be read do not matter as long as there are others.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
         add_file(&mut roots, path)?;
@@ -196,23 +229,47 @@ mod tests {
     fn addresses_are_completed() {
         for (uri, full, host, port) in [
             ("ws://127.0.0.1", "ws://127.0.0.1:8765/", "127.0.0.1", 8765),
+            ("127.0.0.1", "ws://127.0.0.1:8765/", "127.0.0.1", 8765),
+            ("camera.local:9000", "ws://camera.local:9000/", "camera.local", 9000),
             ("ws://127.0.0.1:80", "ws://127.0.0.1:80/", "127.0.0.1", 80),
             (" ws://camera.local:9000/ws ", "ws://camera.local:9000/ws", "camera.local", 9000),
             ("WS://[::1]:1", "ws://[::1]:1/", "::1", 1),
-            ("ws://[2001:db8::1]", "ws://[2001:db8::1]:8765/", "2001:db8::1", 8765),
-            ("ws://host/ws?x=1", "ws://host:8765/ws?x=1", "host", 8765),
+            ("ws://[2001:db8::1]/", "ws://[2001:db8::1]:8765/", "2001:db8::1", 8765),
+            ("ws://host/ws", "ws://host:80/ws", "host", 80),
+            ("host/ws", "ws://host:80/ws", "host", 80),
         ] {
+            let full = format!("{full}?room=living_room");
             let target = check(&options(uri)).unwrap();
             assert_eq!(
                 (target.uri.to_string().as_str(), target.host.as_str(), target.port),
-                (full, host, port)
+                (full.as_str(), host, port)
             );
             assert!(target.tls.is_none());
         }
-        for (uri, full) in [("wss://host", "wss://host:8765/"), ("wss://[::1]:443", "wss://[::1]:443/")] {
+        for (uri, full) in [
+            ("wss://host", "wss://host:8765/"),
+            ("wss://host/ws", "wss://host:443/ws"),
+            ("wss://[::1]/ws", "wss://[::1]:443/ws"),
+            ("wss://[::1]:443", "wss://[::1]:443/"),
+        ] {
             let target = check(&options(uri)).unwrap();
-            assert_eq!(target.uri.to_string(), full);
+            assert_eq!(target.uri.to_string(), format!("{full}?room=living_room"));
             assert!(target.tls.is_some());
+        }
+    }
+
+    #[test]
+    fn the_room_is_added_to_the_query_of_the_address() {
+        for (uri, room, query) in [
+            ("ws://host", "living_room", "room=living_room"),
+            ("ws://host/ws?", "a", "room=a"),
+            ("ws://host/ws?key=a%20b", "客厅 1&2", "key=a%20b&room=%E5%AE%A2%E5%8E%85%201%262"),
+            ("ws://host?room=other", "a", "room=other"),
+            ("ws://host?mushroom=1", "a", "mushroom=1&room=a"),
+        ] {
+            let mut options = options(uri);
+            options.client.room = RoomId::new(room).unwrap();
+            assert_eq!(check(&options).unwrap().uri.query(), Some(query), "{uri}");
         }
     }
 
@@ -220,8 +277,7 @@ mod tests {
     fn wrong_addresses_are_named_with_what_to_do() {
         for (uri, words) in [
             ("", "something like ws://"),
-            ("127.0.0.1:8765", "something like ws://"),
-            ("localhost", "must begin with ws://"),
+            ("ws:/host", "something like ws://"),
             ("http://host:8765", "must begin with ws://"),
             ("ws:///", "something like ws://"),
             ("ws://:8765", "the host is missing"),

@@ -38,8 +38,6 @@ struct Task {
     /// Sockets that are saying goodbye.
     leaving: JoinSet<()>,
     events: mpsc::UnboundedSender<Event>,
-    /// The trouble that was last warned of, to say it once and not with every attempt.
-    trouble: Option<String>,
 }
 
 /// Runs until the client is closed and its goodbye is said.
@@ -53,18 +51,11 @@ pub(crate) async fn run(
     info!(uri = %target.uri, room = ?config.room, role = ?config.role, "signaling starts");
     config.token_renews |= token_source.is_some();
     let mut client = Client::new(config, getrandom::u64().unwrap_or_default(), Instant::now());
-    let mut task = Task {
-        target,
-        token_source,
-        token: None,
-        link: Link::None,
-        leaving: JoinSet::new(),
-        events,
-        trouble: None,
-    };
+    let mut task =
+        Task { target, token_source, token: None, link: Link::None, leaving: JoinSet::new(), events };
     loop {
         while let Some(output) = client.poll_output() {
-            task.perform(output, client.state());
+            task.perform(output);
         }
         if client.state() == State::Closed {
             break;
@@ -93,18 +84,13 @@ async fn until(deadline: Option<Instant>) {
 }
 
 impl Task {
-    fn perform(&mut self, output: Output, state: State) {
+    fn perform(&mut self, output: Output) {
         match (output, &mut self.link) {
             (Output::Connect, _) => self.link = Link::Opening(self.attempt()),
             (Output::Send(frame), Link::Open(socket)) => socket.send(frame),
             (Output::Ping, Link::Open(socket)) => socket.ping(),
             (Output::Send(_) | Output::Ping, _) => {}
-            (Output::Disconnect, Link::Opening(_)) => {
-                if state != State::Closed {
-                    self.warn("the server did not answer in time".to_owned());
-                }
-                self.link = Link::None;
-            }
+            (Output::Disconnect, Link::Opening(_)) => self.link = Link::None,
             (Output::Disconnect, _) => self.say_goodbye(),
             (Output::Event(event), _) => self.tell(event),
         }
@@ -151,14 +137,8 @@ impl Task {
                 self.link = Link::Open(Box::new(socket));
                 Input::Connected
             }
-            Err(ConnectError::Later(words)) => {
-                self.warn(words);
-                Input::Disconnected(None)
-            }
-            Err(ConnectError::Misconfigured(words)) => {
-                self.warn(words.clone());
-                Input::Misconfigured(words)
-            }
+            Err(ConnectError::Later(reason)) => Input::Unreachable(reason),
+            Err(ConnectError::Misconfigured(reason)) => Input::Misconfigured(reason),
         }
     }
 
@@ -171,11 +151,12 @@ impl Task {
 
     fn tell(&mut self, event: Event) {
         match &event {
-            Event::State(state) => {
-                if *state == State::Joined {
-                    self.trouble = None;
-                }
-                info!(?state, uri = %self.target.uri, "signaling");
+            Event::State(state) => info!(?state, uri = %self.target.uri, "signaling"),
+            Event::Disconnected(reason) => {
+                info!(uri = %self.target.uri, %reason, "the connection to the server is lost")
+            }
+            Event::Unreachable(reason) => {
+                warn!(uri = %self.target.uri, %reason, "the server can't be reached")
             }
             Event::Failed(failure) => warn!(%failure, "signaling failed"),
             Event::Refused { code, message, request, target_id } => {
@@ -187,13 +168,5 @@ impl Task {
         }
         // Whoever doesn't listen any more doesn't want to know.
         let _ = self.events.send(event);
-    }
-
-    fn warn(&mut self, words: String) {
-        if self.trouble.as_ref() == Some(&words) {
-            return debug!(%words, "still no connection");
-        }
-        warn!(uri = %self.target.uri, "{words}");
-        self.trouble = Some(words);
     }
 }

@@ -235,21 +235,47 @@ async fn answer(server: &Server, status: &str) {
 async fn a_proxy_without_its_server_is_tried_again() {
     let server = Server::start().await;
     let mut client = Client::new(options(server.uri()));
-    answer(&server, "503 Service Unavailable").await;
-    answer(&server, "429 Too Many Requests").await;
+    let port = server.address().port().to_string();
+    for status in ["502 Bad Gateway", "503 Service Unavailable", "404 Not Found", "429 Too Many Requests"] {
+        answer(&server, status).await;
+        let reason = client.reason().await;
+        assert!(reason.contains(&status[..3]) && reason.contains(&port), "{reason}");
+    }
     server.accept_into_room(&[]).await;
     client.until(State::Joined).await;
 }
 
 #[tokio::test]
 async fn something_that_is_no_signaling_server_is_wrong_configuration() {
-    for status in ["404 Not Found", "403 Forbidden", "200 OK"] {
+    for status in ["403 Forbidden", "301 Moved Permanently", "200 OK"] {
         let server = Server::start().await;
         let client = Client::new(options(server.uri()));
         answer(&server, status).await;
         let words = client.failure().await;
-        assert!(words.contains("no signaling server there") && words.contains(&status[..3]), "{words}");
+        assert!(words.contains("is no signaling server") && words.contains(&status[..3]), "{words}");
     }
+}
+
+#[tokio::test]
+async fn the_upgrade_request_names_the_room_and_keeps_the_query() {
+    let server = Server::start().await;
+    let _client = Client::new(options(format!("ws://{}/ws?key=1", server.address())));
+    let mut tcp = server.accept_tcp().await;
+    let mut request = [0; 4096];
+    let read = tcp.read(&mut request).await.unwrap();
+    let request = String::from_utf8_lossy(&request[..read]).into_owned();
+    assert!(request.starts_with("GET /ws?key=1&room=living_room HTTP/1.1\r\n"), "{request}");
+}
+
+#[tokio::test]
+async fn a_server_that_can_not_be_reached_is_reported_with_its_address_and_the_cause() {
+    // The port is free again after this.
+    let address = Server::start().await.address();
+    let reason = Client::new(options(format!("ws://{address}"))).reason().await;
+    assert!(reason.contains("127.0.0.1") && reason.contains(&address.port().to_string()), "{reason}");
+    assert!(reason.contains("refused"), "{reason}");
+    let reason = Client::new(options("ws://no-such-host.invalid")).reason().await;
+    assert!(reason.contains("no-such-host.invalid") && reason.contains("resolved"), "{reason}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `wss`: whom the client trusts, and what it says when it doesn't.
+//! `wss`: which servers the client trusts, and what it reports about the others.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -33,7 +33,7 @@ async fn names_work_too() {
     client.until(State::Joined).await;
 }
 
-/// The words of a client whose TLS handshake with this server fails.
+/// The error of a client whose TLS handshake with this server fails.
 async fn refusal(server: &Server, options: Options) -> String {
     let client = Client::new(options);
     let (words, _) = tokio::join!(client.failure(), async {
@@ -44,11 +44,11 @@ async fn refusal(server: &Server, options: Options) -> String {
 }
 
 #[tokio::test]
-async fn another_authority_is_not_trusted_and_the_words_say_what_to_do() {
+async fn another_authority_is_not_trusted_and_the_error_says_what_to_do() {
     let (authority, other) = (Authority::new("real"), Authority::new("other"));
     let server = Server::start().await.with_tls(&authority, "127.0.0.1");
     let words = refusal(&server, trusting(server.uri(), &other.file)).await;
-    assert!(words.contains("not to be trusted") && words.contains("authority that signed it"), "{words}");
+    assert!(words.contains("is not trusted") && words.contains("authority that signed it"), "{words}");
     let words = refusal(&server, trusting(server.uri(), &other.file)).await;
     assert!(words.contains("127.0.0.1"), "{words}");
 }
@@ -58,7 +58,23 @@ async fn another_name_is_not_trusted() {
     let authority = Authority::new("name");
     let server = Server::start().await.with_tls(&authority, "video.example.org");
     let words = refusal(&server, trusting(server.uri(), &authority.file)).await;
-    assert!(words.contains("connect by a name that it is made for"), "{words}");
+    assert!(words.contains("connect by a name for which it was issued"), "{words}");
+}
+
+/// A machine without a battery for its clock boots in the past.
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_yet_is_tried_again() {
+    let authority = Authority::new("early");
+    let server = Server::start().await.with_tls_from_tomorrow(&authority, "127.0.0.1");
+    let address = server.address();
+    let mut client = Client::new(trusting(server.uri(), &authority.file));
+    let tcp = server.accept_tcp().await;
+    assert!(!server.try_tls(tcp).await);
+    let reason = client.reason().await;
+    assert!(reason.contains("not valid yet") && reason.contains("clocks"), "{reason}");
+    drop(server);
+    Server::start_at(address).await.with_tls(&authority, "127.0.0.1").accept_into_room(&[]).await;
+    client.until(State::Joined).await;
 }
 
 #[tokio::test]
@@ -79,7 +95,7 @@ async fn a_server_without_tls_is_named_as_such() {
         let mut tcp = server.accept_tcp().await;
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await
     });
-    assert!(words.contains("doesn't speak TLS: write ws://"), "{words}");
+    assert!(words.contains("does not speak TLS: write ws://"), "{words}");
 }
 
 #[tokio::test]

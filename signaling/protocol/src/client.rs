@@ -25,7 +25,7 @@ use crate::{
     wire::{ErrorCode, IceServer, PeerEntry, ServerMessage, Signal},
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -33,8 +33,15 @@ use std::{
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// No server may send a client away for longer than this.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+const NO_CONNECTION: &str = "no connection within 5 s";
+const NO_ANSWER: &str = "the server accepts the connection, but does not answer";
+const SILENT: &str = "the server stopped answering";
+const REMOVED: &str = "the server removed this client from the room";
 /// Over this time the clients of a server that drained come back.
 const RETRY_SPREAD: Duration = Duration::from_secs(1);
+
+/// How many different reasons are reported by [`Event::Unreachable`] until the client is in the room.
+pub const MAX_REASONS: usize = 16;
 
 /// The other end as a value: inputs and the time go in, outputs come out.
 #[derive(Debug)]
@@ -44,6 +51,8 @@ pub struct Client {
     link: Link,
     backoff: Backoff,
     peers: Peers,
+    /// Why attempts to get into the room failed, as far as it was reported.
+    reported: BTreeSet<String>,
     outputs: VecDeque<Output>,
 }
 
@@ -56,6 +65,7 @@ impl Client {
             state: State::Connecting,
             link: Link::Closed,
             backoff: Backoff::new(seed),
+            reported: BTreeSet::new(),
             outputs: VecDeque::new(),
         };
         client.tell(Event::State(State::Connecting));
@@ -75,7 +85,12 @@ impl Client {
                 self.on_frame(now, &frame);
             }
             Input::Alive => self.on_alive(now),
-            Input::Disconnected(code) => self.on_disconnected(now, code),
+            Input::Disconnected(code) => self.on_disconnected(now, code, None),
+            Input::Unreachable(reason) => {
+                if matches!(self.link, Link::Connecting { .. }) {
+                    self.on_disconnected(now, None, Some(&reason));
+                }
+            }
             Input::Misconfigured(words) => self.on_misconfigured(now, words),
             Input::Send(signal) => self.send_signal(signal),
             Input::Token(token) => self.take_token(&token),
@@ -114,10 +129,11 @@ impl Client {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.link {
             Link::Waiting { until } if *until <= now => self.connect(now),
-            Link::Connecting { until } if *until <= now => self.hang_up(now),
+            Link::Connecting { until } if *until <= now => self.hang_up(now, NO_CONNECTION),
             Link::Up(connection) => {
                 if connection.is_overdue(now) {
-                    return self.hang_up(now);
+                    let reason = if connection.stage == Stage::Joined { SILENT } else { NO_ANSWER };
+                    return self.hang_up(now, reason);
                 }
                 if connection.silent_at() <= now {
                     connection.pinged = Some(now);
@@ -161,7 +177,8 @@ impl Client {
         }
     }
 
-    fn on_disconnected(&mut self, now: Instant, close_code: Option<u16>) {
+    /// The connection ended, or could not be opened. `reason` says why if the close code does not.
+    fn on_disconnected(&mut self, now: Instant, close_code: Option<u16>, reason: Option<&str>) {
         let (retry_after, said) = match &mut self.link {
             Link::Connecting { .. } => (None, None),
             Link::Up(connection) => (connection.retry_after, connection.said.take()),
@@ -169,15 +186,16 @@ impl Client {
         };
         let was_in = self.is_joined();
         self.link = Link::Closed;
+        let reason = reason.map_or_else(|| failure::reason(close_code, said.as_ref()), str::to_owned);
         match close_code.and_then(|code| failure::of_close(&self.config, code, said)) {
-            // The token was good once, and the next one will be.
+            // The token was valid once, and the next one will be.
             Some(Failure { code: Some(ErrorCode::Unauthorized), .. })
                 if was_in && self.config.token_renews =>
             {
-                self.wait(now, None);
+                self.wait(now, None, reason);
             }
             Some(failure) => self.fail(failure),
-            None => self.wait(now, retry_after),
+            None => self.wait(now, retry_after, reason),
         }
     }
 
@@ -188,7 +206,7 @@ impl Client {
         self.link = Link::Closed;
         match self.state {
             State::Connecting => self.fail(Failure { code: None, message }),
-            _ => self.wait(now, None),
+            _ => self.wait(now, None, message),
         }
     }
 
@@ -233,8 +251,8 @@ impl Client {
                 let events = self.peers.left(now, &client_id, reason);
                 self.tell_all(events);
             }
-            // Removed from the room. Asking to be let in again tells why, if there is a reason.
-            (ServerMessage::Left, Stage::Joined) => self.hang_up(now),
+            // Removed from the room. Joining again brings an error that says why, if there is a reason.
+            (ServerMessage::Left, Stage::Joined) => self.hang_up(now, REMOVED),
             (ServerMessage::Draining { retry_after_ms }, _) => {
                 connection.retry_after = Some(Duration::from_millis(retry_after_ms).min(MAX_RETRY_AFTER));
             }
@@ -255,6 +273,7 @@ impl Client {
     ) {
         let Some(client_id) = self.config.client_id.clone() else { return };
         self.backoff.reset();
+        self.reported.clear();
         self.enter(State::Joined);
         let cut_off = total > peers.len();
         peers.retain(|entry| entry.client_id != client_id);
@@ -274,9 +293,13 @@ impl Client {
         if let Some(failure) = failure {
             return self.fail(failure);
         }
+        let reason = match &refused {
+            Event::Refused { code, message, .. } => failure::refusal(*code, message),
+            _ => String::new(),
+        };
         self.tell(refused);
         if stage != Stage::Joined {
-            self.hang_up(now);
+            self.hang_up(now, &reason);
         }
     }
 
@@ -311,19 +334,22 @@ impl Client {
     }
 
     /// Ends the connection from this side, to try again later.
-    fn hang_up(&mut self, now: Instant) {
+    fn hang_up(&mut self, now: Instant, reason: &str) {
         self.outputs.push_back(Output::Disconnect);
-        self.on_disconnected(now, None);
+        self.on_disconnected(now, None, Some(reason));
     }
 
-    fn wait(&mut self, now: Instant, retry_after: Option<Duration>) {
+    fn wait(&mut self, now: Instant, retry_after: Option<Duration>, reason: String) {
         let delay = match retry_after {
             Some(delay) => delay + self.backoff.jitter(RETRY_SPREAD),
             None => self.backoff.delay(),
         };
         self.link = Link::Waiting { until: now + delay };
         if self.state == State::Joined {
+            self.tell(Event::Disconnected(reason));
             self.enter(State::Reconnecting);
+        } else if self.reported.len() < MAX_REASONS && self.reported.insert(reason.clone()) {
+            self.tell(Event::Unreachable(reason));
         }
     }
 

@@ -37,7 +37,8 @@ impl Watcher {
     fn input(&mut self, input: Input) {
         match (&input, self.socket) {
             (Input::Connected, Socket::Opening) => self.socket = Socket::Open,
-            (Input::Disconnected(_), _) | (Input::Misconfigured(_), Socket::Opening) => {
+            (Input::Disconnected(_), _)
+            | (Input::Misconfigured(_) | Input::Unreachable(_), Socket::Opening) => {
                 self.socket = Socket::None;
             }
             _ => {}
@@ -96,7 +97,11 @@ impl Watcher {
             Event::PeerGone(peer, _) => assert!(self.known.remove(peer.as_str()), "gone, but never ready"),
             Event::PeerChanged(peer) => assert!(self.known.contains(peer.client_id.as_str())),
             Event::Signal(signal) => assert!(signal.from.is_some()),
-            Event::Joined { .. } | Event::Refused { .. } | Event::Failed(_) => {}
+            Event::Joined { .. }
+            | Event::Refused { .. }
+            | Event::Failed(_)
+            | Event::Disconnected(_)
+            | Event::Unreachable(_) => {}
         }
     }
 }
@@ -169,6 +174,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => prop::sample::select(vec![None, Some(1000), Some(1012), Some(4008), Some(4002)])
             .prop_map(Input::Disconnected),
         1 => Just(Input::Misconfigured("wrong".to_owned())),
+        1 => Just(Input::Unreachable("refused".to_owned())),
         3 => (signal(), name()).prop_map(|((body, session), name)| {
             Input::Send(to(name, SessionId::new(session).ok(), body))
         }),

@@ -1,4 +1,4 @@
-// What happens to media sessions when people come, go, restart and when the signaling connection breaks.
+// What happens to media sessions when senders join, leave or restart, and when the signaling connection breaks.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -27,14 +27,14 @@ test('after a reconnect a sender with another epoch is a new process', () => {
   assert.deepEqual(join(presence, [camera('cam', 'e2')]), [{ do: 'replaced', id: 'cam' }]);
 });
 
-test('a sender that restarts in our sight is replaced once', () => {
+test('a sender that restarts while the page is connected is replaced once', () => {
   const presence = watching();
   assert.deepEqual(presence.peerLeft('cam', 'disconnected'), []);
   assert.deepEqual(presence.peerJoined(camera('cam', 'e2')), [{ do: 'replaced', id: 'cam' }]);
   assert.deepEqual(presence.peerJoined(camera('cam', 'e2')), []);
 });
 
-test('the offer of the new process may be under way when its epoch is heard of again', () => {
+test('an announcement of the new process does not end the session that it has offered already', () => {
   const presence = watching();
   presence.peerJoined(camera('cam', 'e2'));
   presence.media('cam', 'started');
@@ -46,7 +46,7 @@ test('a change of meta touches no session', () => {
   assert.deepEqual(presence.peerJoined({ ...camera('cam'), meta: { name: 'front door' } }), []);
 });
 
-test('leaving and being kicked end media at once', () => {
+test('media ends at once when a sender leaves or is kicked', () => {
   for (const reason of ['left', 'kicked']) {
     const presence = watching();
     assert.deepEqual(presence.peerLeft('cam', reason), [{ do: 'end', id: 'cam', reason: 'left' }]);
@@ -54,7 +54,7 @@ test('leaving and being kicked end media at once', () => {
   }
 });
 
-test('a lost signaling connection leaves media that flows alone, until the media itself stops', () => {
+test('running media outlives the signaling connection of its sender, until the media itself stops', () => {
   for (const reason of ['disconnected', 'timeout']) {
     const presence = watching();
     assert.deepEqual(presence.peerLeft('cam', reason), []);
@@ -63,14 +63,14 @@ test('a lost signaling connection leaves media that flows alone, until the media
   }
 });
 
-test('a lost signaling connection ends media that never came about', () => {
+test('a session that never connected ends with the signaling connection of its sender', () => {
   const presence = new Presence();
   join(presence, [camera('cam')]);
   presence.media('cam', 'started');
   assert.deepEqual(presence.peerLeft('cam', 'disconnected'), [{ do: 'end', id: 'cam', reason: 'absent' }]);
 });
 
-test('media that stops while the sender is there is for the owner to mend', () => {
+test('a session that fails while its sender is in the room is left to the owner', () => {
   const presence = watching();
   assert.deepEqual(presence.media('cam', 'stopped'), []);
   assert.deepEqual(presence.present(), ['cam']);
@@ -100,14 +100,14 @@ test('a missing sender whose media stops is over before its 30 s', () => {
   assert.equal(presence.deadline(), null);
 });
 
-test('repeated reconnects do not give a missing sender more time', () => {
+test('repeated reconnects do not extend the time of a missing sender', () => {
   const presence = watching();
   join(presence, [], 1000);
   join(presence, [], 20_000);
   assert.equal(presence.deadline(), 1000 + ABSENT_MS);
 });
 
-test('one lost before our own connection was lost gets the 30 s at the reconnect', () => {
+test('a sender lost before the page lost its own connection gets the 30 s from the reconnect on', () => {
   const presence = watching();
   presence.peerLeft('cam', 'disconnected');
   join(presence, [], 7000);
@@ -121,13 +121,13 @@ test('a list that was cut proves nobody absent', () => {
   assert.deepEqual(presence.present(), ['cam']);
 });
 
-test('one that owes an offer and is missing after a reconnect is over', () => {
+test('a sender that owes an offer and is missing after a reconnect is over', () => {
   const presence = watching();
   presence.peerJoined(camera('cam', 'e2'));
   assert.deepEqual(join(presence, [], 0), [{ do: 'end', id: 'cam', reason: 'absent' }]);
 });
 
-test('receivers are nobody to watch, and a sender that turns into one is over', () => {
+test('receivers are ignored, and a sender that becomes a receiver is over', () => {
   const presence = watching();
   assert.deepEqual(presence.peerJoined({ client_id: 'other', role: 'receiver' }), []);
   assert.deepEqual(presence.present(), ['cam']);
@@ -136,7 +136,7 @@ test('receivers are nobody to watch, and a sender that turns into one is over', 
   ]);
 });
 
-test('senders that tell no epoch keep their session', () => {
+test('senders without an epoch keep their session', () => {
   const presence = new Presence();
   const old = { client_id: 'old', role: 'sender', protocol: 0 };
   join(presence, [old]);
@@ -144,9 +144,45 @@ test('senders that tell no epoch keep their session', () => {
   assert.deepEqual(join(presence, [old]), []);
 });
 
-test('an offer of somebody whom the server never announced is media like any other', () => {
+test('an offer of a sender that the server never announced is media like any other', () => {
   const presence = new Presence();
   assert.deepEqual(presence.media('ghost', 'started'), []);
   presence.media('ghost', 'connected');
   assert.deepEqual(presence.peerLeft('ghost', 'left'), [{ do: 'end', id: 'ghost', reason: 'left' }]);
+});
+
+test('only announced senders may offer', () => {
+  const presence = new Presence();
+  join(presence, [camera('cam'), { client_id: 'listed', role: 'receiver' }]);
+  presence.peerJoined({ client_id: 'late', role: 'receiver' });
+  assert.deepEqual(['cam', 'listed', 'late', 'stranger', undefined, 7].map((id) => presence.mayOffer(id)), [true, false, false, false, false, false]);
+  presence.peerJoined(camera('new'));
+  assert.equal(presence.mayOffer('new'), true);
+  presence.peerLeft('new', 'left');
+  assert.equal(presence.mayOffer('new'), false);
+});
+
+test('anybody may offer if the server announces nobody, or not everybody', () => {
+  const presence = new Presence();
+  presence.joined(undefined, undefined, 0);
+  assert.equal(presence.mayOffer('cam'), true);
+  presence.joined([camera('cam')], 1001, 0);
+  assert.equal(presence.mayOffer('unlisted'), true);
+  join(presence, [camera('cam')]);
+  assert.equal(presence.mayOffer('unlisted'), false);
+});
+
+test('a server that announces nobody proves nobody absent', () => {
+  const presence = new Presence();
+  presence.joined(undefined, undefined, 0);
+  presence.media('cam', 'connected');
+  presence.media('other', 'started');
+  assert.deepEqual(presence.joined(undefined, undefined, 1000), []);
+  assert.equal(presence.deadline(), null);
+});
+
+test('malformed entries of the list are left out', () => {
+  const presence = new Presence();
+  assert.deepEqual(join(presence, [null, 7, {}, { client_id: 3, role: 'sender' }, camera('cam')]), []);
+  assert.deepEqual(presence.present(), ['cam']);
 });

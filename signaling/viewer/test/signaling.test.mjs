@@ -1,10 +1,10 @@
-// The signaling connection against a socket made of glass, on virtual time.
+// The signaling connection against a fake socket, on virtual time.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Signaling, backoff, fatalClose, serverUrl } from '../signaling.js';
+import { Signaling, backoff, fatalClose } from '../signaling.js';
 
-/** A browser with a clock that moves when told and sockets that a test opens, feeds and closes. */
+/** A browser whose clock and sockets a test controls. */
 class World {
   now = 0;
   sockets = [];
@@ -79,7 +79,7 @@ class World {
     }
     this.now = until;
   }
-  /** Time passes, and the server answers every ping. */
+  /** Lets time pass while the server answers every ping. */
   keepAlive(ms) {
     for (let left = ms; left > 0; left -= 1_000) {
       this.advance(Math.min(left, 1_000));
@@ -91,7 +91,7 @@ class World {
   }
 }
 
-test('it registers, joins as receiver and hands on what comes', () => {
+test('it registers, joins as a receiver and passes messages on', () => {
   const world = new World();
   world.enter();
   world.say({ type: 'offer', from: 'cam', sdp: 'v=0' });
@@ -107,7 +107,7 @@ test('it registers, joins as receiver and hands on what comes', () => {
   ]);
 });
 
-test('a lost connection comes back with the same id and instance', () => {
+test('a lost connection is opened again with the same id and instance', () => {
   const world = new World();
   world.enter();
   world.close(1006);
@@ -119,7 +119,7 @@ test('a lost connection comes back with the same id and instance', () => {
   assert.equal(world.signaling.state, 'joined');
 });
 
-test('tries go on for ever, further and further apart, up to 10 s', () => {
+test('it reconnects without end, at intervals that grow to 10 s', () => {
   const world = new World();
   for (let i = 0; i < 50; i += 1) {
     world.close(1006);
@@ -128,7 +128,7 @@ test('tries go on for ever, further and further apart, up to 10 s', () => {
   }
 });
 
-test('before the credentials expire it joins again for fresh ones, and nothing else begins anew', () => {
+test('it joins again for fresh credentials before they expire, and nothing else restarts', () => {
   const world = new World();
   const welcome = (user, ttl) => {
     world.say({ type: 'joined', peers: [], ice_servers: [{ urls: ['turn:t'], username: user }], ice_ttl_s: ttl });
@@ -149,9 +149,9 @@ test('before the credentials expire it joins again for fresh ones, and nothing e
   assert.equal(joins(), 3);
   welcome('third');
   world.keepAlive(600_000);
-  assert.equal(joins(), 3, 'the server has stopped to say how long');
+  assert.equal(joins(), 3, 'the server no longer names a lifetime');
 
-  // A stay that is joined anew meanwhile is a new one.
+  // A rejoin in between begins a new stay.
   welcome('fourth', 600);
   world.signaling.rejoin();
   world.say({ type: 'left' });
@@ -160,7 +160,7 @@ test('before the credentials expire it joins again for fresh ones, and nothing e
   assert.deepEqual(iceOnly(), ['ice fifth', 'in the room 0']);
 });
 
-test('an id that the server made is kept', () => {
+test('an id that the server made is kept over reconnects', () => {
   const world = new World();
   world.open();
   world.say({ type: 'registered', client_id: 'made-by-server', protocol: 1 });
@@ -170,7 +170,7 @@ test('an id that the server made is kept', () => {
   assert.equal(world.socket.sent[0].client_id, 'made-by-server');
 });
 
-test('closes that no retry mends stop it and say why', () => {
+test('a close that no retry can mend stops it and gives the reason', () => {
   for (const code of [4001, 4002, 4003, 4010, 1009]) {
     const world = new World();
     world.enter();
@@ -188,7 +188,7 @@ test('every other close is followed by a reconnect', () => {
   for (const code of [1000, 1001, 1006, 1011, 1012, 4000, 4008]) assert.equal(fatalClose(code), null);
 });
 
-test('the words of the server come with a stop', () => {
+test('the reason includes the text of the server', () => {
   const world = new World();
   world.open();
   world.say({ type: 'error', code: 'unauthorized', message: 'the token expired', request: 'register' });
@@ -196,7 +196,7 @@ test('the words of the server come with a stop', () => {
   assert.match(world.signaling.detail, /the token expired/);
 });
 
-test('a draining server is given its time', () => {
+test('a draining server decides when to reconnect', () => {
   for (const [random, wait] of [[0, 3000], [0.5, 3500]]) {
     const world = new World(() => random);
     world.enter();
@@ -223,7 +223,7 @@ test('a full room is tried again, a wrong password is not', () => {
   assert.match(wrong.signaling.detail, /wrong password/);
 });
 
-test('what might help is asked for, and given it tries again', () => {
+test('it asks for the missing secret and tries again with it', () => {
   const world = new World();
   world.open();
   world.say({ type: 'error', code: 'unauthorized', message: 'no token', request: 'register' });
@@ -244,10 +244,10 @@ test('what might help is asked for, and given it tries again', () => {
   world.say({ type: 'joined', peers: [] });
   assert.equal(world.signaling.state, 'joined');
   world.signaling.retry({ password: 'q' });
-  assert.equal(world.sockets.length, 3, 'only one that has stopped is started again');
+  assert.equal(world.sockets.length, 3, 'only a stopped connection is started again');
 });
 
-test('a token that expires is asked for again, and one for another id stops it', () => {
+test('an expired token is asked for again, and a token for another id stops it', () => {
   const expired = new World();
   expired.enter();
   expired.say({ type: 'error', code: 'unauthorized', message: 'the token has expired' });
@@ -263,7 +263,7 @@ test('a token that expires is asked for again, and one for another id stops it',
   assert.equal(replaced.signaling.wants, null);
 });
 
-test('a server that falls silent is given up within 20 s', () => {
+test('a silent server is abandoned within 20 s', () => {
   const world = new World();
   world.enter();
   world.advance(10_000);
@@ -275,7 +275,7 @@ test('a server that falls silent is given up within 20 s', () => {
   assert.equal(world.signaling.state, 'reconnecting');
 });
 
-test('a server that accepts and never answers is given up', () => {
+test('a server that accepts and never answers is abandoned', () => {
   const world = new World();
   world.open();
   world.advance(10_000);
@@ -284,7 +284,7 @@ test('a server that accepts and never answers is given up', () => {
   assert.equal(world.sockets.length, 2);
 });
 
-test('an abandoned socket can not disturb its successor', () => {
+test('an abandoned socket does not affect its successor', () => {
   const world = new World();
   world.open();
   const [first] = world.sockets;
@@ -305,14 +305,14 @@ test('rejoin leaves and joins on the same connection', () => {
   assert.equal(world.signaling.state, 'joined');
 });
 
-test('one that is removed from the room asks to be let in again', () => {
+test('it joins again after it was removed from the room', () => {
   const world = new World();
   world.enter();
   world.say({ type: 'left' });
   assert.equal(world.signaling.state, 'reconnecting');
 });
 
-test('closing says leave and leaves nothing behind', () => {
+test('closing sends leave and stops all timers', () => {
   const world = new World();
   world.enter();
   world.signaling.close();
@@ -329,13 +329,30 @@ test('the backoff is full jitter between 0 and a bound of 100 ms to 10 s', () =>
   assert.equal(backoff(1, () => 0.5), 100);
 });
 
-test('the server is the one of the page unless another is named', () => {
-  const at = (href) => new URL(href);
-  assert.equal(serverUrl(null, at('http://host:8765/?room=a#x')), 'ws://host:8765/ws');
-  assert.equal(serverUrl('', at('https://host/rooms/')), 'wss://host/rooms/ws');
-  assert.equal(serverUrl('ws://other:1', at('http://host/')), 'ws://other:1/');
-  assert.equal(serverUrl('other:8765', at('http://host/')), 'ws://other:8765/');
-  assert.equal(serverUrl('https://other/x', at('http://host/')), 'wss://other/x');
-  assert.throws(() => serverUrl('ftp://other', at('http://host/')), /no WebSocket address/);
-  assert.throws(() => serverUrl('ws://', at('http://host/')), /no server address/);
+test('a change of meta joins the same room again, and the stay goes on', () => {
+  const world = new World();
+  world.enter();
+  world.events.splice(0);
+  world.signaling.changeMeta();
+  world.signaling.changeMeta();
+  const joins = world.socket.sent.slice(2);
+  assert.deepEqual(joins.map(({ type, meta }) => [type, meta.offers_requested]), [['join', 1], ['join', 2]]);
+  world.say({ type: 'joined', peers: [], ice_servers: [] });
+  world.say({ type: 'joined', peers: [], ice_servers: [] });
+  assert.deepEqual(world.events, []);
+  world.signaling.rejoin();
+  assert.equal(world.socket.sent.at(-1).meta.offers_requested, 2, 'later joins keep it');
+  world.say({ type: 'left' });
+  world.say({ type: 'joined', peers: [], ice_servers: [] });
+  assert.deepEqual(world.events, [['in the room', 0]]);
+});
+
+test('a held connection sends nothing before it is released', () => {
+  const world = new World();
+  const signaling = new Signaling({ url: 'ws://other/ws' }, { state: () => {} }, { WebSocket: class { constructor() { world.opened = true; } }, setTimeout: () => 1, clearTimeout: () => {} });
+  signaling.hold('confirm it', 'confirmation');
+  signaling.connect();
+  assert.deepEqual([signaling.state, signaling.wants, world.opened], ['stopped', 'confirmation', undefined]);
+  signaling.retry({ token: 't' });
+  assert.deepEqual([signaling.state, world.opened], ['connecting', true]);
 });

@@ -1,12 +1,14 @@
 """Headless Chromium on the real viewer page. Events: frame (each presented picture, read back through a canvas), console,
 page-error, title, reply.
 
-    browser.py URL [FLAG OF CHROMIUM...]
+    browser.py [--without-codec NAME] [--bad-ice-server] URL [FLAG OF CHROMIUM...]
 
 JSON lines on stdin: {"id": 1, "do": "enter", "selector": "#password", "text": "x"} types into a field and presses Enter;
-{"id": 2, "do": "viewer"} is answered with what the page knows of itself.
+"click", "text", "visible" and "attribute" (with "name") act on a selector likewise; "reload" and "evaluate" (with
+"expression") act on the page; "viewer" is answered with what the page knows of itself.
 """
 
+import argparse
 import json
 import pathlib
 import queue
@@ -39,15 +41,55 @@ def read_commands(commands):
 
 def perform(page, request):
     """Does one command. Only on Playwright's own thread."""
+    element = page.locator(request["selector"]) if "selector" in request else None
     if request["do"] == "enter":
-        page.locator(request["selector"]).fill(request["text"])
-        return page.locator(request["selector"]).press("Enter")
+        element.fill(request["text"])
+        return element.press("Enter")
+    if request["do"] == "click":
+        return element.click(timeout=5000)
+    if request["do"] == "text":
+        return element.inner_text(timeout=5000)
+    if request["do"] == "visible":
+        return element.is_visible()
+    if request["do"] == "attribute":
+        return element.get_attribute(request["name"], timeout=5000)
+    if request["do"] == "reload":
+        page.reload()
+        return None
+    if request["do"] == "evaluate":
+        return page.evaluate(request["expression"])
     if request["do"] == "viewer":
         return page.evaluate("({...roomViewer, url: location.href})")
     raise ValueError(f"no such command: {request['do']}")
 
 
-def main(url, *flags):
+# As in a browser that has never heard of a codec.
+WITHOUT_CODEC = """
+const set = RTCPeerConnection.prototype.setRemoteDescription;
+RTCPeerConnection.prototype.setRemoteDescription = function (description) {
+  return set.call(this, { ...description, sdp: description.sdp.replaceAll('NAME/90000', 'UNHEARD/90000') });
+};
+"""
+# As from a server whose settings have a URL without a host, which today's servers refuse.
+BAD_ICE_SERVER = """
+const parse = JSON.parse;
+JSON.parse = (text) => {
+  const message = parse(text);
+  if (message.type === 'joined') message.ice_servers = [{ urls: ['stun:'] }];
+  return message;
+};
+"""
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--without-codec")
+    parser.add_argument("--bad-ice-server", action="store_true")
+    parser.add_argument("url")
+    return parser.parse_known_args()
+
+
+def main(options, flags):
     commands = queue.SimpleQueue()
     threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
     reader = (pathlib.Path(__file__).parent / "barcode.js").read_text()
@@ -59,7 +101,11 @@ def main(url, *flags):
         page.on("console", lambda message: tell("console", level=message.type, text=message.text))
         page.on("pageerror", lambda error: tell("page-error", text=str(error)))
         page.add_init_script(reader)
-        page.goto(url)
+        if options.without_codec:
+            page.add_init_script(WITHOUT_CODEC.replace("NAME", options.without_codec))
+        if options.bad_ice_server:
+            page.add_init_script(BAD_ICE_SERVER)
+        page.goto(options.url)
         tell("ready")
         while not stop.is_set():
             for frame in page.evaluate("bed.take()"):
@@ -75,7 +121,7 @@ def main(url, *flags):
 
 
 try:
-    main(*sys.argv[1:])
+    main(*arguments())
 except Error as error:
     if not stop.is_set():
         raise

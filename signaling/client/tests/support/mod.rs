@@ -1,4 +1,4 @@
-//! A signaling server played by the test, over real sockets, and a client that is waited for.
+//! A signaling server that the test controls, over real sockets, and a client whose events it waits for.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
 use futures_util::{Sink, Stream};
@@ -9,7 +9,14 @@ use room_signaling_client::{
     wire::Role,
 };
 use serde_json::{Value, json};
-use std::{future::poll_fn, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -28,11 +35,11 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::CloseFrame},
 };
 
-/// Nothing that is waited for takes this long, unless it is broken.
+/// The time limit of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited for {what} in vain"))
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -57,7 +64,14 @@ impl Server {
         self
     }
 
-    /// With the authority's own certificate, as people do who made only one.
+    /// With a certificate that becomes valid tomorrow.
+    pub fn with_tls_from_tomorrow(mut self, authority: &Authority, name: &str) -> Self {
+        let tomorrow = SystemTime::now() + Duration::from_hours(24);
+        self.tls = Some(authority.acceptor_from(name, Some(tomorrow)));
+        self
+    }
+
+    /// With the certificate of the authority itself, the only one that some users make.
     pub fn with_tls_of_the_authority(mut self, authority: &Authority) -> Self {
         self.tls = Some(acceptor(&authority.issuer.pem(), authority.issuer.key()));
         self
@@ -75,7 +89,7 @@ impl Server {
         soon("a connection", self.listener.accept()).await.unwrap().0
     }
 
-    /// Whether the client takes what this server has to show.
+    /// Whether the client accepts the certificate of this server.
     pub async fn try_tls(&self, tcp: TcpStream) -> bool {
         match &self.tls {
             Some(tls) => soon("TLS", tls.accept(tcp)).await.is_ok(),
@@ -93,7 +107,7 @@ impl Server {
         Connection(soon("the upgrade", accept_async(io)).await.unwrap())
     }
 
-    /// The next connection, brought into the room; gives the `register` too.
+    /// Accepts the next connection and lets it into the room; also returns its `register`.
     pub async fn accept_into_room(&self, peers: &[Value]) -> (Connection, Value) {
         let mut connection = self.accept().await;
         let register = connection.hear().await;
@@ -140,7 +154,7 @@ impl Connection {
     }
 }
 
-/// What `spawn` gave, with the events waited for.
+/// A client, and its events.
 pub struct Client {
     pub handle: Handle,
     pub events: Events,
@@ -156,7 +170,7 @@ impl Client {
         soon("an event", self.events.recv()).await.expect("events go on")
     }
 
-    /// Waits for a state; what comes before it is given.
+    /// Waits for a state; returns the events before it.
     pub async fn until(&mut self, state: State) -> Vec<Event> {
         let mut before = Vec::new();
         loop {
@@ -167,7 +181,16 @@ impl Client {
         }
     }
 
-    /// The words of its failure, after which it is closed and ends.
+    /// Waits for the reason why the server can't be reached.
+    pub async fn reason(&mut self) -> String {
+        loop {
+            if let Event::Unreachable(reason) = self.event().await {
+                return reason;
+            }
+        }
+    }
+
+    /// The text of its failure, after which it is closed and ends.
     pub async fn failure(mut self) -> String {
         let before = self.until(State::Closed).await;
         assert_eq!(soon("the end", self.events.recv()).await, None);
@@ -188,7 +211,7 @@ pub fn id(text: &str) -> ClientId {
     ClientId::new(text).unwrap()
 }
 
-/// A certificate authority of the test's own, and its file.
+/// A certificate authority, and its PEM file.
 pub struct Authority {
     issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
     pub file: PathBuf,
@@ -207,8 +230,15 @@ impl Authority {
     }
 
     fn acceptor(&self, name: &str) -> TlsAcceptor {
+        self.acceptor_from(name, None)
+    }
+
+    fn acceptor_from(&self, name: &str, not_before: Option<SystemTime>) -> TlsAcceptor {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        if let Some(time) = not_before {
+            params.not_before = time.into();
+        }
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         acceptor(&certificate.pem(), &key)
     }

@@ -78,6 +78,8 @@ pub enum Input {
     /// trust in the certificate, no signaling server there. Fatal unless this client has been in its room before: then
     /// the configuration was right, and running media must not end because somebody is working at the server.
     Misconfigured(String),
+    /// The WebSocket could not be opened, but a later attempt may succeed. The text names the host and the cause.
+    Unreachable(String),
     /// Say this to a peer. Dropped when not in the room: what it is about starts anew after the next join.
     /// A missing `session_id` is filled in where the session with the target is known; an empty candidate is dropped.
     Send(Signal),
@@ -171,6 +173,12 @@ pub enum Event {
         /// Whom it was for.
         target_id: Option<String>,
     },
+    /// The connection to the server is lost, for this reason; another attempt follows. Comes before
+    /// [`State::Reconnecting`].
+    Disconnected(String),
+    /// An attempt to get into the room failed, for this reason; another one follows. Each reason is reported once until
+    /// the client is in the room, and at most [`super::MAX_REASONS`] of them are.
+    Unreachable(String),
     /// It can't work: the configuration must change. Nothing follows but [`State::Closed`].
     Failed(Failure),
 }

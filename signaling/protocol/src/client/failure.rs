@@ -71,6 +71,21 @@ pub(super) fn of_close(
     Some(Failure { code, message: with_server_words(what_to_do, &words) })
 }
 
+/// Why a connection ended that another attempt follows: the last error of the server, or else the close code.
+pub(super) fn reason(close_code: Option<u16>, said: Option<&(ErrorCode, String)>) -> String {
+    match (close_code, said) {
+        (_, Some((code, words))) => refusal(*code, words),
+        (Some(close::SERVICE_RESTART), None) => "the server is restarting".to_owned(),
+        (Some(code), None) => format!("the server closed the connection (code {code})"),
+        (None, None) => "the connection broke".to_owned(),
+    }
+}
+
+/// A refusal that may be temporary.
+pub(super) fn refusal(code: ErrorCode, words: &str) -> String {
+    with_server_words(format!("the server refuses this client for now ({code:?})"), words)
+}
+
 fn taken(config: &ClientConfig) -> String {
     let id = config.client_id.as_ref().map_or("", |id| id.as_str());
     format!(

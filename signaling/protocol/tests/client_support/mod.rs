@@ -1,4 +1,5 @@
-//! One Client on virtual time: inputs in, exact outputs out, nothing left over.
+//! One Client on virtual time: inputs in, exact outputs out, nothing left over. The reasons for lost connections are
+//! collected apart, because most scenarios are not about them.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
 use room_protocol::{
@@ -22,13 +23,15 @@ pub enum Did {
 pub struct Scenario {
     pub client: Client,
     pub now: Instant,
+    /// What [`Event::Disconnected`] and [`Event::Unreachable`] said so far.
+    pub reasons: Vec<Event>,
 }
 
 impl Scenario {
     /// A new client; what it does at first is still to be seen.
     pub fn new(config: ClientConfig) -> Self {
         let now = Instant::now();
-        Self { client: Client::new(config, 1, now), now }
+        Self { client: Client::new(config, 1, now), now, reasons: Vec::new() }
     }
 
     /// A client "me" that is in room "living_room" with these peers there.
@@ -112,7 +115,15 @@ impl Scenario {
     }
 
     pub fn did(&mut self) -> Vec<Did> {
-        std::iter::from_fn(|| self.client.poll_output()).map(Did::from).collect()
+        let all = std::iter::from_fn(|| self.client.poll_output()).map(Did::from);
+        let (reasons, did) =
+            all.partition(|did| matches!(did, Did::Tell(Event::Disconnected(_) | Event::Unreachable(_))));
+        let reasons: Vec<Did> = reasons;
+        self.reasons.extend(reasons.into_iter().filter_map(|did| match did {
+            Did::Tell(event) => Some(event),
+            _ => None,
+        }));
+        did
     }
 
     pub fn present(&self) -> Vec<&str> {

@@ -469,7 +469,11 @@ impl World {
             }
             Event::Signal(signal) => self.on_signal(node, signal),
             Event::Failed(failure) => panic!("node {node}: {failure}"),
-            Event::Joined { .. } | Event::PeerChanged(_) | Event::Refused { .. } => {}
+            Event::Joined { .. }
+            | Event::PeerChanged(_)
+            | Event::Refused { .. }
+            | Event::Disconnected(_)
+            | Event::Unreachable(_) => {}
         }
     }
 

@@ -1,17 +1,15 @@
-//! The viewer page, which is part of the program.
+//! The viewer page, which is embedded in the server.
 
-/// The files of the page by their names, made by build.rs.
+/// The files of the page by name, made by build.rs.
 mod files {
     include!(concat!(env!("OUT_DIR"), "/viewer_files.rs"));
 }
 
-/// What a page from here may do: run its own scripts and styles, show media that it received, and open WebSockets to
-/// whatever server it is asked to watch. Nothing may frame it.
-pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' data: blob:; font-src 'self'; manifest-src 'self'; media-src 'self' blob: mediastream:; \
-    connect-src * ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// The content security policy that index.html declares, made by build.rs: the page runs its own scripts and styles,
+/// plays media that it received, and opens WebSockets to any server. No page may frame it.
+pub(crate) const CONTENT_SECURITY_POLICY: &str = files::POLICY;
 
-/// The content and its type of the file that a path of a URL names, `/` being the page itself.
+/// The content and the media type of the file at a path of a URL; `/` is the page itself.
 pub(crate) fn file(path: &str) -> Option<(&'static [u8], &'static str)> {
     let name = path.strip_prefix('/')?;
     let name = if name.is_empty() { "index.html" } else { name };

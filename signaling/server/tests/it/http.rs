@@ -30,14 +30,20 @@ async fn the_viewer_is_on_the_same_port() {
     for part in [
         "Content-Type: text/html; charset=utf-8\r\n",
         "Cache-Control: no-cache\r\n",
-        "connect-src * ws: wss:;",
-        "default-src 'none'",
-        "media-src 'self' blob:",
+        "Content-Security-Policy: default-src 'none'; script-src 'self';",
+        "connect-src 'self' ws: wss:;",
+        "frame-ancestors 'none'\r\n",
         "X-Content-Type-Options: nosniff\r\n",
         "<script type=\"module\"",
     ] {
         assert!(page.contains(part), "{part} in {page}");
     }
+    // The policy of the page itself is the same, as far as a page can declare one.
+    let header = page
+        .split("Content-Security-Policy: ")
+        .nth(1)
+        .and_then(|rest| rest.split("; frame-ancestors").next());
+    assert!(page.contains(&format!("content=\"{}\"", header.unwrap())), "{page}");
     // Everything that the page names is there too, with a type that a browser runs.
     let scripts: Vec<_> = page.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(!scripts.is_empty());
