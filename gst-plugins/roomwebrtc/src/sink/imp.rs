@@ -109,7 +109,8 @@ impl ObjectImpl for RoomWebRtcSink {
         match pspec.name() {
             "stats" => self.shared.stats().to_value(),
             "receivers" => self.shared.receivers().to_value(),
-            "signaling-state" => self.shared.signaling_state().to_value(),
+            "signaling-state" => self.shared.signaling().state.to_value(),
+            "signaling-reason" => self.shared.signaling().reason.to_value(),
             name => {
                 let settings = lock(&self.settings);
                 let value = settings.1.get(name).or_else(|| settings.0.get(name));

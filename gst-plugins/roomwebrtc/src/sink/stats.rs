@@ -1,7 +1,7 @@
 //! What the outside may read at any time without waiting: the conductor writes it, the properties read it.
 
 use super::{receivers::Receiver, session::StreamInfo};
-use crate::signaling::SignalingState;
+use crate::signaling::{SignalingState, SignalingStatus};
 use room_signaling_client::protocol::ClientId;
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ pub(crate) struct Shared {
 
 #[derive(Debug, Default)]
 struct Cache {
-    state: SignalingState,
+    signaling: SignalingStatus,
     receivers: Vec<String>,
     stats: Option<gst::Structure>,
     read: Option<Instant>,
@@ -32,20 +32,19 @@ impl Shared {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where signaling stands.
-    pub(crate) fn signaling_state(&self) -> SignalingState {
-        self.cache().state
+    /// The state of the connection to the signaling server.
+    pub(crate) fn signaling(&self) -> SignalingStatus {
+        self.cache().signaling.clone()
     }
 
-    /// True if that is a change.
+    /// Keeps why the element is not in its room.
+    pub(crate) fn set_signaling_reason(&self, reason: String) {
+        self.cache().signaling.reason = Some(reason);
+    }
+
+    /// Changes the state of signaling; returns whether that is a change.
     pub(crate) fn set_signaling_state(&self, state: SignalingState) -> bool {
-        let mut cache = self.cache();
-        // Once failed it stays failed: the closing that follows is not news.
-        let changed = cache.state != state && cache.state != SignalingState::Failed;
-        if changed {
-            cache.state = state;
-        }
-        changed
+        self.cache().signaling.set_state(state)
     }
 
     /// Nothing is running any more.

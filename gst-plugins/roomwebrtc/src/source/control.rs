@@ -14,7 +14,10 @@ use super::{
     settings::Settings,
     stats,
 };
-use crate::{log::CAT, signaling::SignalingState};
+use crate::{
+    log::CAT,
+    signaling::{SignalingState, warn_unreachable},
+};
 use gst::{glib, prelude::*};
 use room_signaling_client::{
     Event, Failure, GoneReason, Media, Options, State,
@@ -247,8 +250,21 @@ impl Thread {
             Event::Refused { code, message, request, .. } => {
                 gst::info!(CAT, "the server refused {}: {code:?}, {message}", request.unwrap_or_default());
             }
+            Event::Disconnected(reason) => self.on_reason(reason),
+            Event::Unreachable(reason) => {
+                if let Some(element) = self.element.upgrade() {
+                    warn_unreachable(&element, self.settings.signaling.server(), &reason);
+                }
+                self.on_reason(reason);
+            }
             Event::Failed(Failure { code, message }) => self.fail(code, &message),
             Event::PeerReady(_) | Event::PeerChanged(_) | Event::Signal(_) => {}
+        }
+    }
+
+    fn on_reason(&self, reason: String) {
+        if let Some(element) = self.element.upgrade() {
+            element.set_signaling_reason(reason);
         }
     }
 
@@ -267,7 +283,6 @@ impl Thread {
             self.state = state;
             if let Some(element) = self.element.upgrade() {
                 element.set_signaling_state(state);
-                message::signaling_state(&element, state);
             }
         }
     }
@@ -454,6 +469,7 @@ impl Thread {
     }
 
     fn fail(&mut self, code: Option<ErrorCode>, words: &str) {
+        self.on_reason(words.to_owned());
         self.set_state(SignalingState::Failed);
         self.finish("failed");
         let Some(element) = self.element.upgrade() else { return };

@@ -2,6 +2,7 @@
 
 use super::{
     control::Control,
+    message,
     settings::{self, Settings},
     uri,
 };
@@ -9,7 +10,7 @@ use crate::{
     codec::{CODECS, MediaKind},
     log::CAT,
     peer::certificate,
-    signaling::SignalingState,
+    signaling::{SignalingState, SignalingStatus},
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use room_signaling_client::wire::Role;
@@ -37,7 +38,7 @@ pub struct RoomWebRtcSrc {
 /// What read-only properties show.
 #[derive(Default)]
 struct Shown {
-    state: SignalingState,
+    signaling: SignalingStatus,
     stats: Option<gst::Structure>,
     webrtc: Option<gst::Structure>,
 }
@@ -83,7 +84,8 @@ impl ObjectImpl for RoomWebRtcSrc {
 
     fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
         match spec.name() {
-            "signaling-state" => lock(&self.shown).state.to_value(),
+            "signaling-state" => lock(&self.shown).signaling.state.to_value(),
+            "signaling-reason" => lock(&self.shown).signaling.reason.to_value(),
             "stats" => self.stats().to_value(),
             name => lock(&self.settings).get(name).unwrap_or_else(|| spec.default_value().clone()),
         }
@@ -258,9 +260,22 @@ impl super::RoomWebRtcSrc {
         lock(&self.imp().settings).eos_on_bye
     }
 
+    /// Shows a new state of signaling and announces it.
     pub(super) fn set_signaling_state(&self, state: SignalingState) {
-        lock(&self.imp().shown).state = state;
+        let status = {
+            let mut shown = lock(&self.imp().shown);
+            shown.signaling.set_state(state);
+            shown.signaling.clone()
+        };
         self.notify("signaling-state");
+        self.notify("signaling-reason");
+        message::signaling_state(self, &status);
+    }
+
+    /// Shows why the element is not in its room.
+    pub(super) fn set_signaling_reason(&self, reason: String) {
+        lock(&self.imp().shown).signaling.reason = Some(reason);
+        self.notify("signaling-reason");
     }
 
     pub(super) fn set_stats(&self, stats: gst::Structure) {

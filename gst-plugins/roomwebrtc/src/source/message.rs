@@ -1,13 +1,13 @@
 //! What the element tells the application on the bus, as element messages.
 
 use super::RoomWebRtcSrc;
-use crate::signaling::SignalingState;
+use crate::signaling::SignalingStatus;
 use gst::prelude::*;
 use room_signaling_client::protocol::ClientId;
 
-/// `room-signaling-state`, with the field `state`.
-pub(super) fn signaling_state(element: &RoomWebRtcSrc, state: SignalingState) {
-    post(element, gst::Structure::builder("room-signaling-state").field("state", state).build());
+/// `room-signaling-state`, with the fields `state` and, if there is one, `reason`.
+pub(super) fn signaling_state(element: &RoomWebRtcSrc, status: &SignalingStatus) {
+    post(element, status.message());
 }
 
 /// `room-sender-added`, with the field `id`: media of this sender begins to flow.

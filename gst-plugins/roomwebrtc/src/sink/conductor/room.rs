@@ -3,7 +3,7 @@
 use super::{Conductor, PATIENCE, post, sessions::tell_to};
 use crate::{
     log::CAT,
-    signaling::SignalingState,
+    signaling::{SignalingState, warn_unreachable},
     sink::receivers::{Receiver, Retry},
 };
 use gst::prelude::*;
@@ -53,7 +53,15 @@ impl Conductor {
                     self.end_session(&id, "busy", Retry::At(Instant::now() + PATIENCE), false);
                 }
             }
+            Event::Disconnected(reason) => self.signaling_reason(reason),
+            Event::Unreachable(reason) => {
+                if let Some(element) = self.element.upgrade() {
+                    warn_unreachable(&element, self.signaling.server(), &reason);
+                }
+                self.signaling_reason(reason);
+            }
             Event::Failed(failure) => {
+                self.signaling_reason(failure.message.clone());
                 self.signaling_state(SignalingState::Failed);
                 if let Some(element) = self.element.upgrade() {
                     gst::element_error!(element, gst::ResourceError::Settings, ("{}", failure.message));
@@ -106,7 +114,15 @@ impl Conductor {
         let Some(element) = self.element.upgrade() else { return };
         if self.shared.set_signaling_state(state) {
             element.notify("signaling-state");
-            post(&element, gst::Structure::builder("room-signaling-state").field("state", state).build());
+            element.notify("signaling-reason");
+            post(&element, self.shared.signaling().message());
+        }
+    }
+
+    fn signaling_reason(&self, reason: String) {
+        self.shared.set_signaling_reason(reason);
+        if let Some(element) = self.element.upgrade() {
+            element.notify("signaling-reason");
         }
     }
 }

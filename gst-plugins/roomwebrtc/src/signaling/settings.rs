@@ -1,75 +1,22 @@
-//! What both elements need to be in a room: the signaling properties, their state on the outside, the runtime that
-//! the client's task runs on.
+//! The signaling properties of both elements.
 
+use super::SignalingState;
 use crate::peer::connection::IceConfig;
 use gst::{glib, prelude::*};
 use gst_webrtc::WebRTCICETransportPolicy;
 use room_signaling_client::{
-    ClientConfig, Options, State,
+    ClientConfig, Options,
     protocol::{ClientId, Instance, RoomId},
     wire::{DEFAULT_ROOM, IceServer, Role},
 };
-use std::{path::PathBuf, sync::OnceLock};
+use std::{fmt, path::PathBuf};
 
 const DEFAULT_URI: &str = "ws://127.0.0.1:8765";
-/// What others are told of a member is limited by the protocol.
+/// The limit of the protocol.
 const MAX_META_BYTES: usize = 1024;
 
-/// Where the element stands with the signaling server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[repr(i32)]
-#[enum_type(name = "GstRoomSignalingState")]
-pub enum SignalingState {
-    /// The element is not running.
-    #[default]
-    #[enum_value(name = "Idle: the element is not running", nick = "idle")]
-    Idle = 0,
-    /// On its way into the room for the first time.
-    #[enum_value(name = "Connecting: on the way into the room for the first time", nick = "connecting")]
-    Connecting = 1,
-    /// In the room.
-    #[enum_value(name = "Joined: in the room", nick = "joined")]
-    Joined = 2,
-    /// The server is out of reach; running media goes on, another try comes.
-    #[enum_value(
-        name = "Reconnecting: the server is out of reach, running media goes on",
-        nick = "reconnecting"
-    )]
-    Reconnecting = 3,
-    /// Said goodbye.
-    #[enum_value(name = "Closed: said goodbye", nick = "closed")]
-    Closed = 4,
-    /// The server refused; the element has posted an error that says why.
-    #[enum_value(name = "Failed: the server refused, the error on the bus says why", nick = "failed")]
-    Failed = 5,
-}
-
-impl From<State> for SignalingState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Connecting => Self::Connecting,
-            State::Joined => Self::Joined,
-            State::Reconnecting => Self::Reconnecting,
-            State::Closed => Self::Closed,
-        }
-    }
-}
-
-/// The runtime of all signaling clients of this process: one thread, made when first needed, kept for good.
-pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
-    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("room-signaling")
-            .enable_all()
-            .build()
-            .expect("a thread and an epoll descriptor, without which nothing in this process works")
-    })
-}
-
 /// The values of the signaling properties of one element.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct SignalingSettings {
     pub(crate) uri: String,
     pub(crate) room: String,
@@ -84,9 +31,20 @@ pub(crate) struct SignalingSettings {
     pub(crate) ice_transport_policy: WebRTCICETransportPolicy,
     pub(crate) min_rtp_port: u16,
     pub(crate) max_rtp_port: u16,
-    /// The secret that lets a reconnect take over from its own dead connection. One for each element, so that two
-    /// elements that were given the same `client-id` don't take each other's place.
+    /// The secret that lets a reconnect replace its own dead connection. Each element has its own, so that two elements
+    /// with the same `client-id` do not replace each other.
     instance: Instance,
+}
+
+impl fmt::Debug for SignalingSettings {
+    /// Without the secrets, which include the credentials of TURN servers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignalingSettings")
+            .field("uri", &self.server())
+            .field("room", &self.room)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for SignalingSettings {
@@ -111,14 +69,14 @@ impl Default for SignalingSettings {
     }
 }
 
-/// The secret of one process (or of what others shall take for one).
+/// The secret of one process, or of an element that appears to others as a process of its own.
 pub(crate) fn random_instance() -> Instance {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the kernel's random numbers, which don't fail on Linux");
+    getrandom::fill(&mut bytes).expect("random numbers of the kernel, which do not fail on Linux");
     Instance::from_random(bytes)
 }
 
-/// The specifications of the signaling properties, `signaling-state` among them.
+/// The specifications of the signaling properties, including the read-only ones.
 pub(crate) fn properties() -> Vec<glib::ParamSpec> {
     let text =
         |name: &'static str, nick: &'static str, blurb: &'static str, default: Option<&'static str>| {
@@ -142,52 +100,54 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
         text(
             "signaling-uri",
             "Signaling URI",
-            "WebSocket address of the signaling server: ws://host:port, or wss://host:port for TLS",
+            "WebSocket address of the signaling server, such as ws://host:8765, or wss://host/path for TLS. Without port \
+             and path the port is 8765; with a path it is that of the scheme, 80 or 443",
             Some(DEFAULT_URI),
         ),
-        text("room", "Room", "Name of the room to be in: 1 to 128 bytes of UTF-8", Some(DEFAULT_ROOM)),
+        text("room", "Room", "Name of the room to join: 1 to 128 bytes of UTF-8", Some(DEFAULT_ROOM)),
         text(
             "client-id",
             "Client id",
-            "Name in the room, unique there (null: the server makes one, which is kept over reconnects)",
+            "Name in the room, unique there (null: chosen by the server and kept over reconnects)",
             None,
         ),
         glib::ParamSpecString::builder("token")
             .nick("Token")
-            .blurb("Token for servers with users (null: none); a fresh one set while running lets the element stay")
+            .blurb("Token for servers that require one (null: none); a fresh one set in PLAYING extends the stay in the room")
             .mutable_playing()
             .build(),
         text("password", "Password", "Password of the room (null: none)", None),
         text(
             "meta",
             "Meta",
-            "What the others in the room are told about this client: JSON text of at most 1024 bytes (null: nothing)",
+            "Description of this client for the other members of the room: JSON text of at most 1024 bytes (null: none)",
             None,
         ),
         text(
             "tls-ca-file",
             "TLS CA file",
-            "PEM file of certificate authorities to trust beside the system's, for wss (null: none)",
+            "PEM file of certificate authorities to trust besides those of the system, for wss (null: none)",
             None,
         ),
         text(
             "ice-servers",
             "ICE servers",
-            "STUN and TURN servers as RTCPeerConnection takes them, JSON text such as \
-             [{\"urls\":[\"turn:host:3478\"],\"username\":\"u\",\"credential\":\"p\"}] (null: what the server says)",
+            "STUN and TURN servers in the form of RTCPeerConnection, as JSON text such as \
+             [{\"urls\":[\"turn:host:3478\"],\"username\":\"u\",\"credential\":\"p\"}] (null: those provided by the \
+             signaling server)",
             None,
         ),
         text(
             "stun-server",
             "STUN server",
-            "STUN server, stun://host:port; used instead of those in ice-servers (null: those)",
+            "STUN server, stun://host:port, used instead of those in ice-servers (null: those in ice-servers)",
             None,
         ),
         gst::ParamSpecArray::builder("turn-servers")
             .nick("TURN servers")
             .blurb(
-                "TURN servers beside those in ice-servers: <\"turn://user:password@host:port\", ...>, user and \
-                 password percent-encoded, turns:// for TLS, ?transport=tcp for TCP (default: none)",
+                "TURN servers in addition to those in ice-servers: <\"turn://user:password@host:port\", ...>, with user \
+                 and password percent-encoded and ?transport=tcp for TCP (default: none)",
             )
             .element_spec(
                 &glib::ParamSpecString::builder("turn-server")
@@ -199,21 +159,26 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder_with_default("ice-transport-policy", WebRTCICETransportPolicy::All)
             .nick("ICE transport policy")
-            .blurb("Whether media may go straight to peers (all) or through TURN servers only (relay)")
+            .blurb("Whether media may use direct connections to peers (all) or TURN servers only (relay)")
             .mutable_ready()
             .build(),
         port("min-rtp-port", "Lowest RTP port", "Lowest local UDP port for media (0: any)", 0),
         port("max-rtp-port", "Highest RTP port", "Highest local UDP port for media", u16::MAX.into()),
         glib::ParamSpecEnum::builder_with_default("signaling-state", SignalingState::Idle)
             .nick("Signaling state")
-            .blurb("Where the element stands with the signaling server")
+            .blurb("State of the connection to the signaling server")
+            .read_only()
+            .build(),
+        glib::ParamSpecString::builder("signaling-reason")
+            .nick("Signaling reason")
+            .blurb("Why the element is not in its room (null: it is, or no attempt to join has failed yet)")
             .read_only()
             .build(),
     ]
 }
 
 impl SignalingSettings {
-    /// Sets a property; false where it is not one of these.
+    /// Sets a property; returns false if it is none of these.
     pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         let text = || value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty());
         let port = || value.get::<u32>().ok().and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
@@ -243,7 +208,7 @@ impl SignalingSettings {
         true
     }
 
-    /// The value of a property; `None` where it is not one of these. `signaling-state` is the element's own to answer.
+    /// The value of a property; `None` if it is none of these. The element itself knows the read-only ones.
     pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "signaling-uri" => self.uri.to_value(),
@@ -263,12 +228,18 @@ impl SignalingSettings {
         })
     }
 
-    /// What the client wants to know. The error names the property that is wrong and what would be right.
+    /// The signaling server as logs and messages show it: its address without the query, which may hold a secret.
+    pub(crate) fn server(&self) -> &str {
+        self.uri.split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// The options of the signaling client. The error names the property that is wrong, and a value that would be right.
     pub(crate) fn options(&self, role: Role) -> Result<Options, String> {
-        if !self.uri.starts_with("ws://") && !self.uri.starts_with("wss://") {
+        let scheme = self.uri.split_once("://").map(|(scheme, _)| scheme.trim().to_ascii_lowercase());
+        if scheme.is_some_and(|scheme| scheme != "ws" && scheme != "wss") {
             return Err(format!(
                 "signaling-uri is {:?}: it must begin with ws:// or wss://, such as {DEFAULT_URI}",
-                self.uri
+                self.server()
             ));
         }
         self.check_ice()?;
@@ -335,10 +306,10 @@ impl SignalingSettings {
         self.ice_servers.as_deref().map(parse).transpose()
     }
 
-    /// How to find connections, given what the server said in `joined`.
+    /// How connections are found, given the ICE servers that the signaling server provides.
     pub(crate) fn ice(&self, from_server: &[IceServer]) -> IceConfig {
         IceConfig {
-            // A list that can't be parsed was refused by `options` before.
+            // `options` has refused a list that can't be parsed.
             servers: self.parsed_ice_servers().ok().flatten().unwrap_or_else(|| from_server.to_vec()),
             stun_server: self.stun_server.clone(),
             turn_servers: self.turn_servers.clone(),
@@ -360,7 +331,7 @@ mod tests {
         for spec in properties().iter().filter(|spec| spec.flags().contains(glib::ParamFlags::WRITABLE)) {
             let name = spec.name();
             let default = settings.get(name).unwrap_or_else(|| panic!("{name} has no value"));
-            // Not so for the list: GStreamer gives every list the default null.
+            // GStreamer gives every list the default null.
             if name != "turn-servers" {
                 let documented = spec.default_value();
                 assert_eq!(
@@ -403,13 +374,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_what_would_be_right() {
+    fn an_error_names_the_property_and_a_right_value() {
         let wrong = |name: &str, value: &str| {
             let mut settings = SignalingSettings::default();
             assert!(settings.set(name, &value.to_value()), "{name}");
             settings.options(Role::Sender).expect_err(name)
         };
-        assert!(wrong("signaling-uri", "http://host").contains("ws://"));
+        assert!(wrong("signaling-uri", "http://host?key=secret").contains("ws://"));
+        assert!(!wrong("signaling-uri", "http://host?key=secret").contains("secret"));
         assert!(wrong("room", " x").contains("white space"));
         assert!(wrong("client-id", "a\u{200B}b").contains("U+200B"));
         assert!(wrong("meta", "{").contains("not JSON"));
@@ -423,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_means_default_and_each_element_has_its_own_secret() {
+    fn an_empty_value_means_the_default_and_each_element_has_its_own_secret() {
         let mut settings = SignalingSettings::default();
         settings.set("client-id", &"".to_value());
         settings.set("room", &None::<String>.to_value());
@@ -449,5 +421,18 @@ mod tests {
         );
         settings.set("ice-servers", &"[]".to_value());
         assert!(settings.ice(&theirs).servers.is_empty());
+    }
+
+    #[test]
+    fn logs_show_no_secret() {
+        gst::init().expect("GStreamer");
+        let mut settings = SignalingSettings::default();
+        for name in ["token", "password", "ice-servers"] {
+            settings.set(name, &"secret".to_value());
+        }
+        settings.set("turn-servers", &gst::Array::new(["turn://u:secret@h:1"]).to_value());
+        settings.set("signaling-uri", &"ws://host/ws?key=secret".to_value());
+        let text = format!("{settings:?}");
+        assert!(text.contains("ws://host/ws") && !text.contains("secret"), "{text}");
     }
 }
