@@ -3,6 +3,7 @@
 use super::{
     caps,
     conductor::{Command, Conductor, Start},
+    inner_server,
     input::Input,
     mailbox::Mailbox,
     session::MAX_STREAMS,
@@ -375,30 +376,12 @@ impl RoomWebRtcSink {
     }
 
     fn start_server(&self) -> Result<(), gst::StateChangeError> {
-        let listen = {
-            let settings = lock(&self.settings);
-            settings.1.run_signaling_server.then(|| settings.1.signaling_server_listen.clone())
-        };
-        let Some(listen) = listen else { return Ok(()) };
-        let address = listen.parse().map_err(|_| {
-            gst::element_imp_error!(
-                self,
-                gst::ResourceError::Settings,
-                ("signaling-server-listen is {listen:?}: write address:port, such as 127.0.0.1:8765")
-            );
-            gst::StateChangeError
-        })?;
-        let config = room_signaling_server::Config {
-            listen: address,
-            drain: Duration::ZERO,
-            ..room_signaling_server::Config::default()
-        };
-        let running = room_signaling_server::spawn_thread(config).map_err(|error| {
-            gst::element_imp_error!(
-                self,
-                gst::ResourceError::OpenReadWrite,
-                ("the signaling server can't listen on {listen}: {error}; set signaling-server-listen to another port")
-            );
+        let settings = lock(&self.settings).1.clone();
+        if !settings.run_signaling_server {
+            return Ok(());
+        }
+        let running = inner_server::start(&settings).map_err(|error| {
+            gst::element_imp_error!(self, gst::ResourceError::OpenReadWrite, ("{error}"));
             gst::StateChangeError
         })?;
         gst::info!(CAT, imp = self, "viewer: http://{}/", running.local_addr());
@@ -420,7 +403,7 @@ impl RoomWebRtcSink {
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let (mut signaling, settings) = lock(&self.settings).clone();
         if let Some(server) = &*lock(&self.server) {
-            signaling.uri = format!("ws://{}", reachable(server.local_addr()));
+            signaling.uri = format!("ws://{}", inner_server::reachable(server.local_addr()));
         }
         let wrong = |words: String| {
             gst::element_imp_error!(self, gst::ResourceError::Settings, ("{words}"));
@@ -471,16 +454,4 @@ impl RoomWebRtcSink {
         }
         self.shared.reset();
     }
-}
-
-/// The server's own address as this process reaches it: a wildcard address is no destination.
-fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
-    if address.ip().is_unspecified() {
-        let loopback: std::net::IpAddr = match address {
-            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        address.set_ip(loopback);
-    }
-    address
 }

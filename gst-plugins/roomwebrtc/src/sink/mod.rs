@@ -5,6 +5,7 @@ mod caps;
 mod conductor;
 mod fanout;
 mod imp;
+mod inner_server;
 mod input;
 mod keyframes;
 mod mailbox;

@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) data_channel: bool,
     pub(crate) run_signaling_server: bool,
     pub(crate) signaling_server_listen: String,
+    pub(crate) signaling_server_allow_hosts: Vec<String>,
 }
 
 impl Default for Settings {
@@ -30,6 +31,7 @@ impl Default for Settings {
             data_channel: false,
             run_signaling_server: false,
             signaling_server_listen: "127.0.0.1:8765".into(),
+            signaling_server_allow_hosts: Vec::new(),
         }
     }
 }
@@ -107,6 +109,18 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
             .default_value(Some(defaults.signaling_server_listen.as_str()))
             .mutable_ready()
             .build(),
+        gst::ParamSpecArray::builder("signaling-server-allow-hosts")
+            .nick("Signaling server host names")
+            .blurb(
+                "Host names under which the signaling server inside serves the viewer page, besides localhost, its \
+                 address, and the name of this machine with and without .local: <\"robot.example\", ...>; \"*\" means \
+                 any (default: none)",
+            )
+            .element_spec(
+                &glib::ParamSpecString::builder("host").nick("Host name").blurb("name or name:port").build(),
+            )
+            .mutable_ready()
+            .build(),
     ]
 }
 
@@ -129,6 +143,12 @@ impl Settings {
                 self.signaling_server_listen =
                     text().unwrap_or_else(|| Self::default().signaling_server_listen);
             }
+            "signaling-server-allow-hosts" => {
+                self.signaling_server_allow_hosts = value
+                    .get::<gst::ArrayRef<'_>>()
+                    .map(|list| list.iter().filter_map(|host| host.get::<String>().ok()).collect())
+                    .unwrap_or_default();
+            }
             _ => return false,
         }
         true
@@ -146,6 +166,7 @@ impl Settings {
             "data-channel" => self.data_channel.to_value(),
             "run-signaling-server" => self.run_signaling_server.to_value(),
             "signaling-server-listen" => self.signaling_server_listen.to_value(),
+            "signaling-server-allow-hosts" => gst::Array::new(&self.signaling_server_allow_hosts).to_value(),
             _ => return None,
         })
     }

@@ -18,7 +18,10 @@ pub(crate) fn check_host(config: &Config, local: Option<SocketAddr>, host: &str)
     if allowed || config.allow_hosts.iter().any(on_list) {
         return Ok(());
     }
-    Err(format!("This server is not known as {name:?}. Start it with --allow-host {name} if it should be."))
+    Err(format!(
+        "This server does not serve {name:?}. Allow that name with --allow-host {name}, or with \
+         signaling-server-allow-hosts of roomwebrtcsink."
+    ))
 }
 
 fn is_own(config: &Config, local: Option<SocketAddr>, ip: IpAddr) -> bool {

@@ -1,0 +1,76 @@
+//! The signaling server inside the sink (`run-signaling-server`): its configuration, and its address for the sink itself.
+
+use super::settings::Settings;
+use gst::glib;
+use room_signaling_server::{Config, Running};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+/// Starts the server. The error names the property that is wrong.
+pub(super) fn start(settings: &Settings) -> Result<Running, String> {
+    let listen = &settings.signaling_server_listen;
+    let config = Config {
+        listen: listen.parse().map_err(|_| {
+            format!("signaling-server-listen is {listen:?}: write address:port, such as 127.0.0.1:8765")
+        })?,
+        allow_hosts: own_names(&glib::host_name())
+            .into_iter()
+            .chain(settings.signaling_server_allow_hosts.iter().cloned())
+            .collect(),
+        drain: Duration::ZERO,
+        ..Config::default()
+    };
+    room_signaling_server::spawn_thread(config).map_err(|error| {
+        format!(
+            "the signaling server can't listen on {listen}: {error}; set signaling-server-listen to another port"
+        )
+    })
+}
+
+/// The names by which a local network knows this machine: its host name, with and without a domain, and the name that
+/// mDNS announces. Without them the server would refuse a page that was opened by such a name, because any name can be
+/// pointed at this machine (DNS rebinding).
+fn own_names(host_name: &str) -> Vec<String> {
+    let short = host_name.split('.').next().unwrap_or_default();
+    if short.is_empty() {
+        return Vec::new();
+    }
+    let mut names = vec![host_name.to_owned(), short.to_owned(), format!("{short}.local")];
+    names.dedup();
+    names
+}
+
+/// The address at which this process itself reaches the server: a wildcard address is no destination.
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_known_by_its_host_name_and_by_that_of_mdns() {
+        assert_eq!(own_names("robot"), ["robot", "robot.local"]);
+        assert_eq!(own_names("robot.lan"), ["robot.lan", "robot", "robot.local"]);
+        assert!(own_names("").is_empty());
+    }
+
+    #[test]
+    fn a_wildcard_address_is_reached_over_loopback() {
+        for (listens, reached) in
+            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("192.0.2.1:1", "192.0.2.1:1")]
+        {
+            assert_eq!(reachable(listens.parse().expect(listens)).to_string(), reached);
+        }
+    }
+}
