@@ -1,10 +1,9 @@
 //! Room for open files: each connection is one, and many systems start programs with room for 1,024.
 
+use room_signaling_server::SPARE_FILES;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 
-/// Descriptors that a server needs beside its connections.
-const SPARE: u64 = 64;
 /// Descriptors that the table has room for from the start, at most: each takes 8 bytes of the system's memory.
 const PREPARED: u64 = 1 << 16;
 
@@ -12,8 +11,8 @@ const PREPARED: u64 = 1 << 16;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TooFew {
     #[error(
-        "the limit of open files ({hard}) allows no more connections than that, and max_connections is {wanted}: raise \
-         it (ulimit -Hn, LimitNOFILE= of systemd)"
+        "the limit of open files is {hard}, and max_connections needs {wanted}: raise the limit (ulimit -Hn, LimitNOFILE= \
+         of systemd), or lower max_connections"
     )]
     Limited { hard: u64, wanted: u64 },
 }
@@ -25,7 +24,7 @@ pub(crate) enum TooFew {
 /// is a second thread.
 pub(crate) fn make_room(max_connections: usize) -> Result<(), TooFew> {
     let connections = max_connections as u64;
-    let wanted = connections.saturating_add(SPARE);
+    let wanted = connections.saturating_add(SPARE_FILES as u64);
     let limits = getrlimit(Resource::Nofile);
     // None is no limit.
     let (soft, hard) = (limits.current.unwrap_or(u64::MAX), limits.maximum.unwrap_or(u64::MAX));
@@ -34,5 +33,5 @@ pub(crate) fn make_room(max_connections: usize) -> Result<(), TooFew> {
     let last = wanted.min(if raised { hard } else { soft }).min(PREPARED).saturating_sub(1);
     // For a moment it is there twice. Where that fails, the table grows later.
     let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), i32::try_from(last).unwrap_or_default());
-    if raised && hard >= connections { Ok(()) } else { Err(TooFew::Limited { hard, wanted: connections }) }
+    if raised && hard >= wanted { Ok(()) } else { Err(TooFew::Limited { hard, wanted }) }
 }

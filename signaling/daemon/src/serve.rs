@@ -34,7 +34,7 @@ pub(crate) fn serve(sources: Sources) -> anyhow::Result<()> {
         let server = Server::new(listener, loaded.config.clone())?;
         let mut operator = Operator::new(sources, loaded, server.control(), hangup);
         tokio::select! {
-            () = server.run(shutdown) => {}
+            result = server.run(shutdown) => result?,
             never = operator.run() => match never {},
         }
         info!("stopped");

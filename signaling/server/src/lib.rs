@@ -17,7 +17,7 @@ mod turn;
 
 pub use config::Config;
 pub use http::admin::AdminToken;
-pub use limits::Limits;
+pub use limits::{Limits, SPARE_FILES};
 pub use net::{
     proxies::TrustedProxy,
     tls::{Age, Tls, TlsError},
@@ -36,7 +36,7 @@ use std::{
     rc::Rc,
 };
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Listens on `address` with a backlog that takes a burst of connections; hand the result to [`Server::new`].
 /// Port 0 picks a free port.
@@ -85,7 +85,12 @@ impl Server {
     /// Serves until `shutdown` completes, then tells everyone, waits for [`Config::drain`] and closes every
     /// connection. Ends at once when nobody is connected. Nothing that happens to a connection, nor a failed accept,
     /// ends it.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    ///
+    /// If a part of the server itself panicked. Without that part, the server would look alive and do half of its work,
+    /// so let the program end and be started again.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let Self { listener, operators, shell } = self;
         // Ends them when this ends.
         let mut work = JoinSet::new();
@@ -104,10 +109,33 @@ impl Server {
             let shell = shell.clone();
             work.spawn_local(async move { match accept::run(&listener, door, &shell).await {} });
         }
-        shutdown.await;
-        // Requests are answered until the end: /readyz, and a word for those who want to connect.
-        shell.drain().await;
+        let serve = async {
+            shutdown.await;
+            // Requests are answered until the end: /readyz, and a word for those who want to connect.
+            shell.drain().await;
+        };
+        tokio::select! {
+            () = serve => Ok(()),
+            error = supervise(work) => Err(error),
+        }
     }
+}
+
+/// Waits for a task of the core to end, which none does unless it panics. Returns why it did.
+async fn supervise(mut work: JoinSet<()>) -> Error {
+    let why = match work.join_next().await {
+        Some(Err(error)) if error.is_panic() => {
+            let panic = error.into_panic();
+            let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+            text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+        }
+        _ => "it ended".to_owned(),
+    };
+    error!(
+        panic = why,
+        "a part of the server failed: the server ends, because it would serve only half without it"
+    );
+    Error::other(format!("a part of the server failed: {why}"))
 }
 
 impl Control {
@@ -146,5 +174,22 @@ fn announce(config: &Config) {
              authentication. Keep it to a network that you trust, set up TLS (--tls-certificate, --tls-key), or put \
              a proxy with both before it."
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    #[tokio::test(flavor = "local")]
+    async fn a_task_of_the_core_that_panics_is_reported() {
+        let mut work = JoinSet::new();
+        work.spawn_local(pending::<()>());
+        work.spawn_local(async {
+            tokio::task::yield_now().await;
+            panic!("for {}", "a test");
+        });
+        assert_eq!(supervise(work).await.to_string(), "a part of the server failed: for a test");
     }
 }

@@ -34,7 +34,7 @@ pub fn spawn_thread(config: Config) -> io::Result<Running> {
             let _ = started.send(());
             let control = server.control();
             tokio::select! {
-                () = server.run(shutdown) => Ok(()),
+                result = server.run(shutdown) => result,
                 never = reload(wanted, control) => match never {},
             }
         })

@@ -1,15 +1,16 @@
 //! Which TURN servers clients are told of. Section `turn` of the configuration; the secret comes from a file, or from
 //! the environment where that is customary.
 
-use crate::config::{Config, FilePath, Loader, Located, Seconds};
+use crate::config::{Config, FilePath, IceUrl, Loader, Located, Seconds};
 use room_protocol::turn::{TurnConfig, TurnSecret};
 use serde::Deserialize;
 use std::time::Duration;
 
 /// Where the secret is, beside `turn.secret_file`.
 pub const SECRET_VARIABLE: &str = "ROOM_SIGNALING_TURN_SECRET";
-/// Half a day: clients get fresh credentials at half of that, and whatever leaks is worth nothing tomorrow.
-const TTL: Duration = Duration::from_hours(12);
+/// An hour: clients get fresh credentials at half of that, and leaked ones are soon worth nothing. A session that has begun
+/// goes on, because relays look at the time only when an allocation is made.
+const TTL: Duration = Duration::from_hours(1);
 /// The shortest time that leaves clients enough of it to connect.
 const MIN_TTL: Duration = Duration::from_mins(1);
 
@@ -71,7 +72,7 @@ impl TurnSettings {
                 None
             }
         };
-        let urls = urls.value.into_iter().map(|url| url.0).collect();
+        let urls = urls.value.into_iter().map(|url| url.0.into_string()).collect();
         config.hub.turn = secret.map(|secret| TurnConfig { urls, secret, ttl });
     }
 }
@@ -88,23 +89,21 @@ fn read_secret(file: &FilePath, loader: &mut Loader<'_>) -> Option<TurnSecret> {
 /// The URL of a TURN server. Takes the `turn://` that GStreamer writes as well (RFC 7065 has no slashes).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub struct TurnUrl(String);
+pub struct TurnUrl(IceUrl);
 
 impl TryFrom<String> for TurnUrl {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let scheme = text.split_once(':').filter(|(scheme, _)| matches!(*scheme, "turn" | "turns"));
-        let parts = scheme.map(|(scheme, rest)| (scheme, rest.strip_prefix("//").unwrap_or(rest)));
-        match parts {
-            // Credentials are made, never written into the URL.
-            Some((scheme, host)) if !host.is_empty() && !host.contains(['/', '@']) => {
-                Ok(Self(format!("{scheme}:{host}")))
-            }
-            _ => Err(format!(
-                "{text:?} must look like turn:turn.example.org:3478 or turns:turn.example.org?transport=tcp"
-            )),
-        }
+        let parts = text.split_once(':').filter(|(scheme, _)| matches!(*scheme, "turn" | "turns"));
+        let Some((scheme, rest)) = parts else {
+            return Err(format!(
+                "{text:?} is no URL of a TURN server: it must look like turn:turn.example.org:3478 or \
+                 turns:turn.example.org?transport=tcp"
+            ));
+        };
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        IceUrl::try_from(format!("{scheme}:{rest}")).map(Self)
     }
 }
 
@@ -133,7 +132,7 @@ mod tests {
         let file = of_text("urls = ['turn:t.example:3478', 'turns://t.example?transport=tcp']");
         let turn = load(file.overridden_by(environment.clone())).unwrap().unwrap();
         assert_eq!(turn.urls, ["turn:t.example:3478", "turns:t.example?transport=tcp"]);
-        assert_eq!((turn.ttl, turn.secret), (Duration::from_hours(12), TurnSecret::new(SECRET).unwrap()));
+        assert_eq!((turn.ttl, turn.secret), (Duration::from_hours(1), TurnSecret::new(SECRET).unwrap()));
         let turn = load(of_text("urls = ['turn:t']\nttl_seconds = 60").overridden_by(environment)).unwrap();
         assert_eq!(turn.unwrap().ttl, Duration::from_mins(1));
         assert_eq!(load(of_text("urls = []")).unwrap(), None);

@@ -6,6 +6,7 @@
 //! one over it, `load` checks it and reads the files that it names.
 
 mod document;
+mod ice_url;
 mod loader;
 mod problem;
 mod settings;
@@ -13,9 +14,10 @@ mod settings;
 pub use crate::net::tls::{TlsFiles, TlsSettings};
 pub use crate::turn::{SECRET_VARIABLE as TURN_SECRET_VARIABLE, TurnSettings, TurnUrl};
 pub use crate::{http::admin::AdminSettings, limits::LimitSettings};
+pub use ice_url::{IceUrl, StunUrl};
 pub use loader::{FilePath, Located};
 pub use problem::ConfigError;
-pub use settings::{DefaultRoom, IceServerSettings, IceUrl, LogFormat, LogLevel, Seconds, Settings, StunUrl};
+pub use settings::{DefaultRoom, IceServerSettings, LogFormat, LogLevel, Seconds, Settings};
 
 pub(crate) use loader::Loader;
 
@@ -219,13 +221,13 @@ mod tests {
         let told = problems(text);
         for (line, key, words) in [
             (1, "default_room", "white space"),
-            (2, "drain_seconds", "0 or more, such as"),
+            (2, "drain_seconds", "0 or more and at most"),
             (3, "log_format", "unknown word `jsn`; did you mean `json`?"),
             (4, "log_level", "off, error, warn, info, debug or trace"),
             (5, "stun", "stun:stun.example.org:3478"),
             (6, "listen", "invalid socket address"),
             (7, "allow_hosts", "expected a sequence"),
-            (11, "ice_servers.urls", "must begin with one of stun:"),
+            (11, "ice_servers.urls", "none of stun, stuns, turn, turns"),
             (13, "ice_servers.urls", "needs username and credential"),
             (15, "ice_servers.url", "did you mean `urls`?"),
             (17, "limits.max_connections", "nonzero"),
@@ -234,6 +236,15 @@ mod tests {
             assert!(found.is_some_and(|told| told.contains(words)), "{line} {key} {words} in {told:#?}");
         }
         assert_eq!(told.len(), 11, "{told:#?}");
+    }
+
+    /// Added to the time of a clock, such a number overflows.
+    #[test]
+    fn no_time_is_longer_than_a_year() {
+        for key in ["limits.head_seconds", "limits.register_seconds", "drain_seconds", "tls.check_seconds"] {
+            let told = problems(&format!("{key} = 1e19"));
+            assert!(told.iter().any(|told| told.contains(key) && told.contains("a year")), "{key}: {told:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The shape that the file, the environment and flags have in common. Its types take only what can be right, so that
 //! what is wrong is told with its line, or with its flag.
 
-use super::{Config, Loader, Located};
+use super::{Config, IceUrl, Loader, Located, StunUrl};
 use crate::{
     TrustedProxy,
     auth::{AuthSettings, RoomSettings, load_rooms},
@@ -91,7 +91,8 @@ impl Settings {
             config.hub.default_room = room.0;
         }
         let stun = self.stun.into_iter().flatten();
-        let stun = stun.map(|url| IceServer { urls: vec![url.0], username: None, credential: None });
+        let stun =
+            stun.map(|url| IceServer { urls: vec![url.into_string()], username: None, credential: None });
         let full = self.ice_servers.into_iter().flatten().map(|server| server.load(loader));
         config.hub.ice_servers = full.chain(stun).collect();
         config.metrics_listen = self.metrics_listen;
@@ -123,12 +124,15 @@ impl TryFrom<String> for DefaultRoom {
     }
 }
 
-/// A time, written as a number of seconds.
+/// A time, written as a number of seconds, a year at most.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Seconds(pub(crate) Duration);
 
 impl Seconds {
+    /// More is a mistake, and adding it to the time of a clock could overflow.
+    const MAX: Duration = Duration::from_hours(365 * 24);
+
     pub(crate) fn duration(self) -> Duration {
         self.0
     }
@@ -138,8 +142,9 @@ impl TryFrom<f64> for Seconds {
     type Error = &'static str;
 
     fn try_from(seconds: f64) -> Result<Self, Self::Error> {
-        let error = "must be a number of seconds, 0 or more, such as 2.5";
-        Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| error)
+        let error = "must be a number of seconds, 0 or more and at most 31536000 (a year), such as 2.5";
+        let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= Self::MAX);
+        duration.map(Self).ok_or(error)
     }
 }
 
@@ -148,28 +153,6 @@ impl FromStr for Seconds {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().unwrap_or(f64::NAN).try_into()
-    }
-}
-
-/// The URL of a STUN server. Takes `host:port` and the `stun://` that GStreamer writes as well (RFC 7064 has no
-/// slashes).
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "String")]
-pub struct StunUrl(String);
-
-impl TryFrom<String> for StunUrl {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let rest = text.strip_prefix("stun:").map_or(&*text, |rest| rest.strip_prefix("//").unwrap_or(rest));
-        match rest {
-            "" => Err("must name a server, such as stun:stun.example.org:3478".into()),
-            _ if rest.contains("//") || rest.starts_with("turn") => {
-                Err(format!("{text:?} must look like stun:stun.example.org:3478"))
-            }
-            _ if rest.starts_with("stuns:") => Ok(Self(rest.into())),
-            _ => Ok(Self(format!("stun:{rest}"))),
-        }
     }
 }
 
@@ -207,29 +190,12 @@ impl IceServerSettings {
             loader.refuse("ice_servers.urls", &urls, words);
         }
         if username.is_none() || credential.is_none() {
-            for url in urls.value.iter().filter(|url| url.0.starts_with("turn")) {
-                let words = format!("{:?} needs username and credential: browsers refuse it without", url.0);
+            for url in urls.value.iter().map(IceUrl::as_str).filter(|url| url.starts_with("turn")) {
+                let words = format!("{url:?} needs username and credential: browsers refuse it without");
                 loader.refuse("ice_servers.urls", &urls, words);
             }
         }
-        IceServer { urls: urls.value.into_iter().map(|url| url.0).collect(), username, credential }
-    }
-}
-
-/// The URL of a STUN or TURN server.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "String")]
-pub struct IceUrl(String);
-
-impl TryFrom<String> for IceUrl {
-    type Error = String;
-
-    fn try_from(url: String) -> Result<Self, String> {
-        let schemes = ["stun:", "stuns:", "turn:", "turns:"];
-        if schemes.iter().any(|scheme| url.starts_with(scheme)) {
-            return Ok(Self(url));
-        }
-        Err(format!("{url:?} is no URL of an ICE server: it must begin with one of {}", schemes.join(", ")))
+        IceServer { urls: urls.value.into_iter().map(IceUrl::into_string).collect(), username, credential }
     }
 }
 

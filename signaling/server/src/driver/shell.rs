@@ -4,7 +4,10 @@ use super::log::{self, Log};
 use crate::{
     Config,
     auth::Passwords,
-    http::metrics::{self, Metrics},
+    http::{
+        metrics::{self, Metrics},
+        pages::Door,
+    },
     net::{
         admission::Admission,
         io::Scratch,
@@ -40,6 +43,8 @@ pub(crate) struct Shell {
     scratch: RefCell<Scratch>,
     next_id: Cell<u64>,
     admission: Rc<Admission>,
+    /// Those who come in by [`Door::Operators`].
+    operators: Rc<Admission>,
     lane: Lane,
     /// One reference for each that is told that it is not taken, and this one.
     told: Rc<()>,
@@ -71,6 +76,7 @@ impl Shell {
             scratch: RefCell::new(Scratch::new()),
             next_id: Cell::new(0),
             admission: Rc::default(),
+            operators: Rc::default(),
             lane: Lane::default(),
             told: Rc::default(),
             log: Log::new(),
@@ -102,9 +108,12 @@ impl Shell {
         self.scratch.borrow_mut()
     }
 
-    /// Who may connect.
-    pub(crate) fn admission(&self) -> &Rc<Admission> {
-        &self.admission
+    /// Counts those who came in by this door.
+    pub(crate) fn admission(&self, door: Door) -> &Rc<Admission> {
+        match door {
+            Door::Public => &self.admission,
+            Door::Operators => &self.operators,
+        }
     }
 
     /// Where those wait who can.
@@ -130,7 +139,8 @@ impl Shell {
         self.metrics.text(&metrics::Now {
             hub: &self.hub.borrow(),
             open: self.peers.borrow().len(),
-            handshakes: self.admission.handshakes(),
+            handshakes: self.admission.handshakes() + self.operators.handshakes(),
+            panics: self.admission.panics() + self.operators.panics(),
             received_bytes: self.scratch.borrow().received(),
             sent_bytes: self.queues.sent(),
             queued_bytes: self.queues.held(),

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Config,
     driver::{log, shell::Shell},
+    limits::TOLD,
     net::{
         admission::{Place, Refusal},
         head::{self, HeadError},
@@ -38,8 +39,6 @@ use tungstenite::{
 const ANSWERING: Duration = Duration::from_secs(10);
 /// How long input is thrown away after an answer, so that a reset doesn't eat it.
 const LINGER: Duration = Duration::from_secs(1);
-/// Connections over a limit that are told so at a time; more are just dropped.
-const TOLD: usize = 128;
 
 /// Who makes a request.
 #[derive(Debug)]
@@ -167,11 +166,14 @@ fn judge(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Verdict {
 
 /// Looks behind trusted proxies: who comes by them has its place only now.
 fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<(), Answer> {
-    let Visitor { remote, place, .. } = visitor;
+    let Visitor { remote, door, place, .. } = visitor;
     if !proxies::is_trusted(&config.trusted_proxies, remote.ip()) {
         return Ok(());
     }
     remote.set_ip(proxies::client(&config.trusted_proxies, remote.ip(), request.headers()));
+    if *door == Door::Operators {
+        return Ok(());
+    }
     place.of(Instant::now(), remote.ip(), &config.limits).map_err(Answer::over)
 }
 
@@ -201,6 +203,7 @@ fn route(shell: &Shell, visitor: &Visitor, request: &Request) -> Result<Verdict,
         if shell.is_draining() {
             return Err(Answer::refusal(503, "This server is going away.").later());
         }
+        visitor.place.may_stay(&config.limits).map_err(Answer::over)?;
         return upgrade(request).map(Verdict::Upgrade);
     }
     let authorization = single(request.headers(), "authorization")?;

@@ -25,6 +25,9 @@ use tracing::warn;
 /// ends, and trying without a pause would burn the processor that the others need.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// Stands for a deadline that no clock can name.
+const FOREVER: Duration = Duration::from_hours(365 * 24);
+
 /// Takes connections for ever.
 pub(crate) async fn run(listener: &TcpListener, door: Door, shell: &Rc<Shell>) -> Infallible {
     let mut pause = PAUSES.0;
@@ -51,19 +54,16 @@ pub(crate) async fn run(listener: &TcpListener, door: Door, shell: &Rc<Shell>) -
 fn take(shell: &Rc<Shell>, stream: TcpStream, door: Door, remote: SocketAddr) {
     // Without it, a peer waits up to 40 ms for what is already queued. Failing is no reason to refuse.
     let _ = stream.set_nodelay(true);
-    let place = match admit(shell, remote) {
+    let place = match admit(shell, door, remote) {
         Ok(place) => place,
         Err(refusal) => return request::turn_away(shell, stream, remote, door, refusal),
     };
-    let handshake = shell.admission().begin_handshake();
+    let admission = shell.admission(door);
+    let handshake = admission.begin_handshake();
     let number = handshake.number();
-    let visitor = Visitor {
-        remote,
-        door,
-        local: stream.local_addr().ok(),
-        place,
-        deadline: Instant::now() + shell.config().limits.head_timeout,
-    };
+    let now = Instant::now();
+    let deadline = now.checked_add(shell.config().limits.head_timeout).unwrap_or(now + FOREVER);
+    let visitor = Visitor { remote, door, local: stream.local_addr().ok(), place, deadline };
     let work = {
         let shell = shell.clone();
         async move {
@@ -72,7 +72,7 @@ fn take(shell: &Rc<Shell>, stream: TcpStream, door: Door, remote: SocketAddr) {
         }
     };
     let task = task::spawn_local(work).abort_handle();
-    if shell.admission().run_handshake(number, task, &shell.config().limits) {
+    if admission.run_handshake(number, task, &shell.config().limits) {
         shell.metrics().made_way.add(1);
         shell.log().made_way();
     }
@@ -82,7 +82,9 @@ fn take(shell: &Rc<Shell>, stream: TcpStream, door: Door, remote: SocketAddr) {
 async fn welcome(shell: &Rc<Shell>, stream: TcpStream, visitor: Visitor) {
     let tls = shell.config().tls.clone().filter(|_| visitor.door == Door::Public);
     let Some(tls) = tls else { return converse(shell, stream, visitor).await };
-    let shaken = time::timeout_at(visitor.deadline, Box::pin(tls.accept(stream))).await;
+    // Signing takes up to some milliseconds of this thread, so each step waits for its turn behind those already here.
+    let handshake = shell.lane().pace(tls.accept(stream));
+    let shaken = time::timeout_at(visitor.deadline, Box::pin(handshake)).await;
     match shaken {
         Ok(Ok(Ok(stream))) => converse(shell, stream, visitor).await,
         Ok(Ok(Err(stream))) => Box::pin(request::explain_tls(shell, stream, visitor.remote)).await,
@@ -103,9 +105,12 @@ where
     }
 }
 
-fn admit(shell: &Shell, remote: SocketAddr) -> Result<Place, Refusal> {
+fn admit(shell: &Shell, door: Door, remote: SocketAddr) -> Result<Place, Refusal> {
+    if door == Door::Operators {
+        return shell.admission(door).operator();
+    }
     let config = shell.config();
-    let mut place = shell.admission().place(&config.limits)?;
+    let mut place = shell.admission(door).place(&config.limits)?;
     // Behind a proxy the request tells whose place it is.
     if !proxies::is_trusted(&config.trusted_proxies, remote.ip()) {
         place.of(std::time::Instant::now(), remote.ip(), &config.limits)?;

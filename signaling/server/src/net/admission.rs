@@ -1,7 +1,7 @@
 //! Who may connect: so many in all, so many from one address and so many newcomers a second from there, and so many
 //! who have not made their request yet.
 
-use crate::limits::Limits;
+use crate::limits::{Limits, OPERATORS, SPARE_PLACES};
 use room_protocol::rate::Bucket;
 use std::{
     cell::{Cell, RefCell},
@@ -61,6 +61,7 @@ pub(crate) struct Admission {
     hosts: RefCell<Hosts>,
     handshakes: RefCell<BTreeMap<u64, AbortHandle>>,
     next_handshake: Cell<u64>,
+    panics: Cell<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -77,13 +78,28 @@ struct Host {
 }
 
 impl Admission {
-    /// Takes a place among all connections. The address is still to be looked at: [`Place::of`].
+    /// Takes a place among all connections, or a spare one. The address is still to be looked at: [`Place::of`].
     pub(crate) fn place(self: &Rc<Self>, limits: &Limits) -> Result<Place, Refusal> {
-        if self.connections.get() >= limits.max_connections {
+        self.take(limits.max_connections, SPARE_PLACES)
+    }
+
+    /// Takes a place among the connections of operators. Their addresses do not matter.
+    pub(crate) fn operator(self: &Rc<Self>) -> Result<Place, Refusal> {
+        self.take(OPERATORS, 0)
+    }
+
+    fn take(self: &Rc<Self>, most: usize, spare: usize) -> Result<Place, Refusal> {
+        let taken = self.connections.get();
+        if taken >= most.saturating_add(spare) {
             return Err(Refusal::Full);
         }
-        self.connections.set(self.connections.get() + 1);
-        Ok(Place { admission: self.clone(), network: None })
+        self.connections.set(taken + 1);
+        Ok(Place { admission: self.clone(), network: None, is_spare: taken >= most })
+    }
+
+    /// How many connections have ended in a panic.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.get()
     }
 
     /// How many connections there are.
@@ -138,9 +154,17 @@ impl Hosts {
 pub(crate) struct Place {
     admission: Rc<Admission>,
     network: Option<Network>,
+    /// It was taken when there was no other.
+    is_spare: bool,
 }
 
 impl Place {
+    /// Whether the connection may become a WebSocket. A spare place may if another one has become free.
+    pub(crate) fn may_stay(&self, limits: &Limits) -> Result<(), Refusal> {
+        let is_over = self.admission.connections.get() > limits.max_connections;
+        if self.is_spare && is_over { Err(Refusal::Full) } else { Ok(()) }
+    }
+
     /// Counts it for the address that it is from.
     pub(crate) fn of(&mut self, now: Instant, ip: IpAddr, limits: &Limits) -> Result<(), Refusal> {
         let network = ip.into();
@@ -153,6 +177,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.admission.connections.set(self.admission.connections.get() - 1);
+        // tokio drops the task of a connection while the panic unwinds it.
+        if std::thread::panicking() {
+            self.admission.panics.set(self.admission.panics.get() + 1);
+        }
         let Some(network) = self.network else { return };
         if let Some(host) = self.admission.hosts.borrow_mut().known.get_mut(&network) {
             host.connections -= 1;
@@ -202,10 +230,48 @@ mod tests {
         let _second = enter(&admission, now, "::ffff:192.0.2.1", &limits).unwrap();
         assert_eq!(enter(&admission, now, "192.0.2.1", &limits).unwrap_err(), Refusal::AddressFull);
         let _third = enter(&admission, now, "192.0.2.2", &limits).unwrap();
-        assert_eq!(enter(&admission, now, "192.0.2.3", &limits).unwrap_err(), Refusal::Full);
+        let spare = enter(&admission, now, "192.0.2.3", &limits).unwrap();
+        assert_eq!(spare.may_stay(&limits), Err(Refusal::Full));
         drop(first);
+        assert_eq!(spare.may_stay(&limits), Ok(()));
+        drop(spare);
         assert_eq!(admission.connections(), 2);
         enter(&admission, now, "192.0.2.1", &limits).unwrap();
+    }
+
+    #[test]
+    fn spare_places_end_too() {
+        let admission = Rc::<Admission>::default();
+        let limits = Limits { max_connections: 2, ..Limits::default() };
+        let mut places: Vec<_> = (0..2 + SPARE_PLACES).map(|_| admission.place(&limits).unwrap()).collect();
+        assert_eq!(admission.place(&limits).unwrap_err(), Refusal::Full);
+        // A connection that had a place keeps it while others are above the limit.
+        assert_eq!(places[1].may_stay(&limits), Ok(()));
+        assert!(places[2..].iter().all(|spare| spare.may_stay(&limits).is_err()));
+        places.clear();
+        assert_eq!(admission.connections(), 0);
+    }
+
+    #[test]
+    fn operators_have_places_of_their_own() {
+        let admission = Rc::<Admission>::default();
+        let places: Vec<_> = (0..OPERATORS).map(|_| admission.operator().unwrap()).collect();
+        assert_eq!(admission.operator().unwrap_err(), Refusal::Full);
+        drop(places);
+        admission.operator().unwrap();
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_connection_that_panics_gives_its_place_back_and_is_counted() {
+        let admission = Rc::<Admission>::default();
+        let place = admission.operator().unwrap();
+        let task = tokio::task::spawn_local(async move {
+            let _place = place;
+            tokio::task::yield_now().await;
+            panic!("for a test");
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        assert_eq!((admission.connections(), admission.panics()), (0, 1));
     }
 
     #[test]

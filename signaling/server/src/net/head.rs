@@ -6,10 +6,11 @@ use tungstenite::{
     http::{HeaderName, HeaderValue, Version},
 };
 
-/// The longest head of a request.
-const MAX_HEAD: usize = 8 << 10;
+/// The longest head of a request. Single sign-on in front of the server makes cookies of 10 KiB and more; what nginx takes
+/// by default.
+const MAX_HEAD: usize = 32 << 10;
 /// The most headers of a request.
-const MAX_HEADERS: usize = 64;
+const MAX_HEADERS: usize = 256;
 
 /// Why there is no head of a request.
 #[derive(Debug)]

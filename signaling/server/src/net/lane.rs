@@ -6,7 +6,8 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
-    task::{Context, Poll, Waker},
+    pin::pin,
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 use tokio::{sync::Notify, task};
@@ -75,6 +76,17 @@ impl Lane {
         let mut ticket = None;
         poll_fn(|cx| self.poll_turn(&mut ticket, cx)).await;
     }
+
+    /// Runs work that computes for a while whenever it is polled: each time, it waits for a turn first.
+    pub(crate) async fn pace<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        let mut ticket = None;
+        poll_fn(|cx| {
+            ready!(self.poll_turn(&mut ticket, cx));
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
 }
 
 /// Lets all tasks run that are awake already.
@@ -130,6 +142,44 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(*turns.borrow(), (0..200).collect::<Vec<_>>());
+    }
+
+    /// Each step of paced work waits for a turn, so that sockets are looked at between the steps of a crowd.
+    #[tokio::test(flavor = "local")]
+    async fn sockets_come_between_the_steps_of_paced_work() {
+        let lane = Rc::new(Lane::default());
+        let runner = lane.clone();
+        task::spawn_local(async move { runner.run().await });
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let steps = Rc::new(Cell::new(0));
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let (lane, steps) = (lane.clone(), steps.clone());
+                let work = async move {
+                    for _ in 0..3 {
+                        let began = Instant::now();
+                        while began.elapsed() < BETWEEN_LOOKS {}
+                        steps.set(steps.get() + 1);
+                        task::yield_now().await;
+                    }
+                };
+                task::spawn_local(async move { lane.pace(work).await })
+            })
+            .collect();
+        let seen = steps.clone();
+        let reader = task::spawn_local(async move {
+            ours.read_u8().await.unwrap();
+            seen.get()
+        });
+        while steps.get() == 0 {
+            task::yield_now().await;
+        }
+        theirs.try_write(b"x").unwrap();
+        assert!(reader.await.unwrap() < 10);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(steps.get(), 300);
     }
 
     /// One that is gone costs a turn and no more.

@@ -103,9 +103,9 @@ async fn what_is_no_good_request_is_told_so() {
         (wrong_version, 426),
         (handshake(address, "/", "").replace("dGhlIHNhbXBsZSBub25jZQ==", "short"), 400),
         (handshake(address, "/", "").replace("keep-alive, Upgrade", "keep-alive"), 400),
-        (format!("GET / HTTP/1.1\r\n{host}{}\r\n", "A: b\r\n".repeat(100)), 431),
-        (format!("GET / HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(8192)), 431),
-        (format!("GET /{}", "x".repeat(9000)), 431),
+        (format!("GET / HTTP/1.1\r\n{host}{}\r\n", "A: b\r\n".repeat(300)), 431),
+        (format!("GET / HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(32 << 10)), 431),
+        (format!("GET /{}", "x".repeat(33_000)), 431),
     ] {
         let answer = ask(address, &request).await;
         assert_eq!(status(&answer), expected, "{request}\n{answer}");
@@ -188,13 +188,65 @@ async fn no_extension_is_taken() {
 }
 
 #[tokio::test]
-async fn over_the_limit_of_connections_newcomers_are_told() {
+async fn single_sign_on_in_front_makes_long_heads() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let cookies = format!("Cookie: session={}\r\n", "x".repeat(30_000));
+    let headers: String = (0..200).map(|n| format!("X-Header-{n}: v\r\n")).collect();
+    for more in [cookies, headers] {
+        let page = ask(address, &format!("GET / HTTP/1.1\r\nHost: {address}\r\n{more}\r\n")).await;
+        assert_eq!(status(&page), 200);
+        let mut raw = Raw::connect(address).await;
+        raw.write(handshake(address, "/ws", &more).as_bytes()).await;
+        let mut head = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 101");
+    }
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_websockets_and_answers_health_checks() {
     let server = server(|config| config.limits.max_connections = 2);
     let address = server.local_addr();
     let (_first, second) = (Client::connect(address).await, Client::connect(address).await);
     let answer = ask(address, &handshake(address, "/", "")).await;
-    assert_eq!(status(&answer), 503);
+    assert_eq!(status(&answer), 503, "{answer}");
+    assert!(answer.contains("Retry-After"), "{answer}");
+    for path in ["/healthz", "/readyz", "/"] {
+        assert_eq!(status(&get(address, path).await), 200, "{path}");
+    }
     drop(second);
+    let deadline = Instant::now() + crate::support::PATIENCE;
+    while !upgrades(address).await {
+        assert!(Instant::now() < deadline, "a place should have become free");
+    }
+}
+
+/// Whether a WebSocket begins.
+async fn upgrades(address: SocketAddr) -> bool {
+    let mut raw = Raw::connect(address).await;
+    raw.write(handshake(address, "/", "").as_bytes()).await;
+    let mut head = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut head).await.unwrap();
+    &head == b"HTTP/1.1 101"
+}
+
+/// The places for requests are few, too: newcomers who say nothing take them, and the next one is told.
+#[tokio::test]
+async fn requests_of_a_full_server_have_a_limit() {
+    let server = server(|config| {
+        config.limits.max_connections = 1;
+        config.limits.head_timeout = Duration::from_mins(1);
+    });
+    let address = server.local_addr();
+    let _only = Client::connect(address).await;
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(Raw::connect(address).await);
+    }
+    let mut next = Raw::connect(address).await;
+    assert_eq!(status(&next.read_to_end().await), 503);
+    drop(silent);
     let deadline = Instant::now() + crate::support::PATIENCE;
     while status(&get(address, "/healthz").await) != 200 {
         assert!(Instant::now() < deadline, "a place should have become free");

@@ -55,6 +55,7 @@ pub(crate) struct Now<'a> {
     pub(crate) hub: &'a Hub,
     pub(crate) open: usize,
     pub(crate) handshakes: usize,
+    pub(crate) panics: u64,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) queued_bytes: usize,
@@ -110,6 +111,11 @@ impl Metrics {
             "room_signaling_handshakes_ended_total",
             "Connections without a request that made way for newer ones.",
             self.made_way.get(),
+        );
+        out.counter(
+            "room_signaling_connection_panics_total",
+            "Connections that ended because of an error in the server itself.",
+            now.panics,
         );
         out.gauge("room_signaling_rooms", "Rooms with somebody in them.", now.hub.rooms());
         out.gauges(
