@@ -18,8 +18,8 @@ stream_packages=(
 )
 librealsense_packages=(binutils libudev1 libusb-1.0-0 patchelf python3-pip)
 test_packages=(
-    buildah chromium coturn crun gstreamer1.0-plugins-base-apps iproute2 meson mmdebstrap ninja-build openssl podman python3-venv
-    systemd
+    buildah caddy chromium coturn crun gstreamer1.0-plugins-base-apps haproxy iproute2 meson mmdebstrap nginx ninja-build openssl
+    podman python3-venv systemd
     "${librealsense_packages[@]}"
 )
 
@@ -44,6 +44,11 @@ install_packages() {
     say "Installing from Debian: ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >/dev/null
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
+    # Tests start these by themselves; as services they would take ports of this machine.
+    for package in caddy coturn haproxy nginx; do
+        [[ " ${missing[*]} " == *" $package "* ]] && [ -d /run/systemd/system ] || continue
+        as_root systemctl disable --now "$package" >/dev/null 2>&1 || true
+    done
 }
 
 # The version that the workspace asks for (`rust-version`) or a later one.

