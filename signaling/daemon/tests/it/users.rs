@@ -48,7 +48,7 @@ async fn the_program_takes_the_tokens_and_hashes_that_it_makes_and_logs_neither(
     let token = output(&["token", "--key", &key, order], "");
     let (mut program, address) = Program::start("", &["--config", &file]);
     let mut client = Client::connect(address).await;
-    let register = json!({"type": "register", "client_id": "a", "protocol": 1, "token": token, "instance": "hush-instance"});
+    let register = json!({"type": "register", "client_id": "a", "protocol": 1, "token": token, "instance": "hush-instance-0123"});
     client.send(register).await;
     assert_eq!(client.message().await["type"], "registered");
     assert_eq!(join(&mut client, "lab 1", "sender", Some("wrong-salt")).await["code"], "forbidden");
