@@ -17,6 +17,7 @@ mod session;
 mod settings;
 mod stats;
 mod timing;
+mod tuning;
 mod upstream;
 
 use gst::{glib, prelude::*};
