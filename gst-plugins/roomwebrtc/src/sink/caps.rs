@@ -18,11 +18,14 @@ pub(crate) fn template() -> gst::Caps {
 
 /// The answer to a caps query on a pad that carries `current`. One structure for each profile, best first: given a
 /// list, x264enc would choose the last profile. Because byte-stream stands alone in front, encoders do not choose
-/// `avc`. The last structure of H.264 admits everything else.
+/// `avc`. The last structure of H.264 admits the other profiles that browsers decode, and streams without a profile, such
+/// as those of IP cameras.
 pub(crate) fn accepted(current: Option<&Codec>) -> gst::Caps {
     let mut caps = gst::Caps::new_empty();
     for codec in Codec::sendable(MediaKind::Video).filter(|codec| current.is_none_or(|now| now == *codec)) {
+        let mut others = gst::Caps::new_empty_simple(codec.media_type);
         if *codec == H264 {
+            others.make_mut().set("profile", gst::List::new(DECODED));
             for profile in ["constrained-baseline", "baseline", "main"] {
                 let mut preferred = codec.unit_caps();
                 let preferred_caps = preferred.make_mut();
@@ -34,9 +37,21 @@ pub(crate) fn accepted(current: Option<&Codec>) -> gst::Caps {
                 caps.merge(preferred);
             }
         }
-        caps.merge(gst::Caps::new_empty_simple(codec.media_type));
+        caps.merge(others);
     }
     caps
+}
+
+/// The answer to a caps query with `filter`. A user who demands what cannot be sent gets it here, because the error that
+/// follows names the fix. Elements that may choose never choose that.
+pub(crate) fn answer(current: Option<&Codec>, filter: &gst::Caps) -> gst::Caps {
+    // In this order the sink's preference wins over the filter's.
+    let possible = accepted(current).intersect_with_mode(filter, gst::CapsIntersectMode::First);
+    if possible.is_empty() {
+        template().intersect_with_mode(filter, gst::CapsIntersectMode::First)
+    } else {
+        possible
+    }
 }
 
 /// Why a stream cannot be sent. The text says what to change.
@@ -142,17 +157,11 @@ pub(crate) fn codec_of(
 }
 
 /// Every browser decodes High, whatever the SDP says, but not its relatives for 10 bits, 4:2:2, and 4:4:4.
+const DECODED: [&str; 7] =
+    ["constrained-baseline", "baseline", "main", "extended", "high", "progressive-high", "constrained-high"];
+
 fn is_decoded(profile: &str) -> bool {
-    matches!(
-        profile,
-        "constrained-baseline"
-            | "baseline"
-            | "extended"
-            | "main"
-            | "high"
-            | "progressive-high"
-            | "constrained-high"
-    )
+    DECODED.contains(&profile)
 }
 
 #[cfg(test)]
@@ -172,8 +181,20 @@ mod tests {
         let first = caps.structure(0).unwrap();
         assert_eq!(first.get::<&str>("profile"), Ok("constrained-baseline"));
         assert_eq!(first.get::<&str>("stream-format"), Ok("byte-stream"));
-        assert!(caps.structure(3).unwrap().get::<&str>("profile").is_err(), "IP cameras name no profile");
+        assert!(
+            accepted(None).can_intersect(&gst::Caps::new_empty_simple("video/x-h264")),
+            "IP cameras name no profile"
+        );
         assert!(caps.can_intersect(&"video/x-vp8".parse::<gst::Caps>().unwrap()));
+    }
+
+    #[test]
+    fn an_element_never_chooses_a_profile_that_cannot_be_sent_but_a_user_may_demand_it() {
+        let any = answer(None, &caps("video/x-h264"));
+        assert!(!any.can_intersect(&caps("video/x-h264,profile=high-4:4:4")), "{any}");
+        assert!(any.can_intersect(&caps("video/x-h264,profile=high")), "{any}");
+        let demanded = caps("video/x-h264,profile=high-4:4:4");
+        assert_eq!(answer(None, &demanded), demanded);
     }
 
     #[test]

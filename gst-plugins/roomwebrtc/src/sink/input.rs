@@ -77,11 +77,9 @@ impl Input {
 
     /// The caps that upstream may choose from.
     pub(crate) fn answer_caps(&self, filter: Option<&gst::Caps>) -> gst::Caps {
-        let caps = caps::accepted(self.codec());
         match filter {
-            // In this order the sink's preference wins over the filter's.
-            Some(filter) => caps.intersect_with_mode(filter, gst::CapsIntersectMode::First),
-            None => caps,
+            Some(filter) => caps::answer(self.codec(), filter),
+            None => caps::accepted(self.codec()),
         }
     }
 
