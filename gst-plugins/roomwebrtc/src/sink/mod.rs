@@ -9,7 +9,6 @@ mod inner_server;
 mod input;
 mod keyframes;
 mod mailbox;
-mod negotiation;
 mod receivers;
 mod refresh;
 mod reorder;
