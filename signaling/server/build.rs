@@ -24,7 +24,7 @@ fn main() -> io::Result<()> {
         table.extend(["    (", &format!("{name:?}, include_bytes!({path:?})"), "),\n"]);
     }
     table += "];\n";
-    table += &format!("pub(super) const POLICY: &str = {:?};\n", policy(&viewer)?);
+    table.extend(["pub(super) const POLICY: &str = ", &format!("{:?}", policy(&viewer)?), ";\n"]);
     fs::write(variable("OUT_DIR")?.join("viewer_files.rs"), table)
 }
 

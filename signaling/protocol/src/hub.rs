@@ -316,6 +316,11 @@ impl Hub {
         self.draining
     }
 
+    /// Whether a connection is open, as far as the Hub is concerned.
+    pub fn knows(&self, conn: ConnId) -> bool {
+        self.sessions.contains_key(&conn)
+    }
+
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.sessions.len()

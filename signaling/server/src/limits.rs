@@ -2,7 +2,10 @@
 //! the configuration; the sizes of rooms are in there, too, and go to the Hub.
 
 use crate::config::{Config, Loader, Located, Seconds};
-use room_protocol::rate::Rate;
+use room_protocol::{
+    network::{Network, SITE_FACTOR},
+    rate::Rate,
+};
 use serde::Deserialize;
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -25,9 +28,11 @@ pub(crate) const OPERATORS: usize = 64;
 pub struct Limits {
     /// Connections at a time (20,000). More are answered with 503.
     pub max_connections: usize,
-    /// Connections at a time from one address, or from one /64 of IPv6 (256). More are answered with 429.
+    /// Connections at a time from one address, or from one /64 of IPv6 (256); sixteen times as many from one /48. More are
+    /// answered with 429.
     pub max_connections_per_ip: usize,
-    /// Connections a second from one address or /64 (50, after a burst of twice that). More are answered with 429.
+    /// Connections a second from one address or /64 (50, after a burst of twice that); sixteen times as many from one /48.
+    /// More are answered with 429.
     pub new_connections_per_second: NonZeroU32,
     /// Connections at a time that have not made their request yet (4,096). For another one the oldest has to go.
     pub max_handshakes: usize,
@@ -46,9 +51,11 @@ pub struct Limits {
     pub bytes_per_second: NonZeroU32,
     /// Bytes that it may say at once (1 MiB).
     pub bytes_burst: NonZeroU32,
-    /// What may wait for one connection to read it, in bytes (1 MiB). Over it: `slow_consumer`, close code 4008.
+    /// What may wait for one connection to read it, in bytes (1 MiB). Over it: `slow_consumer`, close code 4008. So it is
+    /// when the first message is not read within 30 s. A list of peers takes at most half of it.
     pub max_queue: usize,
-    /// What may wait in all queues together, in bytes (512 MiB).
+    /// What all connections together may hold, in bytes (512 MiB): what waits for them to read it, and incomplete
+    /// messages from them. Over it, those that hold most are closed: `slow_consumer`, 4008.
     pub max_queues: usize,
 }
 
@@ -84,11 +91,22 @@ impl Limits {
         Rate::per_second(self.bytes_per_second, self.bytes_burst)
     }
 
-    /// How many connections may come from one address. The page comes with its files at once: hence the burst.
-    pub(crate) fn arrivals(&self) -> Rate {
-        let second = self.new_connections_per_second;
+    /// How many connections may come from a network. The page loads its files at once: hence the burst.
+    pub(crate) fn arrivals(&self, network: Network) -> Rate {
+        let second = self.new_connections_per_second.saturating_mul(hosts(network));
         Rate::per_second(second, second.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
     }
+
+    /// How many connections there may be from a network.
+    pub(crate) fn max_connections_of(&self, network: Network) -> usize {
+        let hosts = usize::try_from(hosts(network).get()).unwrap_or(usize::MAX);
+        self.max_connections_per_ip.saturating_mul(hosts)
+    }
+}
+
+/// How many hosts' limits a network has.
+fn hosts(network: Network) -> NonZeroU32 {
+    if network.is_site() { SITE_FACTOR } else { NonZeroU32::MIN }
 }
 
 /// The section `limits` of the configuration.

@@ -42,7 +42,6 @@ enum Step {
     Stop,
     Pause(bool),
     Apply(Controls),
-    Warn(Vec<String>),
     Follow,
     Unplugged,
     Search,
@@ -89,11 +88,6 @@ impl Driver {
                 }
                 Step::Pause(pause) => self.pause(pause),
                 Step::Apply(controls) => self.apply(controls),
-                Step::Warn(warnings) => {
-                    for warning in warnings {
-                        (self.shared.report)(Report::Warning(warning));
-                    }
-                }
                 Step::Follow => self.follow(),
                 Step::Unplugged => self.unplugged(),
                 Step::Search => self.search(),
@@ -111,9 +105,6 @@ impl Driver {
         loop {
             if state.closing {
                 return Step::Close;
-            }
-            if !state.warnings.is_empty() {
-                return Step::Warn(std::mem::take(&mut state.warnings));
             }
             let mut at_most = None;
             match &state.phase {
@@ -140,9 +131,6 @@ impl Driver {
             state = self.shared.wait_for_change(state, at_most);
             if state.closing {
                 return Step::Close;
-            }
-            if !state.warnings.is_empty() {
-                continue;
             }
             if follow {
                 return Step::Follow;

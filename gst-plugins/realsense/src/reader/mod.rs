@@ -11,7 +11,6 @@ mod find;
 mod pairing;
 mod seat;
 mod shared;
-mod together;
 
 pub(crate) use controls::Controls;
 pub(crate) use find::{OpenError, Request, title};

@@ -9,6 +9,7 @@ mod inner_server;
 mod input;
 mod keyframes;
 mod mailbox;
+mod negotiation;
 mod receivers;
 mod refresh;
 mod reorder;
@@ -16,7 +17,6 @@ mod session;
 mod settings;
 mod stats;
 mod timing;
-mod tuning;
 mod upstream;
 
 use gst::{glib, prelude::*};

@@ -7,9 +7,10 @@
 use super::{
     RoomWebRtcSrc,
     control::Command,
+    offer::StreamKey,
     timeline::{self, Timeline, Unit, Verdict, Way},
 };
-use crate::{codec::MediaKind, log::CAT, stream_key::StreamKey};
+use crate::{codec::MediaKind, log::CAT};
 use gst::{glib, prelude::*};
 use std::{
     collections::BTreeMap,

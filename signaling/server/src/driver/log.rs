@@ -126,7 +126,7 @@ impl Log {
                 info!(target: TARGET, connection, %remote, client, room, reason = reason.as_str(), "left");
             }
             Event::Refused { code } => {
-                info!(target: TARGET, connection, %remote, code = code.as_str(), "refused")
+                info!(target: TARGET, connection, %remote, code = code.as_str(), "refused");
             }
         }
     }

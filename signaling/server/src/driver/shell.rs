@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use room_protocol::{
-    Hub, RoomId,
+    Hub, HubConfig, RoomId,
     hub::{Claim, ConnId, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
     turn::WallClock,
 };
@@ -30,6 +30,8 @@ use std::{
 };
 use tokio::{sync::Notify, time};
 
+/// The price of a verification, in deliveries: that of 20 messages.
+const VERIFICATION: u64 = 80;
 /// How long the last words of all connections may take at the end, beside [`Config::drain`].
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -42,6 +44,8 @@ pub(crate) struct Shell {
     queues: Rc<Shared>,
     scratch: RefCell<Scratch>,
     next_id: Cell<u64>,
+    /// The connection whose message is being handled.
+    turn: Cell<Option<ConnId>>,
     admission: Rc<Admission>,
     /// Those who come in by [`Door::Operators`].
     operators: Rc<Admission>,
@@ -68,13 +72,14 @@ struct Peer {
 impl Shell {
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
         let queues = Shared::new();
-        queues.set(config.limits.max_queue, config.limits.max_queues);
+        queues.budget().set(config.limits.max_queue, config.limits.max_queues);
         Self {
-            hub: RefCell::new(Hub::new(config.hub.clone(), seed, wall_clock())),
+            hub: RefCell::new(Hub::new(hub_config(&config), seed, wall_clock())),
             peers: RefCell::default(),
             queues: Rc::new(queues),
             scratch: RefCell::new(Scratch::new()),
             next_id: Cell::new(0),
+            turn: Cell::new(None),
             admission: Rc::default(),
             operators: Rc::default(),
             lane: Lane::default(),
@@ -96,9 +101,9 @@ impl Shell {
     /// Takes another configuration, but for the listen address, and goes on with everyone who is connected.
     pub(crate) fn reload(&self, config: Config) {
         let listen = self.config.borrow().listen;
-        self.queues.set(config.limits.max_queue, config.limits.max_queues);
+        self.queues.budget().set(config.limits.max_queue, config.limits.max_queues);
         self.passwords.forget();
-        self.hub.borrow_mut().reconfigure(self.now(), config.hub.clone());
+        self.hub.borrow_mut().reconfigure(self.now(), hub_config(&config));
         *self.config.borrow_mut() = Rc::new(Config { listen, ..config });
         self.deliver(Vec::new());
     }
@@ -143,7 +148,8 @@ impl Shell {
             panics: self.admission.panics() + self.operators.panics(),
             received_bytes: self.scratch.borrow().received(),
             sent_bytes: self.queues.sent(),
-            queued_bytes: self.queues.held(),
+            queued_bytes: self.queues.budget().held() - self.queues.budget().inbound(),
+            inbound_bytes: self.queues.budget().inbound(),
             latency: self.queues.latency(),
         })
     }
@@ -189,14 +195,15 @@ impl Shell {
     }
 
     /// A WebSocket is open.
-    pub(crate) fn connect(&self, address: SocketAddr) -> (ConnId, Rc<Queue>) {
+    /// `room` is the one that its URL names.
+    pub(crate) fn connect(&self, address: SocketAddr, room: Option<RoomId>) -> (ConnId, Rc<Queue>) {
         let id = ConnId(self.next_id.replace(self.next_id.get() + 1));
-        let queue = Rc::new(Queue::new(self.queues.clone()));
+        let queue = Rc::new(Queue::new(id, self.queues.clone()));
         self.peers.borrow_mut().insert(id, Peer { queue: queue.clone(), address });
         self.metrics.opened.add(1);
         self.log.connected(id, address);
         self.hub.borrow_mut().set_wall_clock(wall_clock());
-        self.handle(Input::Connected(id, PeerInfo { ip: address.ip(), room: None }));
+        self.handle(Input::Connected(id, PeerInfo { ip: address.ip(), room }));
         (id, queue)
     }
 
@@ -209,9 +216,16 @@ impl Shell {
         self.ended.notify_one();
     }
 
-    /// The queue of a connection is too full.
+    /// The queue of a connection has overflowed.
     pub(crate) fn overflow(&self, id: ConnId) {
         self.deliver(vec![id]);
+    }
+
+    /// Sees to it that all connections together hold no more than they may.
+    pub(crate) fn keep_within_budget(&self) {
+        if self.queues.budget().is_exceeded() {
+            self.deliver(Vec::new());
+        }
     }
 
     /// The time, and what is queued from here on is of it.
@@ -227,14 +241,20 @@ impl Shell {
         self.deliver(Vec::new());
     }
 
-    /// Does what the Hub asks for. What one connection has no room for never keeps the others from theirs: first
+    /// Performs what the Hub puts out. A connection without room never keeps the others from their messages: first
     /// everything is handed out, then the Hub hears of the overflows.
     fn deliver(&self, mut overflowed: Vec<ConnId>) {
         let mut verdicts = Vec::new();
+        // Deliveries before this count are paid for by somebody.
+        let mut paid = self.delivered();
         loop {
             while let Some(output) = self.poll_output() {
                 match output {
-                    Output::Verify(id, claim) => verdicts.extend(self.verify(id, claim).map(|it| (id, it))),
+                    Output::Verify(id, claim) => verdicts.extend(self.verify(id, claim)),
+                    Output::Release(id) => {
+                        self.release(id, self.delivered() - paid);
+                        paid = self.delivered();
+                    }
                     output => self.perform(output, &mut overflowed),
                 }
             }
@@ -242,14 +262,59 @@ impl Shell {
                 self.hub.borrow_mut().handle(self.now(), Input::Verified(id, verdict));
                 continue;
             }
+            self.evict(&mut overflowed);
             let Some(id) = overflowed.pop() else { break };
-            self.metrics.slow_consumers.add(1);
-            if let Some(peer) = self.peers.borrow().get(&id) {
-                peer.queue.part();
-            }
-            self.hub.borrow_mut().handle(self.now(), Input::Overflowed(id));
+            self.answer_overflow(id);
         }
         self.set_alarm();
+    }
+
+    /// Lets a connection read again. The deliveries that its request has caused are charged to it, unless this happens
+    /// within its own turn, which charges them itself.
+    fn release(&self, id: ConnId, deliveries: u64) {
+        if let Some(Peer { queue, .. }) = self.peers.borrow().get(&id) {
+            queue.release(if self.turn.get() == Some(id) { 0 } else { deliveries });
+        }
+    }
+
+    /// While all connections together hold more than they may, those that hold most have to go.
+    fn evict(&self, overflowed: &mut Vec<ConnId>) {
+        let peers = self.peers.borrow();
+        while self.queues.budget().is_exceeded() {
+            let largest = self.queues.budget().largest();
+            // With tiny limits, nobody may be large enough to be ranked.
+            let by_weight = || peers.iter().max_by_key(|(_, peer)| peer.queue.weight()).map(|(id, _)| *id);
+            let Some(id) = largest.or_else(by_weight) else { return };
+            let Some(Peer { queue, .. }) = peers.get(&id).filter(|peer| peer.queue.weight() > 0) else {
+                return;
+            };
+            queue.overflow();
+            queue.part();
+            overflowed.push(id);
+        }
+    }
+
+    /// Tells the Hub about an overflow, so that the connection gets its last words.
+    fn answer_overflow(&self, id: ConnId) {
+        let is_known = self.hub.borrow().knows(id);
+        if let Some(Peer { queue, .. }) = self.peers.borrow().get(&id) {
+            queue.part();
+            if !is_known {
+                // Nobody else would ever close it.
+                queue.end();
+            }
+        }
+        if is_known {
+            self.metrics.slow_consumers.add(1);
+            self.hub.borrow_mut().handle(self.now(), Input::Overflowed(id));
+        }
+    }
+
+    /// Hands a message to the Hub in the turn of its connection, which pays for what follows from it.
+    pub(crate) fn handle_in_turn(&self, id: ConnId, input: Input) {
+        self.turn.set(Some(id));
+        self.handle(input);
+        self.turn.set(None);
     }
 
     fn poll_output(&self) -> Option<Output> {
@@ -271,13 +336,12 @@ impl Shell {
             Output::Send(_, text) => {
                 self.metrics.delivered.add(1);
                 log::sending(id, &text);
-                queue.push(Kind::Text, text.into_bytes());
+                queue.push_text(text.into_bytes());
             }
             Output::Ping(_) => queue.push(Kind::Ping, Bytes::new()),
-            // `deliver` sees to these.
-            Output::Verify(..) => {}
+            // `deliver` performs these.
+            Output::Verify(..) | Output::Release(_) => {}
             Output::Hold(_) => queue.hold(),
-            Output::Release(_) => queue.release(),
             Output::Close(_, code, reason) => {
                 self.log.closing(id, *address, code, reason);
                 queue.close(code, reason);
@@ -294,25 +358,29 @@ impl Shell {
         }
     }
 
-    /// Checks a claim. `None`: that takes a while.
-    fn verify(&self, id: ConnId, claim: Claim) -> Option<Verdict> {
+    /// Verifies a claim, for which the client pays. Returns the verdicts that are known at once: verifying a password
+    /// takes a while, and may displace another one.
+    fn verify(&self, id: ConnId, claim: Claim) -> Option<(ConnId, Verdict)> {
+        let peers = self.peers.borrow();
+        let Peer { queue, address } = peers.get(&id)?;
+        queue.owe(VERIFICATION);
         match claim {
             Claim::Token(token) => {
                 let clock = wall_clock();
                 self.hub.borrow_mut().set_wall_clock(clock);
-                Some(self.config().keys.verify(clock.unix, token.expose()))
+                Some((id, self.config().keys.verify(clock.unix, token.expose())))
             }
-            Claim::Password { hash, password } => self.passwords.take(id, hash, password),
+            Claim::Password { hash, password } => self.passwords.take(id, address.ip(), hash, password),
         }
     }
 
-    /// Checks the passwords that take a while, one after the other. Never ends.
+    /// Verifies the passwords that take a while, one after the other. Never ends.
     pub(crate) async fn check_passwords(&self) {
         loop {
             let job = self.passwords.next().await;
             let id = job.conn;
             let is_there = self.peers.borrow().contains_key(&id);
-            // Nobody waits for it any more: that is as good as wrong, and costs nothing.
+            // Without a client that waits for it, it counts as wrong, and costs nothing.
             let verdict =
                 if is_there { self.passwords.check(job).await } else { Verdict::Refused(String::new()) };
             self.handle(Input::Verified(id, verdict));
@@ -362,6 +430,11 @@ impl Shell {
             self.ended.notified().await;
         }
     }
+}
+
+/// The settings of the Hub. A list of peers has to fit into a queue, together with other messages.
+fn hub_config(config: &Config) -> HubConfig {
+    HubConfig { max_peers_bytes: config.limits.max_queue / 2, ..config.hub.clone() }
 }
 
 /// To be looked at again and again: it may be set at any time, a robot's long after boot.

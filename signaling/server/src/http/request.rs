@@ -18,6 +18,7 @@ use crate::{
         proxies,
     },
 };
+use room_protocol::RoomId;
 use std::{
     io,
     net::SocketAddr,
@@ -50,6 +51,8 @@ pub(crate) struct Visitor {
     pub(crate) local: Option<SocketAddr>,
     /// Its place among the connections.
     pub(crate) place: Place,
+    /// The room that the URL of its request names.
+    pub(crate) room: Option<RoomId>,
     /// When its request must be here.
     pub(crate) deadline: time::Instant,
 }
@@ -177,7 +180,7 @@ fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<()
     place.of(Instant::now(), remote.ip(), &config.limits).map_err(Answer::over)
 }
 
-fn route(shell: &Shell, visitor: &Visitor, request: &Request) -> Result<Verdict, Answer> {
+fn route(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Result<Verdict, Answer> {
     let config = &*shell.config();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Answer::refusal(405, "Only GET.").with_headers("Allow: GET, HEAD\r\n"));
@@ -204,10 +207,18 @@ fn route(shell: &Shell, visitor: &Visitor, request: &Request) -> Result<Verdict,
             return Err(Answer::refusal(503, "This server is going away.").later());
         }
         visitor.place.may_stay(&config.limits).map_err(Answer::over)?;
+        visitor.room = named_room(request.uri().query().unwrap_or_default())?;
         return upgrade(request).map(Verdict::Upgrade);
     }
     let authorization = single(request.headers(), "authorization")?;
     pages::page(shell, visitor.door, path, authorization).map(Verdict::Answer)
+}
+
+/// The room that a query names: the first `room`, unless it is empty.
+fn named_room(query: &str) -> Result<Option<RoomId>, Answer> {
+    let named = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "room").map(|(_, room)| room);
+    let room = named.filter(|room| !room.is_empty()).map(RoomId::new).transpose();
+    room.map_err(|error| Answer::refusal(400, format!("The URL names a room that can't be one: {error}.")))
 }
 
 /// The value of a header that may be there once at most.
@@ -251,4 +262,28 @@ where
     // Whether it ends or the time is up: then the connection is over.
     let _ = time::timeout(LINGER, tokio::io::copy(stream, &mut tokio::io::sink())).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_may_name_a_room() {
+        for (query, expected) in [
+            ("", None),
+            ("room=", None),
+            ("other=x&x", None),
+            ("room=lab", Some("lab")),
+            ("a=b&room=lab+1&room=lab+2", Some("lab 1")),
+            ("room=%E5%AE%A2%E5%8E%85", Some("客厅")),
+            ("room=cafe%CC%81", Some("caf\u{e9}")),
+        ] {
+            let room = named_room(query).unwrap();
+            assert_eq!(room.as_ref().map(RoomId::as_str), expected, "{query}");
+        }
+        for query in ["room=%20x", "room=%00", "room=%FF%E2%80%8B", &format!("room={}", "x".repeat(129))] {
+            assert_eq!(named_room(query).unwrap_err().status, 400, "{query}");
+        }
+    }
 }

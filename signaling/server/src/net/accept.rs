@@ -27,6 +27,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 
 /// Stands for a deadline that no clock can name.
 const FOREVER: Duration = Duration::from_hours(365 * 24);
+/// How long a peer may be silent, or leave data unacknowledged, before the system ends the connection. A peer that only
+/// does not read is closed earlier, with a reason.
+const GONE: Duration = Duration::from_mins(1);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
 
 /// Takes connections for ever.
 pub(crate) async fn run(listener: &TcpListener, door: Door, shell: &Rc<Shell>) -> Infallible {
@@ -52,8 +57,7 @@ pub(crate) async fn run(listener: &TcpListener, door: Door, shell: &Rc<Shell>) -
 
 /// Takes a connection, or says why not.
 fn take(shell: &Rc<Shell>, stream: TcpStream, door: Door, remote: SocketAddr) {
-    // Without it, a peer waits up to 40 ms for what is already queued. Failing is no reason to refuse.
-    let _ = stream.set_nodelay(true);
+    tune(&stream);
     let place = match admit(shell, door, remote) {
         Ok(place) => place,
         Err(refusal) => return request::turn_away(shell, stream, remote, door, refusal),
@@ -63,7 +67,7 @@ fn take(shell: &Rc<Shell>, stream: TcpStream, door: Door, remote: SocketAddr) {
     let number = handshake.number();
     let now = Instant::now();
     let deadline = now.checked_add(shell.config().limits.head_timeout).unwrap_or(now + FOREVER);
-    let visitor = Visitor { remote, door, local: stream.local_addr().ok(), place, deadline };
+    let visitor = Visitor { remote, door, local: stream.local_addr().ok(), place, room: None, deadline };
     let work = {
         let shell = shell.clone();
         async move {
@@ -76,6 +80,18 @@ fn take(shell: &Rc<Shell>, stream: TcpStream, door: Door, remote: SocketAddr) {
         shell.metrics().made_way.add(1);
         shell.log().made_way();
     }
+}
+
+/// Sets the options of a socket. If the system refuses one, the connection works all the same.
+fn tune(stream: &TcpStream) {
+    // Otherwise a peer waits up to 40 ms for what is already queued.
+    let _ = stream.set_nodelay(true);
+    let socket = socket2::SockRef::from(stream);
+    // A peer that vanished is noticed, whatever the state of the connection above.
+    let probes = socket2::TcpKeepalive::new().with_time(GONE).with_interval(PROBE_EVERY).with_retries(PROBES);
+    let _ = socket.set_tcp_keepalive(&probes);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(GONE));
 }
 
 /// Shakes hands, where there is TLS.
@@ -100,8 +116,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let upgraded = Box::pin(request::converse(shell, stream, visitor)).await;
-    if let Some((stream, Visitor { remote, place, .. }, read_ahead)) = upgraded {
-        task::spawn_local(Connection::open(shell.clone(), place, stream, remote, read_ahead));
+    if let Some((stream, Visitor { remote, place, room, .. }, read_ahead)) = upgraded {
+        task::spawn_local(Connection::open(shell.clone(), place, stream, remote, room, read_ahead));
     }
 }
 

@@ -2,7 +2,7 @@
 //! who have not made their request yet.
 
 use crate::limits::{Limits, OPERATORS, SPARE_PLACES};
-use room_protocol::rate::Bucket;
+use room_protocol::{network::Network, rate::Bucket};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
@@ -36,20 +36,6 @@ impl Refusal {
         match self {
             Self::Full => 503,
             Self::AddressFull | Self::AddressFast => 429,
-        }
-    }
-}
-
-/// Whom a limit per address is for: an IPv4 address, or the /64 of an IPv6 address, all of which a single host has.
-/// IPv4 addresses lie in ::/32, from which nobody connects but the machine itself (::1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Network(u64);
-
-impl From<IpAddr> for Network {
-    fn from(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self(ip.to_bits().into()),
-            IpAddr::V6(ip) => Self(u64::try_from(ip.to_bits() >> 64).unwrap_or_default()),
         }
     }
 }
@@ -94,7 +80,7 @@ impl Admission {
             return Err(Refusal::Full);
         }
         self.connections.set(taken + 1);
-        Ok(Place { admission: self.clone(), network: None, is_spare: taken >= most })
+        Ok(Place { admission: self.clone(), ip: None, is_spare: taken >= most })
     }
 
     /// How many connections have ended in a panic.
@@ -133,18 +119,24 @@ impl Admission {
 }
 
 impl Hosts {
-    fn arrive(&mut self, now: Instant, network: Network, limits: &Limits) -> Result<(), Refusal> {
+    fn arrive(&mut self, now: Instant, ip: IpAddr, limits: &Limits) -> Result<(), Refusal> {
         if self.known.len() >= SWEEP_AT.max(2 * self.kept) {
             self.known.retain(|_, host| host.connections > 0 || !host.arrivals.is_full(now));
             self.kept = self.known.len();
         }
-        let host =
-            self.known.entry(network).or_insert_with(|| Host { connections: 0, arrivals: Bucket::new(now) });
-        host.arrivals.take(now, &limits.arrivals(), 1).map_err(|_| Refusal::AddressFast)?;
-        if host.connections >= limits.max_connections_per_ip {
-            return Err(Refusal::AddressFull);
+        for network in Network::of(ip) {
+            let new = || Host { connections: 0, arrivals: Bucket::new(now) };
+            let host = self.known.entry(network).or_insert_with(new);
+            host.arrivals.take(now, &limits.arrivals(network), 1).map_err(|_| Refusal::AddressFast)?;
+            if host.connections >= limits.max_connections_of(network) {
+                return Err(Refusal::AddressFull);
+            }
         }
-        host.connections += 1;
+        for network in Network::of(ip) {
+            if let Some(host) = self.known.get_mut(&network) {
+                host.connections += 1;
+            }
+        }
         Ok(())
     }
 }
@@ -153,7 +145,7 @@ impl Hosts {
 #[derive(Debug)]
 pub(crate) struct Place {
     admission: Rc<Admission>,
-    network: Option<Network>,
+    ip: Option<IpAddr>,
     /// It was taken when there was no other.
     is_spare: bool,
 }
@@ -167,9 +159,8 @@ impl Place {
 
     /// Counts it for the address that it is from.
     pub(crate) fn of(&mut self, now: Instant, ip: IpAddr, limits: &Limits) -> Result<(), Refusal> {
-        let network = ip.into();
-        self.admission.hosts.borrow_mut().arrive(now, network, limits)?;
-        self.network = Some(network);
+        self.admission.hosts.borrow_mut().arrive(now, ip, limits)?;
+        self.ip = Some(ip);
         Ok(())
     }
 }
@@ -181,9 +172,10 @@ impl Drop for Place {
         if std::thread::panicking() {
             self.admission.panics.set(self.admission.panics.get() + 1);
         }
-        let Some(network) = self.network else { return };
-        if let Some(host) = self.admission.hosts.borrow_mut().known.get_mut(&network) {
-            host.connections -= 1;
+        for network in self.ip.into_iter().flat_map(Network::of) {
+            if let Some(host) = self.admission.hosts.borrow_mut().known.get_mut(&network) {
+                host.connections -= 1;
+            }
         }
     }
 }
@@ -285,6 +277,28 @@ mod tests {
     }
 
     #[test]
+    fn a_site_of_ipv6_has_the_connections_of_sixteen_hosts() {
+        let admission = Rc::<Admission>::default();
+        let limits = Limits { max_connections_per_ip: 2, ..Limits::default() };
+        let places: Vec<_> = (0..100)
+            .map_while(|n| enter(&admission, Instant::now(), &format!("2001:db8:1:{n:x}::1"), &limits).ok())
+            .collect();
+        assert_eq!(places.len(), 32);
+        assert!(enter(&admission, Instant::now(), "2001:db8:2::1", &limits).is_ok());
+        drop(places);
+        assert!(enter(&admission, Instant::now(), "2001:db8:1::1", &limits).is_ok());
+    }
+
+    #[test]
+    fn a_site_of_ipv6_has_the_newcomers_of_sixteen_hosts() {
+        let admission = Rc::<Admission>::default();
+        let limits = Limits { new_connections_per_second: 10.try_into().unwrap(), ..Limits::default() };
+        let now = Instant::now();
+        let come = |n: usize| enter(&admission, now, &format!("2001:db8:1:{n:x}::1"), &limits);
+        assert_eq!((0..1_000).filter(|n| come(*n).is_ok()).count(), 320);
+    }
+
+    #[test]
     fn newcomers_have_a_rate_of_their_own_even_if_they_leave_at_once() {
         let admission = Rc::<Admission>::default();
         let limits = Limits { new_connections_per_second: 10.try_into().unwrap(), ..Limits::default() };
@@ -304,7 +318,7 @@ mod tests {
         for n in 0..100_000_u32 {
             now += Duration::from_millis(1);
             let place =
-                enter(&admission, now, &format!("2001:db8:{:x}:{:x}::", n >> 16, n & 0xffff), &limits);
+                enter(&admission, now, &format!("2001:db8:{:x}:{:x}::", n & 0xffff, n >> 16), &limits);
             drop(place.unwrap());
         }
         assert!(admission.hosts.borrow().known.len() <= SWEEP_AT);

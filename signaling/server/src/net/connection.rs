@@ -1,5 +1,5 @@
-//! One WebSocket connection: a task that reads messages for the Hub and writes what the Hub queued, each in turns so
-//! that no connection keeps the thread from the others.
+//! One WebSocket connection: a task that reads messages for the Hub and writes what the Hub has queued. It works in
+//! turns, so that no connection keeps the thread from the others.
 
 use super::{
     admission::Place,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::driver::shell::Shell;
 use room_protocol::{
-    ByteString,
+    ByteString, RoomId,
     hub::{ConnId, Input},
     wire::close,
 };
@@ -33,36 +33,46 @@ use tungstenite::{
 
 /// What tungstenite reads at a time: most messages as a whole.
 const READ_BUFFER: usize = 4 << 10;
-/// Messages that one connection may bring before the others get their turn, and what those may lead to.
+/// Messages of one turn, and deliveries that they may cause.
 const MESSAGES_A_TURN: usize = 32;
 const DELIVERIES_A_TURN: u64 = 32;
-/// Bytes that one connection may bring before the others get their turn, but for the last message of them.
+/// Bytes of one turn. The last message may exceed it.
 const BYTES_A_TURN: usize = 32 << 10;
-/// The first turns of a connection come after those of others: when a crowd comes, who is there already goes on.
+/// A new connection takes its first turns in the lane, so that a crowd of newcomers does not hold up those already here.
 const TURNS_OF_NEWCOMERS: u8 = 2;
 /// How long the last words may take to be written.
 const PARTING: Duration = Duration::from_secs(5);
-/// How long input is thrown away after the last words (protocol.md, rule 14).
+/// How long input is discarded after the last words.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a message may take to arrive, and how long the first frame of the queue may take to be written. A peer that
+/// exceeds this holds memory without use for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often bytes of a message that is not whole yet count as a sign of life.
+const LIFE: Duration = Duration::from_secs(1);
 
-/// One connection, to be polled until its end. A future by hand: an async function would keep the socket twice.
+/// One connection, to be polled until its end. An async function would keep the socket twice, so this is a future by
+/// hand.
 pub(crate) struct Connection<S> {
     id: ConnId,
     stream: S,
-    /// What was read of a message that is not whole yet. At rest there is none: its buffers grow with the messages, and
-    /// an idle connection shall cost next to nothing.
+    /// Present while a part of a message is in it. Its buffers grow with the messages, and an idle connection should cost
+    /// next to nothing.
     websocket: Option<Box<WebSocketContext>>,
     meter: Meter,
     throttle: Throttle,
     rest: Option<Box<Rest>>,
     queue: Rc<Queue>,
     phase: Phase,
-    /// Its place in the lane of those who can wait.
+    /// Its place in the lane.
     ticket: Option<Ticket>,
-    /// Its next turn comes by way of that lane.
+    /// Whether its next turn is in the lane.
     waits: bool,
-    /// So many turns it still counts as a newcomer.
+    /// The number of turns for which it still counts as a newcomer.
     new: u8,
+    /// The last sign of life from a message that is not whole yet.
+    alive: std::time::Instant,
+    /// Fires no later than [`PATIENCE`] may be over. Most connections never need it.
+    patience: Option<Pin<Box<Sleep>>>,
     shell: Rc<Shell>,
     /// Its place among the connections that the server takes.
     _place: Place,
@@ -71,13 +81,13 @@ pub(crate) struct Connection<S> {
 enum Phase {
     /// Messages go both ways.
     Open,
-    /// The peer has said more than it may: nothing is read until then.
+    /// The peer has exceeded its rates: nothing is read until then.
     Paused(Pin<Box<Sleep>>),
-    /// The socket is gone, and those who are concerned have still to be told.
+    /// The socket is gone. The Hub hears of it in the connection's turn.
     Leaving,
-    /// The last words are being written; input is thrown away.
+    /// The last words are being written; input is discarded.
     Parting(Pin<Box<Sleep>>),
-    /// They are written and the write side is shut; input is still thrown away, or a reset would eat them.
+    /// They are written and the write side is shut. Input is still discarded; otherwise a reset could destroy them.
     Lingering(Pin<Box<Sleep>>),
 }
 
@@ -85,11 +95,11 @@ enum Phase {
 enum Read {
     /// There is nothing more to read for now.
     Blocked,
-    /// There may be more; others first.
+    /// There may be more. It waits for another turn.
     More,
-    /// There is more, and it has to wait until then.
+    /// There is more. It waits until then.
     Paused(std::time::Instant),
-    /// There may be more, and it has to wait until the Hub releases the connection.
+    /// There may be more. It waits until the Hub releases the connection.
     Held,
     /// The connection is to be closed: its queue is.
     Closing,
@@ -98,27 +108,32 @@ enum Read {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// A connection that has been upgraded. `read_ahead` came behind the head of the request.
+    /// A connection that has been upgraded. `room` is named by its URL; `read_ahead` arrived behind the head of the
+    /// request.
     pub(crate) fn open(
         shell: Rc<Shell>,
         place: Place,
         stream: S,
         address: SocketAddr,
+        room: Option<RoomId>,
         read_ahead: Vec<u8>,
     ) -> Self {
-        let (id, queue) = shell.connect(address);
+        let (id, queue) = shell.connect(address, room);
+        let now = std::time::Instant::now();
         Self {
             id,
             stream,
             websocket: None,
             meter: Meter::default(),
-            throttle: Throttle::new(std::time::Instant::now()),
+            throttle: Throttle::new(now),
             rest: (!read_ahead.is_empty()).then(|| Box::new(Rest::new(read_ahead))),
             queue,
             phase: Phase::Open,
             ticket: None,
             waits: true,
             new: TURNS_OF_NEWCOMERS,
+            alive: now,
+            patience: None,
             shell,
             _place: place,
         }
@@ -144,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if matches!(self.phase, Phase::Open | Phase::Paused(_)) && self.queue.is_closed() {
             self.phase = Phase::Parting(after(PARTING));
-            self.rest = None;
+            (self.rest, self.websocket, self.patience) = (None, None, None);
         }
         let written = match self.queue.poll_write(&mut self.stream, cx) {
             Poll::Ready(Err(_)) => {
@@ -162,7 +177,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         match &mut self.phase {
-            Phase::Open | Phase::Paused(_) | Phase::Leaving => Poll::Pending,
+            Phase::Open | Phase::Paused(_) => {
+                self.keep_patience(cx);
+                Poll::Pending
+            }
+            Phase::Leaving => Poll::Pending,
             Phase::Parting(deadline) | Phase::Lingering(deadline) => {
                 if deadline.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
@@ -174,11 +193,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Reads messages and hands them to the Hub.
     fn read(&mut self, cx: &mut Context<'_>) -> Read {
+        let end = self.read_messages(cx);
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.size());
+        let websocket = self.websocket.as_ref().map_or(0, |_| READ_BUFFER + self.meter.incomplete_bytes());
+        self.queue.set_inbound(rest + websocket);
+        // Tungstenite queues pongs, also in a read that brings no message.
+        if self.queue.is_overflowed() {
+            self.shell.overflow(self.id);
+        }
+        self.shell.keep_within_budget();
+        end
+    }
+
+    fn read_messages(&mut self, cx: &mut Context<'_>) -> Read {
         let shell = self.shell.clone();
         let config = shell.config();
         let (now, rates) = (std::time::Instant::now(), Rates::new(&config.limits));
         let max_fragments = config.limits.max_fragments;
         let mut scratch = shell.scratch();
+        let received = scratch.received();
         let mut turn = Turn {
             stream: &mut self.stream,
             cx,
@@ -210,13 +243,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(rest) = scratch.take_rest() {
             self.rest = Some(rest);
         }
+        let has_received = scratch.received() > received;
+        drop(scratch);
         if matches!(end, Read::Blocked) && self.meter.has_too_many_fragments(max_fragments) {
             return too_big(&shell, self.id, &self.queue);
+        }
+        if has_received && !self.meter.at_rest() && now - self.alive >= LIFE {
+            // A long message on a slow link: the answer to a ping would come behind it.
+            self.alive = now;
+            shell.handle(Input::Alive(self.id));
         }
         end
     }
 
-    /// Whether it may go on: at once, or when its turn comes in the lane of those who can wait.
+    /// Closes the connection if a message does not arrive, or the first frame of the queue is not written, in time.
+    fn keep_patience(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let message = self.meter.incomplete_since().map(|since| since.elapsed());
+            let frame = self.queue.stuck_for();
+            let Some(longest) = message.max(frame) else {
+                return;
+            };
+            if longest >= PATIENCE {
+                if frame >= Some(PATIENCE) {
+                    self.queue.overflow();
+                    self.shell.overflow(self.id);
+                } else {
+                    let reason = "a message took longer than 30 s";
+                    fail(&self.shell, self.id, &self.queue, CloseCode::Policy, reason);
+                }
+                // The next turn parts.
+                cx.waker().wake_by_ref();
+                return;
+            }
+            // A timer that is set already fires early enough, because what is waited for now began later.
+            let timer = self.patience.get_or_insert_with(|| after(PATIENCE.saturating_sub(longest)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.patience = None;
+        }
+    }
+
+    /// Whether it may continue: at once, or when its turn in the lane has come.
     fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.waits {
             ready!(self.shell.lane().poll_turn(&mut self.ticket, cx));
@@ -226,20 +295,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(())
     }
 
-    /// The rest can wait for a turn.
+    /// Takes the next turn in the lane.
     fn wait(&mut self, cx: &Context<'_>) {
         self.waits = true;
-        // It takes its ticket now, and is woken with its turn.
+        // This takes a ticket. The turn wakes the task.
         let _ = self.poll_turn(cx);
     }
 
-    /// The end, as soon as there is time to tell everyone.
+    /// Ends the connection in its turn.
     fn leave(&mut self) {
         self.phase = Phase::Leaving;
         self.waits = true;
     }
 
-    /// Leaves what the peer says in its socket for a while. It is not silent meanwhile: more of it is there.
+    /// Leaves what the peer sends in its socket for a while. The peer counts as alive, because more of it is there.
     fn pause(&mut self, until: std::time::Instant, cx: &mut Context<'_>) {
         self.shell.paused(self.id);
         let mut sleep = Box::pin(tokio::time::sleep_until(until.into()));
@@ -247,20 +316,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             cx.waker().wake_by_ref();
         }
         self.phase = Phase::Paused(sleep);
-        // Those who say too much come after those who don't.
+        // Peers that send too much come after those that don't.
         self.waits = true;
     }
 
-    /// Throws away what comes until the peer is gone.
+    /// Discards what arrives until the peer is gone, a read in each turn of the lane: the peer can't fill the thread.
     fn discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut scratch = self.shell.scratch();
-        for _ in 0..MESSAGES_A_TURN {
-            let result = ready!(scratch.discard(&mut self.stream, cx));
-            if !matches!(result, Ok(1..)) {
-                return Poll::Ready(());
-            }
+        ready!(self.poll_turn(cx));
+        let result = ready!(self.shell.scratch().discard(&mut self.stream, cx));
+        if !matches!(result, Ok(1..)) {
+            return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
+        self.wait(cx);
         Poll::Pending
     }
 }
@@ -282,7 +349,7 @@ impl<S> Drop for Connection<S> {
     }
 }
 
-/// Hands messages to the Hub, until there are no more or others have to have their turn.
+/// Hands messages to the Hub until there are no more, or others have to have their turn.
 fn hand_over<S: AsyncRead + Unpin>(
     shell: &Shell,
     id: ConnId,
@@ -299,14 +366,18 @@ fn hand_over<S: AsyncRead + Unpin>(
         let result = websocket.read(turn);
         bytes += result.as_ref().map_or(0, Message::len);
         if matches!(result, Ok(Message::Close(_))) {
-            // The answer to it is queued; that this is the end is no error here.
+            // The answer to it is queued. That this is the end is no error here.
             let _ = websocket.flush(turn);
         }
-        if let Some(end) = take(shell, id, queue, result) {
+        queue.begin_answer();
+        let end = take(shell, id, queue, result);
+        let (answers, owed) = queue.end_answer();
+        let Allowance { throttle, rates, now, .. } = &mut turn.allowance;
+        throttle.delivered(*now, rates, shell.delivered() - delivered + owed);
+        throttle.answered(*now, rates, answers);
+        if let Some(end) = end {
             return end;
         }
-        let Allowance { throttle, rates, now, .. } = &mut turn.allowance;
-        throttle.delivered(*now, rates, shell.delivered() - delivered);
         if queue.is_overflowed() {
             shell.overflow(id);
         }
@@ -320,13 +391,14 @@ fn hand_over<S: AsyncRead + Unpin>(
     Read::More
 }
 
-/// Tells the Hub what was read. `None`: go on.
+/// Tells the Hub what was read. `None`: reading may continue.
 fn take(shell: &Shell, id: ConnId, queue: &Queue, result: Result<Message, Error>) -> Option<Read> {
     match result {
         Ok(Message::Text(text)) => {
-            // Tungstenite has checked it; checking again is cheaper than to trust it without a check.
+            // tungstenite has validated this already; validating it again costs less than an unsafe conversion would be
+            // worth.
             match ByteString::try_from(bytes::Bytes::from(text)) {
-                Ok(text) => shell.handle(Input::Frame(id, text)),
+                Ok(text) => shell.handle_in_turn(id, Input::Frame(id, text)),
                 Err(_) => shell.handle(Input::BadFrame(id)),
             }
         }
@@ -339,7 +411,7 @@ fn take(shell: &Shell, id: ConnId, queue: &Queue, result: Result<Message, Error>
         }
         Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Some(Read::Blocked),
         Err(Error::Capacity(_)) => return Some(too_big(shell, id, queue)),
-        // RFC 6455 section 8.1: text that is no UTF-8 fails the connection.
+        // RFC 6455 section 8.1: text that is not UTF-8 fails the connection.
         Err(Error::Utf8(_)) => return Some(fail(shell, id, queue, CloseCode::Invalid, "text must be UTF-8")),
         Err(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
             return Some(Read::Gone);
@@ -355,12 +427,12 @@ fn take(shell: &Shell, id: ConnId, queue: &Queue, result: Result<Message, Error>
 /// Closes a connection whose message is too long, or in too many pieces.
 fn too_big(shell: &Shell, id: ConnId, queue: &Queue) -> Read {
     shell.handle(Input::TooBig(id));
-    // The Hub has said so; nothing can be read behind such a frame, so make sure of it.
+    // The Hub has closed it, unless it is gone already. Nothing can be read behind such a frame.
     queue.close(close::TOO_BIG, "message too big");
     Read::Closing
 }
 
-/// Closes a connection that can't be understood any more.
+/// Closes a connection that breaks the WebSocket protocol.
 fn fail(shell: &Shell, id: ConnId, queue: &Queue, code: CloseCode, reason: &str) -> Read {
     queue.close(code.into(), reason);
     shell.handle(Input::Disconnected(id));

@@ -1,7 +1,7 @@
-//! A socket as tungstenite sees it for one turn: it reads through one buffer that all connections share, and what it
-//! writes of its own (pongs, the answer to a close) goes into the queue with everything else.
+//! A socket as tungstenite sees it for one turn. It reads through one buffer that all connections share. Its own frames
+//! (pongs, the answer to a close) go into the queue like all others.
 //!
-//! An idle connection so keeps no buffer at all.
+//! So an idle connection keeps no buffer at all.
 
 use super::{
     queue::{Kind, Queue},
@@ -20,7 +20,7 @@ use tungstenite::protocol::frame::{
     coding::{Data, OpCode},
 };
 
-/// What one read may bring.
+/// The most bytes of one read.
 const SCRATCH: usize = 64 << 10;
 
 /// The buffer that all connections of the thread read through, each for the time of a turn.
@@ -29,7 +29,7 @@ pub(crate) struct Scratch {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
-    /// How much was read in all.
+    /// The sum of all bytes that were read.
     received: u64,
 }
 
@@ -38,12 +38,12 @@ impl Scratch {
         Self { bytes: vec![0; SCRATCH].into(), start: 0, end: 0, received: 0 }
     }
 
-    /// How much was read in all.
+    /// The sum of all bytes that were read.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Reads once and throws it away. The count is 0 at the end of the stream.
+    /// Reads once and discards the bytes. The count is 0 at the end of the stream.
     pub(crate) fn discard<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
     where
         S: AsyncRead + Unpin,
@@ -66,7 +66,7 @@ impl Scratch {
         result.map_ok(|()| count)
     }
 
-    /// Takes out what the turn did not get to.
+    /// Takes out the bytes that the turn did not get to.
     pub(crate) fn take_rest(&mut self) -> Option<Box<Rest>> {
         let rest = &self.bytes[self.start..self.end];
         let rest = (!rest.is_empty()).then(|| Box::new(Rest::new(rest.to_vec())));
@@ -87,6 +87,11 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
+    /// The memory that this holds, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, start: 0 }
     }
@@ -107,11 +112,11 @@ pub(crate) struct Turn<'a, 'cx, S> {
     pub(crate) meter: &'a mut Meter,
     pub(crate) queue: &'a Queue,
     pub(crate) allowance: Allowance<'a>,
-    /// Another frame is there, and may be read from then on.
+    /// Another frame is there, and may be read at this time.
     pub(crate) paused: Option<Instant>,
 }
 
-/// What a connection may say in this turn.
+/// What a connection may send in this turn.
 pub(crate) struct Allowance<'a> {
     pub(crate) throttle: &'a mut Throttle,
     pub(crate) rates: Rates,
@@ -145,7 +150,7 @@ impl<S: AsyncRead + Unpin> Read for Turn<'_, '_, S> {
 }
 
 impl<S: AsyncRead + Unpin> Turn<'_, '_, S> {
-    /// Sees to it that there is something to read. `false`: nothing more will come.
+    /// Makes sure that there is something to read. `false`: the stream has ended.
     pub(crate) fn poll_fill(&mut self) -> Poll<io::Result<bool>> {
         if self.rest.is_some() || !self.scratch.unread().is_empty() {
             return Poll::Ready(Ok(true));
@@ -167,7 +172,7 @@ impl<S: AsyncRead + Unpin> Turn<'_, '_, S> {
 impl<S> Write for Turn<'_, '_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !bytes.is_empty() {
-            // Whoever sends pings and never reads overflows its queue as well; the connection looks after each read.
+            // A peer that sends pings and never reads overflows its queue as well. The connection checks after each turn.
             self.queue.push(Kind::Framed, Bytes::copy_from_slice(bytes));
         }
         Ok(bytes.len())
@@ -178,17 +183,21 @@ impl<S> Write for Turn<'_, '_, S> {
     }
 }
 
-/// Follows the frames that pass: to let them begin in their time; and to know when tungstenite holds no part of one
-/// and need not be kept.
+/// Follows the frames that pass. It decides when a frame may begin, and knows how much of a message tungstenite holds,
+/// and for how long: without any, tungstenite need not be kept.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    /// The part of a frame's header that has passed.
+    /// The part of a frame header that has passed.
     header: [u8; 14],
     header_length: u8,
-    /// Bytes of the frame's payload still to come.
+    /// Bytes of the payload that are still to pass.
     payload: u64,
-    /// The frames of a message that has more of them; 0 between messages.
+    /// The number of frames so far of a message that has more of them; 0 between messages.
     fragments: u32,
+    /// The length of the message so far, with that of the frame that has begun.
+    message: u64,
+    /// When the message began.
+    began: Option<Instant>,
 }
 
 impl Meter {
@@ -197,13 +206,23 @@ impl Meter {
         self.header_length == 0 && self.payload == 0 && self.fragments == 0
     }
 
+    /// When the message began that is not whole yet.
+    pub(crate) fn incomplete_since(&self) -> Option<Instant> {
+        self.began.filter(|_| !self.at_rest())
+    }
+
+    /// The bytes that tungstenite holds, or has reserved, for a message that is not whole yet.
+    pub(crate) fn incomplete_bytes(&self) -> usize {
+        if self.at_rest() { 0 } else { usize::try_from(self.message).unwrap_or(usize::MAX) }
+    }
+
     /// Whether a message is in more pieces than it may be.
     pub(crate) fn has_too_many_fragments(&self, max: u32) -> bool {
         self.fragments > max
     }
 
-    /// How many bytes pass: up to the end of a frame, since what it leads to counts before the next one begins. None,
-    /// where that one may not begin yet, or not at all; and when it may.
+    /// How many bytes pass: up to the end of a frame, because the costs of its effects count before the next one begins.
+    /// None pass if a frame may not begin yet; then the second value is the time when it may.
     fn pass(&mut self, all: &[u8], allowance: &mut Allowance<'_>) -> (usize, Option<Instant>) {
         let mut bytes = all;
         while !bytes.is_empty() {
@@ -219,6 +238,9 @@ impl Meter {
                     }
                     if let Err(until) = allowance.throttle.begin(allowance.now, &allowance.rates) {
                         return (0, Some(until));
+                    }
+                    if self.fragments == 0 {
+                        (self.message, self.began) = (0, Some(allowance.now));
                     }
                 }
                 bytes = self.pass_header(bytes, allowance);
@@ -241,6 +263,7 @@ impl Meter {
                     self.fragments = if header.is_final { 0 } else { self.fragments.saturating_add(1) };
                 }
                 self.payload = length;
+                self.message = self.message.saturating_add(length);
                 self.header_length = 0;
                 allowance.throttle.charge(allowance.now, &allowance.rates, length);
                 &bytes[used..]
@@ -249,7 +272,7 @@ impl Meter {
                 self.header_length += u8::try_from(count).unwrap_or_default();
                 &bytes[count..]
             }
-            // Tungstenite comes to the same end; nothing is read after that.
+            // Tungstenite fails here, too. Nothing is read after that.
             Err(_) => &[],
         }
     }
@@ -261,7 +284,7 @@ mod tests {
     use crate::limits::Limits;
     use std::time::Duration;
 
-    /// Passes frame after frame, all at the same time, and returns how many bytes passed.
+    /// Passes frame after frame, all at one moment, and returns how many bytes passed.
     fn pass(meter: &mut Meter, bytes: &[u8], limits: &Limits) -> (usize, Option<Duration>) {
         let now = Instant::now();
         let (mut throttle, rates) = (Throttle::new(now), Rates::new(limits));
@@ -313,6 +336,24 @@ mod tests {
         let owed = f64::from(length - 1_000 + 1) / f64::from(512 << 10);
         assert_eq!(count, long.len());
         assert!((until.unwrap().as_secs_f64() - owed).abs() < 1e-6);
+    }
+
+    #[test]
+    fn an_incomplete_message_is_known_by_its_size_and_its_age() {
+        let limits = Limits::default();
+        let mut meter = Meter::default();
+        assert_eq!((meter.incomplete_bytes(), meter.incomplete_since()), (0, None));
+        // The header alone makes tungstenite reserve space for all of it.
+        pass(&mut meter, &[0x01, 0xfe, 0x7f, 0xff, 1, 2, 3, 4], &limits);
+        let since = meter.incomplete_since();
+        assert_eq!((meter.incomplete_bytes(), since.is_some()), (0x7fff, true));
+        pass(&mut meter, &vec![0; 0x7fff], &limits);
+        // Neither control frames nor more of the message make it younger.
+        pass(&mut meter, &[0x8a, 0x80, 1, 2, 3, 4], &limits);
+        pass(&mut meter, &[0x00, 0x83, 1, 2, 3, 4, 0, 0, 0], &limits);
+        assert_eq!((meter.incomplete_bytes(), meter.incomplete_since()), (0x7fff + 3, since));
+        pass(&mut meter, &[0x80, 0x80, 1, 2, 3, 4], &limits);
+        assert_eq!((meter.incomplete_bytes(), meter.incomplete_since()), (0, None));
     }
 
     #[test]

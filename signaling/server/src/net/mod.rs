@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod head;
 pub(crate) mod io;

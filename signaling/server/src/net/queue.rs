@@ -1,8 +1,12 @@
-//! What waits for one connection to read it: frames that share their bytes with other queues, written without a
-//! copy, bounded by what one peer and all peers together may keep waiting.
+//! The frames that wait to be written to one connection. They share their bytes with other queues, are written without
+//! a copy, and are bounded by what one connection and all connections together may hold.
 
-use crate::http::metrics::Histogram;
+use crate::{
+    http::metrics::Histogram,
+    net::budget::{Account, Budget, Charge},
+};
 use bytes::Bytes;
+use room_protocol::hub::ConnId;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -10,7 +14,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::io::AsyncWrite;
 use tungstenite::protocol::frame::{
@@ -22,22 +26,19 @@ use tungstenite::protocol::frame::{
 const MAX_HEADER: usize = 10;
 /// Frames given to one write.
 const FRAMES_A_WRITE: usize = 16;
-/// What a waiting frame costs beside its payload: so many empty ones are not free.
+/// What a waiting frame costs besides its payload, so that many empty frames are not free.
 const FRAME_COST: usize = size_of::<Frame>() + MAX_HEADER;
+/// How many bytes of last words a queue takes after an overflow: an error and some to spare.
+const LAST_WORDS: usize = 4 << 10;
 
-/// What every queue of a server shares: bounds, and what is measured.
+/// What all queues of a server share: the budget, and measurements.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Bytes that one queue may hold.
-    each: Cell<usize>,
-    /// Bytes that all may hold together.
-    all: Cell<usize>,
-    /// Bytes that all hold.
-    held: Cell<usize>,
+    budget: Rc<Budget>,
     /// Bytes that were written.
     sent: Cell<u64>,
     began: Instant,
-    /// When what is pushed now was read or made: see [`Shared::stamp`].
+    /// The time of the event that causes what is pushed now: see [`Shared::stamp`].
     now: Cell<u32>,
     latency: Histogram,
 }
@@ -45,9 +46,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new() -> Self {
         Self {
-            each: Cell::default(),
-            all: Cell::default(),
-            held: Cell::default(),
+            budget: Rc::default(),
             sent: Cell::default(),
             began: Instant::now(),
             now: Cell::default(),
@@ -55,20 +54,14 @@ impl Shared {
         }
     }
 
-    /// Changes what may be held. What is held already stays.
-    pub(crate) fn set(&self, each: usize, all: usize) {
-        self.each.set(each);
-        self.all.set(all);
+    /// The memory that connections hold.
+    pub(crate) fn budget(&self) -> &Rc<Budget> {
+        &self.budget
     }
 
-    /// What is pushed from here on comes of something that happens now.
+    /// Sets the time of the event that causes what is pushed from here on.
     pub(crate) fn at(&self, now: Instant) {
         self.now.set(self.stamp(now));
-    }
-
-    /// Bytes that all hold.
-    pub(crate) fn held(&self) -> usize {
-        self.held.get()
     }
 
     /// Bytes that were written.
@@ -81,45 +74,102 @@ impl Shared {
         &self.latency
     }
 
-    /// Microseconds since the beginning, which turn over after 71 minutes: only for differences.
-    #[expect(clippy::cast_possible_truncation, reason = "it turns over")]
+    /// Microseconds since the start, which wrap around after 71 minutes: only for differences.
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps around")]
     fn stamp(&self, now: Instant) -> u32 {
         now.saturating_duration_since(self.began).as_micros() as u32
     }
 }
 
-/// What waits for one connection.
+/// The frames that wait for one connection.
 #[derive(Debug)]
 pub(crate) struct Queue {
     inner: RefCell<Inner>,
     shared: Rc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     frames: VecDeque<Frame>,
     /// Bytes of the first frame, its header included, that are written already.
     written: usize,
-    /// What this queue counts for in [`Shared::held`].
-    bytes: usize,
+    /// When the first frame became the first.
+    first_since: u32,
+    account: Account,
     state: State,
+    /// Bytes of last words so far.
+    last_words: usize,
     /// The Hub wants nothing read from the peer.
     held: bool,
+    /// The peer is being answered: what is pushed is counted as an answer.
+    answering: bool,
+    /// Bytes of answers that the peer has not paid for yet.
+    answers: usize,
+    /// Deliveries to others, caused outside of the peer's own turn, that it has not paid for yet.
+    deliveries: u64,
     one_a_write: bool,
     waker: Option<Waker>,
 }
 
+/// What a queue takes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Takes frames within the limits.
+    /// Frames within the limits.
     #[default]
     Open,
-    /// Was too full. Takes nothing.
+    /// Nothing: it was too full, or not read for too long. The Hub will hear of it.
     Overflowed,
-    /// Takes the last words, whatever the limits say.
+    /// A few last words, and a close frame.
     Parting,
-    /// Its last frame is in. Takes nothing.
+    /// Nothing: its last frame is in. Architecture invariant: a closed queue stays closed.
     Closed,
+}
+
+/// An event for a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// A frame comes, for which there is room or not.
+    Frame { fits: bool },
+    /// The connection has to go.
+    Overflow,
+    /// The last words come next.
+    Part,
+    /// The close frame comes.
+    Close,
+    /// Nothing more is to be written.
+    End,
+}
+
+/// What an event does to the frames of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// The frame is taken.
+    Take,
+    /// What waits is discarded, except for a frame that is half written. Then the frame, if there is one, is taken.
+    Discard,
+    /// Nothing changes; a frame is dropped.
+    Nothing,
+}
+
+impl State {
+    /// The rules of the states, all of them.
+    fn on(self, event: Event) -> (Self, Effect) {
+        use State::{Closed, Open, Overflowed, Parting};
+        match (self, event) {
+            (Closed, _) | (Open | Parting | Overflowed, Event::End) => (Closed, Effect::Nothing),
+            (Open | Parting, Event::Close) => (Closed, Effect::Take),
+            // Without room for it, the close frame would be lost.
+            (Overflowed, Event::Close) => (Closed, Effect::Discard),
+            (Open, Event::Frame { fits: true }) => (Open, Effect::Take),
+            (Open, Event::Frame { fits: false } | Event::Overflow)
+            | (Overflowed, Event::Frame { .. } | Event::Overflow) => (Overflowed, Effect::Nothing),
+            (Open | Overflowed, Event::Part) => (Parting, Effect::Discard),
+            (Parting, Event::Frame { fits: true }) => (Parting, Effect::Take),
+            (Parting, Event::Frame { fits: false } | Event::Overflow | Event::Part) => {
+                (Parting, Effect::Nothing)
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -128,6 +178,8 @@ struct Frame {
     /// When it was pushed.
     at: u32,
     payload: Bytes,
+    /// Of a payload that other queues share.
+    charge: Option<Rc<Charge>>,
 }
 
 /// What kind of frame to make of a payload.
@@ -139,7 +191,7 @@ pub(crate) enum Kind {
     Ping,
     /// A close frame: code and reason.
     Close,
-    /// A whole frame with its header already.
+    /// A whole frame, header included.
     Framed,
 }
 
@@ -158,67 +210,98 @@ impl Frame {
         MAX_HEADER - rest.len()
     }
 
+    /// What it counts for in its queue.
     fn cost(&self) -> usize {
         self.payload.len() + FRAME_COST
+    }
+
+    /// What it counts for in the sum of all queues, besides its charge.
+    fn own(&self) -> usize {
+        if self.charge.is_some() { FRAME_COST } else { self.cost() }
     }
 }
 
 impl Queue {
-    pub(crate) fn new(shared: Rc<Shared>) -> Self {
-        Self { inner: RefCell::default(), shared }
+    pub(crate) fn new(conn: ConnId, shared: Rc<Shared>) -> Self {
+        let inner = Inner {
+            frames: VecDeque::new(),
+            written: 0,
+            first_since: 0,
+            account: Account::new(shared.budget.clone(), conn),
+            state: State::Open,
+            last_words: 0,
+            held: false,
+            answering: false,
+            answers: 0,
+            deliveries: 0,
+            one_a_write: false,
+            waker: None,
+        };
+        Self { inner: RefCell::new(inner), shared }
     }
 
-    /// Puts a frame at the end and wakes the connection. Where there is no room for it, the queue has overflowed and
-    /// takes nothing more until [`Queue::part`].
+    /// Puts a text at the end and wakes the connection. If there is no room for it, the queue has overflowed.
+    pub(crate) fn push_text(&self, payload: Bytes) {
+        let charge = self.shared.budget.charge(&payload);
+        self.push_frame(Kind::Text, payload, charge);
+    }
+
+    /// Puts another frame at the end.
     pub(crate) fn push(&self, kind: Kind, payload: Bytes) {
+        self.push_frame(kind, payload, None);
+    }
+
+    fn push_frame(&self, kind: Kind, payload: Bytes, charge: Option<Rc<Charge>>) {
+        let frame = Frame { kind, at: self.shared.now.get(), payload, charge };
         let mut inner = self.inner.borrow_mut();
-        let frame = Frame { kind, at: self.shared.now.get(), payload };
-        let cost = frame.cost();
-        match inner.state {
-            State::Overflowed | State::Closed => return,
-            State::Open
-                if inner.bytes + cost > self.shared.each.get()
-                    || self.shared.held.get() + cost > self.shared.all.get() =>
-            {
-                inner.state = State::Overflowed;
-                return;
-            }
-            State::Open | State::Parting => {}
+        if inner.answering && kind == Kind::Text {
+            inner.answers = inner.answers.saturating_add(frame.payload.len());
         }
-        inner.frames.push_back(frame);
-        inner.bytes += cost;
-        self.shared.held.set(self.shared.held.get() + cost);
-        inner.wake();
+        let fits = match inner.state {
+            State::Open => inner.account.outbound() + frame.cost() <= inner.account.budget().each(),
+            State::Parting => kind == Kind::Text && inner.last_words + frame.cost() <= LAST_WORDS,
+            State::Overflowed | State::Closed => false,
+        };
+        inner.apply(Event::Frame { fits }, Some(frame));
     }
 
-    /// After an overflow: throws away what waits, except for a frame that is half written, and takes last words.
+    /// The connection has to go, because it holds too much or reads too little.
+    pub(crate) fn overflow(&self) {
+        self.inner.borrow_mut().apply(Event::Overflow, None);
+    }
+
+    /// After an overflow: discards what waits, except for a frame that is half written, and takes last words.
     pub(crate) fn part(&self) {
-        let mut inner = self.inner.borrow_mut();
-        let keep = usize::from(inner.written > 0);
-        let freed: usize = inner.frames.drain(keep..).map(|frame| frame.cost()).sum();
-        inner.bytes -= freed;
-        self.shared.held.set(self.shared.held.get() - freed);
-        inner.frames.shrink_to_fit();
-        inner.state = State::Parting;
+        self.inner.borrow_mut().apply(Event::Part, None);
     }
 
-    /// Puts a close frame at the end: what comes later is dropped.
+    /// Puts a close frame at the end. Later frames are dropped.
     pub(crate) fn close(&self, code: u16, reason: &str) {
         // A control frame carries at most 125 bytes (RFC 6455 section 5.5).
         let payload: Vec<u8> = code.to_be_bytes().into_iter().chain(reason.bytes().take(123)).collect();
-        self.push(Kind::Close, payload.into());
-        self.end();
+        let frame =
+            Frame { kind: Kind::Close, at: self.shared.now.get(), payload: payload.into(), charge: None };
+        self.inner.borrow_mut().apply(Event::Close, Some(frame));
+    }
+
+    /// Takes nothing more.
+    pub(crate) fn end(&self) {
+        self.inner.borrow_mut().apply(Event::End, None);
     }
 
     /// Stops the connection from reading.
     pub(crate) fn hold(&self) {
-        self.inner.borrow_mut().held = true;
+        let mut inner = self.inner.borrow_mut();
+        inner.held = true;
+        inner.answering = true;
     }
 
-    /// Lets the connection read again, and wakes it.
-    pub(crate) fn release(&self) {
+    /// Lets the connection read again, and wakes it. `deliveries` were caused by its request while it was held.
+    pub(crate) fn release(&self, deliveries: u64) {
         let mut inner = self.inner.borrow_mut();
         inner.held = false;
+        inner.answering = false;
+        inner.deliveries = inner.deliveries.saturating_add(deliveries);
         inner.wake();
     }
 
@@ -227,14 +310,25 @@ impl Queue {
         self.inner.borrow().held
     }
 
-    /// Takes nothing more.
-    pub(crate) fn end(&self) {
+    /// Counts work for the peer as so many deliveries.
+    pub(crate) fn owe(&self, deliveries: u64) {
         let mut inner = self.inner.borrow_mut();
-        inner.state = State::Closed;
-        inner.wake();
+        inner.deliveries = inner.deliveries.saturating_add(deliveries);
     }
 
-    /// Whether a frame found no room.
+    /// Counts what is pushed from here on as an answer to the peer.
+    pub(crate) fn begin_answer(&self) {
+        self.inner.borrow_mut().answering = true;
+    }
+
+    /// The bytes of answers and the deliveries that the peer has to pay for since the last call.
+    pub(crate) fn end_answer(&self) -> (usize, u64) {
+        let mut inner = self.inner.borrow_mut();
+        inner.answering = inner.held;
+        (std::mem::take(&mut inner.answers), std::mem::take(&mut inner.deliveries))
+    }
+
+    /// Whether the connection has to go, and the Hub doesn't know it yet.
     pub(crate) fn is_overflowed(&self) -> bool {
         self.inner.borrow().state == State::Overflowed
     }
@@ -244,17 +338,35 @@ impl Queue {
         self.inner.borrow().state == State::Closed
     }
 
-    /// From now on each frame gets a write of its own: old clients read one frame a `recv`.
+    /// Bytes that the connection holds, or 0 if it is about to end.
+    pub(crate) fn weight(&self) -> usize {
+        self.inner.borrow().account.weight()
+    }
+
+    /// Says how many inbound bytes the connection holds.
+    pub(crate) fn set_inbound(&self, bytes: usize) {
+        self.inner.borrow_mut().account.set_inbound(bytes);
+    }
+
+    /// For how long the first frame has been the first. `None`: nothing waits.
+    pub(crate) fn stuck_for(&self) -> Option<Duration> {
+        let inner = self.inner.borrow();
+        inner.frames.front()?;
+        let stuck = self.shared.stamp(Instant::now()).wrapping_sub(inner.first_since);
+        Some(Duration::from_micros(stuck.into()))
+    }
+
+    /// From now on each frame gets a write of its own, because old clients read one frame per `recv`.
     pub(crate) fn one_frame_a_write(&self) {
         self.inner.borrow_mut().one_a_write = true;
     }
 
-    /// Takes the waker away for the time of a turn: what the turn itself queues it also writes.
+    /// Takes the waker away for the time of a turn, which writes what it queues itself.
     pub(crate) fn begin_turn(&self) -> Option<Waker> {
         self.inner.borrow_mut().waker.take()
     }
 
-    /// Whom to wake for what comes after the turn.
+    /// Sets the waker for what comes after the turn.
     pub(crate) fn end_turn(&self, waker: Option<Waker>, cx: &Context<'_>) {
         let waker = waker.filter(|known| known.will_wake(cx.waker())).unwrap_or_else(|| cx.waker().clone());
         self.inner.borrow_mut().waker = Some(waker);
@@ -272,12 +384,11 @@ impl Queue {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             let now = self.shared.stamp(Instant::now());
-            let freed = inner.advance(count, |frame| {
+            inner.advance(count, now, |frame| {
                 if frame.kind == Kind::Text {
                     self.shared.latency.observe(now.wrapping_sub(frame.at));
                 }
             });
-            self.shared.held.set(self.shared.held.get() - freed);
             self.shared.sent.set(self.shared.sent.get() + count as u64);
         }
         // A queue that grew gives its memory back.
@@ -288,6 +399,48 @@ impl Queue {
 }
 
 impl Inner {
+    /// Applies the rules to an event and its frame.
+    fn apply(&mut self, event: Event, frame: Option<Frame>) {
+        let before = self.state;
+        let (state, effect) = before.on(event);
+        self.state = state;
+        if state != State::Open && before == State::Open {
+            self.account.close();
+        }
+        match effect {
+            Effect::Nothing => {}
+            Effect::Discard => {
+                self.discard();
+                self.take(frame);
+            }
+            Effect::Take => self.take(frame),
+        }
+        if state != before {
+            self.wake();
+        }
+    }
+
+    fn take(&mut self, frame: Option<Frame>) {
+        let Some(frame) = frame else { return };
+        if self.state == State::Parting {
+            self.last_words += frame.cost();
+        }
+        if self.frames.is_empty() {
+            self.first_since = frame.at;
+        }
+        self.account.add(frame.cost(), frame.own());
+        self.frames.push_back(frame);
+        self.wake();
+    }
+
+    fn discard(&mut self) {
+        let keep = usize::from(self.written > 0);
+        for frame in self.frames.drain(keep..) {
+            self.account.remove(frame.cost(), frame.own());
+        }
+        self.frames.shrink_to_fit();
+    }
+
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
@@ -318,187 +471,22 @@ impl Inner {
         Pin::new(stream).poll_write_vectored(cx, &slices[..used])
     }
 
-    /// Takes out what is written, shows each frame that is, and returns what that frees.
-    fn advance(&mut self, count: usize, mut written: impl FnMut(&Frame)) -> usize {
+    /// Takes out what is written, and shows each frame that is.
+    fn advance(&mut self, count: usize, now: u32, mut written: impl FnMut(&Frame)) {
         self.written += count;
-        let mut freed = 0;
         while let Some(frame) = self.frames.front() {
             let length = frame.header(&mut [0; MAX_HEADER]) + frame.payload.len();
             if self.written < length {
                 break;
             }
             self.written -= length;
-            freed += frame.cost();
+            self.account.remove(frame.cost(), frame.own());
+            self.first_since = now;
             written(frame);
             self.frames.pop_front();
         }
-        self.bytes -= freed;
-        freed
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        self.shared.held.set(self.shared.held.get() - self.inner.get_mut().bytes);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::poll_fn;
-    use tokio::io::{AsyncReadExt, duplex};
-
-    fn queue(each: usize, all: usize) -> (Queue, Rc<Shared>) {
-        let shared = Rc::new(Shared::new());
-        shared.set(each, all);
-        (Queue::new(shared.clone()), shared)
-    }
-
-    /// Everything that the queue writes into a pipe of `capacity`, read in small pieces.
-    async fn written(queue: &Queue, capacity: usize) -> Vec<u8> {
-        let (mut ours, mut theirs) = duplex(capacity);
-        let write = async {
-            poll_fn(|cx| queue.poll_write(&mut ours, cx)).await.unwrap();
-            drop(ours);
-        };
-        let mut bytes = Vec::new();
-        let (read, ()) = tokio::join!(theirs.read_to_end(&mut bytes), write);
-        read.unwrap();
-        bytes
-    }
-
-    #[tokio::test]
-    async fn frames_of_each_kind_and_length_are_written_whole() {
-        let (queue, shared) = queue(1 << 20, 1 << 20);
-        let texts: Vec<String> = [0, 1, 125, 126, 65_535, 65_536].map(|length| "x".repeat(length)).into();
-        for text in &texts {
-            queue.push(Kind::Text, text.clone().into());
-        }
-        queue.push(Kind::Ping, Bytes::new());
-        queue.push(Kind::Framed, Bytes::from_static(&[0x8a, 0]));
-        queue.close(4001, "replaced");
-        queue.push(Kind::Text, Bytes::from_static(b"too late"));
-
-        let mut expected = Vec::new();
-        let headers: [&[u8]; 6] = [
-            &[0x81, 0],
-            &[0x81, 1],
-            &[0x81, 125],
-            &[0x81, 126, 0, 126],
-            &[0x81, 126, 0xff, 0xff],
-            &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0],
-        ];
-        for (header, text) in headers.iter().zip(&texts) {
-            expected.extend_from_slice(header);
-            expected.extend_from_slice(text.as_bytes());
-        }
-        expected.extend_from_slice(b"\x89\0\x8a\0\x88\x0a\x0f\xa1replaced");
-        assert!(written(&queue, 7).await == expected);
-        assert_eq!(shared.sent(), expected.len() as u64);
-        let (_, measured) = shared.latency().cumulative().last().unwrap();
-        assert_eq!(measured, texts.len() as u64, "control frames are not messages");
-        assert_eq!(shared.held.get(), 0);
-    }
-
-    /// Remembers each write.
-    #[derive(Default)]
-    struct Writes(Vec<Vec<u8>>);
-
-    impl AsyncWrite for Writes {
-        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
-        }
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            parts: &[IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            let bytes = parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>();
-            let count = bytes.len();
-            self.0.push(bytes);
-            Poll::Ready(Ok(count))
-        }
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_stays_behind_in_a_stream_that_buffers() {
-        let (queue, _) = queue(1_000, 1_000);
-        queue.push(Kind::Text, Bytes::from_static(b"a"));
-        let (ours, mut theirs) = duplex(64);
-        let mut ours = tokio::io::BufWriter::new(ours);
-        poll_fn(|cx| queue.poll_write(&mut ours, cx)).await.unwrap();
-        // It must be there without another write.
-        let mut bytes = [0; 3];
-        let read = tokio::time::timeout(std::time::Duration::from_secs(5), theirs.read_exact(&mut bytes));
-        read.await.unwrap().unwrap();
-        assert_eq!(&bytes, b"\x81\x01a");
-    }
-
-    #[tokio::test]
-    async fn old_clients_get_a_write_a_frame_and_others_many_frames_a_write() {
-        for (old, expected) in
-            [(false, &[&b"\x81\x01a\x81\x01b"[..]][..]), (true, &[b"\x81\x01a", b"\x81\x01b"])]
-        {
-            let (queue, _) = queue(1 << 20, 1 << 20);
-            if old {
-                queue.one_frame_a_write();
-            }
-            queue.push(Kind::Text, Bytes::from_static(b"a"));
-            queue.push(Kind::Text, Bytes::from_static(b"b"));
-            let mut writes = Writes::default();
-            poll_fn(|cx| queue.poll_write(&mut writes, cx)).await.unwrap();
-            assert_eq!(writes.0, expected);
-        }
-    }
-
-    #[test]
-    fn a_queue_overflows_at_its_own_limit_and_at_that_of_all() {
-        let (first, shared) = queue(1_000, 1_500);
-        let second = Queue::new(shared.clone());
-        first.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
-        assert!(!first.is_overflowed());
-        second.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
-        assert!(second.is_overflowed() && !first.is_overflowed());
-        first.push(Kind::Text, Bytes::from_static(&[b'x'; 200]));
-        assert!(first.is_overflowed());
-        drop((first, second));
-        assert_eq!(shared.held.get(), 0);
-    }
-
-    #[test]
-    fn empty_frames_are_not_free() {
-        let (queue, _) = queue(10_000, 10_000);
-        for _ in 0..1_000 {
-            queue.push(Kind::Ping, Bytes::new());
-        }
-        assert!(queue.is_overflowed());
-    }
-
-    #[tokio::test]
-    async fn last_words_follow_the_frame_that_is_half_written() {
-        let (queue, shared) = queue(1_000, 1_000);
-        queue.push(Kind::Text, Bytes::from_static(b"half"));
-        queue.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
-        let (mut ours, mut theirs) = duplex(3);
-        let blocked = poll_fn(|cx| Poll::Ready(queue.poll_write(&mut ours, cx).is_pending())).await;
-        assert!(blocked);
-        let mut bytes = vec![0; 3];
-        theirs.read_exact(&mut bytes).await.unwrap();
-
-        queue.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
-        assert!(queue.is_overflowed());
-        queue.part();
-        queue.push(Kind::Text, Bytes::from_static(b"bye"));
-        queue.close(4008, "");
-        bytes.extend(written(&queue, 64).await);
-        assert_eq!(bytes, b"\x81\x04half\x81\x03bye\x88\x02\x0f\xa8");
-        assert_eq!(shared.held.get(), 0);
-    }
-}
+mod tests;

@@ -1,33 +1,48 @@
-//! What one connection may say in which time. Over it nothing is dropped and nothing refused: its socket is not read
-//! for a while, and the peer has to wait as for a slow network.
+//! How much one connection may send, and cause, in which time. Beyond that nothing is dropped and nothing refused: the
+//! server does not read from its socket for a while, so the peer waits as on a slow network.
 
 use crate::limits::Limits;
 use room_protocol::rate::{Bucket, Rate};
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
-/// The shortest pause. A flood costs a turn for each of them.
+/// The shortest pause, because a flood costs a turn for each pause.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
-/// How many deliveries a message may cause for the price of one. A message to a whole room is work as well.
+/// How many deliveries a message may cause for the price of one. A message to a whole room is work for the server.
 const DELIVERIES_A_MESSAGE: u64 = 4;
-/// What is read at a time of a peer that is close to its limits: the rest better waits in its own buffers than here.
+/// How much is read at a time from a peer that is close to its limits. The rest waits in the peer's own buffers.
 const SMALL_WINDOW: usize = 4 << 10;
-/// Close to its limits means that less than this is left.
+/// A peer is close to its limits if it has less than this left.
 const FEW_MESSAGES: u32 = 16;
 const FEW_BYTES: u32 = 64 << 10;
 
-/// The rates of all connections.
+/// The rates of all connections. A connection never owes more than comes in within a second, so that no pause is taken
+/// for silence.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
     messages: Rate,
     bytes: Rate,
-    /// A connection never owes more messages than come in within a second, so that no pause is taken for silence.
-    max_debt: u64,
+    answers: Rate,
+    /// The most messages that a connection may owe.
+    max_messages: u64,
+    /// The most bytes of answers that a connection may owe.
+    max_answers: u64,
 }
 
 impl Rates {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let max_debt = u64::from(limits.messages_per_second.get());
-        Self { messages: limits.messages(), bytes: limits.bytes(), max_debt }
+        // Two answers of the largest size fit into a queue. A third one has to wait until the peer has had time to read.
+        let burst = u32::try_from(limits.max_queue / 2).unwrap_or(u32::MAX);
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        Self {
+            messages: limits.messages(),
+            bytes: limits.bytes(),
+            answers: Rate::per_second(limits.bytes_per_second, burst),
+            max_messages: limits.messages_per_second.get().into(),
+            max_answers: limits.bytes_per_second.get().into(),
+        }
     }
 }
 
@@ -36,35 +51,45 @@ impl Rates {
 pub(crate) struct Throttle {
     messages: Bucket,
     bytes: Bucket,
+    /// Bytes of the server's answers.
+    answers: Bucket,
 }
 
 impl Throttle {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { messages: Bucket::new(now), bytes: Bucket::new(now) }
+        Self { messages: Bucket::new(now), bytes: Bucket::new(now), answers: Bucket::new(now) }
     }
 
-    /// Lets another frame begin, or tells when it may.
+    /// Lets another frame begin, or returns when it may.
     pub(crate) fn begin(&mut self, now: Instant, rates: &Rates) -> Result<(), Instant> {
-        match self.bytes.wait(now, &rates.bytes, 1) {
+        let owed = self.bytes.wait(now, &rates.bytes, 1).max(self.answers.wait(now, &rates.answers, 1));
+        match owed {
             Some(until) => Err(until.max(now + MIN_PAUSE)),
             None => self.messages.take(now, &rates.messages, 1).map_err(|until| until.max(now + MIN_PAUSE)),
         }
     }
 
-    /// A frame has begun that is as long as this. It may be longer than what is left: the next one waits for that.
+    /// Charges for a frame of this length. It may be longer than what is left: the next frame waits for that.
     pub(crate) fn charge(&mut self, now: Instant, rates: &Rates, bytes: u64) {
         self.bytes.charge(now, &rates.bytes, bytes);
     }
 
-    /// A message has been delivered to so many.
+    /// Charges for messages that were delivered, or for work that costs as much.
     pub(crate) fn delivered(&mut self, now: Instant, rates: &Rates, count: u64) {
-        let price = (count / DELIVERIES_A_MESSAGE).min(rates.max_debt);
+        let price = (count / DELIVERIES_A_MESSAGE).min(rates.max_messages);
         if price > 0 {
             self.messages.charge(now, &rates.messages, price);
         }
     }
 
-    /// Whether little is left: its peer says much.
+    /// Charges for bytes of answers.
+    pub(crate) fn answered(&mut self, now: Instant, rates: &Rates, bytes: usize) {
+        if bytes > 0 {
+            self.answers.charge(now, &rates.answers, (bytes as u64).min(rates.max_answers));
+        }
+    }
+
+    /// Whether little is left.
     pub(crate) fn is_close(&self, now: Instant, rates: &Rates) -> bool {
         self.messages.wait(now, &rates.messages, FEW_MESSAGES).is_some()
             || self.bytes.wait(now, &rates.bytes, FEW_BYTES).is_some()
@@ -73,5 +98,39 @@ impl Throttle {
     /// How much to read at a time, of `usual`.
     pub(crate) fn window(&self, now: Instant, rates: &Rates, usual: usize) -> usize {
         if self.is_close(now, rates) { SMALL_WINDOW.min(usual) } else { usual }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_paid_for_in_bytes() {
+        let (now, limits) = (Instant::now(), Limits::default());
+        let rates = Rates::new(&limits);
+        let mut throttle = Throttle::new(now);
+        let list = limits.max_queue / 2;
+        throttle.answered(now, &rates, list);
+        let until = throttle.begin(now, &rates).unwrap_err();
+        assert!(until <= now + MIN_PAUSE, "the burst is just used up");
+        // Another one comes before this is paid, and the pause is a second, never more.
+        throttle.answered(now, &rates, list);
+        let second = Duration::from_secs(1);
+        let until = throttle.begin(now, &rates).unwrap_err();
+        assert!(until > now + second * 9 / 10 && until <= now + second + MIN_PAUSE, "{:?}", until - now);
+        assert_eq!(throttle.begin(until, &rates), Ok(()));
+    }
+
+    #[test]
+    fn small_answers_cost_an_ordinary_client_nothing() {
+        let (mut now, rates) = (Instant::now(), Rates::new(&Limits::default()));
+        let mut throttle = Throttle::new(now);
+        for _ in 0..1_000 {
+            now += Duration::from_millis(11);
+            assert_eq!(throttle.begin(now, &rates), Ok(()));
+            throttle.answered(now, &rates, 200);
+            throttle.delivered(now, &rates, 1);
+        }
     }
 }

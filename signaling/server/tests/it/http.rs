@@ -192,7 +192,7 @@ async fn single_sign_on_in_front_makes_long_heads() {
     let server = server(|_| {});
     let address = server.local_addr();
     let cookies = format!("Cookie: session={}\r\n", "x".repeat(30_000));
-    let headers: String = (0..200).map(|n| format!("X-Header-{n}: v\r\n")).collect();
+    let headers = (0..200).map(|n| format!("X-Header-{n}: v\r\n")).collect::<Vec<_>>().concat();
     for more in [cookies, headers] {
         let page = ask(address, &format!("GET / HTTP/1.1\r\nHost: {address}\r\n{more}\r\n")).await;
         assert_eq!(status(&page), 200);

@@ -59,6 +59,7 @@ pub(crate) struct Now<'a> {
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) queued_bytes: usize,
+    pub(crate) inbound_bytes: usize,
     pub(crate) latency: &'a Histogram,
 }
 
@@ -161,6 +162,8 @@ impl Metrics {
         );
         let help = "What waits for clients to read it, in all queues, with what keeping it costs.";
         out.gauge("room_signaling_queued_bytes", help, now.queued_bytes);
+        let help = "Bytes of incomplete messages from clients, and of messages that wait for their turn.";
+        out.gauge("room_signaling_inbound_bytes", help, now.inbound_bytes);
         out.histogram(
             "room_signaling_delivery_seconds",
             "From when a message was read, or made, to when the system had it whole for one who gets it.",
