@@ -53,6 +53,7 @@ fn feed(device: &SoftwareDevice, streams: &[Stream], samples: &mut impl Read) ->
         let info = FrameInfo {
             number: i32::try_from(counts[next])?,
             timestamp_ms: STARTED_MS + seconds * 1000.0,
+            host_time: false,
             exposure: Some(EXPOSURE),
             gain: Some(GAIN),
         };

@@ -35,9 +35,9 @@ pub(crate) struct Timeline {
     epoch: u64,
     clocks: Vec<Clock>,
     of_stream: BTreeMap<StreamKind, usize>,
-    /// Per epoch: the first time on the camera's clock, and where that lies. The last two, as streams don't change over
-    /// at the same time.
-    laps: BTreeMap<u64, (i64, i64)>,
+    /// Per epoch and clock: the first time on that clock, and the time since the start to which it corresponds. The last
+    /// two epochs are kept, because streams do not change over at the same moment.
+    laps: BTreeMap<(u64, TimeDomain), (i64, i64)>,
     end: i64,
 }
 
@@ -104,10 +104,10 @@ impl Timeline {
 
     fn place_recorded(&mut self, stamp: Stamp) -> i64 {
         let end = self.end;
-        let (first, base) = *self.laps.entry(stamp.epoch).or_insert((stamp.device, end));
-        while self.laps.len() > 2 {
-            self.laps.pop_first();
-        }
+        let base =
+            self.laps.iter().find(|((epoch, _), _)| *epoch == stamp.epoch).map_or(end, |(_, lap)| lap.1);
+        let (first, base) = *self.laps.entry((stamp.epoch, stamp.domain)).or_insert((stamp.device, base));
+        self.laps.retain(|(epoch, _), _| epoch.saturating_add(1) >= stamp.epoch);
         let time = base.saturating_add(stamp.device.saturating_sub(first)).max(base);
         self.end = self.end.max(time.saturating_add(stamp.duration));
         time
@@ -202,6 +202,23 @@ mod tests {
             time = timeline.place(stamp(1000 * second, 1001 * second));
         }
         assert!(near(time, 1001 * 99), "{time}");
+    }
+
+    #[test]
+    fn recorded_streams_of_two_clocks_begin_together() {
+        let mut timeline = Timeline::new(false);
+        let host = |device: i64| Stamp {
+            kind: StreamKind::Depth,
+            domain: TimeDomain::SystemTime,
+            ..stamp(1_764_000_000_000 + device, 0)
+        };
+        assert_eq!(timeline.place(stamp(5000, 0)), 0);
+        assert_eq!(timeline.place(host(0)), 0);
+        assert_eq!(timeline.place(stamp(5033, 0)), 33 * MS);
+        assert_eq!(timeline.place(host(33)), 33 * MS);
+        // In the next loop, too.
+        assert_eq!(timeline.place(Stamp { epoch: 2, ..stamp(5000, 0) }), 66 * MS);
+        assert_eq!(timeline.place(Stamp { epoch: 2, ..host(0) }), 66 * MS);
     }
 
     #[test]

@@ -89,14 +89,12 @@ impl Layout {
         if structure.get::<&str>("alignment") != Ok("au") {
             return Layout::Slices;
         }
-        match structure.get::<&str>("stream-format") {
-            Ok("byte-stream") => Layout::ByteStream,
-            _ => {
-                let record = structure.get::<gst::Buffer>("codec_data").ok();
-                let size = record.and_then(|record| h264::length_size(&record.map_readable().ok()?));
-                size.map_or(Layout::Slices, Layout::Lengths)
-            }
+        if structure.get::<&str>("stream-format") == Ok("byte-stream") {
+            return Layout::ByteStream;
         }
+        let record = structure.get::<gst::Buffer>("codec_data").ok();
+        let size = record.and_then(|record| h264::length_size(&record.map_readable().ok()?));
+        size.map_or(Layout::Slices, Layout::Lengths)
     }
 
     /// Whether an access unit has its first slice, or no slice at all.

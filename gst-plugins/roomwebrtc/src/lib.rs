@@ -6,6 +6,7 @@ mod codec;
 mod h264_repair;
 mod log;
 mod peer;
+mod sdp;
 mod signaling;
 mod sink;
 mod source;

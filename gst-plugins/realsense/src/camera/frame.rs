@@ -11,7 +11,7 @@ use realsense_sys as sys;
 use std::slice;
 
 /// The clock that a frame's time is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TimeDomain {
     /// The camera's own.
     HardwareClock,

@@ -144,6 +144,8 @@ pub struct FrameInfo {
     pub number: i32,
     /// On the camera's own clock.
     pub timestamp_ms: f64,
+    /// The time is that of the host, as librealsense has it for cameras whose driver gives no metadata.
+    pub host_time: bool,
     /// Microseconds.
     pub exposure: Option<i64>,
     /// As the sensor counts.
@@ -314,7 +316,11 @@ impl SoftwareDevice {
             check(|error| unsafe { ffi::rs2_software_sensor_set_metadata(sensor, field, value, error) })?;
         }
         let (timestamp, frame_number) = (info.timestamp_ms, info.number);
-        let domain = sys::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK;
+        let domain = if info.host_time {
+            sys::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_SYSTEM_TIME
+        } else {
+            sys::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK
+        };
         let profile = made.profile.cast_const();
         let deleter = Some(gst::glib::ffi::g_free as unsafe extern "C" fn(*mut c_void));
         let size = u32::try_from(bytes.len())?;

@@ -42,6 +42,7 @@ enum Step {
     Stop,
     Pause(bool),
     Apply(Controls),
+    Warn(Vec<String>),
     Follow,
     Unplugged,
     Search,
@@ -88,6 +89,11 @@ impl Driver {
                 }
                 Step::Pause(pause) => self.pause(pause),
                 Step::Apply(controls) => self.apply(controls),
+                Step::Warn(warnings) => {
+                    for warning in warnings {
+                        (self.shared.report)(Report::Warning(warning));
+                    }
+                }
                 Step::Follow => self.follow(),
                 Step::Unplugged => self.unplugged(),
                 Step::Search => self.search(),
@@ -105,6 +111,9 @@ impl Driver {
         loop {
             if state.closing {
                 return Step::Close;
+            }
+            if !state.warnings.is_empty() {
+                return Step::Warn(std::mem::take(&mut state.warnings));
             }
             let mut at_most = None;
             match &state.phase {
@@ -131,6 +140,9 @@ impl Driver {
             state = self.shared.wait_for_change(state, at_most);
             if state.closing {
                 return Step::Close;
+            }
+            if !state.warnings.is_empty() {
+                continue;
             }
             if follow {
                 return Step::Follow;

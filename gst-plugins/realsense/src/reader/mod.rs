@@ -11,6 +11,7 @@ mod find;
 mod pairing;
 mod seat;
 mod shared;
+mod together;
 
 pub(crate) use controls::Controls;
 pub(crate) use find::{OpenError, Request, title};

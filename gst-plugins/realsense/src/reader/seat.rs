@@ -2,17 +2,17 @@
 
 use super::{
     OpenError, find,
-    pairing::Pairing,
     shared::{Phase, Shared, State},
+    together::Together,
 };
 use crate::{
-    camera::{Bundler, Device, Error, Frame, Shape, StreamKind},
+    camera::{Device, Frame, Shape, StreamKind},
     depth::Processing,
     timeline::Timeline,
 };
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -50,6 +50,10 @@ pub(super) struct Seat {
     pub(super) ready: bool,
     flushing: bool,
     queue: VecDeque<Arrived>,
+    /// The size of the frames in the queue, in bytes.
+    held: usize,
+    /// No frame has arrived for so long that other streams could not be held back any longer.
+    over: bool,
     lost: bool,
     pub(super) last_frame: Instant,
     /// Makes sets of frames of the same moment.
@@ -72,61 +76,58 @@ impl Seat {
         self.queue.len() < self.limit() || self.flushing
     }
 
-    /// Whether it may hold more, so that another pad gets what it needs.
-    pub(super) fn can_stretch(&self) -> bool {
-        self.queue.len() < 32 * self.limit()
+    /// The size of the frames that it holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.held
     }
 
-    /// Its frames are old.
+    /// Drops its frames, because they are of an earlier start.
     pub(super) fn clear(&mut self) {
         self.queue.clear();
+        (self.held, self.over) = (0, false);
     }
 
+    /// Whether its pad waits for a frame.
     pub(super) fn is_starving(&self) -> bool {
-        self.ready && !self.flushing && self.queue.is_empty()
+        self.ready && !self.flushing && !self.over && self.queue.is_empty()
+    }
+
+    /// Ends the stream of its pad.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+    }
+
+    /// The names of its streams.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<_> = self.kinds.iter().take(1).map(|kind| kind.name()).collect();
+        names.join(" and ")
     }
 
     pub(super) fn push(&mut self, frame: Frame, at: Instant, epoch: u64, live: bool) {
         self.last_frame = at;
+        if self.over {
+            return;
+        }
         if live && self.queue.len() >= self.limit() {
-            self.queue.pop_front();
+            self.pop();
             self.lost = true;
         }
+        self.held += size_of_frame(&frame);
         self.queue.push_back(Arrived { frame, at, epoch, after_loss: std::mem::take(&mut self.lost) });
     }
 }
 
-/// Sets of frames of two streams of the same moment.
-pub(super) struct Together {
-    /// The stream that is wanted; the other one is what it is aligned to.
-    target: StreamKind,
-    bundler: Bundler,
-    /// Of one epoch, made with its first frame.
-    pairing: Mutex<Option<(u64, Pairing<Frame>)>>,
+impl Seat {
+    fn pop(&mut self) -> Option<Arrived> {
+        let arrived = self.queue.pop_front()?;
+        self.held = self.held.saturating_sub(size_of_frame(&arrived.frame));
+        Some(arrived)
+    }
 }
 
-impl Together {
-    fn new(target: StreamKind) -> Result<Self, Error> {
-        Ok(Self { target, bundler: Bundler::new()?, pairing: Mutex::new(None) })
-    }
-
-    /// The set that this frame completes.
-    pub(super) fn put(&self, frame: &Frame, shape: Shape, epoch: u64) -> Result<Option<Frame>, Error> {
-        let time = frame.timestamp()?;
-        let frame = frame.share()?;
-        frame.keep();
-        let mut pairing = self.pairing.lock().unwrap_or_else(PoisonError::into_inner);
-        if pairing.as_ref().is_none_or(|(of, _)| *of != epoch) {
-            *pairing = Some((epoch, Pairing::new(shape.rate)));
-        }
-        let pair =
-            pairing.as_mut().and_then(|(_, pairing)| pairing.put(shape.kind == self.target, time, frame));
-        // The lock is held on: sets leave in the order in which they were completed.
-        match pair {
-            Some((target, other)) => self.bundler.bundle(&target, other),
-            None => Ok(None),
-        }
-    }
+/// The size of a frame in bytes. A set counts as its target, because its partner is shared.
+fn size_of_frame(frame: &Frame) -> usize {
+    frame.data().map_or(0, <[u8]>::len)
 }
 
 /// A pad's end of its [`Seat`], which it leaves when this is dropped.
@@ -148,6 +149,8 @@ impl Member {
             ready: false,
             flushing: false,
             queue: VecDeque::new(),
+            held: 0,
+            over: false,
             lost: false,
             last_frame: Instant::now(),
             together,
@@ -228,7 +231,7 @@ impl Member {
         self.shared.change(|state| {
             if let Some(seat) = state.seats.get_mut(&self.id).filter(|seat| seat.chosen != shapes) {
                 seat.chosen = shapes;
-                seat.queue.clear();
+                seat.clear();
             }
         });
     }
@@ -241,12 +244,15 @@ impl Member {
             let Some(seat) = seats.get_mut(&self.id).filter(|seat| !seat.flushing && !*closing) else {
                 return Err(Interrupt::Flushing);
             };
-            if let Some(arrived) = seat.queue.pop_front() {
+            if let Some(arrived) = seat.pop() {
                 drop(state);
                 if !self.shared.live {
                     self.shared.room.notify_all();
                 }
                 return Ok(arrived);
+            }
+            if seat.over {
+                return Err(Interrupt::Ended);
             }
             let mut at_most = None;
             match phase {
@@ -307,8 +313,8 @@ impl Member {
                 seat.flushing = flushing;
                 seat.last_frame = Instant::now();
                 if live {
-                    // What came meanwhile is too late.
-                    seat.queue.clear();
+                    // Frames that arrived meanwhile are too late.
+                    seat.clear();
                 }
             }
         });

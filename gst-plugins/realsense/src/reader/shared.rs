@@ -1,6 +1,11 @@
 //! What the control thread, the library's threads and the pads share.
 
-use super::{Controls, Report, Request, anchors::Anchors, seat::Seat};
+use super::{
+    Controls, Report, Request,
+    anchors::Anchors,
+    seat::Seat,
+    together::{Arrival, Together},
+};
 use crate::{
     camera::{Device, Frame, Shape},
     depth::Processing,
@@ -11,6 +16,11 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
+
+/// How much the pads of a recording that is not played in real time may hold together, in bytes, while another pad waits
+/// for a frame. Each stream of a recording may pause or end before the others, and a muxer downstream accepts no frame of
+/// the others meanwhile.
+const MOST_HELD: usize = 256 << 20;
 
 /// What all threads around one camera share.
 pub(super) struct Shared {
@@ -44,6 +54,8 @@ pub(super) struct State {
     pub(super) reconnect: Option<bool>,
     pub(super) controls: Controls,
     pub(super) processing: Arc<Processing>,
+    /// Texts for the user, which the control thread reports.
+    pub(super) warnings: Vec<String>,
 }
 
 /// What the camera does.
@@ -73,6 +85,7 @@ impl State {
             reconnect: None,
             controls,
             processing: Arc::new(processing),
+            warnings: Vec::new(),
         }
     }
 
@@ -139,21 +152,38 @@ impl Shared {
                 return;
             }
             let takers = state.seats.iter().filter(|(_, seat)| seat.takes(shape));
-            takers.map(|(id, seat)| (*id, seat.together.clone())).collect()
+            let slowest =
+                |seat: &Seat| seat.chosen.iter().map(|shape| shape.rate).min().unwrap_or(shape.rate);
+            takers.map(|(id, seat)| (*id, seat.together.clone(), slowest(seat))).collect()
         };
         if !takers.is_empty() {
             self.anchors.hold(frame, shape, epoch);
         }
-        for (id, together) in takers {
+        for (id, together, slowest) in takers {
             match together {
                 None => self.seat(id, frame, at, epoch),
-                // A frame that finds no partner is left out, as one that the camera lost.
-                Some(together) => {
-                    if let Ok(Some(set)) = together.put(frame, shape, epoch) {
-                        self.seat(id, &set, at, epoch);
-                    }
-                }
+                Some(together) => self.seat_sets(id, &together, frame, (shape, slowest), at, epoch),
             }
+        }
+    }
+
+    /// Hands over the sets that a frame completes. A frame without a partner is left out, like one that the camera lost.
+    fn seat_sets(
+        &self,
+        id: u64,
+        together: &Together,
+        frame: &Frame,
+        (shape, slowest): (Shape, u32),
+        at: Instant,
+        epoch: u64,
+    ) {
+        let arrival = Arrival { at, in_real_time: self.live };
+        let Ok(sets) = together.put(frame, shape, epoch, slowest, arrival) else { return };
+        if let Some(warning) = sets.warning {
+            self.change(|state| state.warnings.push(warning));
+        }
+        for set in &sets.frames {
+            self.seat(id, set, at, epoch);
         }
     }
 
@@ -161,20 +191,38 @@ impl Shared {
         let Ok(frame) = frame.share() else { return };
         frame.keep();
         let mut state = self.lock();
-        // In real time what is too late is lost. Otherwise who reads the recording waits; but not while another pad
-        // starves, whose frames can only come after this one.
+        // In real time, frames that are late are lost. Otherwise the library's reading thread waits here until the pad has
+        // room, except while another pad starves: its frames can only follow this one.
         loop {
             if self.live {
                 break;
             }
-            let State { seats, closing, epoch: current, .. } = &*state;
+            let State { seats, closing, epoch: current, warnings, .. } = &mut *state;
             let Some(seat) = seats.get(&id) else { return };
             if *closing || *current != epoch {
                 return;
             }
-            let starving = seats.iter().any(|(other, seat)| *other != id && seat.is_starving());
-            if seat.has_room() || (starving && seat.can_stretch()) {
+            if seat.has_room() {
                 break;
+            }
+            let held: usize = seats.values().map(Seat::held).sum();
+            let starving = || seats.iter().filter(|(other, seat)| **other != id && seat.is_starving());
+            if starving().next().is_some() {
+                if held < MOST_HELD {
+                    break;
+                }
+                // Without an end the pipeline would stand still for good.
+                warnings.extend(starving().map(|(_, seat)| {
+                    let (name, megabytes) = (seat.names(), MOST_HELD >> 20);
+                    format!(
+                        "the recording has {megabytes} MB of other streams without a frame of {name}: {name} ends here; \
+                         play the streams one by one, or with real-time=true"
+                    )
+                }));
+                seats.values_mut().filter(|seat| seat.is_starving()).for_each(Seat::end);
+                self.control.notify_all();
+                self.frames.notify_all();
+                continue;
             }
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

@@ -221,21 +221,24 @@ fn plain(shape: Shape, processing: &Processing) -> Option<Mode> {
     })
 }
 
-/// Pictures as large as those of the other stream, from the nearest mode of this one.
+/// Pictures at the rate of this stream and as large as those of the other one, from the nearest mode of this stream. Of
+/// the other stream, the mode with the nearest rate serves.
 fn aligned(own: &[Shape], others: &[Shape], processing: &Processing) -> Vec<Mode> {
     let mut modes = BTreeMap::new();
-    for other in others {
+    let rates: BTreeSet<u32> = own.iter().map(|shape| shape.rate).collect();
+    for (other, rate) in others.iter().flat_map(|other| rates.iter().map(move |rate| (other, *rate))) {
         let size = (other.width, other.height);
         let nearest = own
             .iter()
-            .filter(|shape| shape.rate == other.rate)
+            .filter(|shape| shape.rate == rate)
             .min_by_key(|shape| (distance((shape.width, shape.height), size), rank(shape)));
         let Some(shape) = nearest else { continue };
         let Some(native) = native(*shape, processing) else { continue };
-        let mode = Mode { shapes: vec![*shape, *other], size, rate: other.rate, native };
-        let best = modes.entry((size, other.rate)).or_insert_with(|| (rank(other), mode.clone()));
-        if rank(other) < best.0 {
-            *best = (rank(other), mode);
+        let mode = Mode { shapes: vec![*shape, *other], size, rate, native };
+        let fit = (rate.abs_diff(other.rate), rank(other));
+        let best = modes.entry((size, rate)).or_insert_with(|| (fit, mode.clone()));
+        if fit < best.0 {
+            *best = (fit, mode);
         }
     }
     modes.into_values().map(|(_, mode)| mode).collect()
@@ -392,6 +395,19 @@ mod tests {
         };
         assert_eq!(mode.shapes, [depth[1], color(PixelFormat::Yuyv, (1280, 720), 30)]);
         assert_eq!(picked(&offer, "video/x-raw,width=848"), None);
+    }
+
+    #[test]
+    fn streams_of_different_rates_are_aligned_at_the_rate_of_the_one_that_is_wanted() {
+        let depth = [30, 90].map(|rate| shape(StreamKind::Depth, PixelFormat::Z16, (640, 480), rate));
+        let color = [30, 60].map(|rate| color(PixelFormat::Yuyv, (640, 480), rate));
+        let processing = Processing { align: Some(StreamKind::Color), ..Processing::default() };
+        let offer = offer(StreamKind::Depth, &processing, &[depth, color].concat());
+        for (rate, shapes) in [(30, [depth[0], color[0]]), (90, [depth[1], color[1]])] {
+            let caps = format!("video/x-raw,framerate={rate}/1").parse().expect("caps");
+            let pick = offer.pick(&caps).expect("a mode");
+            assert_eq!(pick.shapes(), shapes);
+        }
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub(crate) fn depth() -> Stream {
 /// What frame `number` of a stream looks like: gray that rises from row to row and frame to frame, depth alike and a
 /// little rough, with a hole in the middle.
 pub(crate) fn bytes(stream: Stream, number: u8) -> Vec<u8> {
+    // A debug build takes too long to draw many large pictures.
+    if let Stream::Video { imager: Imager::Depth, width: 1280, height, .. } = stream {
+        return vec![number; 2 * 1280 * usize::from(height)];
+    }
     let Stream::Video { pixels, width, height, .. } = stream else {
         let first = if matches!(stream, Stream::Gyro(_)) { f32::from(number) } else { 9.81 };
         return [first, f32::from(number), -1.5].into_iter().flat_map(f32::to_ne_bytes).collect();
@@ -69,14 +73,20 @@ pub(crate) fn millimeters(x: u16, y: u16, number: u8) -> u16 {
     if (x, y) == (WIDTH / 2, HEIGHT / 2) { 0 } else { 500 + 40 * y + 6 * (x % 2) + u16::from(number) }
 }
 
-/// Frame `number` of a stream of that rate.
+/// Frame `number` of a stream of that rate, on the camera's clock.
 pub(crate) fn push(device: &SoftwareDevice, index: usize, stream: Stream, number: u32) {
+    push_with(device, index, stream, number, false);
+}
+
+fn push_with(device: &SoftwareDevice, index: usize, stream: Stream, number: u32, host_time: bool) {
     let rate = match stream {
         Stream::Video { rate, .. } | Stream::Gyro(rate) | Stream::Accel(rate) => rate,
     };
     let info = FrameInfo {
         number: i32::try_from(number).unwrap() + 1,
-        timestamp_ms: 5000.0 + f64::from(number) * 1000.0 / f64::from(rate),
+        timestamp_ms: if host_time { 1.764e12 } else { 5000.0 }
+            + f64::from(number) * 1000.0 / f64::from(rate),
+        host_time,
         exposure: Some(8500),
         gain: Some(16),
     };
@@ -90,6 +100,12 @@ pub(crate) struct Recording {
 
 impl Recording {
     pub(crate) fn new(name: &str, streams: &[Stream], frames: u32) -> Self {
+        let steps = vec![(frames, 1, false); streams.len()];
+        Self::with(name, streams, &steps)
+    }
+
+    /// For each stream: how many frames it has, one in how many steps of 1/30 s, and whether its times are the host's.
+    pub(crate) fn with(name: &str, streams: &[Stream], steps: &[(u32, u32, bool)]) -> Self {
         let folder = std::env::temp_dir().join(format!("realsense-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("recording.bag");
@@ -97,11 +113,14 @@ impl Recording {
         let recorder = Recorder::start(&device, &path, true).unwrap();
         // The recorder notes when frames come, and playing follows that.
         let start = Instant::now();
-        for number in 0..frames {
-            for (index, stream) in streams.iter().enumerate() {
-                push(&device, index, *stream, number);
+        let last = steps.iter().map(|(frames, every, _)| frames * every).max().unwrap();
+        for step in 0..last {
+            for (index, (stream, (frames, every, host_time))) in streams.iter().zip(steps).enumerate() {
+                if step % every == 0 && step / every < *frames {
+                    push_with(&device, index, *stream, step / every, *host_time);
+                }
             }
-            thread::sleep((start + (number + 1) * FRAME).saturating_duration_since(Instant::now()));
+            thread::sleep((start + (step + 1) * FRAME).saturating_duration_since(Instant::now()));
         }
         // It writes in a thread of its own, and loses what it hasn't written when it is closed. Nothing tells how far it is.
         thread::sleep(Duration::from_millis(200));

@@ -218,6 +218,80 @@ fn aligned_color_is_as_large_as_depth() {
     assert_eq!(line.samples("depth").len(), 5);
 }
 
+/// A muxer accepts no depth while it waits for color, which has ended long before.
+#[test]
+fn a_stream_that_ends_early_does_not_stop_the_others() {
+    let recording = Recording::with("early", &[color(), depth()], &[(5, 1, false), (300, 1, false)]);
+    let line = Line::new(&format!(
+        "{} colorize=true matroskamux name=mux ! appsink name=sink sync=false \
+         camera.src ! queue max-size-buffers=5 ! mux. camera.depth ! queue max-size-buffers=5 ! mux.",
+        recording.source()
+    ));
+    line.play();
+    assert!(!line.samples("sink").is_empty());
+    line.finish();
+}
+
+/// 160 frames of 1.8 MB are more than other streams may hold for one that has ended.
+#[test]
+fn a_stream_without_frames_ends_before_the_others_fill_the_memory() {
+    let large =
+        Stream::Video { imager: Imager::Depth, pixels: Pixels::Z16, width: 1280, height: 720, rate: 30 };
+    let recording = Recording::with("full", &[color(), large], &[(5, 1, false), (160, 1, false)]);
+    let line = Line::new(&format!(
+        "{} matroskamux name=mux ! fakesink sync=false camera.src ! queue max-size-buffers=5 ! mux. \
+         camera.depth ! queue max-size-buffers=5 ! videoconvert ! video/x-raw,format=GRAY8 ! mux.",
+        recording.source()
+    ));
+    line.play();
+    let warning = match line.wait(&[gst::MessageType::Warning, gst::MessageType::Error]).view() {
+        gst::MessageView::Warning(warning) => warning.error().to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(warning.contains("color ends here"), "{warning}");
+    line.finish();
+}
+
+#[test]
+fn streams_of_two_clocks_are_aligned_by_arrival_with_a_warning() {
+    let recording = Recording::with("clocks", &[color(), depth()], &[(30, 1, true), (30, 1, false)]);
+    let line = Line::new(&format!(
+        "{} align=color camera.depth ! queue ! appsink name=depth sync=false \
+         camera.color ! queue ! appsink name=color sync=false",
+        recording.source()
+    ));
+    line.play();
+    let warning = match line.wait(&[gst::MessageType::Warning, gst::MessageType::Error]).view() {
+        gst::MessageView::Warning(warning) => warning.error().to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(warning.contains("color of system-time") && warning.contains("hardware-clock"), "{warning}");
+    let aligned = line.samples("depth");
+    assert!(aligned.len() >= 20, "{}", aligned.len());
+    // Both begin at zero, whatever their clocks show.
+    let last = |samples: &[gst::Sample]| samples.last().unwrap().buffer().unwrap().pts().unwrap();
+    let (depth, color) = (last(&aligned), last(&line.samples("color")));
+    assert!(
+        depth < gst::ClockTime::from_seconds(2) && color < gst::ClockTime::from_seconds(2),
+        "{depth} {color}"
+    );
+}
+
+#[test]
+fn every_frame_is_aligned_to_a_slower_stream() {
+    let slow = Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 64, height: 48, rate: 15 };
+    let recording = Recording::with("rates", &[slow, depth()], &[(10, 2, false), (20, 1, false)]);
+    let line = Line::new(&format!(
+        "{} align=color camera.depth ! queue ! appsink name=depth sync=false \
+         camera.color ! queue ! appsink name=color sync=false",
+        recording.source()
+    ));
+    line.play();
+    let aligned = line.samples("depth");
+    assert!(aligned.len() >= 18, "{} of 20", aligned.len());
+    assert_eq!(line.samples("color").len(), 10);
+}
+
 #[test]
 fn times_rise_over_a_loop_and_nothing_is_lost() {
     let recording = Recording::new("loop", &[color(), depth()], 10);

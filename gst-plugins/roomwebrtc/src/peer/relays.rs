@@ -43,7 +43,7 @@ static CLOSE: LazyLock<Option<CloseAsync>> = LazyLock::new(|| {
 
 /// Ends the allocations that this webrtcbin has at TURN servers. Call it when the webrtcbin has stopped. Blocks for a
 /// round trip to the servers, a second at most.
-pub(crate) fn release(webrtcbin: &gst::Element) {
+pub(super) fn release(webrtcbin: &gst::Element) {
     let Some(close) = *CLOSE else { return };
     let Some(ice) = webrtcbin.property::<Option<WebRTCICE>>("ice-agent") else { return };
     let (done, confirmed) = mpsc::channel::<()>();

@@ -1,7 +1,7 @@
 //! The signaling properties of both elements.
 
 use super::SignalingState;
-use crate::peer::connection::IceConfig;
+use crate::peer::IceConfig;
 use gst::{glib, prelude::*};
 use gst_webrtc::WebRTCICETransportPolicy;
 use room_signaling_client::{

@@ -6,6 +6,9 @@ use crate::codec::{
     h264,
 };
 
+/// The largest width and height that encoders are asked for.
+const MAX_SIZE: i32 = 16_384;
+
 /// The caps of the pad template for video.
 pub(crate) fn template() -> gst::Caps {
     Codec::sendable(MediaKind::Video)
@@ -15,20 +18,40 @@ pub(crate) fn template() -> gst::Caps {
 
 /// The answer to a caps query on a pad that carries `current`. One structure for each profile, best first: given a
 /// list, x264enc would choose the last profile. Because byte-stream stands alone in front, encoders do not choose
-/// `avc`. The last structure of H.264 admits everything else.
+/// `avc`. The last structure of H.264 admits the other profiles that browsers decode, and streams without a profile, such
+/// as those of IP cameras.
 pub(crate) fn accepted(current: Option<&Codec>) -> gst::Caps {
     let mut caps = gst::Caps::new_empty();
     for codec in Codec::sendable(MediaKind::Video).filter(|codec| current.is_none_or(|now| now == *codec)) {
+        let mut others = gst::Caps::new_empty_simple(codec.media_type);
         if *codec == H264 {
+            others.make_mut().set("profile", gst::List::new(DECODED));
             for profile in ["constrained-baseline", "baseline", "main"] {
                 let mut preferred = codec.unit_caps();
-                preferred.make_mut().set("profile", profile);
+                let preferred_caps = preferred.make_mut();
+                preferred_caps.set("profile", profile);
+                // 4:2:0 needs even sizes. A scaler in front of the encoder chooses the next one.
+                let even = gst::IntRange::with_step(2, MAX_SIZE, 2);
+                preferred_caps.set("width", even);
+                preferred_caps.set("height", even);
                 caps.merge(preferred);
             }
         }
-        caps.merge(gst::Caps::new_empty_simple(codec.media_type));
+        caps.merge(others);
     }
     caps
+}
+
+/// The answer to a caps query with `filter`. A user who demands what cannot be sent gets it here, because the error that
+/// follows names the fix. Elements that may choose never choose that.
+pub(crate) fn answer(current: Option<&Codec>, filter: &gst::Caps) -> gst::Caps {
+    // In this order the sink's preference wins over the filter's.
+    let possible = accepted(current).intersect_with_mode(filter, gst::CapsIntersectMode::First);
+    if possible.is_empty() {
+        template().intersect_with_mode(filter, gst::CapsIntersectMode::First)
+    } else {
+        possible
+    }
 }
 
 /// Why a stream cannot be sent. The text says what to change.
@@ -43,6 +66,15 @@ pub(crate) enum Refusal {
     CodecChange(&'static str, &'static str),
     #[error("{0} cannot be sent: use H.264 or VP8")]
     Unknown(String),
+    #[error(
+        "data comes without caps, so its codec is unknown: put a parser (h264parse) or a demuxer in front of roomwebrtcsink, \
+         or set `caps` on appsrc"
+    )]
+    NoCaps,
+    #[error(
+        "{0} comes without timestamps: put a demuxer in front of roomwebrtcsink, or set format=time on appsrc"
+    )]
+    NoTime(&'static str),
     #[error(
         "the stream has B-frames, which real-time receivers cannot play: disable them in the encoder \
          (x264enc: tune=zerolatency or bframes=0)"
@@ -65,6 +97,28 @@ impl Refusal {
             Chroma::Yuv444 => "4:4:4",
         };
         Some(Self::Profile(format!("{} ({chroma}, {} bits)", format.profile, format.bit_depth)))
+    }
+}
+
+/// What decoders have to know of the pictures. Frame rate, colorimetry, and level are none of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PictureFormat {
+    size: (Option<i32>, Option<i32>),
+    profile: Option<String>,
+    codec_data: Option<Vec<u8>>,
+}
+
+impl PictureFormat {
+    /// What `caps` tell of it.
+    pub(crate) fn of(caps: &gst::CapsRef) -> Self {
+        let structure = caps.structure(0);
+        let number = |name: &str| structure.and_then(|structure| structure.get::<i32>(name).ok());
+        let record = structure.and_then(|structure| structure.get::<gst::Buffer>("codec_data").ok());
+        Self {
+            size: (number("width"), number("height")),
+            profile: structure.and_then(|structure| structure.get::<String>("profile").ok()),
+            codec_data: record.and_then(|record| Some(record.map_readable().ok()?.to_vec())),
+        }
     }
 }
 
@@ -103,17 +157,11 @@ pub(crate) fn codec_of(
 }
 
 /// Every browser decodes High, whatever the SDP says, but not its relatives for 10 bits, 4:2:2, and 4:4:4.
+const DECODED: [&str; 7] =
+    ["constrained-baseline", "baseline", "main", "extended", "high", "progressive-high", "constrained-high"];
+
 fn is_decoded(profile: &str) -> bool {
-    matches!(
-        profile,
-        "constrained-baseline"
-            | "baseline"
-            | "extended"
-            | "main"
-            | "high"
-            | "progressive-high"
-            | "constrained-high"
-    )
+    DECODED.contains(&profile)
 }
 
 #[cfg(test)]
@@ -133,8 +181,44 @@ mod tests {
         let first = caps.structure(0).unwrap();
         assert_eq!(first.get::<&str>("profile"), Ok("constrained-baseline"));
         assert_eq!(first.get::<&str>("stream-format"), Ok("byte-stream"));
-        assert!(caps.structure(3).unwrap().get::<&str>("profile").is_err(), "IP cameras name no profile");
+        assert!(
+            accepted(None).can_intersect(&gst::Caps::new_empty_simple("video/x-h264")),
+            "IP cameras name no profile"
+        );
         assert!(caps.can_intersect(&"video/x-vp8".parse::<gst::Caps>().unwrap()));
+    }
+
+    #[test]
+    fn an_element_never_chooses_a_profile_that_cannot_be_sent_but_a_user_may_demand_it() {
+        let any = answer(None, &caps("video/x-h264"));
+        assert!(!any.can_intersect(&caps("video/x-h264,profile=high-4:4:4")), "{any}");
+        assert!(any.can_intersect(&caps("video/x-h264,profile=high")), "{any}");
+        let demanded = caps("video/x-h264,profile=high-4:4:4");
+        assert_eq!(answer(None, &demanded), demanded);
+    }
+
+    #[test]
+    fn encoders_are_asked_for_even_sizes_and_any_size_is_let_in() {
+        gst::init().unwrap();
+        let caps = accepted(None);
+        let takes = |at: usize, width: i32| {
+            let sized = gst::Caps::builder("video/x-h264").field("width", width).build();
+            caps.structure(at).unwrap().can_intersect(sized.structure(0).unwrap())
+        };
+        assert!(takes(0, 640) && takes(0, 1366) && !takes(0, 641));
+        assert!(takes(3, 641), "an error then names the fix");
+    }
+
+    #[test]
+    fn only_what_decoders_have_to_know_makes_another_format() {
+        let format = |text: &str| PictureFormat::of(&caps(&format!("video/x-h264,profile=main,{text}")));
+        let first = format("width=320,height=240,framerate=30/1");
+        assert_eq!(first, format("width=320,height=240,framerate=25/1,colorimetry=bt709,level=(string)4"));
+        for other in
+            ["width=322,height=240", "width=320,height=242", "width=320,height=240,codec_data=(buffer)01"]
+        {
+            assert_ne!(first, format(other), "{other}");
+        }
     }
 
     #[test]

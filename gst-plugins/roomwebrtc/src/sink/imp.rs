@@ -254,6 +254,7 @@ impl ElementImpl for RoomWebRtcSink {
             lock(&self.inputs).remove(&input.key);
             return None;
         }
+        self.watch_pad(&ghost, input.key);
         input.introduce();
         Some(ghost.upcast())
     }
@@ -339,6 +340,32 @@ impl RoomWebRtcSink {
         lock(&self.inputs).get(&key).cloned()
     }
 
+    fn watch_pad(&self, ghost: &gst::GhostPad, key: StreamKey) {
+        let element = self.obj().downgrade();
+        ghost.connect_linked(move |_, _| {
+            if let Some(element) = element.upgrade()
+                && element.current_state() >= gst::State::Paused
+                && let Some(input) = element.imp().input(key)
+            {
+                element.imp().look_upstream(&input);
+            }
+        });
+        let element = self.obj().downgrade();
+        ghost.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+            if let Some(element) = element.upgrade()
+                && let Some(input) = element.imp().input(key)
+            {
+                input.refuse_data_without_caps(&element);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    fn look_upstream(&self, input: &Input) {
+        let tunes = lock(&self.settings).1.tune_upstream;
+        input.look_upstream(&self.obj(), tunes);
+    }
+
     fn sink_event(&self, key: StreamKey, pad: &gst::GhostPad, event: gst::Event) -> bool {
         let bin = self.obj();
         if let Some(input) = self.input(key) {
@@ -349,7 +376,14 @@ impl RoomWebRtcSink {
                         return false;
                     }
                 }
-                gst::EventView::Segment(_) => input.segment(),
+                // An encoder that was linked late has not opened yet.
+                gst::EventView::StreamStart(_) => self.look_upstream(&input),
+                gst::EventView::Segment(segment) => {
+                    if let Err(refusal) = input.segment(segment.segment()) {
+                        gst::element_imp_error!(self, gst::StreamError::Format, ("{refusal}"));
+                        return false;
+                    }
+                }
                 gst::EventView::FlushStop(flush) => input.flushed(&bin, flush),
                 gst::EventView::Eos(_) => input.ends(&bin),
                 _ => {}
@@ -438,9 +472,7 @@ impl RoomWebRtcSink {
         Conductor::spawn(start).map_err(|error| wrong(format!("no thread for the conductor: {error}")))?;
         for input in self.all_inputs() {
             input.introduce();
-            if settings.tune_upstream {
-                input.tune_upstream(&self.obj());
-            }
+            input.look_upstream(&self.obj(), settings.tune_upstream);
         }
         Ok(())
     }

@@ -3,13 +3,14 @@
 
 use super::{
     bitstream::{Arrival, Bitstream, Warning},
-    caps::{self, Refusal},
+    caps::{self, PictureFormat, Refusal},
     conductor::Command,
     fanout::{self, Fanout, Unit},
     mailbox::Mailbox,
     session::StreamInfo,
     timing::{SharedTime, Timing},
-    upstream::{self, Origin, Tuned},
+    tuning::{self, Tuned},
+    upstream::{self, Origin, SizeWatch},
 };
 use crate::{codec::Codec, h264_repair::H264Repair, log::CAT, stream_key::StreamKey, time::Now};
 use gst::{glib, prelude::*};
@@ -32,13 +33,15 @@ pub(crate) struct Input {
     /// The stream jumped (flush): the next unit starts anew.
     jumped: Arc<AtomicBool>,
     chain: Mutex<Option<Chain>>,
-    /// The depayloader upstream, and its repair.
-    depayloader: Mutex<Option<(gst::Element, H264Repair)>>,
+    upstream: Mutex<Option<Upstream>>,
+    /// Data without caps has been refused.
+    refused: AtomicBool,
 }
 
 /// What stands behind a pad once its codec is known.
 struct Chain {
     codec: Option<&'static Codec>,
+    format: Option<PictureFormat>,
     parser: Option<gst::Element>,
     sink: gst_app::AppSink,
 }
@@ -54,7 +57,8 @@ impl Input {
             timing: Arc::new(Timing::new(time)),
             jumped: Arc::default(),
             chain: Mutex::new(None),
-            depayloader: Mutex::new(None),
+            upstream: Mutex::new(None),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -73,16 +77,14 @@ impl Input {
 
     /// The caps that upstream may choose from.
     pub(crate) fn answer_caps(&self, filter: Option<&gst::Caps>) -> gst::Caps {
-        let caps = caps::accepted(self.codec());
         match filter {
-            // In this order the sink's preference wins over the filter's.
-            Some(filter) => caps.intersect_with_mode(filter, gst::CapsIntersectMode::First),
-            None => caps,
+            Some(filter) => caps::answer(self.codec(), filter),
+            None => caps::accepted(self.codec()),
         }
     }
 
-    /// Whether caps are of a kind that this pad knows. What can't be sent all the same is let in here and refused by
-    /// [`Input::set_caps`], with words that a plain no to this query would leave unsaid.
+    /// Whether this pad knows the media type of `caps`. [`Input::set_caps`] refuses the rest with an error that says what
+    /// to change; a negative answer here would leave "not-negotiated".
     pub(crate) fn accepts(caps: &gst::Caps) -> bool {
         caps::template().can_intersect(caps)
     }
@@ -90,33 +92,32 @@ impl Input {
     /// The stream is known now: builds the chain, decides on pacing, tells the conductor.
     pub(crate) fn set_caps(&self, bin: &super::RoomWebRtcSink, caps: &gst::CapsRef) -> Result<(), Refusal> {
         let codec = caps::codec_of(caps, self.codec())?;
+        let format = PictureFormat::of(caps);
         if self.codec().is_some() {
-            // Another size, say: decoders go on with the parameter sets of the next IDR.
-            self.fanout.regate();
+            // Decoders need the parameter sets of the next IDR picture, but only if these differ.
+            if self.replace_format(&format) != Some(format) {
+                self.fanout.regate();
+            }
         } else {
             // An end of stream may have come before the first caps, and built a chain without a codec.
             self.take_down(bin);
             self.build(bin, Some(codec))
                 .map_err(|error| Refusal::Unknown(format!("{} ({error})", codec.encoding)))?;
+            self.replace_format(&format);
         }
-        let timing = upstream::timing(self.ghost.upcast_ref());
-        self.timing.set_live(timing.live);
+        let live = upstream::is_live(self.ghost.upcast_ref());
+        self.timing.set_live(live);
         if let Some(chain) = &*self.chain() {
-            chain.sink.set_sync(!timing.live);
+            chain.sink.set_sync(!live);
         }
-        if timing.live && timing.latency > upstream::TOO_LATE {
-            gst::element_warning!(
-                bin,
-                gst::StreamError::Encode,
-                (
-                    "upstream delays the stream by {} ms: set the encoder to low latency (no B-frames, no lookahead, \
-                     x264enc: tune=zerolatency)",
-                    timing.latency.mseconds()
-                )
-            );
-        }
+        self.report_latency(bin);
         self.flows(codec);
         Ok(())
+    }
+
+    /// Replaces what is known of the pictures; returns what was known before.
+    fn replace_format(&self, format: &PictureFormat) -> Option<PictureFormat> {
+        self.chain().as_mut().and_then(|chain| chain.format.replace(format.clone()))
     }
 
     fn flows(&self, codec: &'static Codec) {
@@ -127,11 +128,15 @@ impl Input {
         }));
     }
 
-    /// A new segment: after an end of stream (a seek back, say) the stream flows again.
-    pub(crate) fn segment(&self) {
-        if let Some(codec) = self.codec() {
-            self.flows(codec);
+    /// Handles SEGMENT: after an end of stream, for instance after a seek back, the stream flows again.
+    pub(crate) fn segment(&self, segment: &gst::Segment) -> Result<(), Refusal> {
+        let Some(codec) = self.codec() else { return Ok(()) };
+        // A parser finds times in bytes.
+        if codec.parser.is_none() && segment.format() != gst::Format::Time {
+            return Err(Refusal::NoTime(codec.encoding));
         }
+        self.flows(codec);
+        Ok(())
     }
 
     /// Handles FLUSH_STOP: the stream jumps, and receivers resume at the next IDR.
@@ -178,7 +183,7 @@ impl Input {
             parser.sync_state_with_parent()?;
         }
         self.ghost.set_target(first.static_pad("sink").as_ref())?;
-        *self.chain() = Some(Chain { codec, parser, sink });
+        *self.chain() = Some(Chain { codec, format: None, parser, sink });
         Ok(())
     }
 
@@ -186,13 +191,14 @@ impl Input {
     /// the pad waits for that thread.
     pub(crate) fn release(&self, bin: &super::RoomWebRtcSink) {
         self.mailbox.send(Command::PadGone(self.key));
-        *self.depayloader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.take_down(bin);
         let _ = self.ghost.set_active(false);
     }
 
     /// Removes what is behind the pad, which forgets its codec.
     pub(crate) fn take_down(&self, bin: &super::RoomWebRtcSink) {
+        self.refused.store(false, Ordering::Relaxed);
         let Some(chain) = self.chain().take() else { return };
         // The sink first: what waits in it returns, and the parser's pads are free then.
         for element in [chain.sink.upcast_ref()].into_iter().chain(&chain.parser) {
@@ -233,45 +239,120 @@ impl Input {
             .build()
     }
 
-    /// Tunes the encoder upstream where there is one that can be, and keeps pictures whole that come by RTP.
-    pub(crate) fn tune_upstream(&self, bin: &super::RoomWebRtcSink) {
-        match upstream::origin(self.ghost.upcast_ref()) {
-            Some(Origin::Encoder(encoder)) => tune(bin, &encoder),
-            Some(Origin::Depayloader(depayloader)) => {
-                let mut known = self.depayloader.lock().unwrap_or_else(PoisonError::into_inner);
-                let is_h264 = depayloader.factory().is_some_and(|factory| factory.name() == "rtph264depay");
-                if is_h264 && known.as_ref().is_none_or(|(known, _)| *known != depayloader) {
-                    let repair = H264Repair::new(&depayloader);
-                    *known = Some((depayloader, repair));
+    /// Finds the element that produces the stream: repairs H.264 that comes by RTP, watches an encoder, and, where `tunes`,
+    /// sets it to low latency.
+    pub(crate) fn look_upstream(&self, bin: &super::RoomWebRtcSink, tunes: bool) {
+        let origin = upstream::origin(self.ghost.upcast_ref());
+        let mut known = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(origin) = origin else {
+            *known = None;
+            return;
+        };
+        if known.as_ref().is_none_or(|known| known.element != *origin.element()) {
+            *known = Some(Upstream::new(bin, &origin));
+        }
+        drop(known);
+        if tunes && let Origin::Encoder(encoder) = origin {
+            self.tune(bin, &encoder);
+        }
+    }
+
+    /// Tunes an encoder and posts what was set.
+    fn tune(&self, bin: &super::RoomWebRtcSink, encoder: &gst::Element) {
+        match tuning::tune(encoder) {
+            Tuned::Set(set) if set.is_empty() => {}
+            Tuned::Set(set) => {
+                let set = set.join(" ");
+                gst::info!(CAT, obj = bin, "{} was not set to low latency: set {set}", encoder.name());
+                let message = gst::Structure::builder("room-upstream-tuned")
+                    .field("encoder", encoder.name().as_str())
+                    .field("properties", set)
+                    .build();
+                let _ = bin.post_message(gst::message::Element::builder(message).src(bin).build());
+            }
+            Tuned::TooLate(needed) => {
+                if self.first_time(|known| &mut known.reported_too_late) {
+                    gst::element_warning!(
+                        bin,
+                        gst::StreamError::Encode,
+                        (
+                            "{} is at work already and cannot be set to low latency any more: set {} before it starts",
+                            encoder.name(),
+                            needed.join(" ")
+                        )
+                    );
                 }
             }
-            None => {}
+            Tuned::Unknown => {
+                gst::info!(CAT, obj = bin, "no low-latency settings are known for {}", encoder.name());
+            }
+        }
+    }
+
+    /// Reports an encoder that holds pictures back. Others may add latency, too, such as a jitter buffer, but the sink
+    /// does not wait for it.
+    fn report_latency(&self, bin: &super::RoomWebRtcSink) {
+        let Some(Origin::Encoder(encoder)) = upstream::origin(self.ghost.upcast_ref()) else { return };
+        let Some(latency) = upstream::latency_of(&encoder).filter(|latency| *latency > upstream::TOO_LATE)
+        else {
+            return;
+        };
+        if self.first_time(|known| &mut known.reported_latency) {
+            gst::element_warning!(
+                bin,
+                gst::StreamError::Encode,
+                (
+                    "{} delays the stream by {} ms: set it to low latency (no B-frames, no lookahead; \
+                     x264enc: tune=zerolatency)",
+                    encoder.name(),
+                    latency.mseconds()
+                )
+            );
+        }
+    }
+
+    /// Whether something about the element upstream has not been reported yet.
+    fn first_time(&self, reported: impl FnOnce(&mut Upstream) -> &mut bool) -> bool {
+        let mut known = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_mut().is_none_or(|known| !std::mem::replace(reported(known), true))
+    }
+
+    /// Posts an error for data whose caps are unknown: otherwise the pipeline would end with "not-linked".
+    pub(crate) fn refuse_data_without_caps(&self, bin: &super::RoomWebRtcSink) {
+        let is_first = || !self.refused.swap(true, Ordering::Relaxed);
+        if self.chain().is_none() && is_first() {
+            gst::element_error!(bin, gst::StreamError::Format, ("{}", Refusal::NoCaps));
         }
     }
 }
 
-/// Tunes an encoder and tells what was set.
-fn tune(bin: &super::RoomWebRtcSink, encoder: &gst::Element) {
-    match upstream::tune(encoder) {
-        Tuned::Set(set) if set.is_empty() => {}
-        Tuned::Set(set) => {
-            let set = set.join(" ");
-            gst::info!(CAT, obj = bin, "{} was not tuned for live: set {set}", encoder.name());
-            let message = gst::Structure::builder("room-upstream-tuned")
-                .field("encoder", encoder.name().as_str())
-                .field("properties", set)
-                .build();
-            let _ = bin.post_message(gst::message::Element::builder(message).src(bin).build());
-        }
-        Tuned::Running => gst::warning!(
-            CAT,
-            obj = bin,
-            "{} runs already and can't be tuned: set it to low latency yourself",
-            encoder.name()
-        ),
-        Tuned::Unknown => {
-            gst::info!(CAT, obj = bin, "nothing is known of how to tune {}", encoder.name());
-        }
+/// The element that produces the stream, and what is done to it.
+struct Upstream {
+    element: gst::Element,
+    _watch: Option<Watch>,
+    reported_latency: bool,
+    reported_too_late: bool,
+}
+
+/// Work on an element upstream that ends with this value.
+enum Watch {
+    Repair { _repair: H264Repair },
+    Size { _watch: SizeWatch },
+}
+
+impl Upstream {
+    fn new(bin: &super::RoomWebRtcSink, origin: &Origin) -> Self {
+        let element = origin.element().clone();
+        let watch = match origin {
+            Origin::Encoder(encoder) => {
+                SizeWatch::new(encoder, bin).map(|watch| Watch::Size { _watch: watch })
+            }
+            Origin::Depayloader(depayloader) => depayloader
+                .factory()
+                .filter(|factory| factory.name() == "rtph264depay")
+                .map(|_| Watch::Repair { _repair: H264Repair::new(depayloader) }),
+        };
+        Self { element, _watch: watch, reported_latency: false, reported_too_late: false }
     }
 }
 

@@ -9,7 +9,6 @@ mod inner_server;
 mod input;
 mod keyframes;
 mod mailbox;
-mod negotiation;
 mod receivers;
 mod refresh;
 mod reorder;
@@ -17,6 +16,7 @@ mod session;
 mod settings;
 mod stats;
 mod timing;
+mod tuning;
 mod upstream;
 
 use gst::{glib, prelude::*};

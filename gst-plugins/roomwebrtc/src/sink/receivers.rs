@@ -1,8 +1,12 @@
 //! What the conductor knows of one receiver: one enum, with only the data that is valid in each state.
 
-use super::session::{Session, Tell};
+use super::session::{Answered, Session};
+use crate::stream_key::StreamKey;
 use room_signaling_client::wire::PeerEntry;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 /// The longest time between two sessions that failed.
 const MAX_RETRY: Duration = Duration::from_secs(30);
@@ -14,6 +18,8 @@ pub(crate) struct Receiver {
     /// Tells this session's events from those of an earlier one.
     pub(crate) serial: u64,
     pub(crate) webrtc_stats: Option<gst::Structure>,
+    /// The streams that this receiver can't play.
+    pub(crate) rejected: BTreeSet<StreamKey>,
     failures: u32,
 }
 
@@ -108,7 +114,14 @@ impl Phase {
 impl Receiver {
     /// Without a session.
     pub(crate) fn new(peer: PeerEntry, retry: Retry) -> Self {
-        Self { peer, phase: Phase::Idle { retry }, serial: 0, webrtc_stats: None, failures: 0 }
+        Self {
+            peer,
+            phase: Phase::Idle { retry },
+            serial: 0,
+            webrtc_stats: None,
+            rejected: BTreeSet::new(),
+            failures: 0,
+        }
     }
 
     /// A session was started.
@@ -123,13 +136,13 @@ impl Receiver {
         }
     }
 
-    /// Takes the answer to the offer that is out.
-    pub(crate) fn answered(&mut self, sdp: &str, tell: &Tell) -> Result<(), String> {
+    /// Accepts the answer to the offer that is out.
+    pub(crate) fn answered(&mut self, sdp: &str) -> Result<Answered, String> {
         if let Phase::Active { session, step: step @ Step::Offering { .. } } = &mut self.phase {
             *step = Step::Connecting { since: Instant::now() };
-            session.take_answer(sdp, tell)?;
+            return session.accept_answer(sdp);
         }
-        Ok(())
+        Ok(Answered::Accepted)
     }
 
     /// The connection is up; false if it was before.

@@ -156,7 +156,7 @@ mod tests {
         stream.requests = 1;
         stream.unit(Delta);
         for _ in 0..3 {
-            stream.now += Duration::from_secs(3600);
+            stream.now += Duration::from_hours(1);
             assert_eq!(stream.unit(Delta).warning, None);
         }
     }

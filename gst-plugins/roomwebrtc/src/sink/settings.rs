@@ -88,7 +88,7 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
         flag(
             "tune-upstream",
             "Tune upstream",
-            "Set what makes a known encoder upstream live (x264enc: tune=zerolatency, ...) where it has its defaults",
+            "Configure a known upstream encoder for low latency (x264enc: tune=zerolatency, ...), leaving properties that the user changed alone",
             defaults.tune_upstream,
         ),
         flag(

@@ -1,74 +1,80 @@
-//! Where a stream comes from: an encoder that nobody tuned, which is set to what makes it live, or a depayloader.
+//! Finds the element that produces a stream, and how upstream times it.
 
 use gst::prelude::*;
 
-/// What makes one encoder live. A value is set only where the property exists and the user left its default.
-struct Tuning {
-    factory: &'static str,
-    values: &'static [(&'static str, &'static str)],
-}
-
-/// Two seconds of frames at 30/s: late joiners ask for a keyframe of their own, this one only bounds the damage.
-const TUNINGS: &[Tuning] = &[
-    Tuning {
-        factory: "x264enc",
-        values: &[
-            ("tune", "zerolatency"),
-            ("speed-preset", "veryfast"),
-            ("key-int-max", "60"),
-            ("bframes", "0"),
-        ],
-    },
-    Tuning {
-        factory: "openh264enc",
-        values: &[("usage-type", "camera"), ("complexity", "low"), ("gop-size", "60")],
-    },
-    Tuning {
-        factory: "vp8enc",
-        values: &[
-            ("deadline", "1"),
-            ("cpu-used", "8"),
-            ("lag-in-frames", "0"),
-            ("keyframe-max-dist", "60"),
-            ("error-resilient", "default"),
-            ("end-usage", "cbr"),
-        ],
-    },
-    Tuning {
-        factory: "nvh264enc",
-        values: &[
-            ("zerolatency", "true"),
-            ("preset", "low-latency-hq"),
-            ("gop-size", "60"),
-            ("bframes", "0"),
-        ],
-    },
-    Tuning {
-        factory: "vah264enc",
-        values: &[("b-frames", "0"), ("key-int-max", "60"), ("target-usage", "6")],
-    },
-    Tuning { factory: "vah264lpenc", values: &[("b-frames", "0"), ("key-int-max", "60")] },
-    Tuning { factory: "vaapih264enc", values: &[("max-bframes", "0"), ("keyframe-period", "60")] },
-    Tuning {
-        factory: "qsvh264enc",
-        values: &[("low-latency", "true"), ("b-frames", "0"), ("gop-size", "60")],
-    },
-    Tuning { factory: "mpph264enc", values: &[("gop", "60")] },
-];
-
-/// Where a stream comes from.
+/// The element that produces a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A video encoder in this pipeline.
     Encoder(gst::Element),
-    /// RTP from elsewhere.
+    /// The end of an RTP stream.
     Depayloader(gst::Element),
 }
 
-/// What feeds `pad`, seen through parsers, queues, capsfilters and bins.
+impl Origin {
+    pub(crate) fn element(&self) -> &gst::Element {
+        match self {
+            Origin::Encoder(element) | Origin::Depayloader(element) => element,
+        }
+    }
+}
+
+/// Warns, for as long as this value lives, of pictures that an H.264 encoder cannot encode as 4:2:0: x264enc ends with "Can
+/// not initialize x264 encoder", or chooses 4:4:4.
+pub(crate) struct SizeWatch {
+    pad: gst::glib::WeakRef<gst::Pad>,
+    probe: Option<gst::PadProbeId>,
+}
+
+impl SizeWatch {
+    /// Warnings are posted as those of `reporter`. `None` for encoders of other codecs.
+    pub(crate) fn new(encoder: &gst::Element, reporter: &impl IsA<gst::Element>) -> Option<Self> {
+        let h264 = gst::Caps::new_empty_simple(crate::codec::H264.media_type);
+        if !encoder.static_pad("src")?.pad_template_caps().can_intersect(&h264) {
+            return None;
+        }
+        let pad = encoder.static_pad("sink")?;
+        let (reporter, name) = (reporter.upcast_ref::<gst::Element>().downgrade(), encoder.name());
+        let probe = pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
+                && let Some((width, height)) = odd_size(caps.caps())
+                && let Some(reporter) = reporter.upgrade()
+            {
+                gst::element_warning!(
+                    reporter,
+                    gst::StreamError::Encode,
+                    (
+                        "{name} gets pictures of {width}x{height}, and 4:2:0 needs an even width and height: put \
+                         `videoscale ! video/x-raw,width={},height={}` in front of it",
+                        width & !1,
+                        height & !1
+                    )
+                );
+            }
+            gst::PadProbeReturn::Ok
+        });
+        Some(Self { pad: pad.downgrade(), probe })
+    }
+}
+
+impl Drop for SizeWatch {
+    fn drop(&mut self) {
+        if let Some((pad, probe)) = self.pad.upgrade().zip(self.probe.take()) {
+            pad.remove_probe(probe);
+        }
+    }
+}
+
+fn odd_size(caps: &gst::CapsRef) -> Option<(i32, i32)> {
+    let structure = caps.structure(0)?;
+    let size = (structure.get("width").ok()?, structure.get("height").ok()?);
+    (size.0 % 2 != 0 || size.1 % 2 != 0).then_some(size)
+}
+
+/// The origin of what `pad` receives, seen through parsers, queues, capsfilters and bins.
 pub(crate) fn origin(pad: &gst::Pad) -> Option<Origin> {
     let mut source = feeding_pad(pad)?;
-    // Bounded, so that an odd graph can't keep us here.
+    // The bound ends the search in a graph with a cycle.
     for _ in 0..32 {
         let element = source.parent_element()?;
         let class = element.metadata(gst::ELEMENT_METADATA_KLASS).unwrap_or_default();
@@ -87,14 +93,14 @@ pub(crate) fn origin(pad: &gst::Pad) -> Option<Origin> {
     None
 }
 
-/// The source pad of a real element behind whatever ghost pads stand between it and `sink`.
+/// The source pad that feeds `sink`, behind the ghost pads between them.
 fn feeding_pad(sink: &gst::Pad) -> Option<gst::Pad> {
     let mut peer = sink.peer()?;
     for _ in 0..16 {
         if let Some(ghost) = peer.downcast_ref::<gst::GhostPad>() {
             peer = ghost.target()?;
         } else if let Some(ghost) = peer.parent().and_downcast::<gst::GhostPad>() {
-            // The inner side of a bin's sink pad: go on outside.
+            // The inner side of a bin's sink pad: its peer is outside.
             peer = ghost.peer()?;
         } else {
             return Some(peer);
@@ -103,120 +109,82 @@ fn feeding_pad(sink: &gst::Pad) -> Option<gst::Pad> {
     None
 }
 
-/// What became of an encoder.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Tuned {
-    /// These properties were set; empty where the user had set them all.
-    Set(Vec<String>),
-    /// Nothing is known of this kind of encoder.
-    Unknown,
-    /// It runs already: its properties can't be changed any more.
-    Running,
-}
-
-/// Sets what makes `encoder` live, leaving alone whatever the user has set.
-pub(crate) fn tune(encoder: &gst::Element) -> Tuned {
-    let factory = encoder.factory().map(|f| f.name().to_string()).unwrap_or_default();
-    let Some(tuning) = TUNINGS.iter().find(|t| t.factory == factory) else { return Tuned::Unknown };
-    if encoder.current_state() > gst::State::Ready {
-        return Tuned::Running;
-    }
-    let set = tuning.values.iter().filter(|(name, value)| set_if_default(encoder, name, value));
-    Tuned::Set(set.map(|(name, value)| format!("{name}={value}")).collect())
-}
-
-fn set_if_default(encoder: &gst::Element, name: &str, value: &str) -> bool {
-    let Some(spec) = encoder.find_property(name) else { return false };
-    if !spec.flags().contains(gst::glib::ParamFlags::WRITABLE | gst::glib::ParamFlags::READABLE) {
-        return false;
-    }
-    let is = |value: &gst::glib::Value| value.serialize().ok();
-    let wanted = gst::glib::Value::deserialize_with_pspec(value, &spec).ok();
-    let now = is(&encoder.property_value(name));
-    if now != is(spec.default_value()) || wanted.as_ref().and_then(is) == now {
-        return false;
-    }
-    match wanted {
-        Some(wanted) => {
-            encoder.set_property_from_value(name, &wanted);
-            true
-        }
-        None => false,
-    }
-}
-
-/// Latency beyond which a stream upstream is said to be no longer live.
+/// An encoder that adds more is reported.
 pub(crate) const TOO_LATE: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
-/// What upstream says of itself.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timing {
-    /// Live input is not paced: it comes at its own pace.
-    pub(crate) live: bool,
-    /// How late the data comes.
-    pub(crate) latency: gst::ClockTime,
+/// How long `encoder` holds pictures back: its own share of the latency.
+pub(crate) fn latency_of(encoder: &gst::Element) -> Option<gst::ClockTime> {
+    let (mut before, mut after) = (gst::query::Latency::new(), gst::query::Latency::new());
+    let answered =
+        encoder.static_pad("sink")?.peer_query(&mut before) && encoder.static_pad("src")?.query(&mut after);
+    answered.then(|| after.result().1.saturating_sub(before.result().1))
 }
 
-/// Asks the peer of `pad`; without an answer the input counts as not live.
-pub(crate) fn timing(pad: &gst::Pad) -> Timing {
+/// Whether upstream is live, which means that it is not to be paced. Without an answer it is not.
+pub(crate) fn is_live(pad: &gst::Pad) -> bool {
     let mut query = gst::query::Latency::new();
-    if pad.peer_query(&mut query) {
-        let (live, latency, _) = query.result();
-        Timing { live, latency }
-    } else {
-        Timing { live: false, latency: gst::ClockTime::ZERO }
-    }
+    pad.peer_query(&mut query) && query.result().0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tuned(line: &str) -> (gst::Element, Option<Tuned>) {
+    fn origin_in(line: &str) -> (gst::Bin, Option<Origin>) {
         gst::init().unwrap();
         let bin = gst::parse::bin_from_description(&format!("{line} ! fakesink name=end"), false).unwrap();
         let pad = bin.by_name("end").unwrap().static_pad("sink").unwrap();
-        match origin(&pad) {
-            Some(Origin::Encoder(encoder)) => (encoder.clone(), Some(tune(&encoder))),
-            _ => (bin.upcast(), None),
-        }
+        let origin = origin(&pad);
+        (bin, origin)
     }
 
     #[test]
-    fn a_bare_x264enc_becomes_live() {
-        let (encoder, result) = tuned("videotestsrc ! x264enc");
-        let Some(Tuned::Set(set)) = result else { panic!("not tuned: {result:?}") };
-        assert!(set.contains(&"tune=zerolatency".to_string()), "{set:?}");
-        assert_eq!(encoder.property::<u32>("key-int-max"), 60);
-        assert_eq!(encoder.property_value("speed-preset").serialize().unwrap(), "veryfast");
-    }
-
-    #[test]
-    fn it_is_found_behind_parsers_queues_and_bins() {
+    fn an_encoder_is_found_behind_parsers_queues_and_bins() {
         for line in [
-            "videotestsrc ! x264enc ! h264parse ! queue ! capsfilter",
-            "videotestsrc ! ( x264enc ! queue ) ! identity",
-            "videotestsrc ! x264enc ! ( queue ! h264parse )",
+            "videotestsrc ! x264enc name=e ! h264parse ! queue ! capsfilter",
+            "videotestsrc ! ( x264enc name=e ! queue ) ! identity",
+            "videotestsrc ! x264enc name=e ! ( queue ! h264parse )",
         ] {
-            assert!(matches!(tuned(line).1, Some(Tuned::Set(_))), "{line}");
+            let (bin, origin) = origin_in(line);
+            assert_eq!(origin, bin.by_name("e").map(Origin::Encoder), "{line}");
         }
     }
 
     #[test]
-    fn what_the_user_set_stays() {
-        let (encoder, result) = tuned("videotestsrc ! x264enc key-int-max=25 speed-preset=ultrafast");
-        assert_eq!(result, Some(Tuned::Set(vec!["tune=zerolatency".into()])));
-        assert_eq!(encoder.property::<u32>("key-int-max"), 25);
-        assert_eq!(encoder.property_value("speed-preset").serialize().unwrap(), "ultrafast");
+    fn behind_a_depayloader_no_encoder_is_searched_for() {
+        let (bin, origin) = origin_in("udpsrc ! rtph264depay name=d ! h264parse");
+        assert_eq!(origin, bin.by_name("d").map(Origin::Depayloader));
     }
 
     #[test]
-    fn no_encoder_is_looked_for_behind_a_depayloader() {
+    fn only_the_encoders_own_share_of_the_latency_counts() {
         gst::init().unwrap();
-        let line = "udpsrc ! rtph264depay ! h264parse ! fakesink name=end";
-        let bin = gst::parse::bin_from_description(line, false).unwrap();
-        let pad = bin.by_name("end").unwrap().static_pad("sink").unwrap();
-        let Some(Origin::Depayloader(found)) = origin(&pad) else { panic!("{:?}", origin(&pad)) };
-        assert_eq!(found.factory().unwrap().name(), "rtph264depay");
+        let line = "videotestsrc is-live=true ! identity name=i ! x264enc tune=zerolatency name=fast ! fakesink \
+                    videotestsrc is-live=true ! x264enc name=slow ! fakesink";
+        let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        // A source with two seconds of latency of its own, such as a jitter buffer.
+        let slow_source = pipeline.by_name("i").unwrap().static_pad("src").unwrap();
+        slow_source.add_probe(gst::PadProbeType::QUERY_UPSTREAM | gst::PadProbeType::PULL, |_, info| {
+            let two_seconds = gst::ClockTime::from_seconds(2);
+            if let Some(gst::PadProbeData::Query(query)) = &mut info.data
+                && let gst::QueryViewMut::Latency(latency) = query.view_mut()
+            {
+                latency.set(true, two_seconds, gst::ClockTime::NONE);
+                return gst::PadProbeReturn::Handled;
+            }
+            gst::PadProbeReturn::Ok
+        });
+        pipeline.set_state(gst::State::Playing).unwrap();
+        for (name, range) in [("fast", 0..100), ("slow", 1000..2000)] {
+            let encoder = pipeline.by_name(name).unwrap();
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while encoder.static_pad("src").unwrap().current_caps().is_none() {
+                assert!(std::time::Instant::now() < until, "{name} starts");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let latency = latency_of(&encoder).unwrap().mseconds();
+            assert!(range.contains(&latency), "{name} adds {latency} ms");
+        }
+        pipeline.set_state(gst::State::Null).unwrap();
     }
 }

@@ -8,15 +8,15 @@ use super::{
     RoomWebRtcSrc,
     link::{self, Link},
     message,
-    offer::StreamKey,
     output::{Origin, Outputs},
-    session::{Effect, Note, Session, Tell},
+    session::{Action, Session, SessionEvent, SessionEvents},
     settings::Settings,
     stats,
 };
 use crate::{
     log::CAT,
     signaling::{SignalingState, warn_unreachable},
+    stream_key::StreamKey,
 };
 use gst::{glib, prelude::*};
 use room_signaling_client::{
@@ -46,7 +46,7 @@ pub(super) enum Command {
     /// The signaling client of this generation has said goodbye.
     SignalingEnded(u64),
     /// The session of this number says.
-    Session(u64, Note),
+    Session(u64, SessionEvent),
     /// A session has been torn down.
     SessionEnded,
     /// Downstream needs a keyframe of this stream.
@@ -89,6 +89,7 @@ impl Control {
             link,
             state: SignalingState::Idle,
             ice_servers: Vec::new(),
+            unusable_ice_servers: Vec::new(),
             outputs: outputs.clone(),
             pads_announced: false,
             present: BTreeSet::new(),
@@ -140,6 +141,8 @@ struct Thread {
     link: Link,
     state: SignalingState,
     ice_servers: Vec<IceServer>,
+    /// What was said of the servers that can't be used.
+    unusable_ice_servers: Vec<String>,
     outputs: Arc<Outputs>,
     pads_announced: bool,
     /// The senders in the room.
@@ -186,7 +189,7 @@ impl Thread {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Signaling(generation, event) if self.link.is_current(generation) => self.on_event(event),
-            Command::Session(number, note) if number == self.sessions => self.on_note(note),
+            Command::Session(number, event) if number == self.sessions => self.on_session_event(event),
             Command::SignalingEnded(generation) => self.link.ended(generation, Instant::now()),
             Command::SessionEnded => self.teardowns = self.teardowns.saturating_sub(1),
             Command::Keyframe(key) => {
@@ -242,6 +245,7 @@ impl Thread {
             Event::Joined { client_id, ice_servers } => {
                 self.link.keep_id(client_id);
                 self.ice_servers = ice_servers;
+                self.warn_of_ice_servers();
             }
             Event::PeerGone(id, reason) => self.on_gone(&id, reason),
             Event::Signal(Signal { body, session_id, from: Some(from), .. }) => {
@@ -287,6 +291,17 @@ impl Thread {
         }
     }
 
+    /// Posts a warning for each STUN or TURN server that can't be used, once.
+    fn warn_of_ice_servers(&mut self) {
+        let unusable = self.settings.signaling.ice(&self.ice_servers).unusable_servers();
+        if let Some(element) = self.element.upgrade() {
+            for sentence in unusable.iter().filter(|sentence| !self.unusable_ice_servers.contains(sentence)) {
+                gst::element_warning!(element, gst::ResourceError::Settings, ("{}", sentence));
+            }
+        }
+        self.unusable_ice_servers = unusable;
+    }
+
     fn on_gone(&mut self, id: &ClientId, reason: GoneReason) {
         let ours = self.is_session_of(id);
         if ours {
@@ -306,7 +321,7 @@ impl Thread {
 
     fn on_signal(&mut self, from: ClientId, id: Option<SessionId>, body: Body) {
         match body {
-            Body::Offer { sdp } => self.on_offer(from, id, sdp),
+            Body::Offer { sdp } => self.on_offer(from, id, &sdp),
             _ if !self.is_session_of(&from) => {}
             Body::Candidate { candidate } => {
                 if let Some(session) = self.session.as_ref().filter(|session| session.is_named(id.as_ref())) {
@@ -328,9 +343,14 @@ impl Thread {
         }
     }
 
-    fn on_offer(&mut self, from: ClientId, id: Option<SessionId>, sdp: String) {
+    fn on_offer(&mut self, from: ClientId, id: Option<SessionId>, sdp: &str) {
+        // The server relays messages between any two members. A receiver must not show its own video to the others.
+        if !self.present.contains(&from) {
+            gst::warning!(CAT, "ignoring an offer of {from}, which is no sender in this room");
+            return;
+        }
         let wanted = self.wanted.as_ref().is_none_or(|wanted| *wanted == from);
-        let free = self.session.as_ref().is_none_or(|session| session.peer == from);
+        let free = self.session.as_ref().is_none_or(|session| session.sender == from);
         if self.stopped.is_some() || !wanted || !free {
             gst::debug!(CAT, "the offer of {from} is not taken");
             self.link.say(&from, id.as_ref(), Body::Bye);
@@ -344,10 +364,11 @@ impl Thread {
         (self.goodbye, self.retry) = (None, None);
         self.sessions += 1;
         let (number, commands) = (self.sessions, self.commands.clone());
-        // Sending fails when the thread has ended, and nobody wants to know.
-        let tell: Tell = Arc::new(move |note| drop(commands.send(Command::Session(number, note))));
+        // Sending fails when the thread has ended; then the event has no use any more.
+        let events: SessionEvents =
+            Arc::new(move |event| drop(commands.send(Command::Session(number, event))));
         let ice = self.settings.signaling.ice(&self.ice_servers);
-        match Session::start((from.clone(), id.clone()), sdp, &ice, &self.settings, tell) {
+        match Session::start((from.clone(), id.clone()), sdp, &ice, &self.settings, events) {
             Ok(session) => {
                 gst::info!(CAT, "answering {from}");
                 self.link.media(&from, id.as_ref(), Media::Started);
@@ -365,43 +386,43 @@ impl Thread {
         }
     }
 
-    fn on_note(&mut self, note: Note) {
-        if let Some(effect) = self.session.as_mut().map(|session| session.handle(note)) {
+    fn on_session_event(&mut self, event: SessionEvent) {
+        if let Some(effect) = self.session.as_mut().map(|session| session.handle(event)) {
             self.apply(effect);
         }
     }
 
-    fn apply(&mut self, effect: Effect) {
+    fn apply(&mut self, effect: Action) {
         let Some(session) = &mut self.session else { return };
         match effect {
-            Effect::None => {}
-            Effect::Say(body) => self.link.say(&session.peer, session.id.as_ref(), body),
-            Effect::Connected => {
+            Action::None => {}
+            Action::Send(body) => self.link.say(&session.sender, session.id.as_ref(), body),
+            Action::Connected => {
                 self.patience = RETRY.0;
-                self.link.media(&session.peer, session.id.as_ref(), Media::Connected);
+                self.link.media(&session.sender, session.id.as_ref(), Media::Connected);
                 if let Some(element) = self.element.upgrade() {
-                    message::sender_added(&element, &session.peer);
+                    message::sender_added(&element, &session.sender);
                 }
             }
-            Effect::NeedOutput(key, caps) => match self.outputs.get_or_add(key, &caps) {
+            Action::NeedOutput(key, caps) => match self.outputs.get_or_add(key, &caps) {
                 Ok(output) => {
                     session.attach(&output);
                     self.announce_pads(Instant::now());
                 }
                 Err(error) => gst::warning!(CAT, "no pad for {}: {error}", key.pad_name()),
             },
-            Effect::Stats(stats) => {
+            Action::Stats(stats) => {
                 if let Some(element) = self.element.upgrade() {
                     element.set_webrtc_stats(stats);
                 }
             }
-            Effect::Over(words) => self.session_failed(&words),
+            Action::Over(words) => self.session_failed(&words),
         }
     }
 
     fn session_failed(&mut self, words: &str) {
         let Some(session) = &self.session else { return };
-        let (peer, id) = (session.peer.clone(), session.id.clone());
+        let (peer, id) = (session.sender.clone(), session.id.clone());
         gst::warning!(CAT, "the session with {peer} ends: {words}");
         self.link.say(&peer, id.as_ref(), Body::Bye);
         self.end_session(words);
@@ -418,9 +439,9 @@ impl Thread {
         let commands = self.commands.clone();
         self.teardowns += 1;
         session.end(move || drop(commands.send(Command::SessionEnded)));
-        gst::info!(CAT, "the session with {} is over: {reason}", session.peer);
+        gst::info!(CAT, "the session with {} is over: {reason}", session.sender);
         if let Some(element) = self.element.upgrade().filter(|_| session.is_connected()) {
-            message::sender_removed(&element, &session.peer, reason);
+            message::sender_removed(&element, &session.sender, reason);
         }
         // What was torn down may still say something: it is not the next session.
         self.sessions += 1;
@@ -499,7 +520,7 @@ impl Thread {
     }
 
     fn is_session_of(&self, id: &ClientId) -> bool {
-        self.session.as_ref().is_some_and(|session| session.peer == *id)
+        self.session.as_ref().is_some_and(|session| session.sender == *id)
     }
 
     fn eos_on_bye(&self) -> bool {

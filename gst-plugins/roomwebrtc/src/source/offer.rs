@@ -1,16 +1,19 @@
-//! What a sender offers, and what of it is taken: the m-lines of an offer, read without touching webrtcbin.
+//! The streams of a sender's offer, and which of them are received.
 
-use crate::codec::{Codec, MediaKind};
-pub(super) use crate::stream_key::StreamKey;
+use crate::{
+    codec::{Codec, MediaKind},
+    sdp::{Description, Line},
+    stream_key::StreamKey,
+};
 
-/// For each m-line of `sdp`, in order, the stream that it becomes; `None` for what is not taken. `codecs` are names as
-/// the property has them.
-pub(super) fn streams(sdp: &str, codecs: &[String]) -> Vec<Option<StreamKey>> {
+/// The stream that each m-line of `offer` becomes, in order; `None` for a line that is not received. `codecs` has the
+/// names of the property.
+pub(super) fn streams(offer: &Description, codecs: &[String]) -> Vec<Option<StreamKey>> {
     let (mut videos, mut audios) = (0, 0);
-    sdp.split("\nm=")
-        .skip(1)
-        .map(|section| {
-            let kind = taken_kind(section, codecs)?;
+    offer
+        .lines()
+        .map(|line| {
+            let kind = received_kind(line, codecs)?;
             let next = match kind {
                 MediaKind::Video => &mut videos,
                 MediaKind::Audio => &mut audios,
@@ -22,43 +25,25 @@ pub(super) fn streams(sdp: &str, codecs: &[String]) -> Vec<Option<StreamKey>> {
         .collect()
 }
 
-/// `sdp` with each m-line made inactive that becomes no stream, as if the sender had offered it so: then webrtcbin
-/// answers it likewise, and it isn't sent. Data channels stay as they are.
-pub(super) fn without_refused(sdp: &str, streams: &[Option<StreamKey>]) -> String {
-    let mut sections = sdp.split("\nm=");
-    let mut out = sections.next().unwrap_or_default().to_owned();
-    for (section, stream) in sections.zip(streams) {
-        out.push_str("\nm=");
-        if stream.is_some() || section.starts_with("application") {
-            out.push_str(section);
-            continue;
-        }
-        let is_direction =
-            |line: &str| matches!(line.trim_end(), "a=sendonly" | "a=sendrecv" | "a=recvonly" | "a=inactive");
-        section.split_inclusive('\n').filter(|line| !is_direction(line)).for_each(|line| out.push_str(line));
-        out.push_str(if section.ends_with('\n') { "a=inactive\r\n" } else { "\na=inactive\r" });
+/// Marks every m-line that becomes no stream as inactive. Data channels stay as they are.
+pub(super) fn deactivate_others(offer: &mut Description, streams: &[Option<StreamKey>]) {
+    let unwanted: Vec<u32> = (0..)
+        .zip(offer.lines().zip(streams))
+        .filter(|(_, (line, stream))| {
+            stream.is_none() && !line.is_rejected() && matches!(line.media(), "audio" | "video")
+        })
+        .map(|(m_line, _)| m_line)
+        .collect();
+    for m_line in unwanted {
+        offer.deactivate(m_line);
     }
-    out
 }
 
-fn taken_kind(section: &str, codecs: &[String]) -> Option<MediaKind> {
-    let kind = match section.split_whitespace().next()? {
-        "video" => MediaKind::Video,
-        "audio" => MediaKind::Audio,
-        _ => return None,
-    };
-    let sends = !section.lines().any(|line| matches!(line.trim_end(), "a=recvonly" | "a=inactive"));
+fn received_kind(line: Line<'_>, codecs: &[String]) -> Option<MediaKind> {
+    let kind = [MediaKind::Video, MediaKind::Audio].into_iter().find(|kind| kind.as_str() == line.media())?;
     let wanted =
         |codec: &Codec| codec.kind == kind && codecs.iter().any(|name| codec.name.eq_ignore_ascii_case(name));
-    (sends && encodings(section).filter_map(Codec::of_encoding).any(wanted)).then_some(kind)
-}
-
-/// The encoding names of the `a=rtpmap` lines: `a=rtpmap:96 H264/90000`.
-fn encodings(section: &str) -> impl Iterator<Item = &str> {
-    section
-        .lines()
-        .filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '))
-        .filter_map(|(_, name)| name.split('/').next())
+    (line.sends() && line.encodings().filter_map(Codec::of_encoding).any(wanted)).then_some(kind)
 }
 
 #[cfg(test)]
@@ -69,35 +54,45 @@ mod tests {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    const FIRST: Option<StreamKey> = Some(StreamKey { kind: MediaKind::Video, index: 0 });
-    const SECOND: Option<StreamKey> = Some(StreamKey { kind: MediaKind::Video, index: 1 });
+    fn video(index: u32) -> Option<StreamKey> {
+        Some(StreamKey { kind: MediaKind::Video, index })
+    }
 
-    const OFFER: &str = "v=0\r\n\
-        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=rtpmap:96 H264/90000\r\na=rtpmap:97 rtx/90000\r\na=sendonly\r\n\
-        m=audio 9 UDP/TLS/RTP/SAVPF 98\r\na=rtpmap:98 OPUS/48000/2\r\n\
-        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n\
-        m=video 9 UDP/TLS/RTP/SAVPF 99\r\na=rtpmap:99 VP8/90000\r\n\
-        m=video 9 UDP/TLS/RTP/SAVPF 100\r\na=rtpmap:100 H264/90000\r\na=recvonly\r\n";
+    fn offer() -> Description {
+        gst::init().expect("GStreamer");
+        let line = |media: &str, at: u32, rest: &str| {
+            format!(
+                "m={media} 96\r\nc=IN IP4 0.0.0.0\r\na=mid:{at}\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\n\
+                 a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-1 {}\r\n{rest}",
+                ["00"; 20].join(":")
+            )
+        };
+        let lines = [
+            line("video 9 UDP/TLS/RTP/SAVPF", 0, "a=rtpmap:96 H264/90000\r\na=sendonly\r\n"),
+            line("audio 9 UDP/TLS/RTP/SAVPF", 1, "a=rtpmap:96 OPUS/48000/2\r\n"),
+            line("application 9 UDP/DTLS/SCTP", 2, "a=sctp-port:5000\r\n"),
+            line("video 0 UDP/TLS/RTP/SAVPF", 3, "a=bundle-only\r\na=rtpmap:96 VP8/90000\r\n"),
+            line("video 9 UDP/TLS/RTP/SAVPF", 4, "a=rtpmap:96 H264/90000\r\na=recvonly\r\n"),
+        ];
+        Description::offer(&format!("v=0\r\n{}", lines.concat())).expect("an offer")
+    }
 
     #[test]
     fn streams_are_counted_by_kind_in_the_order_of_the_offer() {
         let audio = Some(StreamKey { kind: MediaKind::Audio, index: 0 });
-        assert_eq!(streams(OFFER, &names(&["h264", "vp8", "opus"])), [FIRST, audio, None, SECOND, None]);
-        assert_eq!(streams(OFFER, &names(&["VP8"])), [None, None, None, FIRST, None]);
-        assert_eq!(streams(OFFER, &[]), [None; 5]);
-        assert_eq!(streams("", &names(&["h264"])), []);
+        assert_eq!(
+            streams(&offer(), &names(&["h264", "vp8", "opus"])),
+            [video(0), audio, None, video(1), None]
+        );
+        assert_eq!(streams(&offer(), &names(&["VP8"])), [None, None, None, video(0), None]);
+        assert_eq!(streams(&offer(), &[]), [None; 5]);
     }
 
     #[test]
-    fn what_becomes_no_stream_is_made_inactive() {
-        let sdp = "v=0\r\nm=video 9 X 96\r\na=sendonly\r\nm=video 9 X 97\r\na=sendonly\r\na=mid:1\r\n\
-            m=application 9 X webrtc-datachannel\r\nm=audio 9 X 98\r\n";
-        assert_eq!(
-            without_refused(sdp, &[FIRST, None, None, None]),
-            "v=0\r\nm=video 9 X 96\r\na=sendonly\r\nm=video 9 X 97\r\na=mid:1\r\na=inactive\r\n\
-             m=application 9 X webrtc-datachannel\r\nm=audio 9 X 98\r\na=inactive\r\n"
-        );
-        assert_eq!(without_refused(sdp, &[FIRST, SECOND, None, FIRST]), sdp);
-        assert_eq!(without_refused("v=0\r\n", &[]), "v=0\r\n");
+    fn lines_that_become_no_stream_are_inactive_and_data_channels_stay() {
+        let mut offer = offer();
+        deactivate_others(&mut offer, &[None, None, None, video(0), None]);
+        let sends: Vec<bool> = offer.lines().map(Line::sends).collect();
+        assert_eq!(sends, [false, false, true, true, false]);
     }
 }

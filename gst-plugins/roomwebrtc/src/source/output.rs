@@ -7,10 +7,9 @@
 use super::{
     RoomWebRtcSrc,
     control::Command,
-    offer::StreamKey,
     timeline::{self, Timeline, Unit, Verdict, Way},
 };
-use crate::{codec::MediaKind, log::CAT};
+use crate::{codec::MediaKind, log::CAT, stream_key::StreamKey};
 use gst::{glib, prelude::*};
 use std::{
     collections::BTreeMap,

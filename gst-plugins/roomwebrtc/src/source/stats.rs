@@ -13,7 +13,7 @@ pub(super) fn build(
     let mut stats = gst::Structure::builder("room-source-stats")
         .field("signaling-state", signaling)
         .field("connected", session.is_some_and(Session::is_connected))
-        .field("sender-id", session.map(|session| session.peer.as_str()))
+        .field("sender-id", session.map(|session| session.sender.as_str()))
         .field("session-id", session.and_then(|session| session.id.as_ref()).map(SessionId::as_str))
         .build();
     for output in outputs.all() {

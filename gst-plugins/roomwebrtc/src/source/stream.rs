@@ -1,9 +1,10 @@
 //! One stream of a session: from RTP packets to access units, which wait here until their output is there.
 
-use super::{offer::StreamKey, output::Output};
+use super::output::Output;
 use crate::{
     codec::{Codec, H264},
     h264_repair::H264Repair,
+    stream_key::StreamKey,
 };
 use gst::{glib, prelude::*};
 use std::{

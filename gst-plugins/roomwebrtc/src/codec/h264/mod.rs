@@ -143,9 +143,10 @@ impl ParameterSets {
             let Some(payload) = set.get(1..).filter(|_| set.len() <= MAX_PARAMETER_SET) else { continue };
             let is_sequence = set.first().is_some_and(|header| header & 0x1f == 7);
             // The id comes after three bytes in one and first in the other.
-            let (sets, limit, id) = match is_sequence {
-                true => (&mut self.sequence, 32, payload.get(3..).unwrap_or_default()),
-                false => (&mut self.picture, 256, payload),
+            let (sets, limit, id) = if is_sequence {
+                (&mut self.sequence, 32, payload.get(3..).unwrap_or_default())
+            } else {
+                (&mut self.picture, 256, payload)
             };
             let id = BitReader::new(id).unsigned();
             let Some(id) = id.filter(|id| *id < limit) else { continue };

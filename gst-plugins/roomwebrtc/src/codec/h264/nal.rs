@@ -51,10 +51,8 @@ impl<'a> NalUnit<'a> {
 
     /// Exactly this unit, header included.
     pub(crate) fn bytes(&self) -> &'a [u8] {
-        let end = match self.is_byte_stream {
-            true => find_start_code(self.from_header).unwrap_or(self.from_header.len()),
-            false => self.from_header.len(),
-        };
+        let next = if self.is_byte_stream { find_start_code(self.from_header) } else { None };
+        let end = next.unwrap_or(self.from_header.len());
         let unit = self.from_header.get(..end).unwrap_or_default();
         // trailing_zero_8bits, and the zero_byte of the next start code.
         let trailing = unit.iter().rev().take_while(|byte| **byte == 0).count();

@@ -172,7 +172,7 @@ mod tests {
         }
 
         fn ue(self, value: u32) -> Self {
-            let length = 31 - (value + 1).leading_zeros();
+            let length = (value + 1).ilog2();
             self.u(length, 0).u(length + 1, value + 1)
         }
 

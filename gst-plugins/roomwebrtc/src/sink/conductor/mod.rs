@@ -84,6 +84,8 @@ pub(crate) struct Conductor {
     signaling: SignalingSettings,
     settings: Settings,
     ice_servers: Vec<IceServer>,
+    /// What was said of the servers that can't be used.
+    unusable_ice_servers: Vec<String>,
     pads: BTreeMap<StreamKey, Pad>,
     first_stream_at: Option<Instant>,
     receivers: BTreeMap<ClientId, Receiver>,
@@ -119,6 +121,7 @@ impl Conductor {
             signaling: start.signaling,
             settings: start.settings,
             ice_servers: Vec::new(),
+            unusable_ice_servers: Vec::new(),
             pads: BTreeMap::new(),
             first_stream_at: None,
             receivers: BTreeMap::new(),
@@ -260,14 +263,8 @@ impl Conductor {
         if !self.shared.stats_read_within(STATS_INTEREST) {
             return;
         }
-        for (id, receiver) in &self.receivers {
-            if let Some(session) = receiver.phase.connected() {
-                let tell = self.tell(id, receiver.serial);
-                crate::peer::connection::request_stats(&session.webrtcbin, move |stats| {
-                    tell(SessionEvent::Stats(stats));
-                });
-            }
-        }
+        let connected = self.receivers.values().filter_map(|receiver| receiver.phase.connected());
+        connected.for_each(Session::request_stats);
     }
 
     // --- streams

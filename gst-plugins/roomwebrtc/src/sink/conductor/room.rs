@@ -1,10 +1,13 @@
 //! The conductor's dealings with the room: who comes and goes, what peers say, where signaling stands.
 
-use super::{Conductor, PATIENCE, post, sessions::tell_to};
+use super::{Conductor, PATIENCE, post};
 use crate::{
     log::CAT,
     signaling::{SignalingState, warn_unreachable},
-    sink::receivers::{Receiver, Retry},
+    sink::{
+        receivers::{Receiver, Retry},
+        session::Answered,
+    },
 };
 use gst::prelude::*;
 use room_signaling_client::{
@@ -21,6 +24,7 @@ impl Conductor {
             Event::Joined { client_id, ice_servers } => {
                 gst::info!(CAT, "in the room as {client_id}");
                 self.ice_servers = ice_servers;
+                self.warn_of_ice_servers();
             }
             Event::PeerReady(peer) => self.peer_ready(peer),
             Event::PeerChanged(peer) => {
@@ -70,6 +74,17 @@ impl Conductor {
         }
     }
 
+    /// Posts a warning for each STUN or TURN server that can't be used, once.
+    fn warn_of_ice_servers(&mut self) {
+        let unusable = self.signaling.ice(&self.ice_servers).unusable_servers();
+        if let Some(element) = self.element.upgrade() {
+            for sentence in unusable.iter().filter(|sentence| !self.unusable_ice_servers.contains(sentence)) {
+                gst::element_warning!(element, gst::ResourceError::Settings, ("{}", sentence));
+            }
+        }
+        self.unusable_ice_servers = unusable;
+    }
+
     fn peer_ready(&mut self, peer: PeerEntry) {
         let wanted =
             self.settings.target_id.as_deref().is_none_or(|target| target == peer.client_id.as_str());
@@ -91,18 +106,27 @@ impl Conductor {
     fn handle_signal(&mut self, signal: Signal) {
         let Some(id) = signal.from else { return };
         let Some(receiver) = self.receivers.get_mut(&id) else { return };
-        let (sender, serial) = (self.sender.clone(), receiver.serial);
         let Some(session) = receiver.phase.session_mut() else { return };
         if signal.session_id.is_some_and(|named| named != session.id) {
             gst::debug!(CAT, "{id}: a message for a session that is over");
             return;
         }
         match signal.body {
-            Body::Answer { sdp } if !session.answered() => {
-                if let Err(words) = receiver.answered(&sdp, &tell_to(&sender, &id, serial)) {
-                    self.fail(&id, &words);
+            Body::Answer { sdp } if !session.answered() => match receiver.answered(&sdp) {
+                Ok(Answered::Accepted) => {}
+                Ok(Answered::NeedsOfferWithout(streams)) if receiver.peer.protocol > 0 => {
+                    gst::info!(CAT, "{id}: offering again without the streams that it rejected");
+                    receiver.rejected.extend(streams);
+                    self.end_session(&id, "streams rejected", Retry::Now, true);
                 }
-            }
+                Ok(Answered::NeedsOfferWithout(_)) => {
+                    self.fail(
+                        &id,
+                        "the receiver rejects the first stream and can't be offered the others alone",
+                    );
+                }
+                Err(reason) => self.fail(&id, &reason),
+            },
             Body::Answer { .. } => gst::warning!(CAT, "{id}: a second answer is ignored"),
             Body::Candidate { candidate } => session.add_candidate(&candidate),
             Body::Bye => self.end_session(&id, "bye", Retry::Never, false),

@@ -3,18 +3,18 @@
 use super::{Command, Conductor, post};
 use crate::{
     log::CAT,
-    peer::connection::IceConfig,
+    peer::{IceConfig, PeerAction},
     sink::{
         receivers::{Phase, Retry},
-        session::{Session, SessionConfig, SessionEvent, StreamInfo, Tell},
+        session::{Session, SessionConfig, SessionEvent, SessionEvents, StreamInfo},
     },
 };
 use gst::{glib, prelude::*};
-use gst_webrtc::{WebRTCICETransportPolicy, WebRTCPeerConnectionState as Connection};
+use gst_webrtc::WebRTCICETransportPolicy;
 use room_signaling_client::{
     Media,
     protocol::{ClientId, SessionId},
-    wire::{Body, IceCandidate, Signal},
+    wire::{Body, Signal},
 };
 use std::{
     sync::{Arc, mpsc},
@@ -43,23 +43,25 @@ impl Conductor {
     pub(super) fn start_session(&mut self, id: &ClientId, streams: &[StreamInfo], ice: &IceConfig) {
         self.next_serial = self.next_serial.wrapping_add(1);
         let serial = self.next_serial;
-        let tell = self.tell(id, serial);
+        let events = events_to(&self.sender, id, serial);
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        let streams: Vec<StreamInfo> =
+            streams.iter().filter(|stream| !receiver.rejected.contains(&stream.key)).cloned().collect();
         let config = SessionConfig {
             id: random_session_id(),
-            streams,
+            streams: &streams,
             ice,
             retransmission: self.settings.retransmission,
             data_channel: self.settings.data_channel,
         };
-        let Some(receiver) = self.receivers.get_mut(id) else { return };
         receiver.serial = serial;
-        match Session::start(config, &tell) {
+        match Session::start(config, &events) {
             Ok(session) => {
-                let webrtcbin = session.webrtcbin.clone();
+                let webrtcbin = session.webrtcbin().clone();
                 receiver.started(session);
                 self.announce_added(id, &webrtcbin);
                 if let Some(session) = self.receivers.get(id).and_then(|r| r.phase.session()) {
-                    session.ask_for_offer(&tell);
+                    session.make_offer();
                 }
             }
             Err(error) => {
@@ -69,35 +71,14 @@ impl Conductor {
         }
     }
 
-    pub(super) fn tell(&self, id: &ClientId, serial: u64) -> Tell {
-        tell_to(&self.sender, id, serial)
-    }
-
     pub(super) fn handle_session(&mut self, id: &ClientId, serial: u64, event: SessionEvent) {
-        let tell = self.tell(id, serial);
         let Some(receiver) = self.receivers.get_mut(id).filter(|r| r.serial == serial) else { return };
         let Some(session) = receiver.phase.session_mut() else { return };
         match event {
-            SessionEvent::Offer(offer) => match session.take_offer(&offer, &tell) {
-                // Candidates of TURN servers take their time; all others are there at once, see below.
-                Ok(()) if self.signaling.ice_transport_policy == WebRTCICETransportPolicy::Relay => {
-                    self.offer(id);
-                }
-                Ok(()) => {}
-                Err(words) => self.fail(id, &words),
-            },
-            SessionEvent::OfferSet => session.watch_reports(),
-            SessionEvent::Candidate(m_line, candidate) => {
-                let candidate = IceCandidate {
-                    candidate,
-                    sdp_mid: session.mid_of(m_line),
-                    sdp_m_line_index: Some(m_line),
-                };
-                let signal = address(id, &session.id, Body::Candidate { candidate });
-                self.offer(id);
-                self.handle.send(signal);
+            SessionEvent::Peer(event) => {
+                let action = session.handle(event);
+                self.act_on_peer(id, action);
             }
-            SessionEvent::Connection(state) => self.connection_changed(id, state),
             SessionEvent::KeyframeWanted(key) => {
                 gst::debug!(CAT, "{id} asks for a keyframe of {key}");
                 self.keyframe_asked_for(key);
@@ -107,9 +88,45 @@ impl Conductor {
                     element.emit_by_name::<()>("data", &[&id.as_str(), &label, &bytes]);
                 }
             }
-            SessionEvent::Latency => session.recalculate_latency(),
-            SessionEvent::Stats(stats) => receiver.webrtc_stats = Some(stats),
-            SessionEvent::Failed(words) => self.fail(id, &words),
+        }
+    }
+
+    fn act_on_peer(&mut self, id: &ClientId, action: PeerAction) {
+        match action {
+            PeerAction::None | PeerAction::LocalSet => {}
+            PeerAction::Describe(_) => {
+                // Candidates of TURN servers need time; all others are there at once, see `offer`.
+                if self.signaling.ice_transport_policy == WebRTCICETransportPolicy::Relay {
+                    self.offer(id);
+                }
+            }
+            PeerAction::Candidate(candidate) => {
+                self.offer(id);
+                self.send(id, Body::Candidate { candidate });
+            }
+            PeerAction::Connected => {
+                let Some(receiver) = self.receivers.get_mut(id) else { return };
+                if receiver.connected() {
+                    gst::info!(CAT, "{id}: connected");
+                    self.changed = true;
+                    let session = receiver.phase.session().map(|session| &session.id);
+                    self.handle.media(id, session, Media::Connected);
+                    self.want_keyframes();
+                }
+            }
+            PeerAction::Stats(stats) => {
+                if let Some(receiver) = self.receivers.get_mut(id) {
+                    receiver.webrtc_stats = Some(stats);
+                }
+            }
+            PeerAction::Over(reason) => self.fail(id, &reason),
+        }
+    }
+
+    /// Sends something about the session with a receiver.
+    fn send(&self, id: &ClientId, body: Body) {
+        if let Some(session) = self.receivers.get(id).and_then(|receiver| receiver.phase.session()) {
+            self.handle.send(address(id, &session.id, body));
         }
     }
 
@@ -121,28 +138,10 @@ impl Conductor {
         if receiver.phase.is_preparing()
             && let Some(session) = receiver.phase.session()
         {
-            let sdp = session.local_sdp().to_owned();
+            let sdp = session.offer().to_owned();
             self.handle.send(address(id, &session.id, Body::Offer { sdp }));
             self.handle.media(id, Some(&session.id), Media::Started);
             receiver.offered();
-        }
-    }
-
-    fn connection_changed(&mut self, id: &ClientId, state: Connection) {
-        gst::info!(CAT, "{id}: connection {state:?}");
-        match state {
-            Connection::Connected => {
-                let Some(receiver) = self.receivers.get_mut(id) else { return };
-                if receiver.connected() {
-                    self.changed = true;
-                    let session = receiver.phase.session().map(|session| &session.id);
-                    self.handle.media(id, session, Media::Connected);
-                    self.want_keyframes();
-                }
-            }
-            Connection::Failed => self.fail(id, "connection failed"),
-            Connection::Closed => self.fail(id, "connection closed"),
-            _ => {}
         }
     }
 
@@ -212,7 +211,7 @@ impl Conductor {
 }
 
 /// Sends the events of session number `serial` to the conductor.
-pub(super) fn tell_to(sender: &mpsc::Sender<Command>, id: &ClientId, serial: u64) -> Tell {
+fn events_to(sender: &mpsc::Sender<Command>, id: &ClientId, serial: u64) -> SessionEvents {
     let (sender, id) = (sender.clone(), id.clone());
     Arc::new(move |event| {
         let _ = sender.send(Command::Session(id.clone(), serial, event));
