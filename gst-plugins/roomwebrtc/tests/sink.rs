@@ -420,6 +420,71 @@ fn the_sink_has_no_more_pads_than_a_session_can_have_streams() {
 }
 
 #[test]
+fn a_pad_can_be_released_while_its_streaming_thread_waits() {
+    for state in [gst::State::Paused, gst::State::Playing] {
+        let line = Line::new(&format!(
+            "videotestsrc ! video/x-raw,format=I420,framerate=1/1 ! x264enc tune=zerolatency name=e ! {SERVER}"
+        ));
+        line.0.set_state(state).unwrap();
+        wait_until("the pad has its chain", || line.0.by_name("input-video_0").is_some());
+        let source = line.0.by_name("e").unwrap().static_pad("src").unwrap();
+        let pad = source.peer().unwrap();
+        let (done, released) = std::sync::mpsc::channel();
+        let sink = line.sink();
+        std::thread::spawn(move || {
+            sink.release_request_pad(&pad);
+            let _ = done.send(());
+        });
+        released.recv_timeout(Duration::from_secs(10)).expect("the pad is released");
+        assert!(line.0.by_name("input-video_0").is_none() && line.sink().sink_pads().is_empty());
+        assert!(line.0.bus().unwrap().pop_filtered(&[gst::MessageType::Error]).is_none());
+    }
+}
+
+#[test]
+fn a_pad_of_a_stopped_pipeline_takes_another_codec() {
+    let line = Line::new(&format!("videotestsrc is-live=true name=v ! x264enc name=e ! {SERVER}"));
+    for state in [gst::State::Null, gst::State::Ready] {
+        line.play();
+        wait_until("frames come", || line.frames() > 5);
+        line.0.set_state(state).unwrap();
+        assert!(line.0.by_name("input-video_0").is_none());
+        let [source, old] = ["v", "e"].map(|name| line.0.by_name(name).unwrap());
+        let factory = if old.factory().unwrap().name() == "x264enc" { "vp8enc" } else { "x264enc" };
+        old.set_state(gst::State::Null).unwrap();
+        line.0.remove(&old).unwrap();
+        let encoder = gst::ElementFactory::make(factory).name("e").build().unwrap();
+        line.0.add(&encoder).unwrap();
+        source.link(&encoder).unwrap();
+        encoder.link_pads(Some("src"), &line.sink(), Some("video_0")).unwrap();
+    }
+    line.play();
+    wait_until("frames come", || line.frames() > 5);
+}
+
+#[test]
+fn data_may_follow_an_end_of_stream_that_came_before_any() {
+    let line = Line::new(&format!("appsrc name=a is-live=true format=time ! identity name=i ! {SERVER}"));
+    line.play();
+    let output = line.0.by_name("i").unwrap().static_pad("src").unwrap();
+    let source = line.0.by_name("a").unwrap().downcast::<gst_app::AppSrc>().unwrap();
+    assert!(output.push_event(gst::event::StreamStart::new("nothing")));
+    assert!(output.push_event(gst::event::Eos::new()));
+    line.wait(&[gst::MessageType::Eos]);
+    // A flush takes the end of the stream back, without a change of state.
+    assert!(output.push_event(gst::event::FlushStart::new()));
+    assert!(output.push_event(gst::event::FlushStop::new(true)));
+    source.set_caps(Some(&"video/x-vp8,width=2,height=2,framerate=30/1".parse().unwrap()));
+    wait_until("frames come", || {
+        let mut buffer = gst::Buffer::from_slice([0_u8; 10]);
+        buffer.make_mut().set_pts(gst::ClockTime::ZERO);
+        source.push_buffer(buffer).unwrap();
+        line.frames() > 5
+    });
+    assert!(line.0.bus().unwrap().pop_filtered(&[gst::MessageType::Error]).is_none());
+}
+
+#[test]
 fn an_element_that_the_server_refused_stops_at_once() {
     let server = room_signaling_server::spawn_thread(room_signaling_server::Config {
         listen: "127.0.0.1:0".parse().unwrap(),

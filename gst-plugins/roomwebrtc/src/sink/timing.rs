@@ -137,7 +137,7 @@ impl Timing {
         let running = sample.buffer()?.pts().and_then(|pts| segment.to_running_time(pts));
         let clock = bin.clock()?;
         let now = Now { base: bin.base_time()?, clock: clock.time() };
-        let time = self.anchor().clock_time(running, now, self.live.load(Ordering::Relaxed));
+        let time = self.anchor().clock_time(running, now);
         shifted(time, self.shared.clock.ahead_of(&clock))
     }
 }

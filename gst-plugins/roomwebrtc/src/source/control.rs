@@ -8,7 +8,8 @@ use super::{
     RoomWebRtcSrc,
     link::{self, Link},
     message,
-    output::{Origin, Outputs},
+    output::{Output, OutputContext},
+    outputs::Outputs,
     session::{Action, Session, SessionEvent, SessionEvents},
     settings::Settings,
     stats,
@@ -17,6 +18,7 @@ use crate::{
     log::CAT,
     signaling::{SignalingState, warn_unreachable},
     stream_key::StreamKey,
+    time::SessionClock,
 };
 use gst::{glib, prelude::*};
 use room_signaling_client::{
@@ -34,6 +36,8 @@ use std::{
 const TICK: Duration = Duration::from_millis(250);
 /// After a `bye`, a new session may follow at once: only then is it the end.
 const GOODBYE_GRACE: Duration = Duration::from_secs(1);
+/// After leaving a sender that said `bye`, for how long its offers are not taken.
+const OTHERS_FIRST: Duration = Duration::from_secs(5);
 /// How long goodbyes and teardown may go on after the element has stopped waiting for them.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// The first and the longest wait before a sender, whose session failed, is asked for another one.
@@ -51,6 +55,10 @@ pub(super) enum Command {
     SessionEnded,
     /// Downstream needs a keyframe of this stream.
     Keyframe(StreamKey),
+    /// An end of stream has passed the pad with this name.
+    OutputEnded(StreamKey),
+    /// The application ended the stream, before there was one.
+    EndOfStream,
     /// The property `token` was set.
     Token(String),
     /// Say goodbye and end.
@@ -74,11 +82,12 @@ impl Control {
         let wanted = settings.wanted_sender()?;
         let (commands, inbox) = mpsc::channel();
         let link = Link::start(options, commands.clone()).map_err(|error| error.to_string())?;
-        let outputs = Arc::new(Outputs::new(Origin {
+        let outputs = Arc::new(Outputs::new(OutputContext {
             element: element.downgrade(),
             group: gst::GroupId::next(),
             latency: settings.latency(),
             commands: commands.clone(),
+            clock: Arc::new(SessionClock::default()),
         }));
         let (guard, ended) = mpsc::channel();
         let mut thread = Thread {
@@ -99,6 +108,7 @@ impl Control {
             teardowns: 0,
             tick: None,
             goodbye: None,
+            preference: None,
             retry: None,
             patience: RETRY.0,
             stopped: None,
@@ -127,10 +137,24 @@ impl Control {
         let _ = self.ended.recv_timeout(limit);
     }
 
-    /// Takes all pads away. For an element in READY.
+    /// The pads.
+    pub(super) fn outputs(&self) -> Arc<Outputs> {
+        self.outputs.clone()
+    }
+
+    /// Removes all pads. For an element in READY.
     pub(super) fn remove_outputs(&self) {
         self.outputs.close();
     }
+}
+
+/// Whose offers are taken while there is no session.
+#[derive(Debug, PartialEq, Eq)]
+enum Preference {
+    /// Only this sender's: it said `bye`, as senders do when their streams change.
+    For(ClientId),
+    /// Any but this sender's.
+    Against(ClientId),
 }
 
 struct Thread {
@@ -155,7 +179,11 @@ struct Thread {
     /// How many are being torn down.
     teardowns: usize,
     tick: Option<Instant>,
+    /// When the sender's `bye` becomes the end of the stream.
     goodbye: Option<Instant>,
+    /// After a `bye`: which offers are taken, and until when.
+    preference: Option<(Preference, Instant)>,
+    /// When the element leaves the room and returns, so that senders offer anew.
     retry: Option<Instant>,
     patience: Duration,
     /// Since when nothing but goodbyes is left to do.
@@ -183,7 +211,11 @@ impl Thread {
 
     fn deadline(&self) -> Option<Instant> {
         let limit = self.stopped.map(|since| since + STOP_LIMIT);
-        [self.tick, self.goodbye, self.retry, self.link.deadline(), limit].into_iter().flatten().min()
+        let preference = self.preference.as_ref().map(|(_, until)| *until);
+        [preference, self.tick, self.goodbye, self.retry, self.link.deadline(), limit]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn handle(&mut self, command: Command) {
@@ -197,6 +229,12 @@ impl Thread {
                     session.ask_for_keyframe(key);
                 }
             }
+            Command::OutputEnded(name) => {
+                if let Some(output) = self.outputs.take_ended(name) {
+                    remove_aside(output);
+                }
+            }
+            Command::EndOfStream => self.finish("end of stream"),
             Command::Token(token) => self.link.set_token(&token),
             Command::Stop => {
                 self.finish("closed");
@@ -219,6 +257,9 @@ impl Thread {
         if self.goodbye.is_some_and(|at| at <= now) {
             self.goodbye = None;
             self.end_streams();
+        }
+        if self.preference.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.end_preference(now);
         }
         if self.retry.is_some_and(|at| at <= now) {
             self.retry = None;
@@ -303,6 +344,14 @@ impl Thread {
     }
 
     fn on_gone(&mut self, id: &ClientId, reason: GoneReason) {
+        if reason != GoneReason::Replaced
+            && self
+                .preference
+                .as_ref()
+                .is_some_and(|(preference, _)| *preference == Preference::For(id.clone()))
+        {
+            self.preference = None;
+        }
         let ours = self.is_session_of(id);
         if ours {
             self.end_session(match reason {
@@ -332,11 +381,12 @@ impl Thread {
                 if self.session.as_ref().is_some_and(|session| session.is_named(id.as_ref())) {
                     self.end_session("bye");
                     self.link.media(&from, id.as_ref(), Media::Ended);
+                    // A sender whose streams change offers again at once.
+                    let until = Instant::now() + GOODBYE_GRACE;
                     if self.eos_on_bye() {
-                        self.goodbye = Some(Instant::now() + GOODBYE_GRACE);
-                    } else {
-                        self.look_for_another(Instant::now());
+                        self.goodbye = Some(until);
                     }
+                    self.preference = Some((Preference::For(from), until));
                 }
             }
             Body::Answer { .. } => gst::debug!(CAT, "{from} answers, but nothing was offered to it"),
@@ -350,7 +400,12 @@ impl Thread {
             return;
         }
         let wanted = self.wanted.as_ref().is_none_or(|wanted| *wanted == from);
-        let free = self.session.as_ref().is_none_or(|session| session.sender == from);
+        let free = match (&self.session, &self.preference) {
+            (Some(session), _) => session.sender == from,
+            (None, Some((Preference::For(peer), _))) => *peer == from,
+            (None, Some((Preference::Against(peer), _))) => *peer != from,
+            (None, None) => true,
+        };
         if self.stopped.is_some() || !wanted || !free {
             gst::debug!(CAT, "the offer of {from} is not taken");
             self.link.say(&from, id.as_ref(), Body::Bye);
@@ -361,7 +416,7 @@ impl Thread {
             return;
         }
         self.end_session("replaced");
-        (self.goodbye, self.retry) = (None, None);
+        (self.goodbye, self.preference, self.retry) = (None, None, None);
         self.sessions += 1;
         let (number, commands) = (self.sessions, self.commands.clone());
         // Sending fails when the thread has ended; then the event has no use any more.
@@ -460,6 +515,17 @@ impl Thread {
         }
     }
 
+    /// A sender that said `bye` and did not offer again wants to send no longer. Others come first for a while: to a
+    /// sender that kicked it, the receiver that returns is a new one.
+    fn end_preference(&mut self, now: Instant) {
+        if let Some((Preference::For(peer), _)) = self.preference.take()
+            && !self.turned_away.is_empty()
+        {
+            self.preference = Some((Preference::Against(peer), now + OTHERS_FIRST));
+        }
+        self.look_for_another(now);
+    }
+
     fn ask_for_offers(&mut self, now: Instant) {
         if self.state == SignalingState::Joined {
             gst::info!(CAT, "leaving the room and coming back, to be offered to anew");
@@ -475,12 +541,14 @@ impl Thread {
     fn end_streams(&mut self) {
         if self.outputs.end() {
             self.finish("end of stream");
+        } else {
+            self.look_for_another(Instant::now());
         }
     }
 
     fn finish(&mut self, reason: &str) {
         self.end_session(reason);
-        (self.goodbye, self.retry, self.tick) = (None, None, None);
+        (self.goodbye, self.preference, self.retry, self.tick) = (None, None, None, None);
         self.link.shutdown();
         self.set_state(if self.state == SignalingState::Failed {
             self.state
@@ -525,5 +593,13 @@ impl Thread {
 
     fn eos_on_bye(&self) -> bool {
         self.element.upgrade().is_some_and(|element| element.eos_on_bye())
+    }
+}
+
+/// Removes a pad on a thread of its own, because that waits until downstream has handled the EOS.
+fn remove_aside(output: Arc<Output>) {
+    let work = move || output.remove();
+    if let Err(error) = std::thread::Builder::new().name("room-pad-end".into()).spawn(work) {
+        gst::error!(CAT, "a pad whose stream has ended remains, because no thread can be made: {error}");
     }
 }

@@ -4,6 +4,7 @@ use super::{
     control::Control,
     message,
     settings::{self, Settings},
+    timeline::MAX_HELD,
     uri,
 };
 use crate::{
@@ -71,7 +72,9 @@ impl ObjectImpl for RoomWebRtcSrc {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, spec: &glib::ParamSpec) {
-        if !lock(&self.settings).set(spec.name(), value) {
+        // The lock is held until the token is passed on, so that the last one set is the one in use.
+        let mut settings = lock(&self.settings);
+        if !settings.set(spec.name(), value) {
             gst::error!(CAT, imp = self, "no property {}", spec.name());
         }
         if spec.name() == "token"
@@ -94,7 +97,7 @@ impl ObjectImpl for RoomWebRtcSrc {
     fn constructed(&self) {
         self.parent_constructed();
         let element = self.obj();
-        // So that a pipeline sends an EOS event here, whether there is a pad or not.
+        // A pipeline sends EOS to its sources. This element is one even while it has no pads.
         element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
         element.set_element_flags(gst::ElementFlags::SOURCE);
     }
@@ -166,9 +169,18 @@ impl ElementImpl for RoomWebRtcSrc {
         }
     }
 
+    fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Eos && self.end_without_pads(event.seqnum()) {
+            return true;
+        }
+        self.parent_send_event(event)
+    }
+
     fn query(&self, query: &mut gst::QueryRef) -> bool {
         if let gst::QueryViewMut::Latency(query) = query.view_mut() {
-            query.set(true, lock(&self.settings).latency(), gst::ClockTime::NONE);
+            // The latency is that of the jitter buffer. The outputs hold media for a pipeline that is configured with more.
+            let latency = lock(&self.settings).latency();
+            query.set(true, latency, latency + MAX_HELD);
             return true;
         }
         self.parent_query(query)
@@ -207,10 +219,18 @@ impl URIHandlerImpl for RoomWebRtcSrc {
 impl RoomWebRtcSrc {
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let settings = lock(&self.settings).clone();
+        let token = settings.signaling.token.clone();
         let options = settings.check().and_then(|()| settings.signaling.options(Role::Receiver));
         let control = options.and_then(|options| Control::start(&self.obj(), settings, options));
         match control {
             Ok(control) => {
+                let settings = lock(&self.settings);
+                // A token that was set meanwhile found nobody to pass it to.
+                if let Some(token) =
+                    settings.signaling.token.clone().filter(|now| Some(now) != token.as_ref())
+                {
+                    control.set_token(token);
+                }
                 *lock(&self.control) = Some(control);
                 Ok(())
             }
@@ -228,6 +248,34 @@ impl RoomWebRtcSrc {
             control.stop(STOP_LIMIT);
             *lock(&self.control) = Some(control);
         }
+    }
+
+    /// Handles EOS while there are no pads for it to travel through. False if there are.
+    fn end_without_pads(&self, seqnum: gst::Seqnum) -> bool {
+        let pipeline = self.pipeline_without_other_sources();
+        // The application may be called in here, so the lock is not held.
+        let outputs = lock(&self.control).as_ref().map(Control::outputs);
+        let ended = outputs.is_some_and(|outputs| outputs.end_without_pads(pipeline.is_some()));
+        if let Some(pipeline) = pipeline.filter(|_| ended) {
+            // No sink of the pipeline will ever receive data, and none of them can post EOS.
+            let message = gst::message::Eos::builder().src(&pipeline).seqnum(seqnum).build();
+            // Fails only without a bus, and then the application has given up the pipeline.
+            let _ = pipeline.post_message(message);
+        }
+        ended
+    }
+
+    /// The pipeline, if this element is its only source.
+    fn pipeline_without_other_sources(&self) -> Option<gst::Pipeline> {
+        let mut at = self.obj().clone().upcast::<gst::Element>();
+        while let Some(parent) = at.parent() {
+            let bin = parent.downcast::<gst::Bin>().ok()?;
+            if bin.iterate_sources().into_iter().filter_map(Result::ok).any(|source| source != at) {
+                return None;
+            }
+            at = bin.upcast();
+        }
+        at.downcast().ok()
     }
 
     fn clean_up(&self) {

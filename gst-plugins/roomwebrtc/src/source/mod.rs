@@ -12,6 +12,7 @@ mod link;
 mod message;
 mod offer;
 mod output;
+mod outputs;
 mod session;
 mod settings;
 mod stats;

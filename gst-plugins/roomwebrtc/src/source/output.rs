@@ -1,121 +1,74 @@
-//! One pad of the element. It outlives sessions: when the sender goes and comes back, or another one takes its place,
-//! the next session goes on here, later in time, with a discontinuity marked.
+//! One pad of the element and what feeds it. A pad outlives sessions: when a sender restarts, or another sender replaces
+//! it, the stream resumes on the same pad, later in time, flagged with DISCONT. Only another codec needs another pad.
 //!
-//! Each output is an appsrc behind a ghost pad, so that downstream has a thread of its own and a session's network
-//! threads never wait for it.
+//! Each output is an appsrc behind a ghost pad. Downstream therefore has a thread of its own, and the network threads of
+//! a session never wait for it.
 
 use super::{
     RoomWebRtcSrc,
     control::Command,
-    timeline::{self, Timeline, Unit, Verdict, Way},
+    timeline::{AccessUnit, Decision, DownstreamState, Timeline},
 };
-use crate::{codec::MediaKind, log::CAT, stream_key::StreamKey};
+use crate::{
+    codec::MediaKind,
+    log::CAT,
+    stream_key::StreamKey,
+    time::{SessionClock, shifted, signed},
+};
 use gst::{glib, prelude::*};
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+    mpsc,
 };
 
 /// What all outputs of one run of the element share.
 #[derive(Clone)]
-pub(super) struct Origin {
+pub(super) struct OutputContext {
     pub(super) element: glib::WeakRef<RoomWebRtcSrc>,
     pub(super) group: gst::GroupId,
     pub(super) latency: gst::ClockTime,
     pub(super) commands: mpsc::Sender<Command>,
-}
-
-/// The outputs of one run of the element.
-pub(super) struct Outputs {
-    origin: Origin,
-    /// `None` once the element has taken its pads away.
-    list: Mutex<Option<BTreeMap<StreamKey, Arc<Output>>>>,
-}
-
-impl Outputs {
-    /// None yet.
-    pub(super) fn new(origin: Origin) -> Self {
-        Self { origin, list: Mutex::new(Some(BTreeMap::new())) }
-    }
-
-    /// The output of this stream; a new one where there is none, which makes the application hear of a new pad.
-    /// Only for the control thread.
-    pub(super) fn get_or_add(
-        &self,
-        key: StreamKey,
-        caps: &gst::Caps,
-    ) -> Result<Arc<Output>, glib::BoolError> {
-        let closed = || glib::bool_error!("the element has stopped");
-        if let Some(output) = self.lock().as_ref().ok_or_else(closed)?.get(&key) {
-            return Ok(output.clone());
-        }
-        // The application is called in here, and the lock is not held.
-        let output = Arc::new(Output::new(&self.origin, key, caps)?);
-        if let Some(list) = self.lock().as_mut() {
-            list.insert(key, output.clone());
-            return Ok(output);
-        }
-        output.remove();
-        Err(closed())
-    }
-
-    /// EOS on all; false where there are none.
-    pub(super) fn end(&self) -> bool {
-        let outputs = self.all();
-        for output in &outputs {
-            output.end();
-        }
-        !outputs.is_empty()
-    }
-
-    /// Takes all pads away, for good. For an element that is in READY.
-    pub(super) fn close(&self) {
-        let list = self.lock().take();
-        list.iter().flat_map(BTreeMap::values).for_each(|output| output.remove());
-    }
-
-    /// All of them, in order.
-    pub(super) fn all(&self) -> Vec<Arc<Output>> {
-        self.lock().iter().flat_map(BTreeMap::values).cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<BTreeMap<StreamKey, Arc<Output>>>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    pub(super) clock: Arc<SessionClock>,
 }
 
 /// A pad and what feeds it.
 pub(super) struct Output {
     key: StreamKey,
-    origin: Origin,
+    /// The name of the pad. It differs from the key's where an earlier pad of the stream still exists.
+    name: StreamKey,
+    context: OutputContext,
     source: gst_app::AppSrc,
     pad: gst::GhostPad,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     sent: AtomicU64,
     dropped: AtomicU64,
 }
 
 struct State {
     timeline: Timeline,
-    caps: gst::Caps,
+    caps: Option<gst::Caps>,
+    /// The latency that the pipeline is configured with.
+    latency: gst::ClockTime,
 }
 
 impl Output {
-    /// Adds a pad to the element. What is given to [`Output::take`] comes out of it.
-    pub(super) fn new(origin: &Origin, key: StreamKey, caps: &gst::Caps) -> Result<Self, glib::BoolError> {
-        let element = origin.element.upgrade().ok_or_else(|| glib::bool_error!("the element is gone"))?;
+    /// Adds a pad to the element. The units given to [`Output::push`] leave it. Without caps, only an end of stream can
+    /// follow.
+    pub(super) fn new(
+        context: &OutputContext,
+        (key, name): (StreamKey, StreamKey),
+        caps: Option<&gst::Caps>,
+    ) -> Result<Self, glib::BoolError> {
+        let element = context.element.upgrade().ok_or_else(|| glib::bool_error!("the element is gone"))?;
         let source = gst_app::AppSrc::builder()
-            .name(format!("source_{}", key.pad_name()))
+            .name(format!("source_{name}"))
             .is_live(true)
             .format(gst::Format::Time)
-            .caps(caps)
             .max_bytes(0)
-            .min_latency(i64::try_from(origin.latency.nseconds()).unwrap_or(i64::MAX))
+            .min_latency(signed(context.latency))
             .build();
+        source.set_caps(caps);
         let template = match key.kind {
             MediaKind::Video => "video_%u",
             MediaKind::Audio => "audio_%u",
@@ -123,17 +76,19 @@ impl Output {
         let template =
             element.pad_template(template).ok_or_else(|| glib::bool_error!("no pad template {template}"))?;
         let target = source.static_pad("src").ok_or_else(|| glib::bool_error!("appsrc without a pad"))?;
-        // First of all, as this unlinks the pads of what is added.
+        // This comes first, because adding an element unlinks its pads.
         element.add(&source)?;
         let pad = gst::GhostPad::builder_from_template_with_target(&template, &target)?
-            .name(key.pad_name())
+            .name(name.pad_name())
             .build();
+        let state = State { timeline: Timeline::new(), caps: caps.cloned(), latency: gst::ClockTime::ZERO };
         let output = Self {
             key,
-            origin: origin.clone(),
+            name,
+            context: context.clone(),
             source,
             pad,
-            state: Mutex::new(State { timeline: Timeline::new(), caps: caps.clone() }),
+            state: Arc::new(Mutex::new(state)),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         };
@@ -144,52 +99,53 @@ impl Output {
         Ok(output)
     }
 
-    /// One access unit, with times on `clock`. Never waits.
-    pub(super) fn take(&self, sample: gst::Sample, clock: &gst::Clock) {
+    /// Sends an access unit of a session, or drops it. Never waits.
+    pub(super) fn push(&self, sample: gst::Sample) {
         let (Some(buffer), Some(caps), Some(element)) =
-            (sample.buffer_owned(), sample.caps_owned(), self.origin.element.upgrade())
+            (sample.buffer_owned(), sample.caps_owned(), self.context.element.upgrade())
         else {
             return;
         };
-        // The last reference but one: what follows writes into the buffer's head without copying it.
+        // With one reference to the buffer left, its metadata is changed without a copy.
         drop(sample);
-        let unit = Unit {
+        let unit = AccessUnit {
             pts: buffer.pts(),
             key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
             discont: buffer.flags().contains(gst::BufferFlags::DISCONT),
         };
-        let way = self.way(&element, clock);
-        let mut state = self.lock();
-        match state.timeline.admit(unit, way) {
-            Verdict::Send { pts, discont } => {
-                if state.caps != caps {
+        let mut state = lock(&self.state);
+        let downstream = self.downstream(&element, state.latency);
+        match state.timeline.admit(unit, downstream) {
+            Decision::Send { pts, discont } => {
+                if state.caps.as_ref() != Some(&caps) {
                     self.source.set_caps(Some(&caps));
-                    state.caps = caps;
+                    state.caps = Some(caps);
                 }
                 drop(state);
                 self.sent.fetch_add(1, Ordering::Relaxed);
-                // Refused only while the element shuts down.
-                let _ = self.source.push_buffer(restamped(buffer, pts, discont, way.offset));
+                // Fails only while the element shuts down.
+                let _ = self.source.push_buffer(restamped(buffer, pts, discont, downstream.offset));
             }
-            Verdict::Drop { ask } => {
+            Decision::Drop { ask } => {
                 drop(state);
                 gst::log!(CAT, obj = self.pad, "dropping {unit:?}");
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 if ask {
-                    self.ask_for_keyframe();
+                    // Fails when the control thread has ended, and then nothing is received any more.
+                    let _ = self.context.commands.send(Command::Keyframe(self.key));
                 }
             }
         }
     }
 
-    /// Another session goes on here.
+    /// A new session continues on this pad.
     pub(super) fn restart(&self) {
-        self.lock().timeline.restart();
+        lock(&self.state).timeline.restart();
     }
 
-    /// Whether nothing can go on until a keyframe comes.
+    /// Whether nothing can be sent until a keyframe arrives.
     pub(super) fn needs_keyframe(&self) -> bool {
-        self.lock().timeline.needs_keyframe()
+        lock(&self.state).timeline.needs_keyframe()
     }
 
     /// Access units sent and dropped.
@@ -197,71 +153,103 @@ impl Output {
         (self.sent.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
     }
 
-    /// Which stream this is.
+    /// The stream that this pad carries.
     pub(super) fn key(&self) -> StreamKey {
         self.key
     }
 
-    /// No more data will come: EOS, after what is still waiting.
+    /// The name of the pad.
+    pub(super) fn name(&self) -> StreamKey {
+        self.name
+    }
+
+    /// Whether streams with these caps can continue here: the size may change, the codec may not.
+    pub(super) fn carries(&self, caps: &gst::Caps) -> bool {
+        let media_type = |caps: &gst::Caps| caps.structure(0).map(|structure| structure.name().to_owned());
+        lock(&self.state).caps.as_ref().is_some_and(|own| media_type(own) == media_type(caps))
+    }
+
+    /// Sends EOS after the units that are waiting.
     pub(super) fn end(&self) {
-        // Refused only while the element shuts down.
+        // Fails only while the element shuts down.
         let _ = self.source.end_of_stream();
     }
 
-    /// Takes the pad away. For an element that is in READY.
+    /// Removes the pad, whose stream must have ended or whose element must be in READY: the appsrc waits for its thread.
     pub(super) fn remove(&self) {
-        let Some(element) = self.origin.element.upgrade() else { return };
-        // Each of these fails only for what is not there, and that is what is wanted.
+        let Some(element) = self.context.element.upgrade() else { return };
+        // Each call fails only if what it removes is not there.
+        self.source.set_locked_state(true);
+        let _ = self.source.set_state(gst::State::Null);
         let _ = self.pad.set_active(false);
         let _ = element.remove_pad(&self.pad);
-        let _ = self.source.set_state(gst::State::Null);
         let _ = element.remove(&self.source);
     }
 
-    fn way(&self, element: &RoomWebRtcSrc, session: &gst::Clock) -> Way {
+    fn downstream(&self, element: &RoomWebRtcSrc, latency: gst::ClockTime) -> DownstreamState {
         let times = element.clock().zip(element.base_time());
-        Way {
-            open: times.is_some() && element.is_playing() && self.pad.is_linked(),
+        let offset = times.as_ref().map_or(0, |(clock, base)| {
+            self.context.clock.ahead_of(clock).saturating_add(signed(*base)).saturating_neg()
+        });
+        DownstreamState {
+            accepts: times.is_some() && element.is_playing() && self.pad.is_linked(),
             level: self.source.current_level_time(),
-            offset: times.map_or(0, |(clock, base)| timeline::offset(session, &clock, base)),
+            latency,
+            offset,
         }
     }
 
-    fn ask_for_keyframe(&self) {
-        // Fails when the control thread has ended, and nothing is received any more.
-        let _ = self.origin.commands.send(Command::Keyframe(self.key));
-    }
-
     fn add_probes(&self, element: &RoomWebRtcSrc, pad: &gst::Pad) {
-        let (key, commands) = (self.key, self.origin.commands.clone());
+        let (key, commands, state) = (self.key, self.context.commands.clone(), self.state.clone());
         pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
-            if info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event)) {
-                let _ = commands.send(Command::Keyframe(key));
+            match info.event() {
+                Some(event) if gst_video::ForceKeyUnitEvent::is(event) => {
+                    let _ = commands.send(Command::Keyframe(key));
+                }
+                Some(event) => {
+                    if let gst::EventView::Latency(event) = event.view() {
+                        lock(&state).latency = event.latency();
+                    }
+                }
+                None => {}
             }
-            // Not dropped, which costs a critical warning in GStreamer 1.22: the source at its end ignores it.
+            // The event is not dropped, which costs a critical warning in GStreamer 1.22. The appsrc ignores it.
+            gst::PadProbeReturn::Ok
+        });
+        let (state, weak) = (self.state.clone(), element.downgrade());
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let now = weak.upgrade().and_then(|element| element.current_running_time());
+            if let (Some(pts), Some(now)) = (info.buffer().and_then(|buffer| buffer.pts()), now) {
+                lock(&state).timeline.taken(pts, now);
+            }
             gst::PadProbeReturn::Ok
         });
         let (group, id) =
-            (self.origin.group, self.pad.create_stream_id(element, Some(key.pad_name().as_str())));
+            (self.context.group, self.pad.create_stream_id(element, Some(self.name.pad_name().as_str())));
+        let (name, commands) = (self.name, self.context.commands.clone());
         pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            // Streams that belong together say so by the group.
-            if let Some(event) = info.event().filter(|event| event.type_() == gst::EventType::StreamStart) {
-                let event =
-                    gst::event::StreamStart::builder(&id).group_id(group).seqnum(event.seqnum()).build();
+            let Some((kind, seqnum)) = info.event().map(|event| (event.type_(), event.seqnum())) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            if kind == gst::EventType::StreamStart {
+                // The group says which streams belong together.
+                let event = gst::event::StreamStart::builder(&id).group_id(group).seqnum(seqnum).build();
                 info.data = Some(gst::PadProbeData::Event(event));
+            } else if kind == gst::EventType::Eos {
+                let _ = commands.send(Command::OutputEnded(name));
             }
             gst::PadProbeReturn::Ok
         });
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn restamped(mut buffer: gst::Buffer, pts: gst::ClockTime, discont: bool, offset: i64) -> gst::Buffer {
     let head = buffer.make_mut();
-    head.set_dts(head.dts().and_then(|dts| timeline::shift(dts, offset)).map(|dts| dts.min(pts)));
+    head.set_dts(head.dts().and_then(|dts| shifted(dts, offset)).map(|dts| dts.min(pts)));
     head.set_pts(pts);
     if discont {
         head.set_flags(gst::BufferFlags::DISCONT);

@@ -128,6 +128,8 @@ impl Session {
                 self.act(action)
             }
             SessionEvent::Stream(stream) => {
+                // If the old SSRC sends again, its units must not mix with those of the new one.
+                self.streams.iter().filter(|old| old.key == stream.key).for_each(Stream::close);
                 self.streams.retain(|old| old.key != stream.key);
                 self.streams.push(stream);
                 Action::None
@@ -164,13 +166,13 @@ impl Session {
     /// Asks for a keyframe of this stream.
     pub(super) fn ask_for_keyframe(&self, key: StreamKey) {
         if let Some(stream) = self.streams.iter().find(|stream| stream.key == key) {
-            stream.ask_for_keyframe();
+            stream.request_keyframe();
         }
     }
 
     /// Does what only the passing of time shows. Call it a few times a second.
     pub(super) fn handle_time(&mut self, now: Instant) -> Action {
-        self.streams.iter().filter(|stream| stream.needs_keyframe()).for_each(Stream::ask_for_keyframe);
+        self.streams.iter().filter(|stream| stream.needs_keyframe()).for_each(Stream::request_keyframe);
         match self.phase {
             Phase::Connecting { since } if now.saturating_duration_since(since) > CONNECT_LIMIT => {
                 Action::Over(
@@ -239,12 +241,8 @@ impl Session {
             }
             None
         });
-        let incoming = Incoming {
-            pipeline: self.peer.pipeline().downgrade(),
-            keys: self.keys.clone(),
-            clock: crate::time::session_clock(),
-            events,
-        };
+        let incoming =
+            Incoming { pipeline: self.peer.pipeline().downgrade(), keys: self.keys.clone(), events };
         webrtcbin.connect_pad_added(move |_, pad| incoming.add(pad));
     }
 
@@ -286,7 +284,6 @@ fn set_up_jitter_buffer(buffer: &gst::Element) {
 struct Incoming {
     pipeline: glib::WeakRef<gst::Pipeline>,
     keys: Arc<[Option<StreamKey>]>,
-    clock: gst::Clock,
     events: SessionEvents,
 }
 
@@ -307,7 +304,7 @@ impl Incoming {
         };
         let events = self.events.clone();
         let first = move |caps| events(SessionEvent::First(key, caps));
-        match Stream::build(&pipeline, pad, key, codec, &self.clock, first) {
+        match Stream::build(&pipeline, pad, key, codec, first) {
             Ok(stream) => (self.events)(SessionEvent::Stream(stream)),
             Err(error) => {
                 (self.events)(SessionEvent::Failed(format!("{} can't be received: {error}", codec.name)));

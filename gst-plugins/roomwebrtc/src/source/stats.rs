@@ -1,6 +1,6 @@
 //! The property `stats`: a structure that is put together while running and read without waiting.
 
-use super::{output::Outputs, session::Session};
+use super::{outputs::Outputs, session::Session};
 use crate::signaling::SignalingState;
 use room_signaling_client::protocol::SessionId;
 
@@ -20,7 +20,7 @@ pub(super) fn build(
         let (sent, dropped) = output.counts();
         let pad =
             gst::Structure::builder("room-source-pad-stats").field("units", sent).field("dropped", dropped);
-        stats.set(output.key().pad_name(), pad.build());
+        stats.set(output.name().pad_name(), pad.build());
     }
     stats
 }

@@ -1,4 +1,4 @@
-//! One stream of a session: from RTP packets to access units, which wait here until their output is there.
+//! One stream of a session: RTP packets become access units, which are collected until their output exists.
 
 use super::output::Output;
 use crate::{
@@ -15,19 +15,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many access units are kept for an output that isn't there yet; it takes milliseconds to come.
+/// At most this many access units are kept for an output that does not exist yet. It takes milliseconds to appear.
 const MAX_COLLECTED: usize = 256;
-/// A stream whose packets make no access unit for this long waits for a keyframe.
+/// A stream whose packets form no access unit for this long needs a keyframe.
 const STARVED: Duration = Duration::from_millis(500);
 /// The least time between two requests for a keyframe.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(250);
 
-/// When something last happened; set from any thread without a lock.
+/// When something last happened. Any thread may set it, without a lock.
 #[derive(Debug, Default)]
 pub(super) struct LastTime(AtomicU64);
 
 impl LastTime {
-    /// It happens now.
+    /// Records that it happens now.
     pub(super) fn now(&self) {
         self.0.store(Self::clock(), Ordering::Relaxed);
     }
@@ -40,68 +40,68 @@ impl LastTime {
         }
     }
 
-    /// Milliseconds since some time in this process, from 1.
+    /// Milliseconds since a moment early in this process. At least 1, because 0 means never.
     fn clock() -> u64 {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
-/// Takes access units from the session's streaming thread.
-pub(super) struct Tap {
-    clock: gst::Clock,
-    state: Mutex<TapState>,
+/// Hands the access units of a session's streaming thread over to an output.
+struct Handover {
+    state: Mutex<HandoverState>,
     last_packet: LastTime,
     last_unit: LastTime,
 }
 
-enum TapState {
-    /// The output is not there yet.
+enum HandoverState {
+    /// The output does not exist yet.
     Collecting(Vec<gst::Sample>),
     Attached(Arc<Output>),
-    /// The session is over.
+    /// The session or the stream is over.
     Closed,
 }
 
-impl Tap {
-    /// Takes a unit; true for the first one.
-    fn take(&self, sample: gst::Sample) -> bool {
+impl Handover {
+    /// Passes a unit on. True for the first one.
+    fn push(&self, sample: gst::Sample) -> bool {
         self.last_unit.now();
         let mut state = self.lock();
         match &mut *state {
-            TapState::Collecting(samples) => {
+            HandoverState::Collecting(samples) => {
                 if samples.len() < MAX_COLLECTED {
                     samples.push(sample);
                 }
                 samples.len() == 1
             }
-            TapState::Attached(output) => {
+            HandoverState::Attached(output) => {
                 let output = output.clone();
                 drop(state);
-                output.take(sample, &self.clock);
+                output.push(sample);
                 false
             }
-            TapState::Closed => false,
+            HandoverState::Closed => false,
         }
     }
 
-    /// From now on units go to `output`, first of all those that have come before.
+    /// Directs units to `output` from now on, beginning with those that were collected.
     fn attach(&self, output: &Arc<Output>) {
-        // The lock is held while the first units go on, so that later ones can't overtake them; an output never waits.
+        // The lock is held until the collected units are passed on, so that later units cannot overtake them. An output
+        // never waits.
         let mut state = self.lock();
-        if let TapState::Collecting(samples) = &mut *state {
+        if let HandoverState::Collecting(samples) = &mut *state {
             for sample in samples.drain(..) {
-                output.take(sample, &self.clock);
+                output.push(sample);
             }
-            *state = TapState::Attached(output.clone());
+            *state = HandoverState::Attached(output.clone());
         }
     }
 
     fn close(&self) {
-        *self.lock() = TapState::Closed;
+        *self.lock() = HandoverState::Closed;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, TapState> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HandoverState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,23 +109,22 @@ impl Tap {
 /// A stream as the owner of its session sees it.
 pub(super) struct Stream {
     pub(super) key: StreamKey,
-    pub(super) tap: Arc<Tap>,
-    /// Where packets go in; keyframes are asked for from here.
+    handover: Arc<Handover>,
+    /// Packets enter here, and keyframe requests leave.
     entry: gst::Pad,
-    asked: LastTime,
+    requested: LastTime,
     output: Option<Arc<Output>>,
     _repair: Option<H264Repair>,
 }
 
 impl Stream {
-    /// Builds depayloader, parser and tap for `codec` into `pipeline` and links `pad`, a source pad of webrtcbin.
+    /// Builds depayloader and parser for `codec` into `pipeline` and links `pad`, a source pad of webrtcbin, to them.
     /// `first` is called once, with the caps of the first access unit. Called on a streaming thread.
     pub(super) fn build(
         pipeline: &gst::Pipeline,
         pad: &gst::Pad,
         key: StreamKey,
         codec: &Codec,
-        clock: &gst::Clock,
         first: impl Fn(gst::Caps) + Send + 'static,
     ) -> Result<Self, glib::Error> {
         let chain = gst::parse::bin_from_description(codec.depayloader, true)?;
@@ -134,20 +133,19 @@ impl Stream {
             if *codec == H264 {
                 repair = Some(H264Repair::new(&depay));
             }
-            // After a loss nothing that can't be decoded goes on.
+            // After a loss, units are useless until the next keyframe.
             for name in ["wait-for-keyframe", "request-keyframe"] {
                 if depay.find_property(name).is_some() {
                     depay.set_property(name, true);
                 }
             }
         }
-        let tap = Arc::new(Tap {
-            clock: clock.clone(),
-            state: Mutex::new(TapState::Collecting(Vec::new())),
+        let handover = Arc::new(Handover {
+            state: Mutex::new(HandoverState::Collecting(Vec::new())),
             last_packet: LastTime::default(),
             last_unit: LastTime::default(),
         });
-        let sink = sink(codec, &tap, first);
+        let sink = sink(codec, &handover, first);
         let failed = |error: glib::BoolError| glib::Error::new(gst::CoreError::Failed, &error.message);
         pipeline.add_many([chain.upcast_ref::<gst::Element>(), sink.upcast_ref()]).map_err(failed)?;
         chain.link(&sink).map_err(failed)?;
@@ -156,63 +154,67 @@ impl Stream {
         }
         let no_pad = || glib::Error::new(gst::CoreError::Pad, "the chain has no sink pad");
         let entry = chain.static_pad("sink").ok_or_else(no_pad)?;
-        let packets = tap.clone();
+        let packets = handover.clone();
         entry.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
             packets.last_packet.now();
             gst::PadProbeReturn::Ok
         });
         pad.link(&entry).map_err(|error| glib::Error::new(gst::CoreError::Pad, &error.to_string()))?;
-        Ok(Self { key, tap, entry, asked: LastTime::default(), output: None, _repair: repair })
+        Ok(Self { key, handover, entry, requested: LastTime::default(), output: None, _repair: repair })
     }
 
-    /// From now on access units go to `output`.
+    /// Directs access units to `output` from now on.
     pub(super) fn attach(&mut self, output: Arc<Output>) {
         output.restart();
-        self.tap.attach(&output);
+        self.handover.attach(&output);
         self.output = Some(output);
     }
 
-    /// Whether the output is there.
+    /// Whether the stream has an output.
     pub(super) fn is_attached(&self) -> bool {
         self.output.is_some()
     }
 
-    /// No unit goes on after this.
+    /// Passes no unit on after this.
     pub(super) fn close(&self) {
-        self.tap.close();
+        self.handover.close();
     }
 
-    /// How long ago the last packet came.
+    /// How long ago the last packet arrived; `None` if no packet has.
     pub(super) fn silence(&self) -> Option<Duration> {
-        self.tap.last_packet.age()
+        self.handover.last_packet.age()
     }
 
-    /// Whether packets come that make nothing which could be shown.
+    /// Whether packets arrive, but nothing that could be shown.
     pub(super) fn needs_keyframe(&self) -> bool {
         let age = |time: &LastTime| time.age().unwrap_or(Duration::MAX);
-        let starved = age(&self.tap.last_unit) > age(&self.tap.last_packet).saturating_add(STARVED);
+        let starved = age(&self.handover.last_unit) > age(&self.handover.last_packet).saturating_add(STARVED);
         starved || self.output.as_ref().is_some_and(|output| output.needs_keyframe())
     }
 
-    /// Asks the sender for a keyframe (PLI, RFC 4585), unless that was done a moment ago.
-    pub(super) fn ask_for_keyframe(&self) {
-        if self.asked.age().is_some_and(|age| age < KEYFRAME_INTERVAL) {
+    /// Requests a keyframe from the sender (PLI, RFC 4585), unless one was requested a moment ago.
+    pub(super) fn request_keyframe(&self) {
+        if self.requested.age().is_some_and(|age| age < KEYFRAME_INTERVAL) {
             return;
         }
-        self.asked.now();
+        self.requested.now();
         let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
         if !self.entry.push_event(event) {
-            gst::debug!(crate::log::CAT, obj = self.entry, "nobody took the request for a keyframe");
+            gst::debug!(crate::log::CAT, obj = self.entry, "the keyframe request was not handled");
         }
     }
 }
 
-fn sink(codec: &Codec, tap: &Arc<Tap>, first: impl Fn(gst::Caps) + Send + 'static) -> gst_app::AppSink {
-    let tap = tap.clone();
+fn sink(
+    codec: &Codec,
+    handover: &Arc<Handover>,
+    first: impl Fn(gst::Caps) + Send + 'static,
+) -> gst_app::AppSink {
+    let handover = handover.clone();
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
         let caps = sample.caps_owned();
-        if tap.take(sample)
+        if handover.push(sample)
             && let Some(caps) = caps
         {
             first(caps);

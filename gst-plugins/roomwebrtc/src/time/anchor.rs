@@ -9,8 +9,8 @@ const STEP_BACK: i64 = 1_000_000_000;
 const MAX_REORDERED: u32 = 16;
 /// Live media this far ahead of the clock is a discontinuity: no live source captures the future.
 const STEP_AHEAD: i64 = 1_000_000_000;
-/// Live media that is ahead of the clock by no more than this keeps its exact time; the excess is an error of
-/// measurement, and receivers of audio need exact distances.
+/// A frame that is ahead of the clock by no more than this keeps its exact time. The excess is an error of measurement,
+/// and receivers of audio need exact distances.
 const TOLERANCE: i64 = 40_000_000;
 /// The distance to the next frame is assumed to be at most this.
 const MAX_DISTANCE: i64 = 1_000_000_000;
@@ -94,21 +94,28 @@ impl Anchor {
         stepped
     }
 
-    /// The clock time of a frame. A frame without a timestamp is of the present.
-    pub(crate) fn clock_time(&self, running: Option<ClockTime>, now: Now, live: bool) -> ClockTime {
+    /// The clock time of a frame that is sent now. A frame without a timestamp is of the present.
+    pub(crate) fn clock_time(&mut self, running: Option<ClockTime>, now: Now) -> ClockTime {
+        // Base time may have changed while the frame waited for its time.
+        self.follow_base(now);
         let Some(running) = running else { return now.clock };
-        let time = shifted(now.base, signed(running).saturating_add(self.shift)).unwrap_or_default();
+        let time = self.due(running, now);
         let ahead = signed(time).saturating_sub(signed(now.clock));
         // A frame that was captured during a pause has a running time that base time has moved on from. A receiver's
         // session would hold it, and all frames after it, until then.
-        if live && ahead > TOLERANCE { now.clock } else { time }
+        if ahead > TOLERANCE { now.clock } else { time }
+    }
+
+    fn due(&self, running: ClockTime, now: Now) -> ClockTime {
+        shifted(now.base, signed(running).saturating_add(self.shift)).unwrap_or_default()
     }
 
     /// A sink that prerolled again after a flush made the pipeline choose another base time: running time is back at
     /// zero for all, so that the shift no longer applies. After a mere pause, running time is never below the shift.
     fn follow_base(&mut self, now: Now) {
-        if self.base.replace(now.base).is_some_and(|old| old != now.base) {
-            self.shift = self.shift.min(now.running().max(0));
+        let changed = self.base.replace(now.base).is_some_and(|old| old != now.base);
+        if changed && self.shift > now.running().max(0) {
+            self.shift = 0;
         }
     }
 }
@@ -145,7 +152,11 @@ mod tests {
     /// When a frame is due, in ms after 100 s, and whether it is a discontinuity.
     fn place(anchor: &mut Anchor, frame: Arrival) -> (i64, bool) {
         let stepped = anchor.arrive(frame);
-        let time = anchor.clock_time(Some(frame.running), frame.now, frame.live);
+        let time = if frame.live {
+            anchor.clock_time(Some(frame.running), frame.now)
+        } else {
+            anchor.due(frame.running, frame.now)
+        };
         ((signed(time) - 100_000 * MS) / MS, stepped)
     }
 
@@ -207,10 +218,11 @@ mod tests {
         let mut anchor = played(at(0));
         anchor.flush(Some(at(8000).running()));
         place(&mut anchor, file(0, at(8000)));
-        // The other sink has prerolled: running time is zero at 108.05 s.
-        let reset = Now { base: ms(108_050), clock: ms(108_060) };
-        assert_eq!(place(&mut anchor, file(33, reset)), (8050 + 33 + 10, false));
-        assert!(anchor.shift() <= 10 * MS);
+        anchor.arrive(file(33, at(8001)));
+        // While that frame waits, the other sink prerolls: running time is zero at 108.03 s.
+        let reset = Now { base: ms(108_030), clock: ms(108_050) };
+        assert_eq!(anchor.clock_time(Some(ms(33)), reset), ms(108_063));
+        assert_eq!(place(&mut anchor, file(66, reset)), (8030 + 66, false));
     }
 
     #[test]
@@ -276,8 +288,8 @@ mod tests {
 
     #[test]
     fn a_frame_without_a_timestamp_is_of_the_present() {
-        let anchor = played(at(0));
-        assert_eq!(anchor.clock_time(None, at(500), true), ms(100_500));
+        let mut anchor = played(at(0));
+        assert_eq!(anchor.clock_time(None, at(500)), ms(100_500));
     }
 
     #[test]
@@ -291,7 +303,7 @@ mod tests {
         };
         for _ in 0..3 {
             anchor.arrive(frame);
-            anchor.clock_time(Some(frame.running), frame.now, true);
+            anchor.clock_time(Some(frame.running), frame.now);
             anchor.flush(Some(i64::MIN));
         }
     }

@@ -224,6 +224,27 @@ impl Watcher {
         watcher
     }
 
+    /// Whether EOS has passed the pad with this name, which may be yet to come.
+    pub(crate) fn expect_eos(&self, pad: &str) -> Arc<std::sync::atomic::AtomicBool> {
+        let passed = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = passed.clone();
+        let pad = self.line.element().static_pad(pad).unwrap();
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
+                seen.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+            gst::PadProbeReturn::Ok
+        });
+        passed
+    }
+
+    /// The element messages with this name that are on the bus.
+    pub(crate) fn element_messages(&self, name: &str) -> Vec<gst::Message> {
+        let bus = self.line.0.bus().unwrap();
+        let all = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Element]));
+        all.filter(|message| message.structure().is_some_and(|fields| fields.name() == name)).collect()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.frames.lock().unwrap().len()
     }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bed;
+mod changes;
+mod time;
 
 use bed::{Line, PATIENCE, Server, Watcher, assert_rising, plain_sender, wait_until};
 use gst::prelude::*;
@@ -57,7 +59,8 @@ fn alone_it_is_live_and_says_so() {
     assert_eq!(line.0.set_state(gst::State::Playing), Ok(gst::StateChangeSuccess::Success));
     let mut query = gst::query::Latency::new();
     assert!(source.query(&mut query));
-    assert_eq!(query.result(), (true, gst::ClockTime::from_mseconds(70), None));
+    let (latency, held) = (gst::ClockTime::from_mseconds(70), gst::ClockTime::from_seconds(10));
+    assert_eq!(query.result(), (true, latency, Some(latency + held)));
     assert_eq!(line.0.set_state(gst::State::Paused), Ok(gst::StateChangeSuccess::NoPreroll));
     wait_until("in the room", || line.signaling_state() == "joined");
 }
@@ -336,21 +339,19 @@ fn an_unlinked_pad_hurts_nobody_and_starts_when_it_is_linked() {
 fn it_can_be_stopped_and_started_again_and_leaves_no_ghost() {
     let server = Server::start();
     let sender = server.sender("camera", 160);
-    let receivers = || {
-        let stats = sender.element().property::<gst::Structure>("stats");
-        stats.fields().filter(|field| field.as_str() == "viewer").count()
-    };
+    let receivers = || sender.element().property::<Vec<String>>("receivers");
     let watcher = Watcher::new(&format!("{} client-id=viewer", server.room()));
     for round in 1..=3 {
         let before = watcher.count();
         watcher.line.0.set_state(gst::State::Playing).unwrap();
         wait_until("frames", || watcher.count() > before + 5);
+        assert_eq!(receivers(), ["viewer"]);
         let began = std::time::Instant::now();
         watcher.line.stop();
         assert!(began.elapsed() < Duration::from_millis(1500), "stopping took {:?}", began.elapsed());
         assert_eq!(watcher.line.signaling_state(), "idle");
         assert!(watcher.line.element().src_pads().is_empty(), "round {round}");
-        wait_until("the sender has let go", || receivers() == 0);
+        wait_until("the sender has let go", || receivers().is_empty());
     }
 }
 

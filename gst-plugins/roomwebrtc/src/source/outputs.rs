@@ -1,0 +1,136 @@
+//! The outputs of one run of the element: which stream leaves through which pad.
+
+use super::{
+    control::Command,
+    output::{Output, OutputContext},
+};
+use crate::{codec::MediaKind, log::CAT, stream_key::StreamKey};
+use gst::glib;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The outputs of one run of the element.
+pub(super) struct Outputs {
+    context: OutputContext,
+    /// `None` once the element has removed its pads.
+    pads: Mutex<Option<Pads>>,
+}
+
+#[derive(Default)]
+struct Pads {
+    current: BTreeMap<StreamKey, Arc<Output>>,
+    /// Pads whose stream resumed in another codec. Each is removed when its EOS has passed.
+    ending: Vec<Arc<Output>>,
+}
+
+impl Pads {
+    fn all(&self) -> impl Iterator<Item = &Arc<Output>> {
+        self.current.values().chain(&self.ending)
+    }
+
+    /// The pad name of a new output: the stream's own, or the next one that no pad has.
+    fn free_name(&self, key: StreamKey) -> StreamKey {
+        let taken = |name| self.all().any(|output| output.name() == name);
+        (key.index..=u32::MAX)
+            .map(|index| StreamKey { index, ..key })
+            .find(|name| !taken(*name))
+            .unwrap_or(key)
+    }
+}
+
+impl Outputs {
+    /// No outputs yet.
+    pub(super) fn new(context: OutputContext) -> Self {
+        Self { context, pads: Mutex::new(Some(Pads::default())) }
+    }
+
+    /// The output of a stream with these caps. A new one adds a pad to the element; if the stream had another codec, the
+    /// old pad ends. Only for the control thread.
+    pub(super) fn get_or_add(
+        &self,
+        key: StreamKey,
+        caps: &gst::Caps,
+    ) -> Result<Arc<Output>, glib::BoolError> {
+        let closed = || glib::bool_error!("the element has stopped");
+        let (name, replaced) = {
+            let mut pads = self.lock();
+            let pads = pads.as_mut().ok_or_else(closed)?;
+            if let Some(output) = pads.current.get(&key).filter(|output| output.carries(caps)) {
+                return Ok(output.clone());
+            }
+            let replaced = pads.current.remove(&key);
+            pads.ending.extend(replaced.clone());
+            (pads.free_name(key), replaced)
+        };
+        // The application is called in here, so the lock is not held.
+        if let Some(replaced) = replaced {
+            replaced.end();
+        }
+        let output = Arc::new(Output::new(&self.context, (key, name), Some(caps))?);
+        if let Some(pads) = self.lock().as_mut() {
+            pads.current.insert(key, output.clone());
+            return Ok(output);
+        }
+        output.remove();
+        Err(closed())
+    }
+
+    /// EOS has passed the pad with this name. If another pad has replaced it, it is returned, to be removed.
+    pub(super) fn take_ended(&self, name: StreamKey) -> Option<Arc<Output>> {
+        let mut pads = self.lock();
+        let pads = pads.as_mut()?;
+        let at = pads.ending.iter().position(|output| output.name() == name)?;
+        Some(pads.ending.remove(at))
+    }
+
+    /// Sends EOS on all pads. False if there are none.
+    pub(super) fn end(&self) -> bool {
+        let outputs = self.all();
+        outputs.iter().for_each(|output| output.end());
+        !outputs.is_empty()
+    }
+
+    /// Handles an end of stream that the application sends while there are no pads; false if there are. Downstream would
+    /// wait for it forever. Therefore a pad appears only to carry it, unless the caller ends the whole pipeline
+    /// (`pipeline_ends`).
+    pub(super) fn end_without_pads(&self, pipeline_ends: bool) -> bool {
+        let mut pads = self.lock();
+        if pads.as_ref().is_none_or(|pads| pads.all().next().is_some()) {
+            return false;
+        }
+        // No sender can add a pad any more.
+        *pads = None;
+        drop(pads);
+        if !pipeline_ends {
+            let key = StreamKey { kind: MediaKind::Video, index: 0 };
+            match Output::new(&self.context, (key, key), None) {
+                Ok(output) => {
+                    output.end();
+                    *self.lock() =
+                        Some(Pads { current: [(key, Arc::new(output))].into(), ending: Vec::new() });
+                }
+                Err(error) => gst::warning!(CAT, "no pad for the end of the stream: {error}"),
+            }
+        }
+        // Fails when the control thread has ended, and then there is nothing left to end.
+        let _ = self.context.commands.send(Command::EndOfStream);
+        true
+    }
+
+    /// Removes all pads, for good. For an element in READY.
+    pub(super) fn close(&self) {
+        let pads = self.lock().take();
+        pads.iter().flat_map(Pads::all).for_each(|output| output.remove());
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(&self) -> Vec<Arc<Output>> {
+        self.lock().iter().flat_map(Pads::all).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pads>> {
+        self.pads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
