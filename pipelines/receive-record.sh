@@ -1,5 +1,6 @@
 #!/bin/sh
-# Records the H.264 video of a room into MP4 files, as it was sent (nothing is encoded again).
+# Records the H.264 video of a room into MP4 files, as it was sent (nothing is encoded again). A sender that restarts,
+# with another size as well, is recorded into the same file. A sender of another codec is reported and not recorded.
 #   receive-record.sh --room living_room --file cam.mp4
 #   receive-record.sh --room living_room --file part-%03d.mp4 --split 60     a new file each minute
 #
@@ -31,4 +32,4 @@ if [ -n "$SPLIT" ]; then
 else
     set -- mp4mux ! filesink location="$(quoted "$FILE")"
 fi
-launch roomwebrtcsrc ROOM_PROPERTIES latency="$LATENCY" ! h264parse ! "$@"
+launch -e roomwebrtcsrc ROOM_PROPERTIES codecs="<h264>" latency="$LATENCY" ! h264parse ! "$@"

@@ -28,5 +28,5 @@ need_realsense
 need_room_element roomwebrtcsink
 choose_encoder "$CODEC"
 caps=$(realsense_caps)
-launch realsensesrc CAMERA_PROPERTIES stream=depth colorize=true $smooth ! "$caps" ! $encoder \
+launch -e realsensesrc CAMERA_PROPERTIES stream=depth colorize=true $smooth ! "$caps" ! $encoder \
     ! roomwebrtcsink ROOM_PROPERTIES

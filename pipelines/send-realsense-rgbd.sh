@@ -30,7 +30,7 @@ need_realsense
 need_room_element roomwebrtcsink
 choose_encoder "$CODEC"
 caps=$(realsense_caps)
-launch roomwebrtcsink name=room ROOM_PROPERTIES \
+launch -e roomwebrtcsink name=room ROOM_PROPERTIES \
     realsensesrc name=camera CAMERA_PROPERTIES align="$ALIGN" colorize=true \
     camera.src ! queue ! "$caps" ! $encoder ! room. \
     camera.depth ! queue ! "$caps" ! $encoder ! room.

@@ -23,4 +23,4 @@ need_realsense
 need_room_element roomwebrtcsink
 choose_encoder "$CODEC"
 caps=$(realsense_caps)
-launch realsensesrc CAMERA_PROPERTIES ! "$caps" ! $encoder ! roomwebrtcsink ROOM_PROPERTIES
+launch -e realsensesrc CAMERA_PROPERTIES ! "$caps" ! $encoder ! roomwebrtcsink ROOM_PROPERTIES

@@ -31,5 +31,5 @@ need_room_element roomwebrtcsink
 need videotestsrc gstreamer1.0-plugins-base
 choose_encoder "$CODEC"
 raw=$(raw_video "$SIZE" "$FPS")
-launch videotestsrc is-live=true pattern=ball num-buffers="$FRAMES" \
+launch -e videotestsrc is-live=true pattern=ball num-buffers="$FRAMES" \
     ! "$raw" ! $encoder ! roomwebrtcsink ROOM_PROPERTIES $serve

@@ -42,4 +42,4 @@ if [ "$mjpeg" = 1 ]; then
 else
     set -- "$raw"
 fi
-launch v4l2src device="$(quoted "$DEVICE")" ! "$@" ! videoconvert ! $encoder ! roomwebrtcsink ROOM_PROPERTIES
+launch -e v4l2src device="$(quoted "$DEVICE")" ! "$@" ! videoconvert ! $encoder ! roomwebrtcsink ROOM_PROPERTIES

@@ -75,6 +75,32 @@ def test_receive_record(bed: Bed):
     assert len(frames.counters(got)) >= 30 and len(got) == len(frames.counters(got))
 
 
+def test_receive_record_survives_senders_of_another_size_and_codec(bed: Bed):
+    path = bed.logs / "recording.mp4"
+    recorder = run(bed, "receive-record.sh", "--file", str(path))
+    for size, encoder, minimum in (((320, 240), X264, 50_000), ((320, 240), VP8, 0), ((640, 480), X264, 150_000)):
+        sender = bed.sender("living_room", encoder=encoder, size=size)
+        if minimum:
+            recorder.wait("data of it", lambda m=minimum: path.exists() and path.stat().st_size > m, 30)
+        else:
+            recorder.wait("a word about the codec", lambda: "codecs h264" in recorder.log.read_text() + recorder.tail(), 20)
+        sender.stop()
+    assert recorder.stop(number=2) == 0, recorder.tail()
+    player = bed.pipeline("player", f"filesrc location={path} ! {DECODE_ANY}", receiving=True)
+    player.wait_for("bus", kind="eos")
+    got = frames.frames(player)
+    assert {(f["width"], f["height"]) for f in got} == {(320, 240), (640, 480)}
+    assert len(got) >= 60
+
+
+def test_ctrl_c_ends_a_receiver_that_nobody_sends_to(bed: Bed):
+    watcher = bed.gst_launch("watch", f"roomwebrtcsrc room=empty client-id=watcher signaling-uri={bed.uri} ! decodebin ! fakesink",
+                             "-e", receiving=True)
+    bed.wait_members("empty", {"watcher"})
+    assert watcher.stop(number=2) == 0, watcher.tail()
+    bed.wait_members("empty", set())
+
+
 @pytest.mark.parametrize("codec, encoder", [("h264", X264), ("vp8", VP8)])
 def test_receiver_py(bed: Bed, codec: str, encoder: str):
     bed.sender("living_room", encoder=encoder)

@@ -7,21 +7,14 @@ import time
 import pytest
 
 from bed import frames
-from bed.bed import RATE, X264, Bed, picture
+from bed.bed import RATE, X264, Bed, make_recording, picture
 from bed.process import wait_until
 
 
 @pytest.fixture
 def recording(bed: Bed) -> pathlib.Path:
-    """Twenty seconds of bar-code pictures in a file, a key frame every second."""
-    path = bed.logs / "recording.mkv"
-    writer = bed.pipeline(
-        "writer", "appsrc name=picture format=time block=true caps=video/x-raw,format=I420,width=320,height=240,framerate=30/1 "
-                  f"! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! matroskamux ! filesink location={path}",
-        "--unpaced", "--pictures=600")
-    writer.wait_for("bus", kind="eos", timeout=30)
-    writer.stop()
-    return path
+    """Twenty seconds of bar-code pictures in a file, a keyframe each second."""
+    return make_recording(bed)
 
 
 def test_a_file_is_paced_then_ends(bed: Bed):

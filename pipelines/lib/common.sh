@@ -168,7 +168,8 @@ raw_video() {
 
 # Becomes gst-launch-1.0 with these arguments, in which ROOM_PROPERTIES stands for those of the room and
 # CAMERA_PROPERTIES for those of realsensesrc.
-# With -e, Ctrl-C ends the stream in good order: files are finished, the room is left.
+# Scripts that send or record add -e: Ctrl-C then ends the stream, and what is downstream of it can finish. Without -e,
+# Ctrl-C stops at once. The element leaves the room in both cases.
 launch() {
     for argument in "$@"; do
         shift
@@ -183,8 +184,8 @@ launch() {
 $properties
 EOT
     done
-    [ "$dry_run" = 1 ] || exec gst-launch-1.0 -e "$@"
-    printf 'gst-launch-1.0 -e'
+    [ "$dry_run" = 1 ] || exec gst-launch-1.0 "$@"
+    printf 'gst-launch-1.0'
     for argument in "$@"; do
         case $argument in
             !) printf ' !' ;;

@@ -36,6 +36,18 @@ def picture(width: int = 320, height: int = 240, name: str = "picture") -> str:
             f"caps={caps} ! queue")
 
 
+def make_recording(bed: "Bed", seconds: int = 20) -> pathlib.Path:
+    """Bar-code pictures in a file, 30 a second, a keyframe each second."""
+    path = bed.logs / "recording.mkv"
+    writer = bed.pipeline(
+        "writer", f"appsrc name=picture format=time block=true caps=video/x-raw,format=I420,width=320,height=240,framerate={RATE}/1 "
+                  f"! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! matroskamux ! filesink location={path}",
+        "--unpaced", f"--pictures={RATE * seconds}")
+    writer.wait_for("bus", kind="eos", timeout=30)
+    writer.stop()
+    return path
+
+
 def plugin_environment(plugins: pathlib.Path, registry: pathlib.Path) -> dict[str, str]:
     """What GStreamer programs need to find our plugins, and those the libraries that they are linked to."""
     libraries = [os.environ.get("LD_LIBRARY_PATH"), str(LIBREALSENSE / "lib")]

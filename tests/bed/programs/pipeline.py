@@ -281,6 +281,15 @@ class Program:
             return self.pipeline.send_event(Gst.Event.new_eos())
         if do == "seek":
             return self.pipeline.seek_simple(Gst.Format.TIME, Gst.SeekFlags.FLUSH, request.get("to", 0))
+        if do == "clock":  # the clock that the pipeline takes when it plays again; monotonic is the usual one
+            kind = getattr(Gst.ClockType, request["kind"].upper())
+            clock = GObject.new(Gst.SystemClock, name=request["kind"], clock_type=kind)
+            self.pipeline.use_clock(clock)
+            return self.pipeline.set_clock(clock)
+        if do == "set-latency":
+            return self.pipeline.set_latency(request["ms"] * Gst.MSECOND)
+        if do == "replace":  # an element of a stopped pipeline by another one, linked as it was
+            return self.replace(element, request["description"])
         if do == "latency":
             query = Gst.Query.new_latency()
             return query.parse_latency() if self.pipeline.query(query) else None
@@ -294,6 +303,16 @@ class Program:
             GLib.idle_add(self.loop.quit)
             return None
         raise ValueError(f"no such command: {do}")
+
+    def replace(self, element, description):
+        before, after = (element.get_static_pad(name).get_peer() for name in ("sink", "src"))
+        before.unlink(element.get_static_pad("sink"))
+        element.get_static_pad("src").unlink(after)
+        element.set_state(Gst.State.NULL)
+        self.pipeline.remove(element)
+        bin_ = Gst.parse_bin_from_description(description, True)
+        self.pipeline.add(bin_)
+        return [before.link(bin_.get_static_pad("sink")).value_nick, bin_.get_static_pad("src").link(after).value_nick]
 
     def add_branch(self, description, element):
         branch = Gst.parse_bin_from_description(description, True)
