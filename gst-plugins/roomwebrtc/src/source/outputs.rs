@@ -88,7 +88,9 @@ impl Outputs {
     /// Sends EOS on all pads. False if there are none.
     pub(super) fn end(&self) -> bool {
         let outputs = self.all();
-        outputs.iter().for_each(|output| output.end());
+        for output in &outputs {
+            output.end();
+        }
         !outputs.is_empty()
     }
 

@@ -337,7 +337,10 @@ fn discard(pipeline: &gst::Pipeline, pad: &gst::Pad) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::{certificate, hostile};
+    use crate::{
+        codec::{self, MediaKind},
+        peer::{certificate, hostile},
+    };
     use gst_webrtc::WebRTCPeerConnectionState as Connection;
     use std::sync::mpsc;
 
@@ -412,6 +415,26 @@ mod tests {
         assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("a"), Some(0)));
         assert!(!session.is_connected() && !session.is_complete(Instant::now()));
         end(&session);
+    }
+
+    #[test]
+    fn a_stream_that_another_ssrc_replaces_is_closed() {
+        let (mut session, _told) = start(&["vp8"]);
+        let key = StreamKey { kind: MediaKind::Video, index: 0 };
+        let stream = || {
+            let source = gst_app::AppSrc::builder().build();
+            session.peer.pipeline().add(&source).expect("added");
+            let pad = source.static_pad("src").expect("a pad");
+            Stream::build(session.peer.pipeline(), &pad, key, &codec::VP8, |_| ()).expect("a stream")
+        };
+        let (first, second) = (stream(), stream());
+        let (first_closed, second_closed) = (first.closed(), second.closed());
+        session.handle(SessionEvent::Stream(first));
+        assert!(!first_closed());
+        session.handle(SessionEvent::Stream(second));
+        assert!(first_closed() && !second_closed());
+        end(&session);
+        assert!(second_closed());
     }
 
     #[test]

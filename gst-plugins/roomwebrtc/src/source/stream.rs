@@ -180,6 +180,13 @@ impl Stream {
         self.handover.close();
     }
 
+    /// Whether the stream is closed, to be asked when its session has dropped it.
+    #[cfg(test)]
+    pub(super) fn closed(&self) -> impl Fn() -> bool + use<> {
+        let handover = self.handover.clone();
+        move || matches!(*handover.lock(), HandoverState::Closed)
+    }
+
     /// How long ago the last packet arrived; `None` if no packet has.
     pub(super) fn silence(&self) -> Option<Duration> {
         self.handover.last_packet.age()
