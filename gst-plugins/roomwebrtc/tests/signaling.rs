@@ -112,7 +112,7 @@ fn the_reason_goes_when_the_element_is_in_the_room() {
     let line = Line::play(&with(SOURCE, &format!("signaling-uri=ws://{address}")));
     wait_until("a reason", || line.reason().is_some());
     assert_eq!(line.state(), "connecting");
-    let config = room_signaling_server::Config { listen: address, ..Default::default() };
+    let config = room_signaling_server::Config { listen: vec![address], ..Default::default() };
     let server = room_signaling_server::spawn_thread(config).unwrap();
     wait_until("the room", || line.state() == "joined");
     assert_eq!(line.reason(), None);

@@ -487,7 +487,7 @@ fn data_may_follow_an_end_of_stream_that_came_before_any() {
 #[test]
 fn an_element_that_the_server_refused_stops_at_once() {
     let server = room_signaling_server::spawn_thread(room_signaling_server::Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
         drain: Duration::ZERO,
         ..room_signaling_server::Config::default()
     })

@@ -1,7 +1,7 @@
 //! Asks the running server, for the commands that do: one GET over HTTP, with and without TLS.
 
 use anyhow::{Context, bail};
-use room_signaling_server::{Config, config::Settings};
+use room_signaling_server::{Config, settings::Settings};
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
@@ -46,7 +46,10 @@ pub(crate) struct Answer {
 
 impl Local {
     pub(crate) fn new(settings: &Settings, trust: Trust) -> anyhow::Result<Self> {
-        let listen = settings.listen.unwrap_or(Config::default().listen);
+        let listen = settings.listen.as_ref().and_then(|listen| listen.value().first());
+        let Some(listen) = listen.or(Config::default().listen.first().copied()) else {
+            bail!("the configuration names no address to listen on");
+        };
         if listen.port() == 0 {
             bail!("with port 0 nobody knows where it listens: set listen to another one");
         }

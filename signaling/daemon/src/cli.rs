@@ -1,15 +1,12 @@
-//! The command line, each flag of which may be an environment variable as well.
+//! The command line. Each flag may be an environment variable as well.
 
 use crate::users::{self, TokenArgs};
-use anyhow::{Context, bail};
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use room_protocol::{turn::TurnSecret, wire::IceServer};
-use room_signaling_server::TrustedProxy;
-use room_signaling_server::config::{
-    AdminSettings, DefaultRoom, IceServerSettings, LimitSettings, Located, LogFormat, LogLevel, Seconds,
-    Settings, Sources, StunUrl, TURN_SECRET_VARIABLE, TlsSettings, TurnSettings, TurnUrl,
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use room_signaling_server::{
+    config::{Given, variables},
+    settings::Sources,
 };
-use std::{env::VarError, ffi::OsStr, fmt::Display, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -125,217 +122,191 @@ pub(crate) struct RoomsArgs {
     pub(crate) serve: ServeArgs,
 }
 
-// Flags lie above the environment, and both above the file. (As its documentation, this would be what each command with
-// these flags says of itself.)
-#[derive(Debug, Args)]
-pub(crate) struct ServeArgs {
-    /// The configuration file (TOML), below the environment and flags
-    #[arg(long, env = "ROOM_SIGNALING_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Where to listen; 0.0.0.0 or [::] for all addresses, port 0 for any free one [default: 127.0.0.1:8765]
-    #[arg(long, env = "ROOM_SIGNALING_LISTEN", value_name = "IP:PORT")]
-    listen: Option<SocketAddr>,
-
-    /// The chain of certificates (PEM) to speak TLS with: https:// and wss://, and nothing else
-    #[arg(long, env = "ROOM_SIGNALING_TLS_CERTIFICATE", value_name = "FILE")]
-    tls_certificate: Option<PathBuf>,
-
-    /// The key (PEM) of that certificate
-    #[arg(long, env = "ROOM_SIGNALING_TLS_KEY", value_name = "FILE")]
-    tls_key: Option<PathBuf>,
-
-    /// A name by which browsers may reach this server, beside localhost and its address; `*` for any
-    #[arg(long, env = "ROOM_SIGNALING_ALLOW_HOST", value_name = "NAME[:PORT]", value_delimiter = ',')]
-    allow_host: Option<Vec<String>>,
-
-    /// An origin, beside the server's own page, whose pages may connect; `*` for any
-    #[arg(long, env = "ROOM_SIGNALING_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
-    allow_origin: Option<Vec<String>>,
-
-    /// A proxy, or a network of them, whose X-Forwarded-For is believed
-    #[arg(long, env = "ROOM_SIGNALING_TRUSTED_PROXY", value_name = "IP[/BITS]", value_delimiter = ',')]
-    trusted_proxy: Option<Vec<TrustedProxy>>,
-
-    /// Where /metrics, /api, /healthz and /readyz are answered without a token: for operators alone
-    #[arg(long, env = "ROOM_SIGNALING_METRICS_LISTEN", value_name = "IP:PORT")]
-    metrics_listen: Option<SocketAddr>,
-
-    /// A file with the token that opens /metrics and /api where everybody connects
-    #[arg(long, env = "ROOM_SIGNALING_ADMIN_TOKEN_FILE", value_name = "FILE")]
-    admin_token_file: Option<PathBuf>,
-
-    /// A STUN server that clients are told of when they join
-    #[arg(long, env = "ROOM_SIGNALING_STUN", value_name = "stun:HOST:PORT", value_delimiter = ',')]
-    stun: Option<Vec<String>>,
-
-    /// ICE servers that clients are told of when they join, as RTCPeerConnection takes them:
-    /// `[{"urls": ["turn:turn.example.org"], "username": "u", "credential": "c"}]`
-    #[arg(long, env = "ROOM_SIGNALING_ICE_SERVERS", value_name = "JSON", hide_env_values = true)]
-    ice_servers: Option<String>,
-
-    /// A TURN server that clients are told of when they join, with credentials made for each of them
-    #[arg(long, env = "ROOM_SIGNALING_TURN", value_name = "turn:HOST:PORT", value_delimiter = ',')]
-    turn: Option<Vec<String>>,
-
-    /// The file with the secret that the TURN servers know, too (static-auth-secret of coturn); the variable
-    /// ROOM_SIGNALING_TURN_SECRET may hold the secret itself
-    #[arg(long, env = "ROOM_SIGNALING_TURN_SECRET_FILE", value_name = "FILE")]
-    turn_secret_file: Option<PathBuf>,
-
-    /// The room of old clients that join none; empty: they are in no room [default: room_default]
-    #[arg(long, env = "ROOM_SIGNALING_DEFAULT_ROOM", value_name = "ROOM", value_parser = of_text::<DefaultRoom>)]
-    default_room: Option<DefaultRoom>,
-
-    /// Connections at a time [default: 20000]
-    #[arg(long, env = "ROOM_SIGNALING_MAX_CONNECTIONS", value_name = "COUNT")]
-    max_connections: Option<NonZeroUsize>,
-
-    /// How long members may go on talking after the shutdown was announced to them [default: 1]
-    #[arg(long, env = "ROOM_SIGNALING_DRAIN_SECONDS", value_name = "SECONDS", allow_negative_numbers = true)]
-    drain_seconds: Option<Seconds>,
-
-    /// How log lines look [default: text on a terminal, journald in a service of systemd, json elsewhere]
-    #[arg(long, env = "ROOM_SIGNALING_LOG_FORMAT", value_name = "FORMAT")]
-    log_format: Option<Format>,
-
-    /// What is logged: off, error, warn, info, debug or trace, for parts of the program, too:
-    /// `info,room_signaling::log=debug` [default: info]
-    #[arg(long, env = "ROOM_SIGNALING_LOG", value_name = "LEVEL", value_parser = of_text::<LogLevel>)]
-    log_level: Option<LogLevel>,
+/// A flag of the commands that read the configuration, and the setting that it is.
+struct Flag {
+    /// The flag without its dashes.
+    name: &'static str,
+    /// The variable with a name of its own. Each setting has the one that is made of its key, too.
+    variable: &'static str,
+    /// The key in the configuration file.
+    key: &'static str,
+    value: &'static str,
+    help: &'static str,
+    /// Whether it may be given several times.
+    is_list: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For what collects logs: an object a line
-    Json,
-    /// Into systemd's journal, with its fields
-    Journald,
+const fn flag(name: &'static str, variable: &'static str, key: &'static str, value: &'static str) -> Flag {
+    Flag { name, variable, key, value, help: "", is_list: false }
+}
+
+impl Flag {
+    const fn list(self) -> Self {
+        Self { is_list: true, ..self }
+    }
+
+    const fn help(self, help: &'static str) -> Self {
+        Self { help, ..self }
+    }
+}
+
+const FLAGS: &[Flag] = &[
+    flag("listen", "ROOM_SIGNALING_LISTEN", "listen", "IP:PORT").list().help(
+        "An address to listen on; 0.0.0.0 or [::] for all addresses of the machine, port 0 for any free one \
+         [default: 127.0.0.1:8765]",
+    ),
+    flag("tls-certificate", "ROOM_SIGNALING_TLS_CERTIFICATE", "tls.certificate", "FILE")
+        .help("The certificate chain (PEM) for TLS: with it, the server speaks https:// and wss:// only"),
+    flag("tls-key", "ROOM_SIGNALING_TLS_KEY", "tls.key", "FILE").help("The key (PEM) of that certificate"),
+    flag("allow-host", "ROOM_SIGNALING_ALLOW_HOST", "allow_hosts", "NAME[:PORT]").list().help(
+        "A name by which browsers may reach this server, besides localhost and its addresses; `*` for any",
+    ),
+    flag("allow-origin", "ROOM_SIGNALING_ALLOW_ORIGIN", "allow_origins", "ORIGIN")
+        .list()
+        .help("An origin whose pages may connect, besides the server's own page; `*` for any"),
+    flag("trusted-proxy", "ROOM_SIGNALING_TRUSTED_PROXY", "trusted_proxies", "IP[/BITS]")
+        .list()
+        .help("A proxy, or a network of proxies, whose X-Forwarded-For is trusted"),
+    flag("metrics-listen", "ROOM_SIGNALING_METRICS_LISTEN", "metrics_listen", "IP:PORT")
+        .help("An address for operators, where /metrics, /api, /healthz and /readyz need no token"),
+    flag("admin-token-file", "ROOM_SIGNALING_ADMIN_TOKEN_FILE", "admin.token_file", "FILE").help(
+        "The file with the token that opens /metrics and /api on the public addresses; the variable \
+         ROOM_SIGNALING_ADMIN_TOKEN may hold the token itself",
+    ),
+    flag("stun", "ROOM_SIGNALING_STUN", "stun", "stun:HOST:PORT")
+        .list()
+        .help("A STUN server that clients learn of when they join"),
+    flag("ice-servers", "ROOM_SIGNALING_ICE_SERVERS", "ice_servers", "JSON").help(
+        "ICE servers that clients learn of when they join, in the form that RTCPeerConnection takes: \
+         `[{\"urls\": [\"turn:turn.example.org\"], \"username\": \"u\", \"credential\": \"c\"}]`",
+    ),
+    flag("turn", "ROOM_SIGNALING_TURN", "turn.urls", "turn:HOST:PORT")
+        .list()
+        .help("A TURN server that clients learn of when they join, with credentials made for each of them"),
+    flag("turn-secret-file", "ROOM_SIGNALING_TURN_SECRET_FILE", "turn.secret_file", "FILE").help(
+        "The file with the secret that is shared with the TURN servers (static-auth-secret of coturn); the \
+         variable ROOM_SIGNALING_TURN_SECRET may hold the secret itself",
+    ),
+    flag("default-room", "ROOM_SIGNALING_DEFAULT_ROOM", "default_room", "ROOM").help(
+        "The room of old clients, which join none by themselves; empty: they are in no room \
+         [default: room_default]",
+    ),
+    flag("max-connections", "ROOM_SIGNALING_MAX_CONNECTIONS", "limits.max_connections", "COUNT")
+        .help("Connections at a time [default: 20000]"),
+    flag("drain-seconds", "ROOM_SIGNALING_DRAIN_SECONDS", "drain_seconds", "SECONDS").help(
+        "How long members can still send messages after the shutdown was announced to them [default: 1]",
+    ),
+    flag("log-format", "ROOM_SIGNALING_LOG_FORMAT", "log_format", "text|json|journald").help(
+        "The form of log lines [default: text on a terminal, journald in a systemd service, otherwise json]",
+    ),
+    flag("log-level", "ROOM_SIGNALING_LOG", "log_level", "LEVEL").help(
+        "What is logged: off, error, warn, info, debug or trace, also for parts of the program: \
+         `info,room_signaling::log=debug` [default: info]",
+    ),
+];
+
+/// What the names of all variables begin with.
+const PREFIX: &str = "ROOM_SIGNALING_";
+/// Variables with names of their own that are no flags. The configuration file is no setting.
+const VARIABLES: &[(&str, &str)] = &[
+    (CONFIG_VARIABLE, ""),
+    ("ROOM_SIGNALING_TURN_SECRET", "turn.secret"),
+    ("ROOM_SIGNALING_ADMIN_TOKEN", "admin.token"),
+];
+const CONFIG_VARIABLE: &str = "ROOM_SIGNALING_CONFIG";
+
+/// Where the configuration is from: the file, above it the environment, above that these flags.
+#[derive(Debug)]
+pub(crate) struct ServeArgs {
+    config: Option<PathBuf>,
+    flags: Vec<Given>,
+}
+
+impl Args for ServeArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let config = Arg::new("config")
+            .long("config")
+            .env(CONFIG_VARIABLE)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("The configuration file (TOML); the environment and flags override it");
+        let flags = FLAGS.iter().map(|flag| {
+            Arg::new(flag.name)
+                .long(flag.name)
+                .value_name(flag.value)
+                .action(if flag.is_list { ArgAction::Append } else { ArgAction::Set })
+                .allow_negative_numbers(true)
+                .help(format!("{} [env: {}]", flag.help, flag.variable))
+        });
+        command.arg(config).args(flags)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ServeArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |flag: &Flag| {
+            let texts = matches.get_many::<String>(flag.name)?.cloned().collect();
+            Some(Given::flag(format!("--{}", flag.name), flag.key, texts))
+        };
+        Ok(Self {
+            config: matches.get_one("config").cloned(),
+            flags: FLAGS.iter().filter_map(given).collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl CheckArgs {
-    pub(crate) fn sources(self) -> anyhow::Result<Sources> {
-        let sources = self.serve.sources()?;
-        Ok(Sources { file: self.file.or(sources.file), ..sources })
+    pub(crate) fn sources(self) -> Sources {
+        let sources = self.serve.sources();
+        Sources { file: self.file.or(sources.file), ..sources }
     }
 }
 
 impl ServeArgs {
-    /// Where the configuration comes from. Errors say which flag to correct, and how.
-    pub(crate) fn sources(self) -> anyhow::Result<Sources> {
-        let above = Settings {
-            listen: self.listen,
-            allow_hosts: self.allow_host.map(without_empty),
-            allow_origins: self.allow_origin.map(without_empty),
-            stun: self.stun.map(stun).transpose()?,
-            ice_servers: self.ice_servers.as_deref().map(ice_servers).transpose()?,
-            default_room: self.default_room,
-            drain_seconds: self.drain_seconds,
-            log_format: self.log_format.map(|format| match format {
-                Format::Text => LogFormat::Text,
-                Format::Json => LogFormat::Json,
-                Format::Journald => LogFormat::Journald,
-            }),
-            log_level: self.log_level,
-            trusted_proxies: self.trusted_proxy,
-            metrics_listen: self.metrics_listen,
-            admin: AdminSettings { token_file: self.admin_token_file.map(Into::into) },
-            tls: TlsSettings {
-                certificate: self.tls_certificate.map(Into::into),
-                key: self.tls_key.map(Into::into),
-                ..TlsSettings::default()
-            },
-            limits: LimitSettings { max_connections: self.max_connections, ..LimitSettings::default() },
-            turn: TurnSettings {
-                urls: self.turn.map(turn).transpose()?,
-                secret_file: self.turn_secret_file.map(Located::from),
-                secret: turn_secret()?,
-                ttl_seconds: None,
-            },
-            ..Settings::default()
-        };
-        Ok(Sources { file: self.config, above })
+    /// The sources of the configuration.
+    pub(crate) fn sources(self) -> Sources {
+        self.sources_with(std::env::vars_os())
     }
-}
 
-/// Variables of the environment that look like settings and are none.
-pub(crate) fn unknown_variables() -> Vec<String> {
-    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    let mut names: Vec<String> =
-        names.filter(|name| name.starts_with("ROOM_SIGNALING_") && name != TURN_SECRET_VARIABLE).collect();
-    // Mostly there are none, and no flags to be made to compare them with.
-    if !names.is_empty() {
-        let command = Cli::command();
-        let known: Vec<&OsStr> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
-        names.retain(|name| !known.contains(&OsStr::new(name)));
+    fn sources_with(self, environment: impl Iterator<Item = (OsString, OsString)>) -> Sources {
+        let own = FLAGS.iter().map(|flag| (flag.variable, flag.key)).chain(VARIABLES.iter().copied());
+        let mut given = variables(PREFIX, &own.collect::<Vec<_>>(), environment);
+        given.extend(self.flags);
+        Sources { file: self.config, given }
     }
-    names
-}
-
-/// Parses a value in the way that it is parsed in the file.
-fn of_text<T: TryFrom<String>>(text: &str) -> Result<T, T::Error> {
-    text.to_owned().try_into()
-}
-
-/// An empty environment variable is an empty list.
-fn without_empty(list: Vec<String>) -> Vec<String> {
-    list.into_iter().filter(|entry| !entry.is_empty()).collect()
-}
-
-fn stun(urls: Vec<String>) -> anyhow::Result<Vec<StunUrl>> {
-    without_empty(urls)
-        .into_iter()
-        .map(|url| url.try_into().map_err(|error| of_flag("--stun", error)))
-        .collect()
-}
-
-fn turn(urls: Vec<String>) -> anyhow::Result<Located<Vec<TurnUrl>>> {
-    let urls: anyhow::Result<Vec<_>> = without_empty(urls)
-        .into_iter()
-        .map(|url| url.try_into().map_err(|error| of_flag("--turn", error)))
-        .collect();
-    urls.map(Located::from)
-}
-
-/// A secret is no flag: everybody on the machine can read those.
-fn turn_secret() -> anyhow::Result<Option<TurnSecret>> {
-    match std::env::var(TURN_SECRET_VARIABLE) {
-        Err(VarError::NotPresent) => Ok(None),
-        Ok(text) if text.is_empty() => Ok(None),
-        Ok(text) => Ok(Some(TurnSecret::new(&text).context(TURN_SECRET_VARIABLE)?)),
-        // The text stays out of the message.
-        Err(VarError::NotUnicode(_)) => bail!("{TURN_SECRET_VARIABLE} must be text"),
-    }
-}
-
-fn ice_servers(json: &str) -> anyhow::Result<Vec<IceServerSettings>> {
-    // The text stays out of the message: it holds credentials.
-    let servers: Vec<IceServer> = serde_json::from_str(json)
-        .context("--ice-servers must look like [{\"urls\": [\"stun:stun.example.org:3478\"]}]")?;
-    servers
-        .into_iter()
-        .map(|server| server.try_into().map_err(|error| of_flag("--ice-servers", error)))
-        .collect()
-}
-
-fn of_flag(flag: &str, error: impl Display) -> anyhow::Error {
-    anyhow::anyhow!("{flag}: {error}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use room_signaling_server::Config;
+    use clap::CommandFactory;
+    use room_signaling_server::{Config, config::ConfigError};
     use std::time::Duration;
 
-    fn config(arguments: &[&str]) -> anyhow::Result<Config> {
+    fn sources(arguments: &[&str], environment: &[(&str, &str)]) -> Sources {
         let arguments = ["room-signaling"].iter().chain(arguments);
-        match Cli::try_parse_from(arguments)?.what_to_do() {
-            Command::Serve(Later(args)) => Ok(args.sources()?.load()?.config),
+        let environment = environment.iter().map(|(name, text)| ((*name).into(), (*text).into()));
+        match Cli::try_parse_from(arguments).unwrap().what_to_do() {
+            Command::Serve(Later(args)) => args.sources_with(environment),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn config(arguments: &[&str]) -> Result<Config, ConfigError> {
+        sources(arguments, &[]).load().map(|loaded| loaded.config)
+    }
+
+    fn config_of(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        sources(&[], environment).load().map(|loaded| loaded.config)
     }
 
     #[test]
@@ -356,12 +327,12 @@ mod tests {
     fn serve_is_the_default_command() {
         for arguments in [&[][..], &["serve"]] {
             let config = config(arguments).unwrap();
-            assert_eq!(config.listen.to_string(), "127.0.0.1:8765");
+            assert_eq!(config.listen[0].to_string(), "127.0.0.1:8765");
             assert_eq!(config.drain, Duration::from_secs(1));
             assert_eq!(config.hub.default_room.unwrap().as_str(), "room_default");
         }
         for arguments in [&["--listen", "[::1]:0"][..], &["serve", "--listen", "[::1]:0"]] {
-            assert_eq!(config(arguments).unwrap().listen.to_string(), "[::1]:0");
+            assert_eq!(config(arguments).unwrap().listen[0].to_string(), "[::1]:0");
         }
     }
 
@@ -382,12 +353,12 @@ mod tests {
             (["--drain-seconds", "-1"], "--drain-seconds"),
             (["--default-room", " x"], "--default-room"),
             (["--ice-servers", "{}"], "--ice-servers"),
-            (["--ice-servers", r#"[{"urls": ["http://x"]}]"#], "http://x"),
+            (["--ice-servers", r#"[{"urls": ["http://x"]}]"#], "--ice-servers"),
             (["--listen", "here"], "--listen"),
             (["--turn", "stun:t.example"], "--turn"),
             (["--turn", "turn:t.example"], "ROOM_SIGNALING_TURN_SECRET"),
         ] {
-            let error = format!("{:#}", config(&arguments).unwrap_err());
+            let error = config(&arguments).unwrap_err().to_string();
             assert!(error.contains(flag), "{error}");
         }
     }
@@ -395,5 +366,56 @@ mod tests {
     #[test]
     fn an_empty_default_room_switches_it_off() {
         assert!(config(&["--default-room", ""]).unwrap().hub.default_room.is_none());
+    }
+
+    #[test]
+    fn every_setting_can_be_a_variable_and_old_names_still_work() {
+        let config = config_of(&[
+            ("ROOM_SIGNALING_LISTEN", "127.0.0.1:1,[::1]:1"),
+            ("ROOM_SIGNALING_LIMITS__MAX_ROOMS", "15"),
+            ("ROOM_SIGNALING_MAX_CONNECTIONS", "16"),
+            ("ROOM_SIGNALING_ALLOW_HOST", "a.example,b.example"),
+            ("ROOM_SIGNALING_ALLOW_ORIGINS", "https://c.example"),
+            ("ROOM_SIGNALING_DEFAULT_ROOM", ""),
+            ("ROOM_SIGNALING_STUN", ""),
+            ("ROOM_SIGNALING_ICE_SERVERS", r#"[{"urls": ["turn:t"], "username": "u", "credential": "c"}]"#),
+            ("ROOM_SIGNALING_TURN__URLS", "turn:t.example"),
+            ("ROOM_SIGNALING_TURN_SECRET", "north by northwest"),
+            ("ROOM_SIGNALING_ADMIN__TOKEN", "0123456789abcdef"),
+            ("ROOM_SIGNALING_ROOMS", r#"[{"name": "lab*"}]"#),
+            ("ROOM_SIGNALING_METRICS_LISTEN", ""),
+            ("ROOM_SIGNALING_CONFIG", "/is/no/setting"),
+            ("OTHER", "x"),
+        ]);
+        let config = config.unwrap();
+        assert_eq!((config.listen.len(), config.hub.max_rooms, config.limits.max_connections), (2, 15, 16));
+        assert_eq!((config.allow_hosts.len(), config.allow_origins.len()), (2, 1));
+        assert_eq!((config.hub.ice_servers.len(), config.hub.room_rules.len()), (1, 1));
+        assert!(config.hub.turn.is_some() && config.admin_token.is_some());
+        assert!(config.hub.default_room.is_none() && config.metrics_listen.is_none());
+    }
+
+    #[test]
+    fn a_flag_overrides_a_variable() {
+        let sources = sources(&["--max-connections", "2"], &[("ROOM_SIGNALING_MAX_CONNECTIONS", "3")]);
+        assert_eq!(sources.load().unwrap().config.limits.max_connections, 2);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_refused_and_an_unknown_one_is_warned_of() {
+        for (name, text, words) in [
+            ("ROOM_SIGNALING_LIMITS__MAX_ROOMS", "many", "must be a whole number"),
+            ("ROOM_SIGNALING_DRAIN_SECONDS", "never", "must be a number"),
+            ("ROOM_SIGNALING_LISTEN", "here", "IP address with a port"),
+            ("ROOM_SIGNALING_ADMIN_TOKEN", "short", "openssl rand"),
+            ("ROOM_SIGNALING_LOG_FORMAT", "jsn", "did you mean `json`?"),
+        ] {
+            let told = config_of(&[(name, text)]).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("{name}: ")) && told.contains(words), "{told}");
+        }
+        let loaded = sources(&[], &[("ROOM_SIGNALING_LIMITS__MAX_ROOM", "1")]).load().unwrap();
+        let words = "ROOM_SIGNALING_LIMITS__MAX_ROOM: there is no such setting; did you mean \
+                     ROOM_SIGNALING_LIMITS__MAX_ROOMS?";
+        assert_eq!(loaded.warnings, [words]);
     }
 }

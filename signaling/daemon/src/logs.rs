@@ -5,7 +5,7 @@ use crate::{
     lines::Lines,
 };
 use anyhow::Context;
-use room_signaling_server::config::{Loaded, LogFormat};
+use room_signaling_server::settings::{Loaded, LogFormat};
 use std::io::{self, IsTerminal};
 use tracing::{subscriber::set_global_default, warn};
 use tracing_subscriber::layer::SubscriberExt;

@@ -17,7 +17,7 @@ use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use cli::{Cli, Command, Later};
 use mimalloc::MiMalloc;
-use room_signaling_server::config::Sources;
+use room_signaling_server::settings::Sources;
 use serde_json::json;
 use std::{path::Path, time::SystemTime};
 
@@ -33,11 +33,11 @@ fn main() -> anyhow::Result<()> {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(Later(args)) => serve::serve(args.sources()?),
-        Command::CheckConfig(Later(args)) => check_config(args.sources()?),
-        Command::Healthcheck(Later(args)) => check_health(args.sources()?),
-        Command::TurnCredentials(Later(args)) => print_turn_credentials(args.serve.sources()?, args.name),
-        Command::Rooms(Later(args)) => rooms::print(&args.serve.sources()?, args.json),
+        Command::Serve(Later(args)) => serve::serve(args.sources()),
+        Command::CheckConfig(Later(args)) => check_config(args.sources()),
+        Command::Healthcheck(Later(args)) => check_health(args.sources()),
+        Command::TurnCredentials(Later(args)) => print_turn_credentials(args.serve.sources(), args.name),
+        Command::Rooms(Later(args)) => rooms::print(&args.serve.sources(), args.json),
         Command::Token(Later(args)) => users::token(args),
         Command::HashPassword => users::hash(),
         Command::Generate { folder } => generate(&folder),
@@ -47,9 +47,6 @@ fn run(command: Command) -> anyhow::Result<()> {
 fn check_config(sources: Sources) -> anyhow::Result<()> {
     for warning in sources.load()?.warnings {
         println!("warning: {warning}");
-    }
-    for variable in cli::unknown_variables() {
-        println!("warning: {variable}: there is no such setting");
     }
     println!("ok");
     Ok(())

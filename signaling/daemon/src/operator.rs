@@ -4,7 +4,8 @@ use crate::{files, lines};
 use anyhow::Context;
 use room_signaling_server::{
     Config, Control,
-    config::{ConfigError, Loaded, Sources, TlsFiles},
+    config::ConfigError,
+    settings::{Loaded, Sources, TlsFiles},
 };
 use sd_notify::NotifyState;
 use std::{convert::Infallible, future::pending, io, time::Duration};
@@ -30,7 +31,8 @@ pub(crate) struct Operator {
 impl Operator {
     /// Tells the service manager that the server is ready.
     pub(crate) fn new(sources: Sources, started: Loaded, control: Control, hangup: Signal) -> Self {
-        let listening = format!("Listening on {}", control.config().listen);
+        let listen: Vec<String> = control.config().listen.iter().map(ToString::to_string).collect();
+        let listening = format!("Listening on {}", listen.join(", "));
         tell(&[NotifyState::Ready, NotifyState::Status(&listening)]);
         Self { sources, tls_files: started.tls_files.clone(), started, control, hangup }
     }
@@ -103,7 +105,10 @@ impl Operator {
         if let Err(error) = files::make_room(loaded.config.limits.max_connections) {
             warn!("{error}");
         }
-        self.tls_files = loaded.tls_files;
+        // Where TLS can't be switched on or off, the certificate that is in use is renewed further on.
+        if loaded.config.tls.is_some() == self.tls_files.is_some() {
+            self.tls_files = loaded.tls_files;
+        }
         self.control.reload(loaded.config);
         info!("reloaded");
     }

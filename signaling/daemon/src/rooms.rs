@@ -2,7 +2,7 @@
 
 use crate::ask::{Local, Trust};
 use anyhow::{Context, bail};
-use room_signaling_server::config::Sources;
+use room_signaling_server::settings::Sources;
 use serde::Deserialize;
 use std::time::{Duration, SystemTime};
 

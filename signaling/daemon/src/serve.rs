@@ -1,10 +1,10 @@
 //! The command `serve`: from the sources of the configuration to a server in the hands of its operator.
 
 use crate::{
-    cli, files, logs,
+    files, logs,
     operator::{self, Operator},
 };
-use room_signaling_server::{Server, config::Sources};
+use room_signaling_server::{Server, settings::Sources};
 use std::{
     io::ErrorKind,
     net::{SocketAddr, TcpListener},
@@ -24,14 +24,11 @@ pub(crate) fn serve(sources: Sources) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    for variable in cli::unknown_variables() {
-        warn!(variable, "there is no such setting: --help names them");
-    }
-    let listener = bind(loaded.config.listen)?;
+    let listeners = loaded.config.listen.iter().copied().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
     LocalRuntime::new()?.block_on(async {
         // Who reads that it listens may send a signal at once.
         let (hangup, shutdown) = (operator::hangup()?, operator::shutdown()?);
-        let server = Server::new(listener, loaded.config.clone())?;
+        let server = Server::new(listeners, loaded.config.clone())?;
         let mut operator = Operator::new(sources, loaded, server.control(), hangup);
         tokio::select! {
             result = server.run(shutdown) => result?,

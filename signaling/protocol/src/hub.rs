@@ -13,11 +13,13 @@ mod relay;
 mod request;
 mod rights;
 mod room;
+mod rules;
 mod say;
 mod session;
 mod verify;
 
 pub use rights::{Auth, Claim, Grant, KeyPrint, PasswordHash, RoomPattern, RoomRule, Secret, Verdict};
+pub use rules::RoomRules;
 
 use crate::{
     id::{ClientId, RoomId, UserId},
@@ -133,7 +135,7 @@ pub enum Event {
 }
 
 /// The settings of the operator, with defaults in parentheses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubConfig {
     /// The name of this server in `registered`: `room-signaling/0.1.0`.
     pub server: String,
@@ -194,6 +196,8 @@ impl Default for HubConfig {
 #[derive(Debug)]
 pub struct Hub {
     config: HubConfig,
+    /// [`HubConfig::room_rules`], to look rooms up in.
+    rules: RoomRules,
     seed: [u8; 32],
     /// How many random numbers were drawn from the seed.
     drawn: u64,
@@ -216,6 +220,7 @@ impl Hub {
     /// TURN.
     pub fn new(config: HubConfig, seed: [u8; 32], wall_clock: WallClock) -> Self {
         Self {
+            rules: RoomRules::new(&config.room_rules),
             config,
             seed,
             drawn: 0,

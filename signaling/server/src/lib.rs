@@ -12,23 +12,24 @@ mod driver;
 mod http;
 mod limits;
 mod net;
+pub mod settings;
 mod thread;
-mod turn;
 
-pub use config::Config;
-pub use http::admin::AdminToken;
+pub use auth::AdminToken;
 pub use limits::{Limits, SPARE_FILES};
 pub use net::{
     proxies::TrustedProxy,
     tls::{Age, Tls, TlsError},
 };
 pub use room_protocol as protocol;
+pub use settings::Config;
 pub use thread::{Running, spawn_thread};
 
 use driver::shell::Shell;
 use http::pages::Door;
 use net::accept;
 use room_protocol::hub::Auth;
+use settings::weaker;
 use socket2::{Domain, Socket, Type};
 use std::{
     io::{Error, Result},
@@ -52,7 +53,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// A server that is about to run in this thread.
 #[derive(Debug)]
 pub struct Server {
-    listener: tokio::net::TcpListener,
+    listeners: Vec<tokio::net::TcpListener>,
     operators: Option<tokio::net::TcpListener>,
     shell: Rc<Shell>,
 }
@@ -64,17 +65,17 @@ pub struct Control {
 }
 
 impl Server {
-    /// Takes a bound listener, and announces where it listens, which is what [`Config::listen`] becomes; binds
-    /// [`Config::metrics_listen`]. Call it in a [`LocalRuntime`](tokio::runtime::LocalRuntime) with time and I/O enabled.
-    pub fn new(listener: TcpListener, mut config: Config) -> Result<Self> {
-        config.listen = listener.local_addr()?;
-        let listener = for_tokio(listener)?;
+    /// A server on these listeners, which are bound; their addresses replace [`Config::listen`] and are logged. Binds
+    /// [`Config::metrics_listen`]. Needs a [`LocalRuntime`](tokio::runtime::LocalRuntime) with time and I/O enabled.
+    pub fn new(listeners: Vec<TcpListener>, mut config: Config) -> Result<Self> {
+        config.listen = listeners.iter().map(TcpListener::local_addr).collect::<Result<_>>()?;
+        let listeners = listeners.into_iter().map(for_tokio).collect::<Result<_>>()?;
         let operators = config.metrics_listen.map(|address| for_tokio(bind(address)?)).transpose()?;
         config.metrics_listen = operators.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
         announce(&config);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(Error::other)?;
-        Ok(Self { listener, operators, shell: Rc::new(Shell::new(config, seed)) })
+        Ok(Self { listeners, operators, shell: Rc::new(Shell::new(config, seed)) })
     }
 
     /// Where to tell it of changes.
@@ -91,7 +92,7 @@ impl Server {
     /// If a part of the server itself panicked. Without that part, the server would look alive and do half of its work,
     /// so let the program end and be started again.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Self { listener, operators, shell } = self;
+        let Self { listeners, operators, shell } = self;
         // Ends them when this ends.
         let mut work = JoinSet::new();
         let clock = shell.clone();
@@ -104,8 +105,8 @@ impl Server {
             let checker = shell.clone();
             work.spawn_local(async move { checker.check_passwords().await });
         }
-        for (listener, door) in [(Some(listener), Door::Public), (operators, Door::Operators)] {
-            let Some(listener) = listener else { continue };
+        let public = listeners.into_iter().map(|listener| (listener, Door::Public));
+        for (listener, door) in public.chain(operators.map(|listener| (listener, Door::Operators))) {
             let shell = shell.clone();
             work.spawn_local(async move { match accept::run(&listener, door, &shell).await {} });
         }
@@ -144,8 +145,24 @@ impl Control {
         self.shell.config()
     }
 
-    /// Takes another configuration and goes on with everyone who is connected. Where it listens stays as it is.
-    pub fn reload(&self, config: Config) {
+    /// Replaces the configuration; open connections stay. The addresses stay, too, and so does TLS: a server that was
+    /// started with TLS keeps its certificate if the new configuration has none, and one that was started without TLS
+    /// stays so. Logs at `warn` what the new configuration makes weaker.
+    pub fn reload(&self, mut config: Config) {
+        let old = self.shell.config();
+        config.listen.clone_from(&old.listen);
+        config.metrics_listen = old.metrics_listen;
+        if config.tls.is_some() != old.tls.is_some() {
+            let change = if old.tls.is_some() { "off" } else { "on" };
+            warn!("TLS stays as it is, because only a restart switches it {change}");
+            config.tls.clone_from(&old.tls);
+        }
+        for words in weaker::than(&old, &config) {
+            warn!("weaker than before: {words}");
+        }
+        if weaker::is_open_now(&old, &config) {
+            warn_if_open(&config);
+        }
         self.shell.reload(config);
     }
 }
@@ -156,23 +173,30 @@ fn for_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener> {
 }
 
 fn announce(config: &Config) {
-    let listen = config.listen;
-    let near = if listen.ip().is_unspecified() {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port()))
-    } else {
-        listen
-    };
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    info!(%listen, viewer = %format_args!("{scheme}://{near}/"), "listening");
+    for listen in &config.listen {
+        let near = if listen.ip().is_unspecified() {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port()))
+        } else {
+            *listen
+        };
+        info!(%listen, viewer = %format_args!("{scheme}://{near}/"), "listening");
+    }
     if let Some(listen) = config.metrics_listen {
         info!(%listen, metrics = %format_args!("http://{listen}/metrics"), "answering operators");
     }
-    if !listen.ip().to_canonical().is_loopback() && config.tls.is_none() && config.hub.auth == Auth::None {
+    warn_if_open(config);
+}
+
+/// Warns if everybody in the network may do everything and read everything.
+fn warn_if_open(config: &Config) {
+    let public = config.listen.iter().find(|listen| !listen.ip().to_canonical().is_loopback());
+    if let Some(listen) = public.filter(|_| config.tls.is_none() && config.hub.auth == Auth::None) {
         warn!(
             %listen,
-            "everyone who reaches this address can watch and send in every room: there is neither encryption nor \
-             authentication. Keep it to a network that you trust, set up TLS (--tls-certificate, --tls-key), or put \
-             a proxy with both before it."
+            "everybody who reaches this address can watch and send in every room, because there is neither encryption \
+             nor authentication. Use it in a trusted network only, set up TLS (--tls-certificate, --tls-key), or put a \
+             proxy with both in front of it."
         );
     }
 }

@@ -1,8 +1,9 @@
 //! What there may be at most: of connections, of what each of them says and of what waits for it. Section `limits` of
 //! the configuration; the sizes of rooms are in there, too, and go to the Hub.
 
-use crate::config::{Config, Loader, Located, Seconds};
+use crate::config::{Loader, Located, Seconds};
 use room_protocol::{
+    HubConfig,
     network::{Network, SITE_FACTOR},
     rate::Rate,
 };
@@ -20,10 +21,13 @@ pub(crate) const TOLD: usize = 128;
 /// Connections beyond [`Limits::max_connections`] that may still make a request, so that health checks are answered by a
 /// server that is full. None of them may become a WebSocket.
 pub(crate) const SPARE_PLACES: usize = 16;
-/// Connections of operators at a time ([`Config::metrics_listen`]).
+/// Connections of operators at a time ([`Config::metrics_listen`](crate::Config::metrics_listen)).
 pub(crate) const OPERATORS: usize = 64;
 
-/// What there may be at most. Start from [`Limits::default`].
+/// What a queue must have room for besides two of the longest messages: the list of members in `joined`, errors, pings.
+const QUEUE_RESERVE: usize = 64 << 10;
+
+/// The limits of a server. Start from [`Limits::default`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at a time (20,000). More are answered with 503.
@@ -52,7 +56,8 @@ pub struct Limits {
     /// Bytes that it may say at once (1 MiB).
     pub bytes_burst: NonZeroU32,
     /// What may wait for one connection to read it, in bytes (1 MiB). Over it: `slow_consumer`, close code 4008. So it is
-    /// when the first message is not read within 30 s. A list of peers takes at most half of it.
+    /// when the first message is not read within 30 s. A list of peers takes at most half of it. At least twice
+    /// [`Limits::max_message`] and 64 KiB, or one message could close the connection that gets it.
     pub max_queue: usize,
     /// What all connections together may hold, in bytes (512 MiB): what waits for them to read it, and incomplete
     /// messages from them. Over it, those that hold most are closed: `slow_consumer`, 4008.
@@ -126,7 +131,7 @@ pub struct LimitSettings {
     pub messages_burst: Option<NonZeroU32>,
     pub bytes_per_second: Option<Located<NonZeroU32>>,
     pub bytes_burst: Option<NonZeroU32>,
-    pub max_queue: Option<NonZeroUsize>,
+    pub max_queue: Option<Located<NonZeroUsize>>,
     pub max_queues: Option<NonZeroUsize>,
     pub max_rooms: Option<NonZeroUsize>,
     pub max_members: Option<NonZeroUsize>,
@@ -141,21 +146,8 @@ fn set<T>(place: &mut T, said: Option<impl Into<T>>) {
 }
 
 impl LimitSettings {
-    /// These settings, and where others say something, those.
-    pub(crate) fn overridden_by(self, above: Self) -> Self {
-        macro_rules! each {
-            ($($field:ident)*) => { Self { $($field: above.$field.or(self.$field),)* } };
-        }
-        each! {
-            max_connections max_connections_per_ip new_connections_per_second max_handshakes head_seconds
-            register_seconds max_message max_fragments messages_per_second messages_burst bytes_per_second
-            bytes_burst max_queue max_queues max_rooms max_members max_senders
-        }
-    }
-
-    /// Puts what is said into the configuration. What is wrong is told to the loader.
-    pub(crate) fn load(self, config: &mut Config, loader: &mut Loader<'_>) {
-        let Config { limits, hub, .. } = config;
+    /// Sets the limits. Problems are reported to the loader.
+    pub(crate) fn load(self, limits: &mut Limits, hub: &mut HubConfig, loader: &mut Loader) {
         set(&mut limits.max_connections, self.max_connections);
         set(&mut limits.max_connections_per_ip, self.max_connections_per_ip);
         set(&mut limits.new_connections_per_second, self.new_connections_per_second);
@@ -168,7 +160,7 @@ impl LimitSettings {
         set(&mut limits.messages_burst, self.messages_burst);
         set(&mut limits.bytes_per_second, self.bytes_per_second.as_ref().map(|located| located.value));
         set(&mut limits.bytes_burst, self.bytes_burst);
-        set(&mut limits.max_queue, self.max_queue);
+        set(&mut limits.max_queue, self.max_queue.as_ref().map(|located| located.value));
         set(&mut limits.max_queues, self.max_queues);
         set(&mut hub.max_rooms, self.max_rooms);
         set(&mut hub.max_members, self.max_members);
@@ -184,29 +176,46 @@ impl LimitSettings {
                 (None, None) => {}
             }
         }
+        let needed = limits.max_message.saturating_mul(2).saturating_add(QUEUE_RESERVE);
+        if limits.max_queue < needed {
+            let words = format!(
+                "a queue of {} bytes is too short for messages of {} bytes, because one of them could close the \
+                 connection that gets it: set max_queue to {needed} or more, or max_message lower",
+                limits.max_queue, limits.max_message
+            );
+            match (&self.max_queue, &self.max_message) {
+                (Some(queue), _) => loader.refuse("limits.max_queue", queue, words),
+                (None, Some(length)) => loader.refuse("limits.max_message", length, words),
+                (None, None) => {}
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Settings, Sources};
+    use crate::config::read;
 
-    fn load(limits: LimitSettings) -> Result<Config, String> {
-        let above = Settings { limits, ..Settings::default() };
-        let loaded = Sources { file: None, above }.load();
-        loaded.map(|loaded| loaded.config).map_err(|error| error.to_string())
+    fn load(text: &str) -> Result<(Limits, HubConfig), String> {
+        let settings: LimitSettings = toml::from_str(text).unwrap();
+        let (mut limits, mut hub) = (Limits::default(), HubConfig::default());
+        let (_, mut loader) = read::<Nothing>(None, &[]).unwrap();
+        settings.load(&mut limits, &mut hub, &mut loader);
+        loader.finish().map(|_| (limits, hub)).map_err(|error| error.to_string())
     }
+
+    #[derive(Default, Deserialize)]
+    struct Nothing {}
 
     #[test]
     fn every_limit_gets_to_its_place() {
         let text = "max_connections = 1\nmax_connections_per_ip = 2\nnew_connections_per_second = 3\n\
                     max_handshakes = 4\nhead_seconds = 5.5\nregister_seconds = 6\nmax_message = 7\n\
                     max_fragments = 8\nmessages_per_second = 9\nmessages_burst = 10\nbytes_per_second = 11\n\
-                    bytes_burst = 12\nmax_queue = 13\nmax_queues = 14\nmax_rooms = 15\nmax_members = 16\n\
+                    bytes_burst = 12\nmax_queue = 70000\nmax_queues = 14\nmax_rooms = 15\nmax_members = 16\n\
                     max_senders = 17\n";
-        let below: LimitSettings = toml::from_str(text).unwrap();
-        let config = load(below.overridden_by(LimitSettings::default())).unwrap();
+        let (limits, hub) = load(text).unwrap();
         let number = |number| NonZeroU32::new(number).unwrap();
         let expected = Limits {
             max_connections: 1,
@@ -220,11 +229,10 @@ mod tests {
             messages_burst: number(10),
             bytes_per_second: number(11),
             bytes_burst: number(12),
-            max_queue: 13,
+            max_queue: 70_000,
             max_queues: 14,
         };
-        assert_eq!(config.limits, expected);
-        let hub = config.hub;
+        assert_eq!(limits, expected);
         assert_eq!((hub.max_rooms, hub.max_members, hub.max_senders), (15, 16, 17));
         assert_eq!(hub.register_timeout, Duration::from_secs(6));
     }
@@ -233,9 +241,23 @@ mod tests {
     fn a_rate_below_one_message_is_refused() {
         for text in ["bytes_per_second = 65535", "max_message = 524289"] {
             let (key, _) = text.split_once(' ').unwrap();
-            let told = load(toml::from_str(text).unwrap()).unwrap_err();
+            let told = load(text).unwrap_err();
             assert!(told.contains(&format!("limits.{key}")) && told.contains("pause"), "{told}");
         }
-        load(toml::from_str("bytes_per_second = 1000000\nmax_message = 1000000").unwrap()).unwrap();
+        load("bytes_per_second = 1000000\nmax_message = 1000000\nmax_queue = 3000000").unwrap();
+    }
+
+    #[test]
+    fn a_queue_that_one_message_could_fill_is_refused() {
+        for (text, key) in [
+            ("max_queue = 196607", "limits.max_queue"),
+            ("max_message = 491521", "limits.max_message"),
+            ("max_message = 65537\nmax_queue = 196608", "limits.max_queue"),
+        ] {
+            let told = load(text).unwrap_err();
+            assert!(told.contains(key) && told.contains("max_queue to"), "{told}");
+        }
+        load("max_queue = 196608").unwrap();
+        load("max_message = 491520").unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     future::pending,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::mpsc::{SyncSender, sync_channel},
     thread::JoinHandle,
 };
@@ -20,8 +20,9 @@ type Reload = (Config, SyncSender<()>);
 /// Binds [`Config::listen`] and serves there in a thread of its own until the result is stopped or dropped.
 /// The server takes connections as soon as this returns.
 pub fn spawn_thread(config: Config) -> io::Result<Running> {
-    let listener = bind(config.listen)?;
-    let address = listener.local_addr()?;
+    let listeners = config.listen.iter().map(|address| bind(*address)).collect::<io::Result<Vec<_>>>()?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let address = *addresses.first().ok_or_else(|| io::Error::other("there is no address to listen on"))?;
     let (stop, stopped) = oneshot::channel();
     let (reloads, wanted) = mpsc::unbounded_channel();
     let (started, starting) = sync_channel(1);
@@ -29,7 +30,7 @@ pub fn spawn_thread(config: Config) -> io::Result<Running> {
         // The sender is never dropped without a word while the owner lives, so an error is a wish to stop, too.
         let shutdown = async { stopped.await.unwrap_or(()) };
         LocalRuntime::new()?.block_on(async {
-            let server = Server::new(listener, config)?;
+            let server = Server::new(listeners, config)?;
             // An error means that nobody waits for it any more.
             let _ = started.send(());
             let control = server.control();
@@ -39,7 +40,7 @@ pub fn spawn_thread(config: Config) -> io::Result<Running> {
             }
         })
     })?;
-    let mut running = Running { address, reloads, stop: Some(stop), thread: Some(thread) };
+    let mut running = Running { address, addresses, reloads, stop: Some(stop), thread: Some(thread) };
     match starting.recv() {
         Ok(()) => Ok(running),
         // It has ended already.
@@ -60,15 +61,21 @@ async fn reload(mut wanted: mpsc::UnboundedReceiver<Reload>, control: Control) -
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     reloads: mpsc::UnboundedSender<Reload>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Running {
-    /// Where it listens, with the port that it got.
+    /// The first address that it listens on, with its port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// All addresses that it listens on, with their ports.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Has it take another configuration, as [`Control::reload`] does. Blocks until it is taken, or the server has

@@ -12,9 +12,9 @@ use std::{
 pub(super) fn start(settings: &Settings) -> Result<Running, String> {
     let listen = &settings.signaling_server_listen;
     let config = Config {
-        listen: listen.parse().map_err(|_| {
+        listen: vec![listen.parse().map_err(|_| {
             format!("signaling-server-listen is {listen:?}: write address:port, such as 127.0.0.1:8765")
-        })?,
+        })?],
         allow_hosts: own_names(&glib::host_name())
             .into_iter()
             .chain(settings.signaling_server_allow_hosts.iter().cloned())

@@ -42,7 +42,7 @@ impl Server {
     }
 
     fn on(listen: std::net::SocketAddr) -> Self {
-        let config = room_signaling_server::Config { listen, ..Default::default() };
+        let config = room_signaling_server::Config { listen: vec![listen], ..Default::default() };
         Self(room_signaling_server::spawn_thread(config).unwrap())
     }
 

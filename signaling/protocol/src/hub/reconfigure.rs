@@ -2,10 +2,7 @@
 //! notices.
 
 use super::{
-    ConnId, Hub, HubConfig, Output,
-    request::Refusal,
-    rights::{self, Auth},
-    say::Say,
+    ConnId, Hub, HubConfig, Output, request::Refusal, rights::Auth, rules::RoomRules, say::Say,
     session::Place,
 };
 use crate::wire::{ErrorCode, LeftReason};
@@ -25,6 +22,7 @@ impl Hub {
     /// no longer valid is closed (`unauthorized`); a member whose password is no longer that of its room is taken out of
     /// it (`forbidden`). The other members of the room get `peer_left` with `kicked` for both.
     pub fn reconfigure(&mut self, now: Instant, config: HubConfig) {
+        self.rules = RoomRules::new(&config.room_rules);
         self.config = config;
         let conns: Vec<ConnId> = self.sessions.keys().copied().collect();
         let lost = |conn| Some((conn, self.loss(conn)?));
@@ -56,7 +54,7 @@ impl Hub {
             return Some(Loss::Token(words));
         }
         let Place::In(room_id) = &registered.place else { return None };
-        let hash = rights::password_of(&self.config.room_rules, room_id)?;
+        let hash = self.rules.password_of(room_id)?;
         let member = self.rooms.get(room_id)?.member(registered.client_id.as_str())?;
         (member.passed.as_ref() != Some(hash)).then_some(Loss::Password { old: member.automatic })
     }

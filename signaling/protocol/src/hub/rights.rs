@@ -213,14 +213,6 @@ impl RoomPattern {
             Self::Prefix(prefix) => room_id.as_str().starts_with(prefix),
         }
     }
-
-    /// How specific the pattern is: a full name is more specific than any prefix.
-    fn weight(&self) -> usize {
-        match self {
-            Self::Exact(_) => usize::MAX,
-            Self::Prefix(prefix) => prefix.len(),
-        }
-    }
 }
 
 impl fmt::Display for RoomPattern {
@@ -239,12 +231,6 @@ pub struct RoomRule {
     pub rooms: RoomPattern,
     /// The password of these rooms. `None`: they need none, although a less specific rule has one.
     pub password: Option<PasswordHash>,
-}
-
-/// The password of a room: that of the most specific rule.
-pub(super) fn password_of<'a>(rules: &'a [RoomRule], room_id: &RoomId) -> Option<&'a PasswordHash> {
-    let rules = rules.iter().filter(|rule| rule.rooms.matches(room_id));
-    rules.max_by_key(|rule| rule.rooms.weight())?.password.as_ref()
 }
 
 #[cfg(test)]
@@ -277,26 +263,6 @@ mod tests {
         for bad in ["", " a", "a ", " *", "a\u{200B}*", &"x".repeat(129), &("x".repeat(128) + "*")] {
             assert!(RoomPattern::new(bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn the_most_specific_rule_counts() {
-        let rule = |pattern: &str, hash: Option<&str>| RoomRule {
-            rooms: RoomPattern::new(pattern).unwrap(),
-            password: hash.map(PasswordHash::new),
-        };
-        let rules = [
-            rule("lab*", Some("lab")),
-            rule("lab open", None),
-            rule("*", Some("all")),
-            rule("lab 1*", Some("one")),
-        ];
-        let of = |name: &str| password_of(&rules, &room(name)).map(PasswordHash::expose);
-        assert_eq!(
-            [of("x"), of("lab"), of("lab 12"), of("lab open"), of("lab open 2")],
-            [Some("all"), Some("lab"), Some("one"), None, Some("lab")]
-        );
-        assert_eq!(password_of(&rules[..1], &room("x")), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{
     ConnId, Hub, Output,
     join::{Checked, Joiner, Permit},
     request::{Refusal, Register},
-    rights::{self, Auth, Claim, Pass, PasswordHash, Secret, Verdict},
+    rights::{Auth, Claim, Pass, PasswordHash, Secret, Verdict},
     room::Join,
     session::{On, Waiting},
 };
@@ -68,7 +68,7 @@ impl Hub {
         joiner: &Joiner,
         join: &Join,
     ) -> Result<Checked<Option<PasswordHash>>, Refusal> {
-        let Some(hash) = rights::password_of(&self.config.room_rules, &join.room_id) else {
+        let Some(hash) = self.rules.password_of(&join.room_id) else {
             return Ok(Checked::Done(None));
         };
         if join.proof.passed.as_ref() == Some(hash) || self.has_passed(conn, joiner, join, hash) {

@@ -149,9 +149,9 @@ impl Passwords {
         Verdict::Passed
     }
 
-    /// Forgets which passwords are correct, because the operator has changed something.
-    pub(crate) fn forget(&self) {
-        self.right.borrow_mut().clear();
+    /// Forgets which passwords are correct, except those of hashes that are still in use.
+    pub(crate) fn keep(&self, is_used: impl Fn(&PasswordHash) -> bool) {
+        self.right.borrow_mut().retain(|hash, _| is_used(hash));
     }
 
     fn code(&self, password: &Secret) -> hmac::Tag {

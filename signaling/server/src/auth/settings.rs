@@ -1,7 +1,7 @@
 //! The sections `auth` and `rooms` of the configuration.
 
 use super::{Algorithm, Keys, check_hash};
-use crate::config::{Config, FilePath, Loader, Located};
+use crate::config::{FilePath, Loader, Located};
 use room_protocol::hub::{Auth, PasswordHash, RoomPattern, RoomRule};
 use serde::Deserialize;
 use std::{collections::BTreeSet, fmt};
@@ -58,39 +58,31 @@ impl fmt::Debug for RoomSettings {
 }
 
 impl AuthSettings {
-    /// These settings, and where others say something, those.
-    pub(crate) fn overridden_by(self, above: Self) -> Self {
-        Self {
-            mode: above.mode.or(self.mode),
-            audience: above.audience.or(self.audience),
-            keys: above.keys.or(self.keys),
-        }
-    }
-
-    /// Reads the keys and puts them into the configuration. What is wrong is told to the loader.
-    pub(crate) fn load(self, config: &mut Config, loader: &mut Loader<'_>) {
+    /// What clients need to register, and the keys that tokens are checked with. `None`: clients need nothing. Problems
+    /// are reported to the loader.
+    pub(crate) fn load(self, loader: &mut Loader) -> Option<(Auth, Keys)> {
         let settings = self.keys.unwrap_or_default();
         let keys = load_keys(&settings, loader);
         match (&self.mode, settings.first()) {
             (None, Some(first)) => {
                 let words = "there are keys, but auth.mode is not set: is it \"token\", or \"none\"?";
-                return loader.refuse("auth.keys", &first.kid, words);
+                loader.refuse("auth.keys", &first.kid, words);
+                return None;
             }
             (Some(mode), None) if mode.value == Mode::Token => {
                 let words =
                     "tokens can't be checked without a key: add [[auth.keys]] with kid, algorithm and file";
-                return loader.refuse("auth.mode", mode, words);
+                loader.refuse("auth.mode", mode, words);
+                return None;
             }
             _ => {}
         }
-        if self.mode.is_some_and(|mode| mode.value == Mode::Token) {
-            config.hub.auth = Auth::Token { keys: keys.prints().collect(), audience: self.audience };
-            config.keys = keys;
-        }
+        self.mode.filter(|mode| mode.value == Mode::Token)?;
+        Some((Auth::Token { keys: keys.prints().collect(), audience: self.audience }, keys))
     }
 }
 
-fn load_keys(settings: &[KeySettings], loader: &mut Loader<'_>) -> Keys {
+fn load_keys(settings: &[KeySettings], loader: &mut Loader) -> Keys {
     let mut keys = Keys::default();
     let mut names = BTreeSet::new();
     for KeySettings { kid, algorithm, file } in settings {
@@ -109,9 +101,9 @@ fn load_keys(settings: &[KeySettings], loader: &mut Loader<'_>) -> Keys {
     keys
 }
 
-/// Puts what holds for rooms into the configuration. What is wrong is told to the loader.
-pub(crate) fn load_rooms(settings: Vec<RoomSettings>, config: &mut Config, loader: &mut Loader<'_>) {
-    let mut names = BTreeSet::new();
+/// The rules of rooms. Problems are reported to the loader.
+pub(crate) fn load_rooms(settings: Vec<RoomSettings>, loader: &mut Loader) -> Vec<RoomRule> {
+    let (mut names, mut rules) = (BTreeSet::new(), Vec::new());
     for RoomSettings { name, password_hash } in settings {
         let rooms = match RoomPattern::new(&name.value) {
             Ok(rooms) if names.insert(rooms.clone()) => rooms,
@@ -130,6 +122,7 @@ pub(crate) fn load_rooms(settings: Vec<RoomSettings>, config: &mut Config, loade
             loader.refuse("rooms.password_hash", hash, error.to_string());
         }
         let password = password_hash.map(|hash| PasswordHash::new(hash.value));
-        config.hub.room_rules.push(RoomRule { rooms, password });
+        rules.push(RoomRule { rooms, password });
     }
+    rules
 }

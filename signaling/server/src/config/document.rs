@@ -1,10 +1,12 @@
-//! The configuration file as a document: TOML, of which everything that is wrong is told, with its line.
+//! All layers of settings as one document: TOML, every problem of which is reported with its place.
+//!
+//! The layers are texts that lie one behind the other, so the offset of a value says which layer it is from.
 
 use super::{
+    given::{Accepted, Given},
     problem::{ConfigError, Place, Problem},
-    settings::Settings,
 };
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::{
     fs::File,
     io::{self, Read},
@@ -19,83 +21,180 @@ use toml::{
 type Key<'a> = Spanned<DeString<'a>>;
 type Value<'a> = Spanned<DeValue<'a>>;
 
-/// More than anybody writes.
+/// The longest configuration file: far more than anybody writes.
 const MAX_LENGTH: u64 = 1 << 20;
-/// Problems that are told at a time.
+/// Problems that are reported at a time.
 const MAX_PROBLEMS: usize = 50;
 
-/// The text of the file.
-#[derive(Debug)]
+/// The texts of all layers.
+#[derive(Debug, Default)]
 pub(super) struct Document {
-    path: PathBuf,
+    /// Those above the file, the lowest first.
+    given: Vec<Layer>,
+    file: Option<Layer>,
+    /// Where the next layer starts.
+    end: usize,
+}
+
+#[derive(Debug)]
+struct Layer {
+    origin: Origin,
+    /// The offset of its first byte.
+    start: usize,
     text: String,
 }
 
+#[derive(Debug)]
+enum Origin {
+    /// A flag or a variable, by its name.
+    Given(String),
+    File(PathBuf),
+}
+
+/// What is found beside the settings.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<String>,
+}
+
 impl Document {
-    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let read = || -> io::Result<String> {
-            let mut text = String::new();
-            File::open(path)?.take(MAX_LENGTH + 1).read_to_string(&mut text)?;
-            if text.len() as u64 > MAX_LENGTH {
-                return Err(io::Error::other("longer than 1 MiB: is it a configuration file?"));
+    /// Reads the file, and what was given above it as far as settings of `T` accept it.
+    pub(super) fn read<T: DeserializeOwned>(
+        file: Option<&Path>,
+        given: &[Given],
+        findings: &mut Findings,
+    ) -> Result<Self, ConfigError> {
+        let mut document = Self::default();
+        for given in given {
+            match given.accept::<T>(&mut findings.warnings) {
+                Accepted::Toml(text) => {
+                    let layer = document.layer(Origin::Given(given.name().to_owned()), text);
+                    document.given.push(layer);
+                }
+                Accepted::Unset => {}
+                Accepted::Unknown(words) => findings.warnings.push(words),
+                Accepted::Refused(problem) => findings.problems.push(problem),
             }
-            Ok(text)
-        };
-        let problem = |error: io::Error| Problem {
-            place: Some(Place { file: path.into(), line: None }),
-            key: None,
-            words: format!("can't read the configuration file: {error}"),
-        };
-        match read() {
-            Ok(text) => Ok(Self { path: path.into(), text }),
-            Err(error) => Err(ConfigError::of(problem(error))),
+        }
+        if let Some(path) = file {
+            let text = read_file(path)?;
+            document.file = Some(document.layer(Origin::File(path.into()), text));
+        }
+        Ok(document)
+    }
+
+    fn layer(&mut self, origin: Origin, text: String) -> Layer {
+        let start = self.end;
+        self.end += text.len() + 1;
+        Layer { origin, start, text }
+    }
+
+    /// The folder that a relative path in the layer at this offset starts from. `None`: the current folder.
+    pub(super) fn folder(&self, offset: usize) -> Option<&Path> {
+        match &self.layer_at(offset)?.origin {
+            Origin::File(path) => path.parent(),
+            Origin::Given(_) => None,
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn of(path: &str, text: &str) -> Self {
-        Self { path: path.into(), text: text.into() }
+    /// Whether the value at this offset is from the file.
+    pub(super) fn is_of_file(&self, offset: usize) -> bool {
+        self.file.as_ref().is_some_and(|file| offset >= file.start)
     }
 
-    /// The folder that relative paths in the file start from.
-    pub(super) fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new(""))
+    /// The place of a byte.
+    pub(super) fn place(&self, offset: usize) -> Option<Place> {
+        let layer = self.layer_at(offset)?;
+        Some(match &layer.origin {
+            Origin::Given(name) => Place::Given(name.clone()),
+            Origin::File(file) => {
+                let before = layer.text.bytes().take(offset - layer.start);
+                let lines = before.filter(|byte| *byte == b'\n').count();
+                Place::File { file: file.clone(), line: Some(lines + 1) }
+            }
+        })
     }
 
-    /// The place of a byte of it.
-    pub(super) fn place(&self, offset: usize) -> Place {
-        let lines = self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
-        Place { file: self.path.clone(), line: Some(lines + 1) }
+    fn layer_at(&self, offset: usize) -> Option<&Layer> {
+        self.given.iter().chain(&self.file).rfind(|layer| layer.start <= offset)
     }
 
-    /// What the file says, without what is wrong in it: that goes to `problems`. One thing at a time is found,
-    /// taken out, and the rest read again.
-    pub(super) fn settings(&self, problems: &mut Vec<Problem>) -> Settings {
-        let (mut root, errors) = DeTable::parse_recoverable(&self.text);
-        if !errors.is_empty() {
-            problems.extend(errors.into_iter().take(MAX_PROBLEMS).map(|error| self.problem(&error, None)));
-            return Settings::default();
+    /// The settings of all layers together, without those that are wrong: these are reported. One problem at a time
+    /// is found and taken out, and the rest is read again.
+    pub(super) fn settings<T: DeserializeOwned + Default>(&self, findings: &mut Findings) -> T {
+        let texts: Vec<String> = self.file.iter().chain(&self.given).map(Layer::padded).collect();
+        let mut root = DeTable::new();
+        for text in &texts {
+            let (table, errors) = DeTable::parse_recoverable(text);
+            if !errors.is_empty() {
+                let errors = errors.into_iter().take(MAX_PROBLEMS);
+                findings.problems.extend(errors.map(|error| self.problem(&error, None)));
+                return T::default();
+            }
+            merge(&mut root, table.into_inner());
         }
         loop {
-            let error = match Settings::deserialize(Deserializer::from(root.clone())) {
+            let table = Spanned::new(0..self.end, root.clone());
+            let error = match T::deserialize(Deserializer::from(table)) {
                 Ok(settings) => return settings,
                 Err(error) => error,
             };
-            let taken = error.span().and_then(|span| take_out(root.get_mut(), &span));
+            let taken = error.span().and_then(|span| take_out(&mut root, &span));
             let found = taken.is_some();
-            problems.push(self.problem(&error, taken));
-            if !found || problems.len() == MAX_PROBLEMS {
-                return Settings::default();
+            findings.problems.push(self.problem(&error, taken));
+            if !found || findings.problems.len() >= MAX_PROBLEMS {
+                return T::default();
             }
         }
     }
 
     fn problem(&self, error: &toml::de::Error, key: Option<String>) -> Problem {
-        let place = match error.span() {
-            Some(span) => self.place(span.start),
-            None => Place { file: self.path.clone(), line: None },
+        let place = error.span().and_then(|span| self.place(span.start));
+        let of_file = || {
+            let Origin::File(file) = &self.file.as_ref()?.origin else { return None };
+            Some(Place::File { file: file.clone(), line: None })
         };
-        Problem { place: Some(place), key, words: advise(error.message()) }
+        Problem { place: place.or_else(of_file), key, words: advise(error.message()) }
+    }
+}
+
+impl Layer {
+    /// The text, behind as many spaces as there are bytes before it.
+    fn padded(&self) -> String {
+        " ".repeat(self.start) + &self.text
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        File::open(path)?.take(MAX_LENGTH + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_LENGTH {
+            return Err(io::Error::other("longer than 1 MiB: is it a configuration file?"));
+        }
+        Ok(text)
+    };
+    read().map_err(|error| {
+        ConfigError::of(Problem {
+            place: Some(Place::File { file: path.into(), line: None }),
+            key: None,
+            words: format!("can't read the configuration file: {error}"),
+        })
+    })
+}
+
+/// Lays a table over another one: the entries of `above` replace those below, and tables are merged.
+fn merge<'a>(below: &mut DeTable<'a>, above: DeTable<'a>) {
+    for (key, mut value) in above {
+        let old = below.iter_mut().find(|(old, _)| old.get_ref() == key.get_ref()).map(|(_, old)| old);
+        match (old.map(Spanned::get_mut), value.get_mut()) {
+            (Some(DeValue::Table(old)), DeValue::Table(new)) => merge(old, std::mem::take(new)),
+            (Some(old), new) => std::mem::swap(old, new),
+            (None, _) => {
+                below.insert(key, value);
+            }
+        }
     }
 }
 
@@ -134,19 +233,26 @@ fn holds(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }
 
-/// Serde's words, with the word that was probably meant.
-fn advise(message: &str) -> String {
+/// The unknown word of a message of serde, and the known one that is most like it, if one is.
+pub(super) fn nearest(message: &str) -> Option<(&str, &str)> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wrong = quoted.next()?;
+    let likeness = |word: &&str| (1000.0 * strsim::jaro_winkler(wrong, word)).round();
+    let nearest = quoted.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&nearest) >= 700.0).then_some((wrong, nearest))
+}
+
+/// The message of serde, with the word that was probably meant.
+pub(super) fn advise(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     match quoted.next() {
         Some(wrong) if message.starts_with("unknown ") => {
             let known: Vec<&str> = quoted.collect();
-            let likeness = |word: &&&str| (1000.0 * strsim::jaro_winkler(wrong, word)).round();
-            let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
             let what = if message.starts_with("unknown field") { "key" } else { "word" };
-            let hint = match nearest {
-                Some(nearest) if likeness(&nearest) >= 700.0 => format!("did you mean `{nearest}`?"),
-                Some(_) => format!("known here: {}", known.join(", ")),
-                None => "nothing may stand here".to_owned(),
+            let hint = match nearest(message) {
+                Some((_, nearest)) => format!("did you mean `{nearest}`?"),
+                None if known.is_empty() => "nothing may stand here".to_owned(),
+                None => format!("known here: {}", known.join(", ")),
             };
             format!("unknown {what} `{wrong}`; {hint}")
         }

@@ -1,7 +1,8 @@
-//! Turns settings into what the server takes: reads the files that they name, and collects what is wrong.
+//! Checks the values of settings: reads the files that they name, and collects problems and warnings.
 
 use super::{
-    document::Document,
+    document::{Document, Findings},
+    given::Given,
     problem::{ConfigError, Problem},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -13,68 +14,76 @@ use std::{
 };
 use toml::Spanned;
 
-/// More than any key, chain of certificates or token has.
+/// The longest file that a setting names: longer than any key, chain of certificates or token.
 const MAX_LENGTH: u64 = 1 << 20;
 
-/// A value of the settings, and where in the file it stands, where that is where it comes from.
+/// A value of the settings, and the place that it is from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "Spanned<T>", bound = "T: DeserializeOwned")]
 pub struct Located<T> {
     pub(crate) value: T,
-    at: Option<usize>,
+    at: usize,
 }
 
-/// A path. In the file, a relative one starts from the file's folder.
+/// A path. A relative one in the configuration file starts from the folder of that file.
 pub type FilePath = Located<PathBuf>;
 
-impl<T> From<Spanned<T>> for Located<T> {
-    fn from(spanned: Spanned<T>) -> Self {
-        Self { at: Some(spanned.span().start), value: spanned.into_inner() }
+impl<T> Located<T> {
+    /// The value.
+    pub fn value(&self) -> &T {
+        &self.value
     }
 }
 
-impl<T> From<T> for Located<T> {
-    fn from(value: T) -> Self {
-        Self { value, at: None }
+impl<T> From<Spanned<T>> for Located<T> {
+    fn from(spanned: Spanned<T>) -> Self {
+        Self { at: spanned.span().start, value: spanned.into_inner() }
     }
 }
 
 /// The work of one loading.
 #[derive(Debug)]
-pub(crate) struct Loader<'a> {
-    document: Option<&'a Document>,
-    problems: Vec<Problem>,
-    warnings: Vec<String>,
+pub(crate) struct Loader {
+    document: Document,
+    findings: Findings,
 }
 
-impl<'a> Loader<'a> {
-    pub(super) fn new(document: Option<&'a Document>, problems: Vec<Problem>) -> Self {
-        Self { document, problems, warnings: Vec::new() }
-    }
+/// Reads settings of a type from a file and what was given above it. Every problem but an unreadable file is left to
+/// [`Loader::finish`].
+pub(crate) fn read<T>(file: Option<&Path>, given: &[Given]) -> Result<(T, Loader), ConfigError>
+where
+    T: DeserializeOwned + Default,
+{
+    let mut findings = Findings::default();
+    let document = Document::read::<T>(file, given, &mut findings)?;
+    let settings = document.settings(&mut findings);
+    Ok((settings, Loader { document, findings }))
+}
 
-    /// Something is wrong with the value of a key; the words say what would be right.
+impl Loader {
+    /// Reports a problem of the value of a key. The words say what would be right.
     pub(crate) fn refuse<T>(&mut self, key: &str, value: &Located<T>, words: impl Into<String>) {
-        let place = self.document.zip(value.at).map(|(document, at)| document.place(at));
-        self.problems.push(Problem { place, key: Some(key.into()), words: words.into() });
+        let place = self.document.place(value.at);
+        self.findings.problems.push(Problem { place, key: Some(key.into()), words: words.into() });
     }
 
-    /// Something is wrong with the file that a key names.
+    /// Reports a problem of the file that a key names.
     pub(crate) fn refuse_file(&mut self, key: &str, file: &FilePath, words: impl std::fmt::Display) {
         let path = self.resolve(file);
         self.refuse(key, file, format!("{}: {words}", path.display()));
     }
 
-    /// Something is allowed, and better not done.
+    /// Reports a setting that is allowed but doubtful.
     pub(crate) fn warn(&mut self, words: impl Into<String>) {
-        self.warnings.push(words.into());
+        self.findings.warnings.push(words.into());
     }
 
-    /// The content of a file that a key names. `None`: it can't be read, which is noted.
+    /// The content of the file that a key names. `None`: the file can't be read, which is reported.
     pub(crate) fn read(&mut self, key: &str, file: &FilePath) -> Option<Vec<u8>> {
         self.open(key, file).map(|(content, _)| content)
     }
 
-    /// The same of a file that nobody else should be able to read.
+    /// The content of a file that other users should not be able to read.
     pub(crate) fn read_secret(&mut self, key: &str, file: &FilePath) -> Option<Vec<u8>> {
         let (content, mode) = self.open(key, file)?;
         if mode & 0o004 != 0 {
@@ -88,7 +97,7 @@ impl<'a> Loader<'a> {
     }
 
     fn open(&mut self, key: &str, file: &FilePath) -> Option<(Vec<u8>, u32)> {
-        match read(&self.resolve(file)) {
+        match read_file(&self.resolve(file)) {
             Ok(content_and_mode) => Some(content_and_mode),
             Err(error) => {
                 self.refuse_file(key, file, format_args!("can't be read: {error}"));
@@ -97,25 +106,30 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// What was noted beside errors; or the errors.
-    pub(super) fn finish(self) -> Result<Vec<String>, ConfigError> {
-        match ConfigError::new(self.problems) {
+    /// The warnings, or all problems.
+    pub(crate) fn finish(self) -> Result<Vec<String>, ConfigError> {
+        match ConfigError::new(self.findings.problems) {
             Some(error) => Err(error),
-            None => Ok(self.warnings),
+            None => Ok(self.findings.warnings),
         }
     }
 
-    /// Where the file is.
+    /// The path of a file: a relative one in the configuration file starts from the folder of that.
     pub(crate) fn resolve(&self, file: &FilePath) -> PathBuf {
-        match (self.document, file.at) {
-            (Some(document), Some(_)) => document.folder().join(&file.value),
-            _ => file.value.clone(),
+        match self.document.folder(file.at) {
+            Some(folder) => folder.join(&file.value),
+            None => file.value.clone(),
         }
+    }
+
+    /// Whether a value is from the file, and neither from a variable nor from a flag.
+    pub(crate) fn is_of_file<T>(&self, value: &Located<T>) -> bool {
+        self.document.is_of_file(value.at)
     }
 }
 
 /// The content of a file, and its permissions.
-fn read(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+pub(super) fn read_file(path: &Path) -> io::Result<(Vec<u8>, u32)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {

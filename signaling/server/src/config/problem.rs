@@ -1,28 +1,32 @@
-//! What is wrong with a configuration, for those who have to put it right.
+//! The problems of a configuration, in words for the person who has to correct it.
 
 use std::{fmt, path::PathBuf};
 
-/// Everything that is wrong with a configuration. Its text has a line for each: where, what, and the way out.
+/// Every problem of a configuration. Its text has one line for each: where it is, what it is, and how to correct it.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigError {
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug)]
 pub(super) struct Problem {
-    /// Where it stands.
+    /// Where it is.
     pub(super) place: Option<Place>,
-    /// The key with those of the tables that it is in: `tls.key`.
+    /// The key, with the tables that it is in: `tls.key`.
     pub(super) key: Option<String>,
     pub(super) words: String,
 }
 
-/// A place in the file. Ordered as one reads.
+/// Where a setting is from. Ordered as in a list of problems.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) file: PathBuf,
-    pub(super) line: Option<usize>,
+pub(super) enum Place {
+    /// A flag or a variable, by its name.
+    Given(String),
+    File {
+        file: PathBuf,
+        line: Option<usize>,
+    },
 }
 
 impl ConfigError {
@@ -30,7 +34,7 @@ impl ConfigError {
         Self { problems: vec![problem] }
     }
 
-    /// `None` where nothing is wrong.
+    /// `None`: there is no problem.
     pub(super) fn new(mut problems: Vec<Problem>) -> Option<Self> {
         problems.sort_by(|a, b| a.place.cmp(&b.place));
         (!problems.is_empty()).then_some(Self { problems })
@@ -48,12 +52,11 @@ impl fmt::Display for ConfigError {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Place { file, line }) = &self.place {
-            write!(f, "{}:", file.display())?;
-            if let Some(line) = line {
-                write!(f, "{line}:")?;
-            }
-            f.write_str(" ")?;
+        match &self.place {
+            Some(Place::Given(name)) => write!(f, "{name}: ")?,
+            Some(Place::File { file, line: Some(line) }) => write!(f, "{}:{line}: ", file.display())?,
+            Some(Place::File { file, line: None }) => write!(f, "{}: ", file.display())?,
+            None => {}
         }
         if let Some(key) = &self.key {
             write!(f, "{key}: ")?;

@@ -23,7 +23,7 @@ use room_protocol::{
 };
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant, SystemTime},
@@ -98,13 +98,17 @@ impl Shell {
         self.config.borrow().clone()
     }
 
-    /// Takes another configuration, but for the listen address, and goes on with everyone who is connected.
+    /// Replaces the configuration; open connections stay.
     pub(crate) fn reload(&self, config: Config) {
-        let listen = self.config.borrow().listen;
+        let (old, new) = (hub_config(&self.config()), hub_config(&config));
         self.queues.budget().set(config.limits.max_queue, config.limits.max_queues);
-        self.passwords.forget();
-        self.hub.borrow_mut().reconfigure(self.now(), hub_config(&config));
-        *self.config.borrow_mut() = Rc::new(Config { listen, ..config });
+        // The renewal of a certificate concerns neither sessions nor passwords.
+        if new != old {
+            let used: HashSet<_> = new.room_rules.iter().filter_map(|rule| rule.password.as_ref()).collect();
+            self.passwords.keep(|hash| used.contains(hash));
+            self.hub.borrow_mut().reconfigure(self.now(), new.clone());
+        }
+        *self.config.borrow_mut() = Rc::new(config);
         self.deliver(Vec::new());
     }
 

@@ -25,13 +25,14 @@ pub(crate) fn check_host(config: &Config, local: Option<SocketAddr>, host: &str)
 }
 
 fn is_own(config: &Config, local: Option<SocketAddr>, ip: IpAddr) -> bool {
-    let listen = config.listen.ip();
+    let is_listen = |listen: &SocketAddr| {
+        // An unspecified address is every address of the machine, and of any gateway that forwards its port. An address
+        // needs no look-up, so it can't be a name that was rebound.
+        listen.ip().to_canonical() == ip || listen.ip().is_unspecified()
+    };
     ip.is_loopback()
-        || ip == listen.to_canonical()
         || local.is_some_and(|local| local.ip().to_canonical() == ip)
-        // Listening everywhere means every address of the machine, and of whatever passes its port on. No name was
-        // looked up for it, so none can have been rebound.
-        || listen.is_unspecified()
+        || config.listen.iter().any(is_listen)
 }
 
 /// Checks an `Origin` header: the same as `Host`, or on the list. The error says what to do.
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     fn config(listen: &str) -> Config {
-        Config { listen: listen.parse().unwrap(), ..Config::default() }
+        Config { listen: vec![listen.parse().unwrap()], ..Config::default() }
     }
 
     #[test]

@@ -1,94 +1,24 @@
-//! What only the operator may see: who has the token, and the rooms. Section `admin` of the configuration.
+//! The API of operators: the members of all rooms.
 
-use crate::{
-    config::{Config, FilePath, Loader},
-    driver::shell::Shell,
-};
+use crate::driver::shell::Shell;
 use room_protocol::{
     RoomId,
     hub::{MemberInfo, RoomInfo},
     wire::Role,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
-    fmt, io,
+    io,
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use subtle::ConstantTimeEq;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task,
 };
 
-/// The shortest token that is taken: shorter ones can be guessed.
-const MIN_TOKEN: usize = 16;
 /// What is written of the rooms before others get their turn.
 const BYTES_A_TURN: usize = 32 << 10;
-
-/// The token that opens `/metrics` and `/api`.
-#[derive(Clone)]
-pub struct AdminToken(String);
-
-impl fmt::Debug for AdminToken {
-    /// Without the token.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminToken").finish_non_exhaustive()
-    }
-}
-
-impl TryFrom<String> for AdminToken {
-    type Error = &'static str;
-
-    fn try_from(token: String) -> Result<Self, Self::Error> {
-        if token.len() < MIN_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(
-                "must hold one token of 16 or more characters without spaces: `openssl rand -hex 32` makes one",
-            );
-        }
-        Ok(Self(token))
-    }
-}
-
-impl AdminToken {
-    /// The `Authorization` header that shows it.
-    pub fn authorization(&self) -> String {
-        format!("Bearer {}", self.0)
-    }
-
-    /// Whether an `Authorization` header shows it. How long that takes tells nothing but the token's length.
-    pub(crate) fn is_shown_by(&self, authorization: &str) -> bool {
-        let Some((scheme, token)) = authorization.split_once(' ') else { return false };
-        scheme.eq_ignore_ascii_case("bearer") && bool::from(self.0.as_bytes().ct_eq(token.trim().as_bytes()))
-    }
-}
-
-/// The section `admin` of the configuration.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdminSettings {
-    /// A file with the token that opens `/metrics` and `/api`.
-    pub token_file: Option<FilePath>,
-}
-
-impl AdminSettings {
-    /// These settings, and where others say something, those.
-    pub(crate) fn overridden_by(self, above: Self) -> Self {
-        Self { token_file: above.token_file.or(self.token_file) }
-    }
-
-    /// Reads the token. What is wrong is told to the loader.
-    pub(crate) fn load(self, config: &mut Config, loader: &mut Loader<'_>) {
-        const KEY: &str = "admin.token_file";
-        let Some(file) = self.token_file else { return };
-        let Some(content) = loader.read_secret(KEY, &file) else { return };
-        let token = String::from_utf8_lossy(content.trim_ascii()).into_owned();
-        match AdminToken::try_from(token) {
-            Ok(token) => config.admin_token = Some(token),
-            Err(words) => loader.refuse_file(KEY, &file, words),
-        }
-    }
-}
 
 #[derive(Serialize)]
 struct RoomLine<'a> {
@@ -150,35 +80,4 @@ fn unix(at: Instant) -> u64 {
     let ago = Instant::now().saturating_duration_since(at);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(ago).saturating_add(Duration::from_millis(500)).as_secs()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_token_itself_opens() {
-        let token = AdminToken::try_from("0123456789abcdef".to_owned()).unwrap();
-        for (header, opens) in [
-            ("Bearer 0123456789abcdef", true),
-            ("bearer  0123456789abcdef ", true),
-            ("Bearer 0123456789abcdeF", false),
-            ("Bearer 0123456789abcde", false),
-            ("Bearer 0123456789abcdef0", false),
-            ("Bearer ", false),
-            ("Basic 0123456789abcdef", false),
-            ("0123456789abcdef", false),
-            ("", false),
-        ] {
-            assert_eq!(token.is_shown_by(header), opens, "{header:?}");
-        }
-        assert!(!format!("{token:?}").contains("0123"));
-    }
-
-    #[test]
-    fn weak_tokens_are_refused() {
-        for token in ["", "0123456789abcde", "two words of 20 chars", "0123456789abcde\u{e9}"] {
-            assert!(AdminToken::try_from(token.to_owned()).unwrap_err().contains("openssl"), "{token}");
-        }
-    }
 }

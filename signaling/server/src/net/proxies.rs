@@ -2,13 +2,19 @@
 //! operator trusts. Anybody else may write into it what he likes.
 
 use ipnet::IpNet;
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 use tungstenite::http::HeaderMap;
 
 /// A proxy, or a network of them, whose word is taken for where a connection comes from: `192.0.2.1`, `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub struct TrustedProxy(IpNet);
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl FromStr for TrustedProxy {
     type Err = String;

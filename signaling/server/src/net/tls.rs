@@ -2,7 +2,7 @@
 //!
 //! Architecture invariant: a server that was told to speak TLS never speaks without.
 
-use crate::config::{Config, FilePath, Loader, Seconds};
+use crate::config::{FilePath, Loader, Seconds};
 use rustls::{
     CertificateError, RootCertStore, ServerConfig,
     client::verify_server_cert_signed_by_trust_anchor,
@@ -205,17 +205,10 @@ pub struct TlsSettings {
 }
 
 impl TlsSettings {
-    pub(crate) fn overridden_by(self, above: Self) -> Self {
-        Self {
-            certificate: above.certificate.or(self.certificate),
-            key: above.key.or(self.key),
-            check_seconds: above.check_seconds.or(self.check_seconds),
-        }
-    }
-
-    pub(crate) fn load(self, config: &mut Config, loader: &mut Loader<'_>) -> Option<TlsFiles> {
+    /// The certificate and its files, if there are any. Problems are reported to the loader.
+    pub(crate) fn load(self, loader: &mut Loader) -> (Option<Tls>, Option<TlsFiles>) {
         let (certificate, key) = match (self.certificate, self.key) {
-            (None, None) => return None,
+            (None, None) => return (None, None),
             (Some(certificate), Some(key)) => (certificate, key),
             (Some(certificate), None) => {
                 loader.refuse(
@@ -223,7 +216,7 @@ impl TlsSettings {
                     &certificate,
                     "needs tls.key beside it, the file of its key",
                 );
-                return None;
+                return (None, None);
             }
             (None, Some(key)) => {
                 loader.refuse(
@@ -231,7 +224,7 @@ impl TlsSettings {
                     &key,
                     "needs tls.certificate beside it, the file of its certificate",
                 );
-                return None;
+                return (None, None);
             }
         };
         let files = TlsFiles::new(
@@ -241,19 +234,23 @@ impl TlsSettings {
         );
         let chain = loader.read("tls.certificate", &certificate);
         let secret = loader.read_secret("tls.key", &key);
-        let (chain, secret) = (chain?, secret?);
+        let (Some(chain), Some(secret)) = (chain, secret) else { return (None, None) };
         let now = SystemTime::now();
-        match Tls::new(&chain, &secret, now) {
+        let tls = match Tls::new(&chain, &secret, now) {
             Ok(tls) => {
                 if tls.ends_soon(&chain, now) {
                     loader.warn("tls.certificate: ends within a week; is its renewal set up?");
                 }
-                config.tls = Some(tls);
+                Some(tls)
             }
-            Err(error) if error.is_of_key() => loader.refuse_file("tls.key", &key, error),
-            Err(error) => loader.refuse_file("tls.certificate", &certificate, error),
-        }
-        Some(files)
+            Err(error) => {
+                let (key, file) =
+                    if error.is_of_key() { ("tls.key", &key) } else { ("tls.certificate", &certificate) };
+                loader.refuse_file(key, file, error);
+                None
+            }
+        };
+        (tls, Some(files))
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 /// A configuration like that of `server`, with a change.
 fn config(change: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+    let mut config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() };
     change(&mut config);
     config
 }

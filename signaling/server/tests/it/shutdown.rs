@@ -41,7 +41,7 @@ async fn stopping_frees_the_port() {
     running.stop().unwrap();
     assert_eq!(client.close_code().await, 1012);
     TcpListener::bind(address).unwrap();
-    let again = spawn_thread(Config { listen: address, ..Config::default() }).unwrap();
+    let again = spawn_thread(Config { listen: vec![address], ..Config::default() }).unwrap();
     assert_eq!(again.local_addr(), address);
     drop(again);
     TcpListener::bind(address).unwrap();
@@ -67,6 +67,6 @@ async fn who_does_not_read_does_not_hold_up_the_end() {
 #[test]
 fn a_port_in_use_is_an_error() {
     let running = server(|_| {});
-    let error = spawn_thread(Config { listen: running.local_addr(), ..Config::default() }).unwrap_err();
+    let error = spawn_thread(Config { listen: vec![running.local_addr()], ..Config::default() }).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }

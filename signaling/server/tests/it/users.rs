@@ -196,7 +196,7 @@ async fn with_another_key_or_password_those_have_to_go_whom_it_concerns() {
     let (mut elsewhere, _) = register(address, "b", &token).await;
     assert_eq!(join(&mut elsewhere, "hall", "receiver", None).await["type"], "joined");
     let config = |secret: &[u8], password: &str| {
-        let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+        let mut config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() };
         users(&mut config, secret);
         config.hub.room_rules = vec![rule("lab", password)];
         config

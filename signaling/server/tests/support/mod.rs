@@ -16,7 +16,7 @@ use std::time::Duration;
 /// A server in this process.
 pub(crate) fn server(change: impl FnOnce(&mut Config)) -> Running {
     let mut config =
-        Config { listen: "127.0.0.1:0".parse().unwrap(), drain: Duration::ZERO, ..Config::default() };
+        Config { listen: vec!["127.0.0.1:0".parse().unwrap()], drain: Duration::ZERO, ..Config::default() };
     change(&mut config);
     spawn_thread(config).unwrap()
 }

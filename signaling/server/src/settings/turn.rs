@@ -1,13 +1,12 @@
-//! Which TURN servers clients are told of. Section `turn` of the configuration; the secret comes from a file, or from
-//! the environment where that is customary.
+//! TURN servers for clients, with credentials that are made for each of them. Section `turn` of the configuration; the
+//! secret is in a file or in a variable of the environment.
 
-use crate::config::{Config, FilePath, IceUrl, Loader, Located, Seconds};
+use super::IceUrl;
+use crate::config::{FilePath, Loader, Located, Seconds};
 use room_protocol::turn::{TurnConfig, TurnSecret};
 use serde::Deserialize;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-/// Where the secret is, beside `turn.secret_file`.
-pub const SECRET_VARIABLE: &str = "ROOM_SIGNALING_TURN_SECRET";
 /// An hour: clients get fresh credentials at half of that, and leaked ones are soon worth nothing. A session that has begun
 /// goes on, because relays look at the time only when an allocation is made.
 const TTL: Duration = Duration::from_hours(1);
@@ -22,29 +21,34 @@ pub struct TurnSettings {
     pub urls: Option<Located<Vec<TurnUrl>>>,
     /// The file with the secret that these servers know, too.
     pub secret_file: Option<FilePath>,
-    /// The secret itself. Never in the file: configuration is shown around.
-    #[serde(skip)]
-    pub secret: Option<TurnSecret>,
+    /// The secret itself, in a variable: people show configuration files around.
+    pub secret: Option<Located<Secret>>,
     /// How long credentials begin new sessions.
     pub ttl_seconds: Option<Located<Seconds>>,
 }
 
-impl TurnSettings {
-    /// These settings, and where others say something, those.
-    pub(crate) fn overridden_by(self, above: Self) -> Self {
-        // Either says where the secret is: what lies above goes before both.
-        let below = if above.secret_file.is_some() { None } else { self.secret };
-        Self {
-            urls: above.urls.or(self.urls),
-            secret_file: above.secret_file.or(self.secret_file),
-            secret: above.secret.or(below),
-            ttl_seconds: above.ttl_seconds.or(self.ttl_seconds),
-        }
-    }
+/// The text of a secret, which no message repeats.
+#[derive(Clone, Deserialize)]
+pub struct Secret(String);
 
-    /// Puts what is said into the configuration. What is wrong is told to the loader.
-    pub(crate) fn load(self, config: &mut Config, loader: &mut Loader<'_>) {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl TurnSettings {
+    /// The TURN servers, if there are any. Problems are reported to the loader.
+    pub(super) fn load(self, loader: &mut Loader) -> Option<TurnConfig> {
         let Self { urls, secret_file, secret, ttl_seconds } = self;
+        // An empty variable counts as not set.
+        let secret = secret.filter(|secret| !secret.value.0.is_empty());
+        if let Some(secret) = &secret
+            && loader.is_of_file(secret)
+        {
+            let words = "a secret must not be in this file: name its file in turn.secret_file";
+            loader.refuse("turn.secret", secret, words);
+        }
         let Some(urls) = urls.filter(|urls| !urls.value.is_empty()) else {
             if let Some(file) = secret_file {
                 loader.refuse(
@@ -53,7 +57,7 @@ impl TurnSettings {
                     "turn.urls must name the servers that know this secret",
                 );
             }
-            return;
+            return None;
         };
         let ttl = ttl_seconds.as_ref().map_or(TTL, |ttl| ttl.value.duration());
         if let Some(located) = ttl_seconds.filter(|_| ttl < MIN_TTL) {
@@ -61,23 +65,25 @@ impl TurnSettings {
             loader.refuse("turn.ttl_seconds", &located, words);
         }
         let secret = match (secret, secret_file) {
-            (Some(secret), _) => Some(secret),
+            (Some(secret), _) => {
+                let text = TurnSecret::new(&secret.value.0);
+                text.map_err(|error| loader.refuse("turn.secret", &secret, error.to_string())).ok()
+            }
             (None, Some(file)) => read_secret(&file, loader),
             (None, None) => {
-                let words = format!(
-                    "turn.secret_file must name the file with the secret that these servers know (static-auth-secret of \
-                     coturn), or {SECRET_VARIABLE} be that secret. Servers with a fixed password go into ice_servers"
-                );
+                let words = "turn.secret_file must name the file with the secret that these servers know (static-auth-secret of \
+                     coturn), or ROOM_SIGNALING_TURN_SECRET must be that secret. Servers with a fixed password go into \
+                     ice_servers";
                 loader.refuse("turn.urls", &urls, words);
                 None
             }
         };
         let urls = urls.value.into_iter().map(|url| url.0.into_string()).collect();
-        config.hub.turn = secret.map(|secret| TurnConfig { urls, secret, ttl });
+        secret.map(|secret| TurnConfig { urls, secret, ttl })
     }
 }
 
-fn read_secret(file: &FilePath, loader: &mut Loader<'_>) -> Option<TurnSecret> {
+fn read_secret(file: &FilePath, loader: &mut Loader) -> Option<TurnSecret> {
     let bytes = loader.read_secret("turn.secret_file", file)?;
     let secret = match String::from_utf8(bytes) {
         Ok(text) => TurnSecret::new(&text).map_err(|error| error.to_string()),
@@ -110,32 +116,45 @@ impl TryFrom<String> for TurnUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Settings, Sources};
-    use std::fs;
+    use crate::config::{Given, read};
+    use std::{
+        fs,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     const SECRET: &str = "north by northwest";
 
-    fn load(turn: TurnSettings) -> Result<Option<TurnConfig>, String> {
-        let above = Settings { turn, ..Settings::default() };
-        let loaded = Sources { file: None, above }.load();
-        loaded.map(|loaded| loaded.config.hub.turn).map_err(|error| error.to_string())
+    fn load_with(text: &str, given: &[Given]) -> Result<Option<TurnConfig>, String> {
+        #[derive(Default, Deserialize)]
+        struct Sections {
+            #[serde(default)]
+            turn: TurnSettings,
+        }
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("room-turn-{}-{number}.toml", std::process::id()));
+        fs::write(&path, format!("[turn]\n{text}")).unwrap();
+        let (sections, mut loader) = read::<Sections>(Some(&path), given).unwrap();
+        fs::remove_file(path).unwrap();
+        let turn = sections.turn.load(&mut loader);
+        loader.finish().map(|_| turn).map_err(|error| error.to_string())
     }
 
-    fn of_text(text: &str) -> TurnSettings {
-        toml::from_str(text).unwrap()
+    fn load(text: &str) -> Result<Option<TurnConfig>, String> {
+        load_with(text, &[])
     }
 
     #[test]
     fn the_section_and_the_environment_make_a_turn_server() {
-        let environment =
-            TurnSettings { secret: Some(TurnSecret::new(SECRET).unwrap()), ..TurnSettings::default() };
-        let file = of_text("urls = ['turn:t.example:3478', 'turns://t.example?transport=tcp']");
-        let turn = load(file.overridden_by(environment.clone())).unwrap().unwrap();
+        let environment = [Given::flag("ROOM_SIGNALING_TURN_SECRET", "turn.secret", vec![SECRET.to_owned()])];
+        let urls =
+            "urls = ['turn:t.example:3478', 'turns://t.example?transport=tcp']\nsecret_file = '/nowhere'";
+        let turn = load_with(urls, &environment).unwrap().unwrap();
         assert_eq!(turn.urls, ["turn:t.example:3478", "turns:t.example?transport=tcp"]);
         assert_eq!((turn.ttl, turn.secret), (Duration::from_hours(1), TurnSecret::new(SECRET).unwrap()));
-        let turn = load(of_text("urls = ['turn:t']\nttl_seconds = 60").overridden_by(environment)).unwrap();
+        let turn = load_with("urls = ['turn:t']\nttl_seconds = 60", &environment).unwrap();
         assert_eq!(turn.unwrap().ttl, Duration::from_mins(1));
-        assert_eq!(load(of_text("urls = []")).unwrap(), None);
+        assert_eq!(load("urls = []").unwrap(), None);
     }
 
     #[test]
@@ -143,7 +162,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("room-turn-{}", std::process::id()));
         let told = |secret: &[u8]| {
             fs::write(&path, secret).unwrap();
-            load(of_text(&format!("urls = ['turn:t']\nsecret_file = {path:?}")))
+            load(&format!("urls = ['turn:t']\nsecret_file = {path:?}"))
         };
         let right = told(b"north by northwest\n");
         let (short, no_text) = (told(b"north"), told(&[0xff; 20]));
@@ -159,12 +178,13 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_told() {
         for (text, words) in [
-            ("urls = ['turn:t']", SECRET_VARIABLE),
+            ("urls = ['turn:t']", "ROOM_SIGNALING_TURN_SECRET"),
             ("secret_file = 'x'", "turn.urls must name"),
             ("urls = ['turn:t']\nsecret_file = '/nowhere/secret'", "/nowhere/secret"),
             ("urls = ['turn:t']\nttl_seconds = 59", "at least 60"),
+            ("urls = ['turn:t']\nsecret = 'north by northwest'", "must not be in this file"),
         ] {
-            let told = load(of_text(text)).unwrap_err();
+            let told = load(text).unwrap_err();
             assert!(told.contains(words), "{told}");
         }
         for url in ["stun:t", "turn:", "turn://", "t.example", "turn:user:password@t", "http://t"] {

@@ -1,0 +1,370 @@
+//! The settings of the server: the sections that a configuration file, the environment and flags have in common, and
+//! how a [`Config`] is made of them.
+
+mod ice;
+mod ice_url;
+mod listen;
+mod log;
+mod turn;
+
+pub(crate) mod config;
+pub(crate) mod weaker;
+
+pub use crate::{limits::LimitSettings, net::tls::TlsFiles, net::tls::TlsSettings};
+pub use config::Config;
+pub use ice::IceServerSettings;
+pub use ice_url::{IceUrl, StunUrl};
+pub use listen::Addresses;
+pub use log::{LogFormat, LogLevel};
+pub use turn::{TurnSettings, TurnUrl};
+
+use crate::{
+    auth::{AdminSettings, AuthSettings, RoomSettings, load_rooms},
+    config::{self as layers, ConfigError, Given, Loader, Located, Seconds},
+    net::proxies::TrustedProxy,
+};
+use room_protocol::{RoomId, wire::IceServer};
+use serde::Deserialize;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// The settings of all layers together. `None`: not set.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The addresses to listen on.
+    pub listen: Option<Located<Addresses>>,
+    /// Names that browsers may reach the server by.
+    pub allow_hosts: Option<Vec<String>>,
+    /// Origins of pages that may connect.
+    pub allow_origins: Option<Vec<String>>,
+    /// Proxies whose word is taken for where a connection comes from.
+    pub trusted_proxies: Option<Vec<TrustedProxy>>,
+    /// Where old clients go that join no room.
+    pub default_room: Option<DefaultRoom>,
+    /// STUN servers.
+    pub stun: Option<Vec<StunUrl>>,
+    /// ICE servers, as RTCPeerConnection takes them.
+    pub ice_servers: Option<Vec<IceServerSettings>>,
+    /// How long members may go on talking after the shutdown was announced to them.
+    pub drain_seconds: Option<Seconds>,
+    /// How log lines look.
+    pub log_format: Option<LogFormat>,
+    /// What is logged.
+    pub log_level: Option<LogLevel>,
+    /// The certificate to speak TLS with.
+    pub tls: TlsSettings,
+    /// Where operators are answered without a token.
+    pub metrics_listen: Option<SocketAddr>,
+    /// What only operators may see.
+    pub admin: AdminSettings,
+    /// What there may be at most.
+    pub limits: LimitSettings,
+    /// TURN servers for which credentials are made.
+    pub turn: TurnSettings,
+    /// What clients need to register.
+    pub auth: AuthSettings,
+    /// What holds for rooms.
+    pub rooms: Option<Vec<RoomSettings>>,
+}
+
+impl Settings {
+    /// The configuration. Problems are reported to the loader.
+    fn load(self, loader: &mut Loader) -> (Config, Option<TlsFiles>) {
+        let mut config = Config::default();
+        if let Some(listen) = self.listen {
+            config.listen = Addresses::load(listen, loader);
+        }
+        config.allow_hosts = self.allow_hosts.unwrap_or_default();
+        config.allow_origins = self.allow_origins.unwrap_or_default();
+        config.trusted_proxies = self.trusted_proxies.unwrap_or_default();
+        config.drain = self.drain_seconds.map_or(config.drain, Seconds::duration);
+        if let Some(room) = self.default_room {
+            config.hub.default_room = room.0;
+        }
+        let stun = self.stun.into_iter().flatten();
+        let stun =
+            stun.map(|url| IceServer { urls: vec![url.into_string()], username: None, credential: None });
+        let full = self.ice_servers.into_iter().flatten().map(|server| server.load(loader));
+        config.hub.ice_servers = full.chain(stun).collect();
+        config.metrics_listen = self.metrics_listen;
+        config.admin_token = self.admin.load(loader);
+        self.limits.load(&mut config.limits, &mut config.hub, loader);
+        config.hub.turn = self.turn.load(loader);
+        if let Some((auth, keys)) = self.auth.load(loader) {
+            (config.hub.auth, config.keys) = (auth, keys);
+        }
+        config.hub.room_rules = load_rooms(self.rooms.unwrap_or_default(), loader);
+        let (tls, tls_files) = self.tls.load(loader);
+        config.tls = tls;
+        (config, tls_files)
+    }
+}
+
+/// The room of old clients, which join none by themselves; written as "", they are in no room.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DefaultRoom(Option<RoomId>);
+
+impl TryFrom<String> for DefaultRoom {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "" => Ok(Self(None)),
+            name => RoomId::new(name)
+                .map(|room| Self(Some(room)))
+                .map_err(|error| format!("{name:?} can't be a room: {error}")),
+        }
+    }
+}
+
+/// Where settings are from. A reload reads them again.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The settings above the file, the lowest first: those of the environment, then those of flags.
+    pub given: Vec<Given>,
+}
+
+/// The settings of all sources, read and checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// For the server.
+    pub config: Config,
+    /// The files that [`Config::tls`] is from.
+    pub tls_files: Option<TlsFiles>,
+    /// How log lines look; `None`: it depends on where they go.
+    pub log_format: Option<LogFormat>,
+    /// What is logged.
+    pub log_level: LogLevel,
+    /// Settings that are allowed but doubtful.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// The keys whose new value needs a restart.
+    pub fn differences_for_restart(&self, new: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("listen", self.config.listen != new.config.listen),
+            ("tls", self.config.tls.is_some() != new.config.tls.is_some()),
+            ("metrics_listen", self.config.metrics_listen != new.config.metrics_listen),
+            ("log_format", self.log_format != new.log_format),
+            ("log_level", self.log_level != new.log_level),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
+impl Sources {
+    /// The settings that can be read, without those that are wrong.
+    pub fn settings(&self) -> Settings {
+        let settings = |file| layers::read(file, &self.given).map(|(settings, _)| settings);
+        settings(self.file.as_deref()).or_else(|_| settings(None)).unwrap_or_default()
+    }
+
+    /// Reads the file and every file that it names, and blocks meanwhile. The error reports every problem.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let (settings, mut loader) = layers::read::<Settings>(self.file.as_deref(), &self.given)?;
+        let log_format = settings.log_format;
+        let log_level = settings.log_level.clone().unwrap_or_default();
+        let (config, tls_files) = settings.load(&mut loader);
+        let warnings = loader.finish()?;
+        Ok(Loaded { config, tls_files, log_format, log_level, warnings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path, sync::atomic::AtomicUsize, time::Duration};
+
+    /// A folder with a file `c.toml`, which goes with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn with(text: &str) -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("room-config-{}-{number}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("c.toml"), text).unwrap();
+            Self(path)
+        }
+
+        fn load(&self, given: &[Given]) -> Result<Loaded, ConfigError> {
+            Sources { file: Some(self.0.join("c.toml")), given: given.to_vec() }.load()
+        }
+
+        /// The problems, without the folder.
+        fn problems(&self) -> Vec<String> {
+            let error = self.load(&[]).unwrap_err().to_string();
+            let folder = format!("{}/", self.0.display());
+            error.lines().map(|line| line.replace(&folder, "")).collect()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        Folder::with(text).problems()
+    }
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        let loaded = Sources::default().load().unwrap();
+        assert_eq!(format!("{:?}", loaded.config), format!("{:?}", Config::default()));
+        assert_eq!(Folder::with("").load(&[]).unwrap().warnings, [""; 0]);
+    }
+
+    #[test]
+    fn each_layer_lies_above_the_one_before() {
+        let file = Folder::with("listen = '127.0.0.1:1'\ndrain_seconds = 3\n[limits]\nmax_connections = 7\n");
+        let variable = Given::flag("ROOM_SIGNALING_LISTEN", "listen", vec!["127.0.0.1:3".into()]);
+        let flag = Given::flag("--listen", "listen", vec!["127.0.0.1:2".into()]);
+        let config = file.load(&[variable, flag]).unwrap().config;
+        assert_eq!(config.listen[0].port(), 2);
+        assert_eq!((config.drain, config.limits.max_connections), (Duration::from_secs(3), 7));
+        assert_eq!(config.limits.max_queue, Config::default().limits.max_queue);
+    }
+
+    #[test]
+    fn unknown_keys_are_told_with_their_line_and_the_nearest_known_one() {
+        assert_eq!(
+            problems("# first\nlisen = '127.0.0.1:1'\n[limits]\nmax_connection = 1\n[zebra]\n"),
+            [
+                "c.toml:2: lisen: unknown key `lisen`; did you mean `listen`?",
+                "c.toml:4: limits.max_connection: unknown key `max_connection`; did you mean `max_connections`?",
+                &format!("c.toml:5: zebra: unknown key `zebra`; known here: {}", known_keys().join(", ")),
+            ]
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_told_with_key_line_and_way_out() {
+        let text = "default_room = ' x'\ndrain_seconds = -1\nlog_format = 'jsn'\nlog_level = 'info,,=x=y'\n\
+                    stun = ['stun:a', 'http://b']\nlisten = 'here'\nallow_hosts = 'x'\n\
+                    [[ice_servers]]\nurls = ['stun:fine']\n\
+                    [[ice_servers]]\nurls = ['http://x']\n\
+                    [[ice_servers]]\nurls = ['turn:x']\n\
+                    [[ice_servers]]\nurl = ['turn:x']\n\
+                    [limits]\nmax_connections = 0\n";
+        let told = problems(text);
+        for (line, key, words) in [
+            (1, "default_room", "white space"),
+            (2, "drain_seconds", "0 or more and at most"),
+            (3, "log_format", "unknown word `jsn`; did you mean `json`?"),
+            (4, "log_level", "off, error, warn, info, debug or trace"),
+            (5, "stun", "stun:stun.example.org:3478"),
+            (6, "listen", "must be an IP address with a port, such as"),
+            (7, "allow_hosts", "expected a sequence"),
+            (11, "ice_servers.urls", "none of stun, stuns, turn, turns"),
+            (13, "ice_servers.urls", "needs username and credential"),
+            (15, "ice_servers.url", "did you mean `urls`?"),
+            (17, "limits.max_connections", "nonzero"),
+        ] {
+            let found = told.iter().find(|told| told.starts_with(&format!("c.toml:{line}: {key}: ")));
+            assert!(found.is_some_and(|told| told.contains(words)), "{line} {key} {words} in {told:#?}");
+        }
+        assert_eq!(told.len(), 11, "{told:#?}");
+    }
+
+    /// Added to the time of a clock, such a number overflows.
+    #[test]
+    fn no_time_is_longer_than_a_year() {
+        for key in ["limits.head_seconds", "limits.register_seconds", "drain_seconds", "tls.check_seconds"] {
+            let told = problems(&format!("{key} = 1e19"));
+            assert!(told.iter().any(|told| told.contains(key) && told.contains("a year")), "{key}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_line() {
+        let told = problems("listen = '127.0.0.1:1'\nlisten = 'twice'\nwhat is this\n");
+        assert!(
+            told[0].starts_with("c.toml:2: ") && told.last().unwrap().starts_with("c.toml:3: "),
+            "{told:?}"
+        );
+        let absent = Sources { file: Some("/nowhere/c.toml".into()), ..Sources::default() };
+        let told = absent.load().unwrap_err().to_string();
+        assert!(told.starts_with("/nowhere/c.toml: can't read the configuration file: "), "{told}");
+    }
+
+    /// The keys that may stand at the top.
+    fn known_keys() -> Vec<String> {
+        let told = problems("zebra = 1");
+        let (_, known) = told[0].split_once("known here: ").unwrap();
+        known.split(", ").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_line_of_the_example_is_right_and_no_key_is_missing_there() {
+        let example =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
+        Folder::with(&example).load(&[]).unwrap();
+        let is_setting = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
+        let uncommented: Vec<&str> =
+            example.lines().map(|line| if is_setting(&line) { &line[1..] } else { line }).collect();
+        let text = uncommented.join("\n");
+        let told = Folder::with(&text).load(&[]).map(|_| ()).map_err(|error| error.to_string()).err();
+        // The files that it names are not here.
+        let told: Vec<&str> = told
+            .iter()
+            .flat_map(|told| told.lines())
+            .filter(|told| !told.contains("can't be read"))
+            .collect();
+        assert!(told.is_empty(), "{told:#?}");
+        for key in known_keys() {
+            let named = uncommented.iter().any(|line| {
+                line.starts_with(&format!("{key} ="))
+                    || [format!("[{key}]"), format!("[[{key}]]")].contains(&(*line).to_owned())
+            });
+            assert!(named, "{key} is missing in config.example.toml");
+        }
+    }
+
+    #[test]
+    fn the_server_listens_on_one_address_or_on_several() {
+        let listen = |text: &str| Folder::with(text).load(&[]).map(|loaded| loaded.config.listen.len());
+        assert_eq!(listen("listen = '127.0.0.1:1'").unwrap(), 1);
+        assert_eq!(listen("listen = ['127.0.0.1:1', '[::1]:1', '0.0.0.0:0', '0.0.0.0:0']").unwrap(), 4);
+        for (text, words) in [
+            ("listen = []", "must name an address"),
+            ("listen = ['127.0.0.1:1', '127.0.0.1:1']", "127.0.0.1:1 is there twice"),
+            ("listen = ['127.0.0.1:1', 'localhost']", "\"localhost\" must be an IP address with a port"),
+            ("listen = 8765", "an address such as"),
+        ] {
+            let told = problems(text);
+            assert!(told[0].starts_with("c.toml:1: listen: ") && told[0].contains(words), "{told:?}");
+        }
+        for texts in [vec!["127.0.0.1:1,[::1]:1"], vec!["127.0.0.1:1", "[::1]:1"]] {
+            let texts = texts.into_iter().map(str::to_owned).collect();
+            let flag = Given::flag("--listen", "listen", texts);
+            assert_eq!(Folder::with("").load(&[flag]).unwrap().config.listen.len(), 2);
+        }
+    }
+
+    #[test]
+    fn every_problem_of_a_variable_or_a_flag_names_it() {
+        let given = |name: &str, key: &str, text: &str| Given::flag(name, key, vec![text.into()]);
+        let error = Folder::with("").load(&[
+            given("ROOM_SIGNALING_LIMITS__MAX_ROOMS", "limits.max_rooms", "many"),
+            given("ROOM_SIGNALING_LIMITS__MAX_QUEUE", "limits.max_queue", "5"),
+            given("--tls-key", "tls.key", "/nowhere"),
+            given("--listen", "listen", "here"),
+        ]);
+        let told = error.unwrap_err().to_string();
+        for line in [
+            "ROOM_SIGNALING_LIMITS__MAX_ROOMS: limits.max_rooms: must be a whole number, 1 or more",
+            "ROOM_SIGNALING_LIMITS__MAX_QUEUE: limits.max_queue: a queue of 5 bytes is too short",
+            "--tls-key: tls.key: needs tls.certificate",
+            "--listen: listen: \"here\" must be an IP address with a port",
+        ] {
+            assert!(told.lines().any(|told| told.starts_with(line)), "{line} in {told}");
+        }
+    }
+}
