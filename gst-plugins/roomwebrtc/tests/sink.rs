@@ -279,6 +279,114 @@ fn data_without_caps_or_times_is_refused_with_an_error_that_names_the_fix() {
     assert!(error.contains("format=time"), "{error}");
 }
 
+/// A temporary file that is removed.
+struct Temporary(std::path::PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("room-{}-{name}", std::process::id())))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Writes a byte stream of so many pictures without timestamps.
+fn byte_stream(file: &Temporary, encoder: &str, pictures: u32) {
+    let writer = Line::new(&format!(
+        "videotestsrc num-buffers={pictures} ! video/x-raw,format=I420,width=320,height=240,framerate=25/1 ! {encoder} ! \
+         video/x-h264,stream-format=byte-stream ! filesink location={}",
+        file.path()
+    ));
+    writer.play().wait(&[gst::MessageType::Eos]);
+}
+
+#[test]
+fn a_file_without_timestamps_is_paced() {
+    let file = Temporary::new("untimed.264");
+    for (encoder, rate) in [("x264enc tune=zerolatency", true), ("openh264enc", false)] {
+        byte_stream(&file, encoder, 50);
+        let line = Line::new(&format!("filesrc location={} ! h264parse ! {SERVER}", file.path()));
+        let start = Instant::now();
+        line.play();
+        let mut warned = false;
+        loop {
+            let all = [gst::MessageType::Eos, gst::MessageType::Error, gst::MessageType::Warning];
+            match line.wait(&all).view() {
+                gst::MessageView::Eos(_) => break,
+                gst::MessageView::Warning(warning) => {
+                    let text = warning.error().to_string();
+                    assert!(text.contains("frame rate"), "{encoder}: {text}");
+                    warned = true;
+                }
+                other => panic!("{encoder}: {other:?}"),
+            }
+        }
+        assert!(start.elapsed() >= Duration::from_millis(1900), "{encoder}: {:?}", start.elapsed());
+        assert_eq!(warned, !rate, "{encoder}: a stream that names its frame rate needs no warning");
+    }
+    // The frame rate can be named.
+    let rate = "capssetter join=true caps=video/x-h264,framerate=50/1";
+    let line = Line::new(&format!("filesrc location={} ! h264parse ! {rate} ! {SERVER}", file.path()));
+    let start = Instant::now();
+    let end = line.play().wait(&[gst::MessageType::Eos, gst::MessageType::Error, gst::MessageType::Warning]);
+    assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
+    assert!(start.elapsed() >= Duration::from_millis(950), "{:?}", start.elapsed());
+}
+
+#[test]
+fn b_frames_are_recognized_without_timestamps() {
+    let file = Temporary::new("b-frames.264");
+    byte_stream(&file, "x264enc bframes=2 b-adapt=false ! video/x-h264,profile=main", 50);
+    let line = Line::new(&format!("filesrc location={} ! h264parse ! {SERVER}", file.path()));
+    let error = line.play().error();
+    assert!(error.contains("bframes=0"), "{error}");
+}
+
+#[test]
+fn a_camera_that_writes_into_a_pipe_faster_than_its_header_says_is_not_held_back() {
+    use std::{io::Write, os::fd::AsRawFd};
+    let file = Temporary::new("camera.264");
+    byte_stream(&file, "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30", 180);
+    let reader = Line::new(&format!(
+        "filesrc location={} ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au ! appsink name=a sync=false",
+        file.path()
+    ));
+    reader.play();
+    let sink = reader.0.by_name("a").unwrap();
+    let units: Vec<Vec<u8>> = std::iter::from_fn(|| {
+        let sample = sink.emit_by_name::<Option<gst::Sample>>("pull-sample", &[])?;
+        Some(sample.buffer().unwrap().map_readable().unwrap().to_vec())
+    })
+    .collect();
+    assert_eq!(units.len(), 180);
+
+    let (output, mut input) = std::io::pipe().unwrap();
+    let line = Line::new(&format!("fdsrc fd={} ! h264parse ! {SERVER}", output.as_raw_fd()));
+    line.play();
+    let start = Instant::now();
+    let camera = std::thread::spawn(move || {
+        // 60 pictures a second; the header says 25.
+        let mut due = Instant::now();
+        for unit in units {
+            input.write_all(&unit).unwrap();
+            due += Duration::from_micros(16_667);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    });
+    wait_until("all pictures are sent", || line.frames() >= 178);
+    let took = start.elapsed();
+    camera.join().unwrap();
+    assert!(took < Duration::from_secs(180 / 25 - 1), "{took:?}: as long as the header says");
+}
+
 #[test]
 fn an_odd_size_is_scaled_where_a_scaler_is_and_pointed_out_otherwise() {
     let source = "videotestsrc is-live=true ! video/x-raw,format=I420,width=641,height=481";

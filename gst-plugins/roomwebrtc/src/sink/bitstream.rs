@@ -50,7 +50,7 @@ pub(crate) enum Warning {
 /// What the streaming thread knows of an access unit beside its bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
-    /// When it is to be shown.
+    /// When it is to be shown; `None` in a stream without timestamps.
     pub(crate) pts: Option<gst::ClockTime>,
     /// All requests for a keyframe that have been sent upstream so far.
     pub(crate) requests: u64,

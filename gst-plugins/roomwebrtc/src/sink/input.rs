@@ -10,6 +10,7 @@ use super::{
     session::StreamInfo,
     timing::{SharedTime, Timing},
     tuning::{self, Tuned},
+    untimed::Untimed,
     upstream::{self, Origin, SizeWatch},
 };
 use crate::{codec::Codec, h264_repair::H264Repair, log::CAT, stream_key::StreamKey, time::Now};
@@ -33,6 +34,7 @@ pub(crate) struct Input {
     /// The stream jumped (flush): the next unit starts anew.
     jumped: Arc<AtomicBool>,
     chain: Mutex<Option<Chain>>,
+    untimed: Arc<Untimed>,
     upstream: Mutex<Option<Upstream>>,
     /// Data without caps has been refused.
     refused: AtomicBool,
@@ -57,6 +59,7 @@ impl Input {
             timing: Arc::new(Timing::new(time)),
             jumped: Arc::default(),
             chain: Mutex::new(None),
+            untimed: Arc::default(),
             upstream: Mutex::new(None),
             refused: AtomicBool::new(false),
         }
@@ -172,6 +175,7 @@ impl Input {
             sink.set_caps(Some(&codec.unit_caps()));
         }
         sink.set_callbacks(self.callbacks(bin, codec));
+        self.time_the_untimed(bin, &sink);
         let jumped = self.jumped.clone();
         self.timing.watch(bin, &sink, move || jumped.store(true, Ordering::Release));
         bin.add(&sink)?;
@@ -185,6 +189,32 @@ impl Input {
         self.ghost.set_target(first.static_pad("sink").as_ref())?;
         *self.chain() = Some(Chain { codec, format: None, parser, sink });
         Ok(())
+    }
+
+    /// Gives times to units that have none, before anything else looks at these.
+    fn time_the_untimed(&self, bin: &super::RoomWebRtcSink, sink: &gst_app::AppSink) {
+        let Some(pad) = sink.static_pad("sink") else { return };
+        let (untimed, ghost) = (self.untimed.clone(), self.ghost.downgrade());
+        let (bin, sink) = (bin.downgrade(), sink.downgrade());
+        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            match &mut info.data {
+                Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Segment => {
+                    untimed.reset()
+                }
+                Some(gst::PadProbeData::Buffer(buffer)) => {
+                    if let (Some(bin), Some(sink), Some(ghost)) =
+                        (bin.upgrade(), sink.upgrade(), ghost.upgrade())
+                    {
+                        let now = bin.current_running_time().unwrap_or_default();
+                        if let Some(warning) = untimed.arrive(ghost.upcast_ref(), &sink, buffer, now) {
+                            gst::element_warning!(bin, gst::StreamError::Format, ("{warning}"));
+                        }
+                    }
+                }
+                _ => {}
+            }
+            gst::PadProbeReturn::Ok
+        });
     }
 
     /// The pad is to be removed. Its chain stops first: the streaming thread may be waiting in there, and deactivating
@@ -225,6 +255,7 @@ impl Input {
             jumped: self.jumped.clone(),
             timing: self.timing.clone(),
             bitstream: codec.map(Bitstream::new),
+            untimed: self.untimed.clone(),
         };
         let (mailbox, key) = (self.mailbox.clone(), self.key);
         gst_app::AppSinkCallbacks::builder()
@@ -379,6 +410,7 @@ struct UnitPath {
     timing: Arc<Timing>,
     /// `None`: the stream ended before its codec was known.
     bitstream: Option<Bitstream>,
+    untimed: Arc<Untimed>,
 }
 
 impl UnitPath {
@@ -389,8 +421,11 @@ impl UnitPath {
         if self.jumped.swap(false, Ordering::AcqRel) {
             bitstream.jump();
         }
-        let arrival =
-            Arrival { pts: buffer.pts(), requests: self.fanout.keyframe_requests(), now: Instant::now() };
+        let arrival = Arrival {
+            pts: buffer.pts().filter(|_| !self.untimed.is_untimed()),
+            requests: self.fanout.keyframe_requests(),
+            now: Instant::now(),
+        };
         let inspected = {
             let bytes = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
             bitstream.inspect(&bytes, arrival)

@@ -17,6 +17,7 @@ mod settings;
 mod stats;
 mod timing;
 mod tuning;
+mod untimed;
 mod upstream;
 
 use gst::{glib, prelude::*};

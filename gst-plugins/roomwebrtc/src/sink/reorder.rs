@@ -22,11 +22,12 @@ pub(crate) struct ReorderWatch {
 
 impl ReorderWatch {
     /// Looks at the next access unit in decoding order; true once reordering is beyond doubt. `bidirectional`: it has B
-    /// slices.
+    /// slices, which alone tell in a stream without times.
     pub(crate) fn is_reordered(&mut self, time: Option<ClockTime>, bidirectional: bool) -> bool {
-        let Some(time) = time else { return false };
-        let step_back = self.last.is_some_and(|last| time < last);
-        self.last = Some(time);
+        let step_back = match time {
+            Some(time) => self.last.replace(time).is_some_and(|last| time < last),
+            None => bidirectional,
+        };
         let shift = |bits: u32, bit: bool| ((bits << 1) | u32::from(bit)) & ((1 << WINDOW) - 1);
         self.steps_back = shift(self.steps_back, step_back);
         self.b_pictures = shift(self.b_pictures, step_back && bidirectional);
@@ -71,6 +72,13 @@ mod tests {
             (3 * group, false),
             (3 * group + 1, false)
         ])));
+    }
+
+    #[test]
+    fn in_a_stream_without_times_b_slices_are_reordering() {
+        let mut watch = ReorderWatch::default();
+        assert!(!(0..30).any(|_| watch.is_reordered(None, false)));
+        assert!((0..9).any(|n| watch.is_reordered(None, n % 3 > 0)));
     }
 
     #[test]

@@ -126,6 +126,21 @@ pub(crate) fn is_live(pad: &gst::Pad) -> bool {
     pad.peer_query(&mut query) && query.result().0
 }
 
+/// Whether the source at the beginning of the stream is a file, in which one can go back. A pipe and a socket are not.
+pub(crate) fn can_seek(pad: &gst::Pad) -> bool {
+    let mut sink = pad.clone();
+    for _ in 0..32 {
+        let Some(source) = feeding_pad(&sink) else { return false };
+        let before = source.iterate_internal_links().into_iter().flatten().next();
+        let Some(before) = before else {
+            let mut query = gst::query::Seeking::new(gst::Format::Bytes);
+            return source.query(&mut query) && query.result().0;
+        };
+        sink = before;
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
