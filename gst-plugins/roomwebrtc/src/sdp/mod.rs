@@ -116,7 +116,35 @@ impl Description {
         }
         media.add_attribute("inactive", None);
     }
+
+    /// Removes all formats of an m-line except for this one and its retransmission (RFC 4588), as if the sender had
+    /// offered no others. webrtcbin would otherwise answer with the first format, whether it can be received or not.
+    pub(crate) fn keep_format(&mut self, m_line: u32, format: &str) {
+        let Some(media) = self.0.media_mut(m_line) else { return };
+        let retransmission = Line(media).retransmission_of(format).map(str::to_owned);
+        let is_kept = |other: &str| other == format || retransmission.as_deref() == Some(other);
+        let formats: Vec<u32> =
+            (0..).zip(media.formats()).filter(|(_, other)| !is_kept(other)).map(|(at, _)| at).collect();
+        let attributes: Vec<u32> = (0..)
+            .zip(media.attributes())
+            .filter(|(_, attribute)| FORMAT_ATTRIBUTES.contains(&attribute.key()))
+            .filter(|(_, attribute)| {
+                let of = attribute.value().unwrap_or_default().split(' ').next().unwrap_or_default();
+                of != "*" && !is_kept(of)
+            })
+            .map(|(at, _)| at)
+            .collect();
+        for at in formats.into_iter().rev() {
+            let _ = media.remove_format(at);
+        }
+        for at in attributes.into_iter().rev() {
+            let _ = media.remove_attribute(at);
+        }
+    }
 }
+
+/// Attributes whose value begins with a format, or with `*` for all of them.
+const FORMAT_ATTRIBUTES: [&str; 3] = ["rtpmap", "fmtp", "rtcp-fb"];
 
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
@@ -156,14 +184,21 @@ impl<'a> Line<'a> {
         !self.is_rejected() && !self.has("recvonly") && !self.has("inactive")
     }
 
-    /// The encoding names of the `a=rtpmap` attributes, such as `H264`.
-    pub(crate) fn encodings(self) -> impl Iterator<Item = &'a str> {
-        self.values("rtpmap").filter_map(|value| value.split_once(' ')?.1.trim_start().split('/').next())
+    /// The payload types of the m-line with the encoding name of each, if it has one.
+    pub(crate) fn formats(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        self.0.formats().map(move |format| (format, self.encoding_of(format)))
     }
 
-    /// The payload types of the m-line with the encoding name of each, if it has one.
-    fn formats(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
-        self.0.formats().map(move |format| (format, self.encoding_of(format)))
+    /// The payload type under which packets of `format` are sent again: `a=fmtp:97 apt=96` (RFC 4588).
+    fn retransmission_of(self, format: &str) -> Option<&'a str> {
+        self.formats().find_map(|(other, encoding)| {
+            let is_rtx = encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case("rtx"));
+            let parameters = self.values("fmtp").filter_map(|value| value.split_once(' '));
+            let mut parameters =
+                parameters.filter(|(of, _)| *of == other).flat_map(|(_, parameters)| parameters.split(';'));
+            (is_rtx && parameters.any(|parameter| parameter.trim().strip_prefix("apt=") == Some(format)))
+                .then_some(other)
+        })
     }
 
     fn encoding_of(self, format: &str) -> Option<&'a str> {
@@ -230,6 +265,28 @@ mod tests {
         );
         sdp.complete_formats();
         assert_eq!(sdp.to_text().expect("text"), once);
+    }
+
+    #[test]
+    fn one_format_is_kept_with_its_retransmission_and_its_attributes() {
+        let mut sdp = unchecked(
+            "v=0\r\nm=video 9 X 96 97 98 99 100 101\r\na=mid:0\r\na=rtcp-fb:* nack\r\na=rtpmap:96 VP9/90000\r\n\
+             a=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=rtpmap:98 H264/90000\r\n\
+             a=rtcp-fb:98 nack pli\r\na=fmtp:98 packetization-mode=1\r\na=rtpmap:99 rtx/90000\r\n\
+             a=fmtp:99 rtx-time=100; apt=98\r\na=rtpmap:100 red/90000\r\na=rtpmap:101 rtx/90000\r\n\
+             a=fmtp:101 apt=100\r\na=ssrc-group:FID 1 2\r\nm=audio 9 X 97\r\na=rtpmap:97 OPUS/48000/2\r\n",
+        );
+        sdp.keep_format(0, "98");
+        assert_eq!(
+            sdp.to_text().expect("text"),
+            "v=0\r\nt=0 0\r\nm=video 9 X 98 99\r\na=mid:0\r\na=rtcp-fb:* nack\r\na=rtpmap:98 H264/90000\r\n\
+             a=rtcp-fb:98 nack pli\r\na=fmtp:98 packetization-mode=1\r\na=rtpmap:99 rtx/90000\r\n\
+             a=fmtp:99 rtx-time=100; apt=98\r\na=ssrc-group:FID 1 2\r\nm=audio 9 X 97\r\n\
+             a=rtpmap:97 OPUS/48000/2\r\n"
+        );
+        sdp.keep_format(1, "97");
+        sdp.keep_format(9, "97");
+        assert_eq!(sdp.lines().map(|line| line.formats().count()).collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]

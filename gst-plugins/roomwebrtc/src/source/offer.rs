@@ -6,31 +6,50 @@ use crate::{
     stream_key::StreamKey,
 };
 
-/// The stream that each m-line of `offer` becomes, in order; `None` for a line that is not received. `codecs` has the
-/// names of the property.
-pub(super) fn streams(offer: &Description, codecs: &[String]) -> Vec<Option<StreamKey>> {
+/// A stream that is received, and in which format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) key: StreamKey,
+    /// The payload type.
+    format: String,
+}
+
+/// What each m-line of `offer` becomes, in order; `None` for a line that is not received. Among the formats of a line, the
+/// first one is chosen whose codec is in `codecs`, which has the names of the property.
+pub(super) fn choices(offer: &Description, codecs: &[String]) -> Vec<Option<Choice>> {
     let (mut videos, mut audios) = (0, 0);
     offer
         .lines()
         .map(|line| {
-            let kind = received_kind(line, codecs)?;
-            let next = match kind {
+            let (codec, format) = received_format(line, codecs)?;
+            let next = match codec.kind {
                 MediaKind::Video => &mut videos,
                 MediaKind::Audio => &mut audios,
             };
-            let key = StreamKey { kind, index: *next };
+            let key = StreamKey { kind: codec.kind, index: *next };
             *next += 1;
-            Some(key)
+            Some(Choice { key, format: format.to_owned() })
         })
         .collect()
 }
 
+/// Reduces the offer to what is received: one format for each stream. Every other m-line is marked as inactive, except for
+/// data channels.
+pub(super) fn reduce(offer: &mut Description, choices: &[Option<Choice>]) {
+    for (m_line, choice) in (0..).zip(choices) {
+        if let Some(choice) = choice {
+            offer.keep_format(m_line, &choice.format);
+        }
+    }
+    deactivate_others(offer, choices);
+}
+
 /// Marks every m-line that becomes no stream as inactive. Data channels stay as they are.
-pub(super) fn deactivate_others(offer: &mut Description, streams: &[Option<StreamKey>]) {
+fn deactivate_others(offer: &mut Description, choices: &[Option<Choice>]) {
     let unwanted: Vec<u32> = (0..)
-        .zip(offer.lines().zip(streams))
-        .filter(|(_, (line, stream))| {
-            stream.is_none() && !line.is_rejected() && matches!(line.media(), "audio" | "video")
+        .zip(offer.lines().zip(choices))
+        .filter(|(_, (line, choice))| {
+            choice.is_none() && !line.is_rejected() && matches!(line.media(), "audio" | "video")
         })
         .map(|(m_line, _)| m_line)
         .collect();
@@ -39,11 +58,14 @@ pub(super) fn deactivate_others(offer: &mut Description, streams: &[Option<Strea
     }
 }
 
-fn received_kind(line: Line<'_>, codecs: &[String]) -> Option<MediaKind> {
-    let kind = [MediaKind::Video, MediaKind::Audio].into_iter().find(|kind| kind.as_str() == line.media())?;
-    let wanted =
-        |codec: &Codec| codec.kind == kind && codecs.iter().any(|name| codec.name.eq_ignore_ascii_case(name));
-    (line.sends() && line.encodings().filter_map(Codec::of_encoding).any(wanted)).then_some(kind)
+fn received_format<'a>(line: Line<'a>, codecs: &[String]) -> Option<(&'static Codec, &'a str)> {
+    let is_wanted = |codec: &&'static Codec| {
+        codec.kind.as_str() == line.media() && codecs.iter().any(|name| codec.name.eq_ignore_ascii_case(name))
+    };
+    let codec_of = |encoding: Option<&str>| Codec::of_encoding(encoding?).filter(is_wanted);
+    line.sends()
+        .then(|| line.formats().find_map(|(format, encoding)| Some((codec_of(encoding)?, format))))
+        .flatten()
 }
 
 #[cfg(test)]
@@ -80,18 +102,50 @@ mod tests {
     #[test]
     fn streams_are_counted_by_kind_in_the_order_of_the_offer() {
         let audio = Some(StreamKey { kind: MediaKind::Audio, index: 0 });
-        assert_eq!(
-            streams(&offer(), &names(&["h264", "vp8", "opus"])),
-            [video(0), audio, None, video(1), None]
-        );
-        assert_eq!(streams(&offer(), &names(&["VP8"])), [None, None, None, video(0), None]);
-        assert_eq!(streams(&offer(), &[]), [None; 5]);
+        let keys = |codecs: &[&str]| -> Vec<Option<StreamKey>> {
+            choices(&offer(), &names(codecs))
+                .iter()
+                .map(|choice| choice.as_ref().map(|choice| choice.key))
+                .collect()
+        };
+        assert_eq!(keys(&["h264", "vp8", "opus"]), [video(0), audio, None, video(1), None]);
+        assert_eq!(keys(&["VP8"]), [None, None, None, video(0), None]);
+        assert_eq!(keys(&[]), [None; 5]);
+    }
+
+    #[test]
+    fn a_browser_that_offers_many_codecs_is_received_in_the_first_one_that_is_accepted() {
+        let offer = |first: &str| {
+            let text = format!(
+                "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF {first} 96 97 102 103 45\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n\
+                 a=setup:actpass\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
+                 a=fingerprint:sha-1 {}\r\na=sendonly\r\na=rtpmap:98 VP9/90000\r\na=rtpmap:96 VP8/90000\r\n\
+                 a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=rtpmap:102 H264/90000\r\n\
+                 a=fmtp:102 packetization-mode=1\r\na=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\n\
+                 a=rtpmap:45 AV1/90000\r\n",
+                ["00"; 20].join(":")
+            );
+            gst::init().expect("GStreamer");
+            Description::offer(&text).expect("an offer")
+        };
+        for (codecs, expected) in [
+            (&["h264"][..], &[("102", Some("H264")), ("103", Some("rtx"))]),
+            (&["h264", "vp8"], &[("96", Some("VP8")), ("97", Some("rtx"))]),
+        ] {
+            let mut offer = offer("98");
+            let choices = choices(&offer, &names(codecs));
+            reduce(&mut offer, &choices);
+            let formats: Vec<_> = offer.lines().flat_map(Line::formats).collect();
+            assert_eq!(formats, expected, "{codecs:?}");
+        }
+        assert_eq!(choices(&offer("98"), &names(&["opus"])), [None]);
     }
 
     #[test]
     fn lines_that_become_no_stream_are_inactive_and_data_channels_stay() {
         let mut offer = offer();
-        deactivate_others(&mut offer, &[None, None, None, video(0), None]);
+        let choices = choices(&offer, &names(&["vp8"]));
+        reduce(&mut offer, &choices);
         let sends: Vec<bool> = offer.lines().map(Line::sends).collect();
         assert_eq!(sends, [false, false, true, true, false]);
     }

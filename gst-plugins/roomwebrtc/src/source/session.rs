@@ -90,11 +90,13 @@ impl Session {
         events: SessionEvents,
     ) -> Result<Self, String> {
         let mut offer = Description::offer(offer).map_err(|error| error.to_string())?;
-        let keys: Arc<[Option<StreamKey>]> = offer::streams(&offer, &settings.codecs).into();
+        let choices = offer::choices(&offer, &settings.codecs);
+        let keys: Arc<[Option<StreamKey>]> =
+            choices.iter().map(|choice| choice.as_ref().map(|choice| choice.key)).collect();
         if keys.iter().all(Option::is_none) {
             return Err(format!("it has no stream in one of the codecs {}", settings.codecs.join(", ")));
         }
-        offer::deactivate_others(&mut offer, &keys);
+        offer::reduce(&mut offer, &choices);
         let peer_events: EventSink = {
             let events = events.clone();
             Arc::new(move |event| events(SessionEvent::Peer(event)))
