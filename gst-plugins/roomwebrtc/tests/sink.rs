@@ -306,6 +306,7 @@ fn byte_stream(file: &Temporary, encoder: &str, pictures: u32) {
         file.path()
     ));
     writer.play().wait(&[gst::MessageType::Eos]);
+    assert!(std::fs::metadata(&file.0).unwrap().len() > 0, "{encoder}");
 }
 
 #[test]
@@ -344,7 +345,7 @@ fn a_file_without_timestamps_is_paced() {
 #[test]
 fn b_frames_are_recognized_without_timestamps() {
     let file = Temporary::new("b-frames.264");
-    byte_stream(&file, "x264enc bframes=2 b-adapt=false ! video/x-h264,profile=main", 50);
+    byte_stream(&file, "x264enc bframes=2 b-adapt=false ! capsfilter caps=video/x-h264,profile=main", 50);
     let line = Line::new(&format!("filesrc location={} ! h264parse ! {SERVER}", file.path()));
     let error = line.play().error();
     assert!(error.contains("bframes=0"), "{error}");

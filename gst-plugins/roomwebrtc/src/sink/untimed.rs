@@ -15,6 +15,8 @@ use std::sync::{
 const PIPE: usize = 80 * 1024;
 /// Over so many units the pace of a pipe is measured.
 const MEASURED: usize = 8;
+/// A pipe out of which data comes faster than so many times the frame rate is a file's.
+const FASTEST: u64 = 4;
 /// The frame rate of a stream that names none.
 const DEFAULT_RATE: u64 = 25;
 
@@ -56,7 +58,7 @@ impl Pace {
             arrivals.push(now);
             let frames = u64::try_from(arrivals.len().saturating_sub(1)).unwrap_or_default();
             let took = now.saturating_sub(arrivals.first().copied().unwrap_or(now));
-            if arrivals.len() == MEASURED && took >= self.frame * frames / 2 {
+            if arrivals.len() == MEASURED && took >= self.frame * frames / FASTEST {
                 self.mode = Mode::AsItArrives;
             } else if *bytes > PIPE {
                 self.mode = Mode::Paced;
@@ -85,6 +87,8 @@ enum Stream {
     /// Nothing has come in this segment.
     #[default]
     Unknown,
+    /// The first unit had a time, which h264parse gives to it in any case.
+    First,
     /// Units have times of their own.
     Timed,
     Untimed(Pace),
@@ -113,19 +117,27 @@ impl Untimed {
     ) -> Option<&'static str> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let mut warning = None;
-        if matches!(*stream, Stream::Unknown) {
-            *stream = if buffer.pts().is_some() || upstream::is_live(pad) {
+        let had_first = matches!(*stream, Stream::First);
+        *stream = match std::mem::take(&mut *stream) {
+            Stream::Unknown if buffer.pts().is_some() => Stream::First,
+            Stream::Unknown | Stream::First if buffer.pts().is_some() || upstream::is_live(pad) => {
                 Stream::Timed
-            } else {
+            }
+            Stream::Unknown | Stream::First => {
                 let can_seek = upstream::can_seek(pad);
                 let rate = frame_duration(sink, buffer);
                 if rate.is_none() && can_seek {
                     warning = Some(NO_RATE);
                 }
                 self.is_untimed.store(true, Ordering::Relaxed);
-                Stream::Untimed(Pace::new(rate.unwrap_or(ClockTime::SECOND / DEFAULT_RATE), can_seek))
-            };
-        }
+                let mut pace = Pace::new(rate.unwrap_or(ClockTime::SECOND / DEFAULT_RATE), can_seek);
+                if had_first {
+                    pace.next(0, now);
+                }
+                Stream::Untimed(pace)
+            }
+            known => known,
+        };
         let Stream::Untimed(pace) = &mut *stream else { return warning };
         let segment = sink.static_pad("sink")?.sticky_event::<gst::event::Segment>(0)?;
         let segment = segment.segment().downcast_ref::<ClockTime>()?;
