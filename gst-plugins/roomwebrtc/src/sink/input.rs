@@ -199,7 +199,7 @@ impl Input {
         pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             match &mut info.data {
                 Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Segment => {
-                    untimed.reset()
+                    untimed.reset();
                 }
                 Some(gst::PadProbeData::Buffer(buffer)) => {
                     if let (Some(bin), Some(sink), Some(ghost)) =

@@ -76,8 +76,8 @@ mod tests {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn video(index: u32) -> Option<StreamKey> {
-        Some(StreamKey { kind: MediaKind::Video, index })
+    fn video(index: u32) -> StreamKey {
+        StreamKey { kind: MediaKind::Video, index }
     }
 
     fn offer() -> Description {
@@ -108,8 +108,8 @@ mod tests {
                 .map(|choice| choice.as_ref().map(|choice| choice.key))
                 .collect()
         };
-        assert_eq!(keys(&["h264", "vp8", "opus"]), [video(0), audio, None, video(1), None]);
-        assert_eq!(keys(&["VP8"]), [None, None, None, video(0), None]);
+        assert_eq!(keys(&["h264", "vp8", "opus"]), [Some(video(0)), audio, None, Some(video(1)), None]);
+        assert_eq!(keys(&["VP8"]), [None, None, None, Some(video(0)), None]);
         assert_eq!(keys(&[]), [None; 5]);
     }
 
