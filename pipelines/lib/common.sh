@@ -1,6 +1,6 @@
-# What the pipeline scripts share: common options, checks, the start. Sourced, never run.
+# Common options, checks and the launch of the pipeline scripts. Sourced, never run.
 # The leading comment of a script is its --help. A script reads its own options, passes others to common_option or
-# receiver_option, says what it needs, and ends in launch.
+# receiver_option, names what it needs, and ends in launch.
 
 ROOM=${ROOM:-room_default}
 SERVER=${SERVER:-ws://127.0.0.1:8765}
@@ -10,14 +10,14 @@ TURN=${TURN:-}
 dry_run=0
 here=$(cd "$(dirname "$0")" && pwd)
 
-common_options='  --room ROOM       room to be in (ROOM, room_default)
-  --server URI      signaling server (SERVER, ws://127.0.0.1:8765)
-  --client-id ID    name in the room (CLIENT_ID, made by the server)
-  --stun URI        STUN server, stun://host:port (STUN, what the server says)
-  --turn URI        TURN server, turn://user:password@host:port (TURN, what the server says)
+common_options='  --room ROOM       room to join (ROOM, room_default)
+  --server URI      signaling server (SERVER, ws://127.0.0.1:8765); host alone is port 8765
+  --client-id ID    name in the room (CLIENT_ID, chosen by the server)
+  --stun URI        STUN server, stun://host:port (STUN, those of the server)
+  --turn URI        TURN server, turn://user:password@host:port (TURN, those of the server)
   --dry-run         print the gst-launch line instead of running it
   --help            this text
-What is in capitals can also be set in the environment. End with Ctrl-C.'
+Names in capitals can also be set in the environment. Ctrl-C ends the program.'
 
 die() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2
@@ -26,11 +26,11 @@ die() {
 
 # The value of the option in $1.
 value() {
-    [ $# -ge 2 ] || die "$1 wants a value (see --help)"
+    [ $# -ge 2 ] || die "$1 needs a value (see --help)"
     printf '%s' "$2"
 }
 
-# Reads one option that all scripts have and sets `used` to the number of arguments it took.
+# Reads one option that all scripts have, and sets `used` to the number of its arguments.
 common_option() {
     used=2
     case $1 in
@@ -49,7 +49,7 @@ common_option() {
     esac
 }
 
-# Likewise, with those of all receivers.
+# Reads one option that all receivers have, or one that all scripts have.
 receiver_option() {
     used=2
     case $1 in
@@ -59,7 +59,7 @@ receiver_option() {
     esac
 }
 
-# A value as gst-launch takes it, whatever is in it.
+# Prints a value in the syntax of gst-launch.
 quoted() {
     case $1 in
         *[!A-Za-z0-9_.:/-]* | '') printf '"%s"' "$(printf '%s' "$1" | sed 's/[\\"]/\\&/g')" ;;
@@ -67,7 +67,7 @@ quoted() {
     esac
 }
 
-# What is set on the room element, a property in each line.
+# Prints the properties of the room element, one a line.
 room_properties() {
     printf 'signaling-uri=%s\nroom=%s\n' "$(quoted "$SERVER")" "$(quoted "$ROOM")"
     [ -z "$CLIENT_ID" ] || printf 'client-id=%s\n' "$(quoted "$CLIENT_ID")"
@@ -76,18 +76,18 @@ room_properties() {
     [ -z "${SENDER:-}" ] || printf 'sender-id=%s\n' "$(quoted "$SENDER")"
 }
 
-# Is this element there? Without a version named, gst-inspect asks for a plugin no older than GStreamer itself.
+# Tests whether an element exists. Without a version, gst-inspect requires a plugin no older than GStreamer itself.
 exists() {
     gst-inspect-1.0 --exists --atleast-version=0.0 "$1"
 }
 
-# Stops with the package to install unless the element is there. $1: element, $2: Debian package.
+# Exits with the name of the package to install unless the element exists. $1: element, $2: Debian package.
 need() {
     [ "$dry_run" = 1 ] || exists "$1" ||
         die "GStreamer has no element $1. On Debian: sudo apt install $2"
 }
 
-# Has GStreamer find plugin $2 where it is built but not installed, unless element $1 is there.
+# Makes GStreamer find plugin $2 in the build directory, unless element $1 exists.
 find_built() {
     command -v gst-launch-1.0 >/dev/null ||
         die 'GStreamer is missing. On Debian: sudo apt install gstreamer1.0-tools'
@@ -98,7 +98,7 @@ find_built() {
     fi
 }
 
-# Stops unless our own element $1 is there.
+# Exits unless our own element $1 exists.
 need_room_element() {
     [ "$dry_run" = 0 ] || return 0
     find_built "$1" libgstroomwebrtc.so
@@ -108,7 +108,7 @@ need_room_element() {
     need nicesrc gstreamer1.0-nice
 }
 
-# Stops unless realsensesrc is there.
+# Exits unless realsensesrc exists.
 need_realsense() {
     [ "$dry_run" = 0 ] || return 0
     find_built realsensesrc libgstrealsense.so
@@ -132,14 +132,14 @@ realsense_option() {
     esac
 }
 
-# What is set on realsensesrc, a property in each line.
+# Prints the properties of realsensesrc, one a line.
 realsense_properties() {
     [ -z "${SERIAL:-}" ] || printf 'serial=%s\n' "$(quoted "$SERIAL")"
     [ -z "${RECORDING:-}" ] || printf 'recording-location=%s\n' "$(quoted "$RECORDING")"
     [ -z "${loop:-}" ] || printf '%s\n' "$loop"
 }
 
-# The caps that ask for SIZE and FPS where they are given, else any that the camera has.
+# Prints caps with SIZE and FPS as far as they are given.
 realsense_caps() {
     case ${SIZE:-} in
         '') printf 'video/x-raw' ;;
@@ -149,7 +149,7 @@ realsense_caps() {
     [ -z "${FPS:-}" ] || printf ',framerate=%s/1' "$FPS"
 }
 
-# Sets `encoder` for the codec in $1. The sink tunes it for low latency by itself.
+# Sets `encoder` for the codec in $1. The sink configures it for low latency.
 choose_encoder() {
     case $1 in
         h264) need x264enc gstreamer1.0-plugins-ugly && encoder=x264enc ;;
@@ -158,7 +158,7 @@ choose_encoder() {
     esac
 }
 
-# The caps of raw video of size WxH in $1 and frames per second in $2.
+# Prints the caps of raw video of size WxH in $1 and frames per second in $2.
 raw_video() {
     case $1 in
         [1-9]*x[1-9]*) printf 'video/x-raw,width=%s,height=%s,framerate=%s/1' "${1%x*}" "${1#*x}" "$2" ;;

@@ -86,6 +86,15 @@ impl IceConfig {
     }
 }
 
+/// Checks the URL of a STUN or TURN server that the user wrote. The error says what is wrong with it. A server over TLS
+/// passes, because the list may name others; a warning says that it is not used.
+pub(crate) fn check_url(url: &str) -> Result<(), &'static str> {
+    match gst_uri(url, None, None) {
+        Err(reason) if reason != NO_TLS => Err(reason),
+        _ => Ok(()),
+    }
+}
+
 /// Why a server can't be used.
 type Reason = &'static str;
 

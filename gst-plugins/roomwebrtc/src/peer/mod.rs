@@ -12,7 +12,7 @@ mod liveness;
 mod relays;
 mod webrtcbin;
 
-pub(crate) use ice::IceConfig;
+pub(crate) use ice::{IceConfig, check_url};
 
 use crate::{
     log::CAT,

@@ -28,8 +28,9 @@ impl Description {
 
     /// Reads the peer's answer and checks it against `offer`, which it answers.
     pub(crate) fn answer(text: &str, offer: &Description) -> Result<Self, SdpError> {
-        let answer = check::parse(text)?;
+        let mut answer = check::parse(text)?;
         check::answer(&answer, offer)?;
+        answer.share_credentials();
         Ok(answer)
     }
 
@@ -99,6 +100,27 @@ impl Description {
                 if !name.is_empty() && !value.contains(name) {
                     let value = format!("{value};{parameters}");
                     let _ = media.replace_attribute(at, SDPAttribute::new("fmtp", Some(&value)));
+                }
+            }
+        }
+    }
+
+    /// Gives rejected m-lines the ICE credentials of the first line in use. webrtcbin applies the credentials of every
+    /// line to the one transport that all lines share, so the separate ones that browsers write into a rejected line
+    /// would replace those that are valid.
+    fn share_credentials(&mut self) {
+        let Some(used) = self.0.medias().find(|media| !Line(media).is_rejected()) else { return };
+        let valid: Vec<(&str, String)> = ["ice-ufrag", "ice-pwd"]
+            .into_iter()
+            .filter_map(|name| {
+                let value = used.attribute_val(name).or_else(|| self.0.attribute_val(name))?;
+                Some((name, value.to_owned()))
+            })
+            .collect();
+        for media in self.0.medias_mut().filter(|media| Line(media).is_rejected()) {
+            for (name, value) in &valid {
+                for at in positions(media.attributes(), name) {
+                    let _ = media.replace_attribute(at, SDPAttribute::new(name, Some(value)));
                 }
             }
         }
@@ -233,6 +255,22 @@ mod tests {
             unchecked("v=0\r\nm=video 9 X 96\r\na=mid:0\r\nm=audio 9 X 97\r\na=mid:x\r\nm=audio 9 X 98\r\n");
         assert_eq!((sdp.mid(0), sdp.mid(1), sdp.mid(2), sdp.mid(9)), (Some("0"), Some("x"), None, None));
         assert_eq!((sdp.line_of_mid("x"), sdp.line_of_mid("y")), (Some(1), None));
+    }
+
+    #[test]
+    fn a_rejected_line_has_the_credentials_of_the_line_in_use() {
+        let line = |port, user, password| {
+            format!("m=video {port} X 96\r\na=ice-ufrag:{user}\r\na=ice-pwd:{password}\r\n")
+        };
+        for (answer, expected) in [
+            (line(9, "used", "p1") + &line(0, "other", "p2"), line(9, "used", "p1") + &line(0, "used", "p1")),
+            (line(0, "other", "p2") + &line(9, "used", "p1"), line(0, "used", "p1") + &line(9, "used", "p1")),
+            (line(0, "a", "b") + &line(0, "c", "d"), line(0, "a", "b") + &line(0, "c", "d")),
+        ] {
+            let mut sdp = unchecked(&format!("v=0\r\nt=0 0\r\n{answer}"));
+            sdp.share_credentials();
+            assert_eq!(sdp.to_text().expect("text"), format!("v=0\r\nt=0 0\r\n{expected}"));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The signaling properties of both elements.
 
 use super::SignalingState;
-use crate::peer::IceConfig;
+use crate::peer::{IceConfig, check_url};
 use gst::{glib, prelude::*};
 use gst_webrtc::WebRTCICETransportPolicy;
 use room_signaling_client::{
@@ -277,16 +277,27 @@ impl SignalingSettings {
     }
 
     fn check_ice(&self) -> Result<(), String> {
-        self.parsed_ice_servers()?;
-        if let Some(uri) = &self.stun_server
-            && !uri.starts_with("stun://")
+        if let Some(url) = &self.stun_server
+            && let Some(reason) = wrong_url(url, &["stun"])
         {
-            return Err(format!("stun-server is {uri:?}: write it as stun://host:port"));
+            return Err(format!("stun-server is {url:?}: {reason}; write it as stun://host:port"));
         }
-        if let Some(uri) =
-            self.turn_servers.iter().find(|uri| !uri.starts_with("turn://") && !uri.starts_with("turns://"))
-        {
-            return Err(format!("turn-servers has {uri:?}: write it as turn://user:password@host:port"));
+        for url in &self.turn_servers {
+            if let Some(reason) = wrong_url(url, &["turn", "turns"]) {
+                let shown = without_password(url);
+                return Err(format!(
+                    "turn-servers has {shown:?}: {reason}; write it as turn://user:password@host:port"
+                ));
+            }
+        }
+        let servers = self.parsed_ice_servers()?.unwrap_or_default();
+        for url in servers.iter().flat_map(|server| &server.urls) {
+            if let Some(reason) = wrong_url(url, &["stun", "stuns", "turn", "turns"]) {
+                let shown = without_password(url);
+                return Err(format!(
+                    "ice-servers has {shown:?}: {reason}; write it as stun:host:port or turn:host:port"
+                ));
+            }
         }
         if self.min_rtp_port > self.max_rtp_port {
             return Err(format!(
@@ -317,6 +328,23 @@ impl SignalingSettings {
             min_rtp_port: self.min_rtp_port,
             max_rtp_port: self.max_rtp_port,
         }
+    }
+}
+
+/// What is wrong with the URL of an ICE server; `None` if nothing is.
+fn wrong_url(url: &str, schemes: &[&str]) -> Option<&'static str> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    if !schemes.contains(&scheme) {
+        return Some("it does not begin with the name of a protocol that is usable here");
+    }
+    check_url(url).err()
+}
+
+/// The URL without the user and the password that may be in it.
+fn without_password(url: &str) -> String {
+    match (url.split_once(':'), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
     }
 }
 
@@ -375,6 +403,7 @@ mod tests {
 
     #[test]
     fn an_error_names_the_property_and_a_right_value() {
+        gst::init().expect("GStreamer");
         let wrong = |name: &str, value: &str| {
             let mut settings = SignalingSettings::default();
             assert!(settings.set(name, &value.to_value()), "{name}");
@@ -387,7 +416,22 @@ mod tests {
         assert!(wrong("meta", "{").contains("not JSON"));
         assert!(wrong("meta", &format!("\"{}\"", "x".repeat(1023))).contains("1025 bytes"));
         assert!(wrong("ice-servers", "{}").contains("ice-servers"));
-        assert!(wrong("stun-server", "stun:h").contains("stun://"));
+        assert!(wrong("stun-server", "stun.example").contains("stun://"));
+        assert!(wrong("stun-server", "stun://host:99999").contains("stun://"));
+        for urls in ["stun:", "http://h", "turn:h?transport=sctp", "h:3478", "turn:[::1"] {
+            let error = wrong("ice-servers", &format!("[{{\"urls\":[\"stun:good\",\"{urls}\"]}}]"));
+            assert!(error.contains(urls) && error.contains("stun:host:port"), "{error}");
+        }
+        let mut settings = SignalingSettings::default();
+        settings.set("turn-servers", &gst::Array::new(["turn://good", "turn://u:secret@h:0"]).to_value());
+        let error = settings.options(Role::Sender).expect_err("a port out of range");
+        assert!(
+            error.contains("turn-servers") && error.contains("h:0") && !error.contains("secret"),
+            "{error}"
+        );
+        // A TURN server over TLS is not used, and is not a reason to refuse the others.
+        settings.set("turn-servers", &gst::Array::new(["turns://u:p@h:5349", "turn://u:p@h"]).to_value());
+        settings.options(Role::Sender).expect("the second one is usable");
         let mut settings = SignalingSettings::default();
         settings.set("min-rtp-port", &2u32.to_value());
         settings.set("max-rtp-port", &1u32.to_value());
