@@ -19,6 +19,7 @@ def test_a_receiver_is_announced_described_and_kicked(bed: Bed):
     for receiver in (kicked, stays):
         frames.wait_first(receiver)
         sender.wait_for("signal", name="receiver-added", id="kicked")
+    assert sender.ask("get", element="room", property="assigned-client-id") == "camera"
     stats = sender.ask("get", element="room", property="stats")
     assert stats["frames"] > 0 and stats["keyframes"] > 0
     assert "state=(string)connected" in stats["text"].replace("\\", "") and bed.receivers_of(sender) == {"kicked", "stays"}
@@ -26,7 +27,57 @@ def test_a_receiver_is_announced_described_and_kicked(bed: Bed):
     sender.ask("emit", element="room", signal="kick", arguments=["kicked"])
     gone(sender, "kicked", "kicked")
     frames.check_flow(frames.watch(stays, 2), 2)
-    assert bed.receivers_of(sender) == {"stays"}, "who was kicked does not come back by itself"
+    assert bed.receivers_of(sender) == {"stays"}
+
+
+def join(member: Process, **more: object) -> None:
+    """Sends another join of the same room."""
+    member.ask("send", message={"type": "join", "room_id": "living_room", "role": "receiver", **more})
+
+
+def offers(member: Process) -> int:
+    return len(member.of("message", type="offer"))
+
+
+def asked(sender: Process, peer: str, meta: str | None = None) -> None:
+    """Waits until the application was asked about a receiver with this meta."""
+    sender.wait_for("signal", name="authorize-receiver", id=peer, detail=meta)
+
+
+def test_a_kicked_receiver_gets_no_offer_whatever_it_sends(bed: Bed):
+    sender = bed.sender("living_room")
+    guest = bed.member("living_room", "guest")
+    guest.wait("an offer", lambda: offers(guest))
+    sender.ask("emit", element="room", signal="kick", arguments=["guest"])
+    gone(sender, "guest", "kicked")
+    guest.wait_for("message", type="bye")
+    join(guest)
+    join(guest, meta={"battery": 80})
+    guest.ask("send", message={"type": "leave"})
+    join(guest)
+    # The sender hears of members in order: when this one has media, it has dealt with the other's joins.
+    frames.wait_first(bed.receiver("living_room", "friend"))
+    assert offers(guest) == 1
+    assert bed.receivers_of(sender) == {"friend"}
+
+
+def test_a_refused_receiver_is_decided_on_again_when_its_meta_changes(bed: Bed):
+    sender = bed.sender("living_room", options=("--refuse=stranger", '--refuse=guest:"away"'))
+    stranger, guest = bed.member("living_room", "stranger"), bed.member("living_room", "guest")
+    guest.wait("an offer", lambda: offers(guest))
+    join(stranger)
+    join(stranger, meta={"battery": 80})
+    asked(sender, "stranger", '{"battery":80}')
+    join(guest, meta="here")
+    asked(sender, "guest", '"here"')
+    assert bed.receivers_of(sender) == {"guest"}, "a change that is allowed leaves the session alone"
+    join(guest, meta="away")
+    gone(sender, "guest", "refused")
+    guest.wait_for("message", type="bye")
+    frames.wait_first(bed.receiver("living_room", "friend"))
+    assert (offers(stranger), offers(guest)) == (0, 1)
+    join(guest, meta="back")
+    guest.wait("another offer", lambda: offers(guest) == 2)
 
 
 def test_a_keyframe_can_be_asked_for(bed: Bed):

@@ -22,13 +22,6 @@ def offer(codec: str = "VP8") -> str:
             f"a=fingerprint:sha-256 {fingerprint}\r\na=rtpmap:96 {codec}/90000\r\n")
 
 
-def member(bed: Bed, client_id: str, role: str, room: str = "living_room") -> Process:
-    """A member of the room that speaks by hand."""
-    process = bed.start(client_id, [PYTHON, str(PROGRAMS / "raw_client.py"), bed.uri, room, client_id, role], bed.network.receivers)
-    process.wait_for("message", type="joined")
-    return process
-
-
 def viewer(browser: Process) -> dict:
     return browser.ask("viewer")
 
@@ -94,7 +87,7 @@ def test_secrets_leave_the_address_bar_and_outlive_a_reload(bed: Bed):
 
 def test_offers_of_receivers_are_ignored(bed: Bed):
     browser = joined(bed.browser("living_room&id=page"))
-    impostor, camera = member(bed, "impostor", "receiver"), member(bed, "camera", "sender")
+    impostor, camera = bed.member("living_room", "impostor", "receiver"), bed.member("living_room", "camera", "sender")
     impostor.ask("send", message={"type": "offer", "target_id": "page", "session_id": "s1", "sdp": offer()})
     camera.ask("send", message={"type": "offer", "target_id": "page", "session_id": "s2", "sdp": offer()})
     camera.wait_for("message", type="answer")
@@ -107,7 +100,7 @@ def test_a_camera_that_the_browser_cannot_show_disturbs_no_other(bed: Bed):
     browser = bed.browser("living_room&id=page")
     frames.wait_first(browser)
     first = sessions(browser)["good"]["sessionId"]
-    odd = member(bed, "odd", "sender")
+    odd = bed.member("living_room", "odd", "sender")
     for number in range(3):
         odd.ask("send", message={"type": "offer", "target_id": "page", "session_id": f"s{number}", "sdp": offer("XYZ")})
         browser.wait("the reason", lambda n=number: sessions(browser).get("odd", {}).get("sessionId") == f"s{n}"
@@ -132,7 +125,7 @@ def test_the_stream_that_the_browser_knows_is_shown(bed: Bed):
 
 def test_a_bad_ice_url_is_named_in_the_tile_and_costs_nothing_else(bed: Bed):
     browser = joined(bed.browser("living_room&id=page", bad_ice_server=True))
-    camera = member(bed, "camera", "sender")
+    camera = bed.member("living_room", "camera", "sender")
     camera.ask("send", message={"type": "offer", "target_id": "page", "session_id": "s", "sdp": offer()})
     camera.wait_for("message", type="answer")
     assert "stun:" in browser.ask("text", selector="[data-sender=camera] .state")

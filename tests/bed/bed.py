@@ -199,6 +199,13 @@ class Bed(Programs):
         process.wait_for("ready", 30)
         return process
 
+    def member(self, room: str, client_id: str, role: str = "receiver") -> Process:
+        """A member of the room that sends what the test asks it to."""
+        process = self.start(
+            client_id, [PYTHON, str(PROGRAMS / "raw_client.py"), self.uri, room, client_id, role], self.network.receivers)
+        process.wait_for("message", type="joined")
+        return process
+
     def old_client(self, room: str, client_id: str = "old", *options: str) -> Process:
         """Stock aiortc, speaking as clients always did."""
         process = self.start(

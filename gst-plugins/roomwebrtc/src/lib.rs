@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "plugin_define! makes public items that can't be documented")]
 
 mod codec;
+mod guard;
 mod h264_repair;
 mod log;
 mod peer;

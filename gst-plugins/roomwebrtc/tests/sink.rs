@@ -655,3 +655,44 @@ fn threads_that_request_pads_at_once_get_different_ones() {
     assert_eq!(names.len(), 24);
     assert_eq!(sink.sink_pads().len(), 24);
 }
+
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_thread_and_no_port() {
+    init();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    let sink = gst::ElementFactory::make("roomwebrtcsink")
+        .property("run-signaling-server", true)
+        .property("signaling-server-listen", &address)
+        .build()
+        .unwrap();
+    assert!(sink.set_state(gst::State::Ready).is_err(), "the port is taken");
+    drop(free);
+    let child = gst::ElementFactory::make("fakesink").build().unwrap();
+    child.set_property_from_str("state-error", "null-to-ready");
+    sink.downcast_ref::<gst::Bin>().unwrap().add(&child).unwrap();
+    assert!(sink.set_state(gst::State::Ready).is_err(), "a child fails after the server has started");
+    std::net::TcpListener::bind(&address).expect("the port is free again");
+    let left: Vec<String> = threads().into_iter().filter(|name| name.starts_with("room-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_id_in_the_room_can_be_read_while_the_element_is_in_it() {
+    let line = Line::new(&format!("videotestsrc is-live=true ! x264enc ! {SERVER} client-id=camera"));
+    let sink = line.sink();
+    assert_eq!(sink.property::<Option<String>>("assigned-client-id"), None);
+    line.play();
+    wait_until("the room", || sink.property::<Option<String>>("assigned-client-id").is_some());
+    assert_eq!(sink.property::<Option<String>>("assigned-client-id").unwrap(), "camera");
+    line.0.set_state(gst::State::Null).unwrap();
+    assert_eq!(sink.property::<Option<String>>("assigned-client-id"), None);
+}

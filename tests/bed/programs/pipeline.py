@@ -220,10 +220,14 @@ class Program:
             "receiver-removed": lambda _e, peer, reason: tell("signal", name="receiver-removed", id=peer, detail=reason),
             "data": lambda _e, peer, label, data: tell(
                 "signal", name="data", id=peer, detail=label, text=data.get_data().decode()),
-            "authorize-receiver": lambda _e, peer, _meta: peer not in self.options.refuse,
+            "authorize-receiver": self.authorize,
         }
         for signal in handlers.keys() & set(GObject.signal_list_names(type(element))):
             element.connect(signal, handlers[signal])
+
+    def authorize(self, _element, peer, meta):
+        tell("signal", name="authorize-receiver", id=peer, detail=meta)
+        return not {peer, f"{peer}:{meta}"} & set(self.options.refuse)
 
     def pad_added(self, element, pad):
         name = pad.get_name() if element.get_name() == "room" else f"{element.get_name()}.{pad.get_name()}"
@@ -370,7 +374,7 @@ def main():
     parser.add_argument("--start", default="PLAYING", help="the state to start in; empty: stay in NULL")
     parser.add_argument("--unpaced", action="store_true", help="feed pictures as fast as they are taken")
     parser.add_argument("--pictures", type=int, help="end the stream after so many")
-    parser.add_argument("--refuse", action="append", default=[], help="the id of a receiver that authorize-receiver says no to")
+    parser.add_argument("--refuse", action="append", default=[], help="the id of a receiver that authorize-receiver refuses, or id:meta to refuse it with this meta only")
     parser.add_argument("--kept-folder", default=".", help="where the bytes of kept* go")
     parser.add_argument("--meta", action="append", default=[], help="a custom meta that kept* tells")
     parser.add_argument("--keep-on-error", action="store_true", help="an error on the bus does not end the program")

@@ -3,7 +3,7 @@
 use gst_webrtc::WebRTCICETransportPolicy;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use room_signaling_client::wire::IceServer;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Interfaces whose names begin so are left out by libnice: containers and virtual machines of this machine.
 const IGNORED_INTERFACES: [&str; 4] = ["docker", "veth", "virbr", "vnet"];
@@ -169,6 +169,19 @@ pub(super) fn needs_loopback() -> bool {
                 libnice_uses(&interface.name, interface.is_loopback(), interface.is_oper_up())
             })
     })
+}
+
+/// The addresses that sessions use, each with the scope that a link-local one needs (RFC 4007); 0 is none.
+pub(crate) fn local_addresses() -> Vec<(IpAddr, u32)> {
+    if needs_loopback() {
+        return vec![(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)];
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces
+        .iter()
+        .filter(|interface| libnice_uses(&interface.name, interface.is_loopback(), interface.is_oper_up()))
+        .map(|interface| (interface.ip(), interface.index.unwrap_or_default()))
+        .collect()
 }
 
 /// Whether libnice takes the address of an interface.

@@ -177,11 +177,6 @@ impl Peer {
         self.accept(WebRTCSDPType::Answer, answer);
     }
 
-    /// The peer's description, once it was accepted.
-    pub(crate) fn remote(&self) -> Option<&Description> {
-        self.remote.as_ref()
-    }
-
     /// Gives webrtcbin a candidate of the peer. webrtcbin keeps candidates that come before the descriptions.
     pub(crate) fn add_candidate(&self, candidate: &IceCandidate) {
         if candidate.candidate.is_empty() {

@@ -96,7 +96,7 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
             .mutable_ready()
             .build()
     };
-    vec![
+    let mut all = vec![
         text(
             "signaling-uri",
             "Signaling URI",
@@ -164,9 +164,21 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         port("min-rtp-port", "Lowest RTP port", "Lowest local UDP port for media (0: any)", 0),
         port("max-rtp-port", "Highest RTP port", "Highest local UDP port for media", u16::MAX.into()),
+    ];
+    all.extend(read_only_properties());
+    all
+}
+
+fn read_only_properties() -> Vec<glib::ParamSpec> {
+    vec![
         glib::ParamSpecEnum::builder_with_default("signaling-state", SignalingState::Idle)
             .nick("Signaling state")
             .blurb("State of the connection to the signaling server")
+            .read_only()
+            .build(),
+        glib::ParamSpecString::builder("assigned-client-id")
+            .nick("Assigned client id")
+            .blurb("Name that this element has in the room: client-id, or the one chosen by the server (null: not joined yet)")
             .read_only()
             .build(),
         glib::ParamSpecString::builder("signaling-reason")

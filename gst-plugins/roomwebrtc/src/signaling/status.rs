@@ -50,6 +50,8 @@ impl From<State> for SignalingState {
 pub(crate) struct SignalingStatus {
     pub(crate) state: SignalingState,
     pub(crate) reason: Option<String>,
+    /// The id that the element has in its room, once it has joined.
+    pub(crate) client_id: Option<String>,
 }
 
 impl SignalingStatus {
@@ -63,6 +65,13 @@ impl SignalingStatus {
                 self.reason = None;
             }
         }
+        changed
+    }
+
+    /// Keeps the id that the element has in its room; returns whether that is a change.
+    pub(crate) fn set_client_id(&mut self, id: &str) -> bool {
+        let changed = self.client_id.as_deref() != Some(id);
+        self.client_id = Some(id.to_owned());
         changed
     }
 

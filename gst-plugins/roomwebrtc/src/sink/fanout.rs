@@ -156,6 +156,8 @@ pub(crate) struct Tap {
     bytes: AtomicU64,
     /// The least time that the next unit may have, in ns: the receiver's times rise, whichever stream feeds it.
     earliest: AtomicU64,
+    /// When the gate opened last.
+    opened: Mutex<Option<Instant>>,
 }
 
 impl Tap {
@@ -168,6 +170,7 @@ impl Tap {
             shed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             earliest: AtomicU64::new(0),
+            opened: Mutex::new(None),
         }
     }
 
@@ -195,6 +198,11 @@ impl Tap {
         (read(&self.sent), read(&self.shed), read(&self.bytes))
     }
 
+    /// When the gate opened last.
+    pub(crate) fn opened(&self) -> Option<Instant> {
+        *lock(&self.opened)
+    }
+
     /// How much media waits to be sent.
     pub(crate) fn level(&self) -> gst::ClockTime {
         self.source.current_level_time()
@@ -219,6 +227,7 @@ impl Tap {
         let buffer = if gate == Gate::Open {
             unit.buffer.clone()
         } else {
+            *lock(&self.opened) = Some(Instant::now());
             self.change(gate, Gate::Open);
             unit.first_buffer()
         };
@@ -302,6 +311,7 @@ mod tests {
         assert!(!fanout.push(&unit(2, true)));
         assert!(!fanout.push(&unit(3, false)));
         assert_eq!((tap.gate(), source.current_level_buffers()), (Gate::Open, 2));
+        assert!(tap.opened().is_some_and(|at| at <= Instant::now()));
         source.set_state(gst::State::Null).unwrap();
     }
 

@@ -32,9 +32,16 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// How long the way to NULL may wait for the receivers' pipelines to be taken down.
 const TEARDOWN: Duration = Duration::from_secs(5);
 
+/// The values of all writable properties.
+#[derive(Default, Clone)]
+struct Properties {
+    signaling: SignalingSettings,
+    sink: Settings,
+}
+
 #[derive(Default)]
 pub struct RoomWebRtcSink {
-    settings: Mutex<(SignalingSettings, Settings)>,
+    properties: Mutex<Properties>,
     inputs: Mutex<BTreeMap<StreamKey, Arc<Input>>>,
     time: Arc<SharedTime>,
     mailbox: Mailbox,
@@ -89,20 +96,19 @@ impl ObjectImpl for RoomWebRtcSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let token = (pspec.name() == "token").then(|| value.get().ok().flatten()).flatten();
-        let changed = {
-            let mut settings = lock(&self.settings);
-            let own = settings.1.set(pspec.name(), value);
-            if !own && !settings.0.set(pspec.name(), value) {
-                gst::error!(CAT, imp = self, "unknown property {}", pspec.name());
-            }
-            own.then(|| settings.1.clone())
-        };
-        if let Some(settings) = changed {
-            self.mailbox.send(Command::Settings(settings));
+        // The conductor is told under the lock, so that it learns of changes in the order in which they happen.
+        let mut properties = lock(&self.properties);
+        let before = properties.sink.live;
+        if !properties.sink.set(pspec.name(), value) && !properties.signaling.set(pspec.name(), value) {
+            gst::error!(CAT, imp = self, "unknown property {}", pspec.name());
         }
-        if let Some(token) = token {
-            self.mailbox.send(Command::Token(token));
+        if properties.sink.live != before {
+            self.mailbox.send(Command::Settings(properties.sink.live));
+        }
+        if pspec.name() == "token"
+            && let Some(token) = &properties.signaling.token
+        {
+            self.mailbox.send(Command::Token(token.clone()));
         }
     }
 
@@ -111,10 +117,11 @@ impl ObjectImpl for RoomWebRtcSink {
             "stats" => self.shared.stats().to_value(),
             "receivers" => self.shared.receivers().to_value(),
             "signaling-state" => self.shared.signaling().state.to_value(),
+            "assigned-client-id" => self.shared.signaling().client_id.to_value(),
             "signaling-reason" => self.shared.signaling().reason.to_value(),
             name => {
-                let settings = lock(&self.settings);
-                let value = settings.1.get(name).or_else(|| settings.0.get(name));
+                let properties = lock(&self.properties);
+                let value = properties.sink.get(name).or_else(|| properties.signaling.get(name));
                 value.unwrap_or_else(|| pspec.default_value().clone())
             }
         }
@@ -279,8 +286,8 @@ impl ElementImpl for RoomWebRtcSink {
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
             gst::StateChange::NullToReady => {
-                certificate::warm_up();
                 self.start_server()?;
+                certificate::warm_up();
             }
             gst::StateChange::ReadyToPaused => {
                 self.all_inputs().iter().for_each(|input| input.timing.reset());
@@ -303,6 +310,8 @@ impl ElementImpl for RoomWebRtcSink {
                 self.stop();
             }
             gst::StateChange::ReadyToNull => self.clean_up(),
+            // No READY→NULL follows this.
+            gst::StateChange::NullToReady if result.is_err() => self.clean_up(),
             gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
             _ => {}
         }
@@ -362,7 +371,7 @@ impl RoomWebRtcSink {
     }
 
     fn look_upstream(&self, input: &Input) {
-        let tunes = lock(&self.settings).1.tune_upstream;
+        let tunes = lock(&self.properties).sink.tune_upstream;
         input.look_upstream(&self.obj(), tunes);
     }
 
@@ -410,7 +419,7 @@ impl RoomWebRtcSink {
     }
 
     fn start_server(&self) -> Result<(), gst::StateChangeError> {
-        let settings = lock(&self.settings).1.clone();
+        let settings = lock(&self.properties).sink.clone();
         if !settings.run_signaling_server {
             return Ok(());
         }
@@ -435,44 +444,47 @@ impl RoomWebRtcSink {
     }
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
-        let (mut signaling, settings) = lock(&self.settings).clone();
+        let started = self.try_start();
+        started.map_err(|error| {
+            self.mailbox.connect(None);
+            gst::element_imp_error!(self, gst::ResourceError::Settings, ("{error}"));
+            gst::StateChangeError
+        })
+    }
+
+    fn try_start(&self) -> Result<(), String> {
+        let (sender, commands) = mpsc::channel();
+        let Properties { mut signaling, sink: settings } = {
+            // A property that is set from now on reaches the conductor; one that was set before is in the copy.
+            let properties = lock(&self.properties);
+            self.mailbox.connect(Some(sender.clone()));
+            properties.clone()
+        };
         if let Some(server) = &*lock(&self.server) {
             signaling.uri = format!("ws://{}", inner_server::reachable(server.local_addr()));
         }
-        let wrong = |words: String| {
-            gst::element_imp_error!(self, gst::ResourceError::Settings, ("{words}"));
-            gst::StateChangeError
-        };
-        let options = signaling.options(Role::Sender).map_err(wrong)?;
-        let (handle, mut events) = {
+        let options = signaling.options(Role::Sender)?;
+        let (handle, events) = {
             let _runtime = signaling::runtime().enter();
-            room_signaling_client::spawn(options).map_err(|error| wrong(error.to_string()))?
+            room_signaling_client::spawn(options).map_err(|error| error.to_string())?
         };
-        let channel = mpsc::channel();
-        let sender = channel.0.clone();
-        signaling::runtime().spawn(async move {
-            while let Some(event) = events.recv().await {
-                if sender.send(Command::Signaling(event)).is_err() {
-                    return;
-                }
-            }
-            let _ = sender.send(Command::SignalingEnded);
-        });
+        signaling::runtime().spawn(forward(events, sender.clone()));
         self.shared.reset();
         self.shared.set_signaling_state(SignalingState::Connecting);
-        self.mailbox.connect(Some(channel.0.clone()));
+        let tune_upstream = settings.tune_upstream;
         let start = Start {
             element: self.obj().downgrade(),
-            channel,
+            sender,
+            commands,
             handle,
             shared: self.shared.clone(),
             signaling,
-            settings: settings.clone(),
+            settings,
         };
-        Conductor::spawn(start).map_err(|error| wrong(format!("no thread for the conductor: {error}")))?;
+        Conductor::spawn(start).map_err(|error| format!("no thread can be made: {error}"))?;
         for input in self.all_inputs() {
             input.introduce();
-            input.look_upstream(&self.obj(), settings.tune_upstream);
+            input.look_upstream(&self.obj(), tune_upstream);
         }
         Ok(())
     }
@@ -486,4 +498,15 @@ impl RoomWebRtcSink {
         }
         self.shared.reset();
     }
+}
+
+/// Sends the events of the signaling client to the conductor.
+async fn forward(mut events: room_signaling_client::Events, conductor: mpsc::Sender<Command>) {
+    while let Some(event) = events.recv().await {
+        if conductor.send(Command::Signaling(event)).is_err() {
+            return;
+        }
+    }
+    // The conductor may have ended before the client.
+    let _ = conductor.send(Command::SignalingEnded);
 }

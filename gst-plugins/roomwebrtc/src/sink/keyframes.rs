@@ -1,9 +1,12 @@
-//! When the encoder is asked for a keyframe. All who want one meet here; time is an argument.
+//! When the encoder is asked for a keyframe. The requests of all receivers of a stream meet here; time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// Lets one request through per interval. Where requests keep coming before the interval is over (many receivers that
-/// join within a second or two) it doubles, so that late comers share a keyframe.
+/// A receiver that asks this soon after a keyframe was sent may not have received it yet.
+const CROSSING: Duration = Duration::from_millis(150);
+
+/// Lets one request pass in each interval. If requests arrive before the interval is over (many receivers join within a
+/// second or two), the next interval is twice as long, so that late receivers share a keyframe.
 #[derive(Debug)]
 pub(crate) struct KeyframeGate {
     interval: Duration,
@@ -30,32 +33,53 @@ impl KeyframeGate {
         self.interval = interval;
     }
 
-    /// Somebody needs a keyframe. [`KeyframeGate::poll`] tells when to ask for it.
+    /// A keyframe is needed. [`KeyframeGate::poll`] says when to ask the encoder for it.
     pub(crate) fn request(&mut self, now: Instant) {
-        if self.pending.is_some() {
+        self.request_at(now, now);
+    }
+
+    /// A receiver sent a PLI or FIR. `gate_opened` is when its gate let the first keyframe through.
+    ///
+    /// A request that follows the receiver's first keyframe has crossed it in flight; without this rule every join would
+    /// cost two keyframes. A request that follows any other keyframe closely may report the loss of that one, and some
+    /// receivers ask once for each loss. So it is deferred until the keyframe would have arrived.
+    pub(crate) fn request_of_receiver(
+        &mut self,
+        now: Instant,
+        last_keyframe: Option<Instant>,
+        gate_opened: Option<Instant>,
+    ) {
+        let recent = |at: Option<Instant>| at.filter(|at| now.saturating_duration_since(*at) < CROSSING);
+        if recent(gate_opened).is_some() {
             return;
         }
-        let due = match self.last {
-            Some(last) => (last + self.spacing()).max(now),
-            None => now,
-        };
-        self.pending = Some(Pending { asked: now, due, deferred: due > now });
+        if self.pending.is_some_and(|pending| pending.is_served_by(last_keyframe)) {
+            self.pending = None;
+        }
+        self.request_at(now, recent(last_keyframe).map_or(now, |at| at + CROSSING));
+    }
+
+    fn request_at(&mut self, now: Instant, earliest: Instant) {
+        if self.pending.is_none() {
+            let free = self.last.map_or(now, |last| last + self.spacing());
+            self.pending = Some(Pending { asked: now, due: free.max(earliest), deferred: free > now });
+        }
     }
 
     fn spacing(&self) -> Duration {
         if self.crowded { self.interval.saturating_mul(2) } else { self.interval }
     }
 
-    /// When [`KeyframeGate::poll`] wants to be called.
+    /// When [`KeyframeGate::poll`] has to be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.pending.map(|pending| pending.due)
     }
 
-    /// Whether to ask the encoder now. `last_keyframe` is when one last came by itself or was made: a request older than
-    /// it is served already.
+    /// Whether to ask the encoder now. `last_keyframe` is the time of the last keyframe, whatever caused it: it serves the
+    /// requests before it.
     pub(crate) fn poll(&mut self, now: Instant, last_keyframe: Option<Instant>) -> bool {
         let Some(pending) = self.pending else { return false };
-        if last_keyframe.is_some_and(|at| at > pending.asked) {
+        if pending.is_served_by(last_keyframe) {
             self.pending = None;
             return false;
         }
@@ -66,6 +90,12 @@ impl KeyframeGate {
         self.last = Some(now);
         self.pending = None;
         true
+    }
+}
+
+impl Pending {
+    fn is_served_by(&self, last_keyframe: Option<Instant>) -> bool {
+        last_keyframe.is_some_and(|at| at > self.asked)
     }
 }
 
@@ -108,6 +138,43 @@ mod tests {
     fn twenty_joins_in_a_second_and_a_half_cost_three() {
         let joins: Vec<u64> = (0..20).map(|n| n * 75).collect();
         assert_eq!(forced(&joins), [0, 500, 1500]);
+    }
+
+    /// What follows a PLI at 1000 ms, after a keyframe and the opening of the gate at these times (ms): the time (ms) at
+    /// which the encoder is asked.
+    fn asked_after_pli(keyframe: Option<u64>, opened: Option<u64>) -> Option<u64> {
+        let start = Instant::now();
+        let at = |ms| start + MS(ms);
+        let mut gate = KeyframeGate::new(MS(500));
+        gate.request_of_receiver(at(1000), keyframe.map(at), opened.map(at));
+        (1000..3000).step_by(10).find(|ms| gate.poll(at(*ms), keyframe.map(at)))
+    }
+
+    #[test]
+    fn a_pli_that_crosses_the_first_keyframe_of_its_receiver_is_ignored() {
+        assert_eq!(asked_after_pli(Some(900), Some(900)), None);
+        assert_eq!(asked_after_pli(Some(850), Some(850)), Some(1000), "it had time to arrive");
+    }
+
+    #[test]
+    fn a_pli_that_follows_another_keyframe_is_deferred() {
+        assert_eq!(asked_after_pli(Some(900), Some(0)), Some(1050), "that keyframe may be the lost one");
+        assert_eq!(asked_after_pli(Some(850), Some(0)), Some(1000));
+        assert_eq!(asked_after_pli(None, None), Some(1000));
+    }
+
+    #[test]
+    fn a_deferred_pli_is_served_by_a_keyframe_that_comes_meanwhile() {
+        let start = Instant::now();
+        let at = |ms| start + MS(ms);
+        let mut gate = KeyframeGate::new(MS(500));
+        gate.request_of_receiver(at(1000), Some(at(900)), None);
+        assert_eq!(gate.deadline(), Some(at(1050)));
+        assert!(!gate.poll(at(1050), Some(at(1020))));
+        gate.request(at(2000));
+        gate.request_of_receiver(at(2030), Some(at(2020)), None);
+        assert!(!gate.poll(at(2100), Some(at(2020))), "the keyframe at 2020 served the request at 2000");
+        assert!(gate.poll(at(2170), Some(at(2020))), "but not the one at 2030");
     }
 
     #[test]

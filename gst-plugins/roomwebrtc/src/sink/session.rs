@@ -80,7 +80,6 @@ pub(crate) struct Session {
     /// One for each m-line, in their order.
     streams: Vec<Sending>,
     channel: Option<gst_webrtc::WebRTCDataChannel>,
-    offer: String,
 }
 
 impl Session {
@@ -95,7 +94,6 @@ impl Session {
             peer: Peer::new(Side::Offers, config.ice, peer_events)?,
             streams: Vec::new(),
             channel: None,
-            offer: String::new(),
         };
         let started = session
             .add_streams(config.streams, config.retransmission, events)
@@ -117,16 +115,7 @@ impl Session {
 
     /// Deals with an event of the connection.
     pub(crate) fn handle(&mut self, event: PeerEvent) -> PeerAction {
-        let action = self.peer.handle(event);
-        if let PeerAction::Describe(offer) = &action {
-            self.offer.clone_from(offer);
-        }
-        action
-    }
-
-    /// The offer in the form in which it is sent.
-    pub(crate) fn offer(&self) -> &str {
-        &self.offer
+        self.peer.handle(event)
     }
 
     /// Puts the receiver's answer in force. The error says why the session can't go on.
@@ -144,11 +133,6 @@ impl Session {
         }
         self.peer.accept_answer(answer);
         Ok(Answered::Accepted)
-    }
-
-    /// Whether an answer is in force.
-    pub(crate) fn answered(&self) -> bool {
-        self.peer.remote().is_some()
     }
 
     /// Gives the receiver's candidate to webrtcbin.
@@ -171,6 +155,16 @@ impl Session {
     /// How long ago the receiver's last RTCP packet came.
     pub(crate) fn report_age(&self, now: Instant) -> Option<Duration> {
         self.peer.silence(now).map(|(silence, _)| silence)
+    }
+
+    /// When the gate of a stream opened last.
+    pub(crate) fn gate_opened(&self, key: StreamKey) -> Option<Instant> {
+        self.streams.iter().find(|stream| stream.key == key)?.tap.opened()
+    }
+
+    /// Whether anything waits to be sent.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.taps().any(|tap| !tap.level().is_zero())
     }
 
     /// The tap of each stream.

@@ -3,15 +3,13 @@
 use gst::{glib, prelude::*};
 use std::time::Duration;
 
-/// What the user decides.
+/// The values of the sink's own properties.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Settings {
+    pub(crate) live: LiveSettings,
     pub(crate) target_id: Option<String>,
-    pub(crate) keyframe_interval_min: Duration,
     pub(crate) retransmission: bool,
-    pub(crate) max_receivers: u32,
-    pub(crate) receiver_timeout: Duration,
     pub(crate) tune_upstream: bool,
     pub(crate) data_channel: bool,
     pub(crate) run_signaling_server: bool,
@@ -19,14 +17,25 @@ pub(crate) struct Settings {
     pub(crate) signaling_server_allow_hosts: Vec<String>,
 }
 
+/// The values of the properties that take effect at once. All others take effect when the element starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LiveSettings {
+    pub(crate) keyframe_interval_min: Duration,
+    /// 0 is no limit.
+    pub(crate) max_receivers: u32,
+    pub(crate) receiver_timeout: Duration,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            live: LiveSettings {
+                keyframe_interval_min: Duration::from_millis(500),
+                max_receivers: 0,
+                receiver_timeout: Duration::from_secs(15),
+            },
             target_id: None,
-            keyframe_interval_min: Duration::from_millis(500),
             retransmission: true,
-            max_receivers: 0,
-            receiver_timeout: Duration::from_secs(15),
             tune_upstream: true,
             data_channel: false,
             run_signaling_server: false,
@@ -65,7 +74,7 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
             "keyframe-interval-min",
             "Minimum keyframe interval",
             "Least time in ms between two keyframes forced from the encoder, whoever asks for them",
-            defaults.keyframe_interval_min,
+            defaults.live.keyframe_interval_min,
         ),
         flag(
             "retransmission",
@@ -76,14 +85,14 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt::builder("max-receivers")
             .nick("Maximum receivers")
             .blurb("How many receivers are served at once; others wait for a place (0: no limit)")
-            .default_value(defaults.max_receivers)
+            .default_value(defaults.live.max_receivers)
             .mutable_playing()
             .build(),
         milliseconds(
             "receiver-timeout",
             "Receiver timeout",
             "A receiver whose RTCP stays away for this many ms, and for three of its own intervals, is removed",
-            defaults.receiver_timeout,
+            defaults.live.receiver_timeout,
         ),
         flag(
             "tune-upstream",
@@ -132,10 +141,12 @@ impl Settings {
         let text = || value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty());
         match name {
             "target-id" => self.target_id = text(),
-            "keyframe-interval-min" => self.keyframe_interval_min = Duration::from_millis(number().into()),
+            "keyframe-interval-min" => {
+                self.live.keyframe_interval_min = Duration::from_millis(number().into());
+            }
             "retransmission" => self.retransmission = flag(),
-            "max-receivers" => self.max_receivers = number(),
-            "receiver-timeout" => self.receiver_timeout = Duration::from_millis(number().into()),
+            "max-receivers" => self.live.max_receivers = number(),
+            "receiver-timeout" => self.live.receiver_timeout = Duration::from_millis(number().into()),
             "tune-upstream" => self.tune_upstream = flag(),
             "data-channel" => self.data_channel = flag(),
             "run-signaling-server" => self.run_signaling_server = flag(),
@@ -158,10 +169,10 @@ impl Settings {
     pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "target-id" => self.target_id.to_value(),
-            "keyframe-interval-min" => to_ms(self.keyframe_interval_min).to_value(),
+            "keyframe-interval-min" => to_ms(self.live.keyframe_interval_min).to_value(),
             "retransmission" => self.retransmission.to_value(),
-            "max-receivers" => self.max_receivers.to_value(),
-            "receiver-timeout" => to_ms(self.receiver_timeout).to_value(),
+            "max-receivers" => self.live.max_receivers.to_value(),
+            "receiver-timeout" => to_ms(self.live.receiver_timeout).to_value(),
             "tune-upstream" => self.tune_upstream.to_value(),
             "data-channel" => self.data_channel.to_value(),
             "run-signaling-server" => self.run_signaling_server.to_value(),

@@ -1,6 +1,6 @@
-//! What the outside may read at any time without waiting: the conductor writes it, the properties read it.
+//! What an application may read at any time without waiting: the conductor writes it, the properties read it.
 
-use super::{receivers::Receiver, session::StreamInfo};
+use super::{conductor::Running, roster::Receiver, session::StreamInfo};
 use crate::signaling::{SignalingState, SignalingStatus};
 use room_signaling_client::protocol::ClientId;
 use std::{
@@ -13,22 +13,24 @@ use std::{
 };
 
 /// Shared by the element and its conductor.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Shared {
     cache: Mutex<Cache>,
     forced: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Cache {
     signaling: SignalingStatus,
-    receivers: Vec<String>,
-    stats: Option<gst::Structure>,
+    /// Their counters are read when the statistics are, so they need no refreshing.
+    streams: Vec<StreamInfo>,
+    receivers: Vec<(String, gst::Structure)>,
     read: Option<Instant>,
 }
 
 impl Shared {
     fn cache(&self) -> MutexGuard<'_, Cache> {
+        // A poisoned lock means a panic elsewhere, which is reported there; the data is still whole.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,7 +49,12 @@ impl Shared {
         self.cache().signaling.set_state(state)
     }
 
-    /// Nothing is running any more.
+    /// Keeps the id that the element has in its room; returns whether that is a change.
+    pub(crate) fn set_client_id(&self, id: &str) -> bool {
+        self.cache().signaling.set_client_id(id)
+    }
+
+    /// The element stopped.
     pub(crate) fn reset(&self) {
         *self.cache() = Cache::default();
         self.forced.store(0, Ordering::Relaxed);
@@ -60,45 +67,47 @@ impl Shared {
 
     /// Ids of the receivers that have a session.
     pub(crate) fn receivers(&self) -> Vec<String> {
-        self.cache().receivers.clone()
+        self.cache().receivers.iter().map(|(id, _)| id.clone()).collect()
     }
 
-    /// The last statistics.
+    /// The statistics: those of streams of this moment, those of receivers at most half a second old.
     pub(crate) fn stats(&self) -> gst::Structure {
         let mut cache = self.cache();
         cache.read = Some(Instant::now());
-        cache.stats.clone().unwrap_or_else(|| gst::Structure::new_empty("application/x-room-sink-stats"))
+        let counts = || cache.streams.iter().map(|stream| stream.fanout.counts());
+        gst::Structure::builder("application/x-room-sink-stats")
+            .field("frames", counts().map(|(frames, _)| frames).sum::<u64>())
+            .field("keyframes", counts().map(|(_, keyframes)| keyframes).sum::<u64>())
+            .field("keyframes-forced", self.forced.load(Ordering::Relaxed))
+            .field("streams", gst::Array::new(cache.streams.iter().map(stream_stats)))
+            .field("receivers", gst::Array::new(cache.receivers.iter().map(|(_, stats)| stats)))
+            .build()
     }
 
-    /// Whether anybody is interested in statistics that cost something.
+    /// Whether the statistics were read within this time, so that those which cost something are worth it.
     pub(crate) fn stats_read_within(&self, time: Duration) -> bool {
         self.cache().read.is_some_and(|at| at.elapsed() < time)
     }
-}
 
-/// Brings the cache up to date.
-pub(crate) fn publish<'a>(
-    shared: &Shared,
-    receivers: &BTreeMap<ClientId, Receiver>,
-    streams: impl Iterator<Item = &'a StreamInfo>,
-    now: Instant,
-) {
-    let with_session = || receivers.iter().filter(|(_, receiver)| receiver.phase.session().is_some());
-    let streams: Vec<gst::Structure> = streams.map(stream_stats).collect();
-    let (frames, keyframes) = streams.iter().fold((0, 0), |(frames, keyframes), stream| {
-        let count = |name| stream.get::<u64>(name).unwrap_or_default();
-        (frames + count("frames"), keyframes + count("keyframes"))
-    });
-    let stats = gst::Structure::builder("application/x-room-sink-stats")
-        .field("frames", frames)
-        .field("keyframes", keyframes)
-        .field("keyframes-forced", shared.forced.load(Ordering::Relaxed))
-        .field("streams", gst::Array::new(streams))
-        .field("receivers", gst::Array::new(with_session().map(|(id, r)| receiver_stats(id, r, now))))
-        .build();
-    let mut cache = shared.cache();
-    cache.receivers = with_session().map(|(id, _)| id.to_string()).collect();
-    cache.stats = Some(stats);
+    /// Replaces what the statistics are about.
+    pub(crate) fn publish<'a>(
+        &self,
+        streams: impl Iterator<Item = &'a StreamInfo>,
+        receivers: &BTreeMap<ClientId, Receiver>,
+        sessions: &BTreeMap<ClientId, Running>,
+        now: Instant,
+    ) {
+        let streams = streams.cloned().collect();
+        let receivers = sessions
+            .iter()
+            .filter_map(|(id, running)| {
+                Some((id.to_string(), receiver_stats(receivers.get(id)?, running, now)))
+            })
+            .collect();
+        let mut cache = self.cache();
+        cache.streams = streams;
+        cache.receivers = receivers;
+    }
 }
 
 fn stream_stats(stream: &StreamInfo) -> gst::Structure {
@@ -111,27 +120,37 @@ fn stream_stats(stream: &StreamInfo) -> gst::Structure {
         .build()
 }
 
-fn receiver_stats(id: &ClientId, receiver: &Receiver, now: Instant) -> gst::Structure {
-    let mut stats = gst::Structure::builder("receiver")
-        .field("id", id.as_str())
-        .field("state", receiver.phase.as_str())
-        .field("protocol", receiver.peer.protocol)
-        .build();
-    let Some(session) = receiver.phase.session() else { return stats };
-    let total = session.taps().fold((0, 0, 0), |sum, tap| {
-        let counts = tap.counts();
-        (sum.0 + counts.0, sum.1 + counts.1, sum.2 + counts.2)
+/// What a session has sent, over all of its streams.
+#[derive(Default)]
+struct Sent {
+    frames: u64,
+    shed: u64,
+    bytes: u64,
+    queued: gst::ClockTime,
+}
+
+fn receiver_stats(receiver: &Receiver, running: &Running, now: Instant) -> gst::Structure {
+    let session = &running.session;
+    let sent = session.taps().fold(Sent::default(), |sum, tap| {
+        let (frames, shed, bytes) = tap.counts();
+        Sent {
+            frames: sum.frames + frames,
+            shed: sum.shed + shed,
+            bytes: sum.bytes + bytes,
+            queued: sum.queued.max(tap.level()),
+        }
     });
-    stats.set("session-id", session.id.as_str());
-    stats.set("frames-sent", total.0);
-    stats.set("frames-shed", total.1);
-    stats.set("bytes-sent", total.2);
-    stats.set("queued-ms", session.taps().map(|tap| tap.level().mseconds()).max().unwrap_or_default());
-    if let Some(age) = session.report_age(now) {
-        stats.set("report-age-ms", u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-    }
-    if let Some(webrtc) = &receiver.webrtc_stats {
-        stats.set("webrtc", webrtc);
-    }
-    stats
+    let age = session.report_age(now).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    gst::Structure::builder("receiver")
+        .field("id", receiver.peer.client_id.as_str())
+        .field("state", receiver.state())
+        .field("protocol", receiver.peer.protocol)
+        .field("session-id", session.id.as_str())
+        .field("frames-sent", sent.frames)
+        .field("frames-shed", sent.shed)
+        .field("bytes-sent", sent.bytes)
+        .field("queued-ms", sent.queued.mseconds())
+        .field_if_some("report-age-ms", age)
+        .field_if_some("webrtc", running.webrtc_stats.as_ref())
+        .build()
 }

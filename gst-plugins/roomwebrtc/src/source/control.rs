@@ -15,6 +15,7 @@ use super::{
     stats,
 };
 use crate::{
+    guard,
     log::CAT,
     signaling::{SignalingState, warn_unreachable},
     stream_key::StreamKey,
@@ -89,7 +90,7 @@ impl Control {
             commands: commands.clone(),
             clock: Arc::new(SessionClock::default()),
         }));
-        let (guard, ended) = mpsc::channel();
+        let (alive, ended) = mpsc::channel::<()>();
         let mut thread = Thread {
             element: element.downgrade(),
             settings,
@@ -114,8 +115,12 @@ impl Control {
             stopped: None,
         };
         let run = move || {
-            thread.run(&inbox);
-            drop(guard);
+            let owner = thread.element.clone();
+            guard::run(&owner, "the control thread", || thread.run(&inbox));
+            // Only after a panic is there a session left, and its pipeline must not be dropped while it plays.
+            thread.end_session("failed");
+            thread.link.shutdown();
+            drop(alive);
         };
         std::thread::Builder::new()
             .name("room-source".into())
@@ -284,6 +289,9 @@ impl Thread {
         match event {
             Event::State(state) => self.on_state(state),
             Event::Joined { client_id, ice_servers } => {
+                if let Some(element) = self.element.upgrade() {
+                    element.set_client_id(client_id.as_str());
+                }
                 self.link.keep_id(client_id);
                 self.ice_servers = ice_servers;
                 self.warn_of_ice_servers();

@@ -88,6 +88,7 @@ impl ObjectImpl for RoomWebRtcSrc {
     fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
         match spec.name() {
             "signaling-state" => lock(&self.shown).signaling.state.to_value(),
+            "assigned-client-id" => lock(&self.shown).signaling.client_id.to_value(),
             "signaling-reason" => lock(&self.shown).signaling.reason.to_value(),
             "stats" => self.stats().to_value(),
             name => lock(&self.settings).get(name).unwrap_or_else(|| spec.default_value().clone()),
@@ -318,6 +319,13 @@ impl super::RoomWebRtcSrc {
         self.notify("signaling-state");
         self.notify("signaling-reason");
         message::signaling_state(self, &status);
+    }
+
+    /// Shows the id that the element has in its room.
+    pub(super) fn set_client_id(&self, id: &str) {
+        if lock(&self.imp().shown).signaling.set_client_id(id) {
+            self.notify("assigned-client-id");
+        }
     }
 
     /// Shows why the element is not in its room.

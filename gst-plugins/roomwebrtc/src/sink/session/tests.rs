@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A session with an H.264 stream, a VP8 stream and a data channel, whose offer is out.
 struct Offered {
     session: Session,
+    offer: String,
     events: mpsc::Receiver<SessionEvent>,
 }
 
@@ -37,8 +38,12 @@ impl Offered {
         };
         let session = Session::start(config, &session_events).expect("a session");
         session.make_offer();
-        let mut offered = Self { session, events };
-        while !matches!(offered.next(), PeerAction::Describe(_)) {}
+        let mut offered = Self { session, offer: String::new(), events };
+        while offered.offer.is_empty() {
+            if let PeerAction::Describe(offer) = offered.next() {
+                offered.offer = offer;
+            }
+        }
         while !matches!(offered.next(), PeerAction::LocalSet) {}
         offered
     }
@@ -54,14 +59,9 @@ impl Offered {
 
     /// An ordinary answer: both streams and the data channel.
     fn answer(&self) -> String {
-        let mids: Vec<&str> = self
-            .session
-            .offer()
-            .lines()
-            .filter_map(|line| line.strip_prefix("a=mid:"))
-            .map(str::trim)
-            .collect();
-        let [first, second, data] = mids.as_slice() else { panic!("{}", self.session.offer()) };
+        let mids: Vec<&str> =
+            self.offer.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(str::trim).collect();
+        let [first, second, data] = mids.as_slice() else { panic!("{}", self.offer) };
         let shared = format!(
             "c=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
              a=fingerprint:sha-256 {}\r\na=setup:active\r\n",

@@ -1,0 +1,174 @@
+//! The pads as the conductor sees them: which streams can be offered, which have ended, and when their encoders are
+//! asked for keyframes.
+
+use crate::{
+    log::CAT,
+    sink::{fanout::DRAIN, keyframes::KeyframeGate, session::StreamInfo, stats::Shared},
+    stream_key::StreamKey,
+};
+use gst::{glib, prelude::*};
+use std::{
+    collections::BTreeMap,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+/// How long the first stream waits for the caps of the other pads before receivers get what there is.
+const GATHER_STREAMS: Duration = Duration::from_millis(500);
+/// How often the queues of the receivers are looked at while they drain.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// A pad.
+struct Pad {
+    ghost: glib::WeakRef<gst::GhostPad>,
+    stream: Option<StreamInfo>,
+    ended: bool,
+    keyframes: KeyframeGate,
+}
+
+/// All streams have ended, and the last of them is being sent.
+struct Drain {
+    until: Instant,
+    next_look: Instant,
+    done: Vec<mpsc::SyncSender<()>>,
+}
+
+/// The pads of the element.
+pub(super) struct Pads {
+    by_key: BTreeMap<StreamKey, Pad>,
+    first_stream_at: Option<Instant>,
+    drain: Option<Drain>,
+    keyframe_interval: Duration,
+    /// When [`Pads::streams`] was called last.
+    looked_at: Option<Instant>,
+}
+
+impl Pads {
+    pub(super) fn new(keyframe_interval: Duration) -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            first_stream_at: None,
+            drain: None,
+            keyframe_interval,
+            looked_at: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, key: StreamKey, ghost: glib::WeakRef<gst::GhostPad>) {
+        // A pad that is requested while the element starts is announced twice.
+        let keyframes = KeyframeGate::new(self.keyframe_interval);
+        self.by_key.entry(key).or_insert(Pad { ghost, stream: None, ended: false, keyframes });
+    }
+
+    /// The stream of a pad is known, or flows again after its end.
+    pub(super) fn ready(&mut self, now: Instant, stream: StreamInfo) {
+        let Some(pad) = self.by_key.get_mut(&stream.key) else { return };
+        pad.ended = false;
+        pad.stream = Some(stream);
+        self.first_stream_at.get_or_insert(now);
+    }
+
+    pub(super) fn remove(&mut self, key: StreamKey) {
+        self.by_key.remove(&key);
+    }
+
+    /// The stream of a pad has ended. With the last one, what is queued for receivers is sent before `done`.
+    pub(super) fn ended(&mut self, now: Instant, key: StreamKey, done: mpsc::SyncSender<()>) {
+        if let Some(pad) = self.by_key.get_mut(&key) {
+            pad.ended = true;
+        }
+        if self.by_key.values().all(|pad| pad.ended) {
+            let drain =
+                self.drain.get_or_insert(Drain { until: now + DRAIN, next_look: now, done: Vec::new() });
+            drain.done.push(done);
+        } else {
+            let _ = done.try_send(());
+        }
+    }
+
+    /// Ends the drain once nothing is queued, or after [`DRAIN`].
+    pub(super) fn drain(&mut self, now: Instant, is_queued: impl Fn() -> bool) {
+        let Some(drain) = &mut self.drain else { return };
+        if now < drain.until && is_queued() {
+            drain.next_look = now + DRAIN_STEP;
+            return;
+        }
+        for done in self.drain.take().into_iter().flat_map(|drain| drain.done) {
+            let _ = done.try_send(());
+        }
+    }
+
+    /// The streams that can be offered, in the order of their m-lines.
+    pub(super) fn streams(&mut self, now: Instant) -> Vec<StreamKey> {
+        self.looked_at = Some(now);
+        let waited = self.gathered_at().is_none_or(|at| at <= now);
+        if waited { self.known().map(|stream| stream.key).collect() } else { Vec::new() }
+    }
+
+    /// When the known streams are offered although other pads have none yet. `None`: there is nothing to wait for.
+    fn gathered_at(&self) -> Option<Instant> {
+        let complete = self.by_key.values().all(|pad| pad.stream.is_some());
+        self.first_stream_at.filter(|_| !complete).map(|at| at + GATHER_STREAMS)
+    }
+
+    /// Whether a stream has not ended, or is still being sent.
+    pub(super) fn are_flowing(&self) -> bool {
+        self.drain.is_some() || self.by_key.values().any(|pad| pad.stream.is_some() && !pad.ended)
+    }
+
+    /// The streams that are known.
+    pub(super) fn known(&self) -> impl Iterator<Item = &StreamInfo> {
+        self.by_key.values().filter_map(|pad| pad.stream.as_ref())
+    }
+
+    /// What a session needs to know of these streams.
+    pub(super) fn infos(&self, keys: &[StreamKey]) -> Vec<StreamInfo> {
+        keys.iter().filter_map(|key| self.by_key.get(key)?.stream.clone()).collect()
+    }
+
+    /// When there is something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let keyframes = self.by_key.values().filter(|pad| pad.stream.is_some());
+        let keyframes = keyframes.filter_map(|pad| pad.keyframes.deadline());
+        let drain = self.drain.as_ref().map(|drain| drain.next_look.min(drain.until));
+        let gathered = self.gathered_at().filter(|at| self.looked_at.is_none_or(|looked| looked < *at));
+        keyframes.chain(drain).chain(gathered).min()
+    }
+
+    pub(super) fn set_keyframe_interval(&mut self, interval: Duration) {
+        self.keyframe_interval = interval;
+        self.by_key.values_mut().for_each(|pad| pad.keyframes.set_interval(interval));
+    }
+
+    pub(super) fn want_keyframe(&mut self, now: Instant, key: StreamKey) {
+        if let Some(pad) = self.by_key.get_mut(&key) {
+            pad.keyframes.request(now);
+        }
+    }
+
+    pub(super) fn want_keyframes(&mut self, now: Instant) {
+        self.by_key.values_mut().for_each(|pad| pad.keyframes.request(now));
+    }
+
+    /// A receiver, whose gate opened at this time, sent a PLI or FIR.
+    pub(super) fn keyframe_requested(&mut self, now: Instant, key: StreamKey, gate_opened: Option<Instant>) {
+        let Some(pad) = self.by_key.get_mut(&key) else { return };
+        let last_keyframe = pad.stream.as_ref().and_then(|stream| stream.fanout.last_keyframe());
+        pad.keyframes.request_of_receiver(now, last_keyframe, gate_opened);
+    }
+
+    /// Sends the keyframe requests that are due upstream. No lock is held: the event may travel far.
+    pub(super) fn force_keyframes(&mut self, now: Instant, shared: &Shared) {
+        for pad in self.by_key.values_mut() {
+            let Some(stream) = &pad.stream else { continue };
+            if pad.keyframes.poll(now, stream.fanout.last_keyframe())
+                && let Some(ghost) = pad.ghost.upgrade()
+            {
+                gst::debug!(CAT, obj = ghost, "asking the encoder for a keyframe");
+                shared.keyframe_forced();
+                stream.fanout.count_keyframe_request();
+                ghost.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The conductor performs the outputs of the roster, and turns the events of sessions into its inputs.
+
+use super::{Command, Conductor, Running, post};
+use crate::{
+    log::CAT,
+    peer::PeerAction,
+    sink::{
+        ports,
+        roster::{EndReason, Input, Notice, Output, Update},
+        session::{Answered, Session, SessionConfig, SessionEvent, SessionEvents},
+    },
+    stream_key::StreamKey,
+};
+use gst::prelude::*;
+use room_signaling_client::{
+    Media,
+    protocol::{ClientId, SessionId},
+};
+use std::{sync::Arc, time::Instant};
+
+impl Conductor {
+    pub(super) fn perform_outputs(&mut self) {
+        while let Some(output) = self.roster.poll_output() {
+            self.perform(output);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Authorize { id, meta } => self.authorize(id, meta.as_ref()),
+            Output::Start { id, session, streams } => self.start(id, session, &streams),
+            Output::AcceptAnswer { id, session, sdp } => self.accept_answer(id, session, &sdp),
+            Output::AddCandidate { id, session, candidate } => {
+                if let Some(running) = self.running(&id, &session) {
+                    running.session.add_candidate(&candidate);
+                }
+            }
+            Output::OpenGates { id, session } => {
+                gst::info!(CAT, "{id}: connected");
+                if let Some(running) = self.running(&id, &session) {
+                    running.session.connect_taps();
+                }
+                self.pads.want_keyframes(Instant::now());
+                self.changed = true;
+            }
+            Output::End { id, session, reason } => self.end(&id, &session, &reason),
+            Output::Send(signal) => self.handle.send(signal),
+            Output::Report { id, session, media } => {
+                self.handle.media(&id, Some(&session), media);
+                self.changed |= media != Media::Ended;
+            }
+            Output::Notice(notice) => log(&notice),
+        }
+    }
+
+    fn running(&mut self, id: &ClientId, session: &SessionId) -> Option<&mut Running> {
+        self.sessions.get_mut(id).filter(|running| running.session.id == *session)
+    }
+
+    /// The application decides on this thread, so the answer is there at once.
+    fn authorize(&mut self, id: ClientId, meta: Option<&String>) {
+        let allowed = self
+            .element
+            .upgrade()
+            .is_none_or(|element| element.emit_by_name("authorize-receiver", &[&id.as_str(), &meta]));
+        self.roster.handle(Instant::now(), Input::Authorized(id, allowed));
+    }
+
+    fn start(&mut self, id: ClientId, session: SessionId, keys: &[StreamKey]) {
+        let ice = self.signaling.ice(&self.ice_servers);
+        let update = if ports::is_one_free(ice.min_rtp_port, ice.max_rtp_port) {
+            let streams = self.pads.infos(keys);
+            let config = SessionConfig {
+                id: session.clone(),
+                streams: &streams,
+                ice: &ice,
+                retransmission: self.settings.retransmission,
+                data_channel: self.settings.data_channel,
+            };
+            match Session::start(config, &self.events_of(&id, &session)) {
+                Ok(session) => return self.started(id, session),
+                Err(error) => Update::NotStarted(error.to_string()),
+            }
+        } else {
+            Update::NoPort
+        };
+        self.roster.handle(Instant::now(), Input::Session(id, session, update));
+    }
+
+    fn started(&mut self, id: ClientId, session: Session) {
+        self.announce_added(&id, session.webrtcbin());
+        // An application may have added something to the webrtcbin just now, so the offer is made afterwards.
+        session.make_offer();
+        self.sessions.insert(id, Running { session, webrtc_stats: None });
+        self.changed = true;
+    }
+
+    /// Sends the events of a session to this thread.
+    fn events_of(&self, id: &ClientId, session: &SessionId) -> SessionEvents {
+        let (sender, id, session) = (self.sender.clone(), id.clone(), session.clone());
+        Arc::new(move |event| {
+            let _ = sender.send(Command::Session(id.clone(), session.clone(), event));
+        })
+    }
+
+    fn accept_answer(&mut self, id: ClientId, session: SessionId, sdp: &str) {
+        let Some(running) = self.running(&id, &session) else { return };
+        let update = match running.session.accept_answer(sdp) {
+            Ok(Answered::Accepted) => return,
+            Ok(Answered::NeedsOfferWithout(streams)) => Update::FirstStreamRejected(streams),
+            Err(error) => Update::Failed(EndReason::Failed(error)),
+        };
+        self.roster.handle(Instant::now(), Input::Session(id, session, update));
+    }
+
+    /// Tears a session down. One that never started was not announced either.
+    fn end(&mut self, id: &ClientId, session: &SessionId, reason: &EndReason) {
+        self.changed = true;
+        if self.running(id, session).is_none() {
+            return;
+        }
+        let Some(running) = self.sessions.remove(id) else { return };
+        self.teardowns.retain(|teardown| !teardown.is_finished());
+        self.teardowns.extend(running.session.end());
+        self.announce_removed(id, reason);
+    }
+
+    pub(super) fn handle_session(
+        &mut self,
+        now: Instant,
+        id: &ClientId,
+        session: SessionId,
+        event: SessionEvent,
+    ) {
+        let Some(running) = self.running(id, &session) else { return };
+        let update = match event {
+            SessionEvent::Peer(event) => match running.session.handle(event) {
+                PeerAction::None => return,
+                PeerAction::Describe(offer) => Update::Offer(offer),
+                PeerAction::LocalSet => Update::OfferSet,
+                PeerAction::Candidate(candidate) => Update::Candidate(candidate),
+                PeerAction::Connected => Update::Connected,
+                PeerAction::Stats(stats) => {
+                    running.webrtc_stats = Some(stats);
+                    return;
+                }
+                PeerAction::Over(reason) => Update::Failed(EndReason::Failed(reason)),
+            },
+            SessionEvent::KeyframeWanted(key) => {
+                gst::debug!(CAT, "{id} asks for a keyframe of {key}");
+                let opened = running.session.gate_opened(key);
+                return self.pads.keyframe_requested(now, key, opened);
+            }
+            SessionEvent::Data(label, bytes) => {
+                if let Some(element) = self.element.upgrade() {
+                    element.emit_by_name::<()>("data", &[&id.as_str(), &label, &bytes]);
+                }
+                return;
+            }
+        };
+        self.tell_roster(now, Input::Session(id.clone(), session, update));
+    }
+
+    /// Ends the sessions whose receivers have sent no RTCP for too long.
+    pub(super) fn end_the_silent(&mut self, now: Instant) {
+        let timeout = self.settings.live.receiver_timeout;
+        let silent: Vec<(ClientId, SessionId)> = self
+            .connected()
+            .filter(|(_, session)| session.is_silent(now, timeout))
+            .map(|(id, session)| (id.clone(), session.id.clone()))
+            .collect();
+        for (id, session) in silent {
+            self.tell_roster(now, Input::Session(id, session, Update::Failed(EndReason::Timeout)));
+        }
+    }
+
+    fn announce_added(&self, id: &ClientId, webrtcbin: &gst::Element) {
+        let Some(element) = self.element.upgrade() else { return };
+        element.emit_by_name::<()>("receiver-added", &[&id.as_str(), webrtcbin]);
+        post(&element, gst::Structure::builder("room-receiver-added").field("id", id.as_str()).build());
+    }
+
+    fn announce_removed(&self, id: &ClientId, reason: &EndReason) {
+        let Some(element) = self.element.upgrade() else { return };
+        let reason = reason.to_string();
+        element.emit_by_name::<()>("receiver-removed", &[&id.as_str(), &reason]);
+        let message =
+            gst::Structure::builder("room-receiver-removed").field("id", id.as_str()).field("reason", reason);
+        post(&element, message.build());
+    }
+}
+
+fn log(notice: &Notice) {
+    if notice.is_warning() {
+        gst::warning!(CAT, "{notice}");
+    } else {
+        gst::info!(CAT, "{notice}");
+    }
+}

@@ -1,0 +1,300 @@
+//! The receivers of the room as a value: who gets a media session, when, and why not.
+//!
+//! Inputs and the time go in ([`Roster::handle`], [`Roster::handle_timeout`]); outputs come out ([`Roster::poll_output`],
+//! until it is empty). Nothing in here reads a clock, owns a pipeline or waits, so the tests beside this file run whole
+//! scenarios on virtual time. The conductor performs the outputs.
+//!
+//! A receiver that gets no session has a [`Reason`]. Nothing that the receiver sends takes a reason away, except that a
+//! changed `meta` makes the application decide again about one that it had refused.
+
+mod api;
+mod places;
+mod receiver;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use api::{EndReason, Input, Limits, Notice, Output, Update};
+pub(crate) use receiver::{Reason, Receiver, Standing, Step};
+
+use crate::stream_key::StreamKey;
+use places::Kicked;
+use room_signaling_client::{
+    GoneReason,
+    protocol::{ClientId, SessionId},
+    wire::{PeerEntry, Role},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// The time between two sessions with a receiver whose session has just failed, at first; it doubles with each failure.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest time between two sessions with a receiver.
+const MAX_RETRY: Duration = Duration::from_secs(30);
+/// A session that was connected for this long is no failure when it breaks off.
+const SETTLED: Duration = Duration::from_secs(10);
+/// The time before a settled session that broke off is replaced. Meanwhile, signaling reports a peer that left.
+const REPLACEMENT: Duration = Duration::from_millis(100);
+/// The time before a receiver is offered to again that is busy with another sender.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// The receivers of the room.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    limits: Limits,
+    /// Names the sessions. They only need to differ among the sessions of one pair of peers.
+    session_ids: SessionIds,
+    in_room: bool,
+    streams: Vec<StreamKey>,
+    flowing: bool,
+    stopped: bool,
+    receivers: BTreeMap<ClientId, Receiver>,
+    kicked: Kicked,
+    /// The next place in the order of arrival.
+    arrivals: u64,
+    /// No UDP port is free; the next attempt is at this time.
+    no_port_until: Option<Instant>,
+    now: Instant,
+    outputs: VecDeque<Output>,
+}
+
+impl Roster {
+    /// An empty roster. `seed` makes the session ids.
+    pub(crate) fn new(limits: Limits, seed: u64, now: Instant) -> Self {
+        Self {
+            limits,
+            session_ids: SessionIds(seed),
+            in_room: false,
+            streams: Vec::new(),
+            flowing: false,
+            stopped: false,
+            receivers: BTreeMap::new(),
+            kicked: Kicked::default(),
+            arrivals: 0,
+            no_port_until: None,
+            now,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Accepts one input. Drain [`Roster::poll_output`] afterwards.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input) {
+        self.now = now;
+        match input {
+            Input::InRoom(in_room) => self.set_in_room(in_room),
+            Input::PeerReady(peer) => self.peer_ready(peer),
+            Input::PeerChanged(peer) => self.peer_changed(peer),
+            Input::PeerGone(id, reason) => self.peer_gone(&id, reason),
+            Input::Authorized(id, allowed) => self.authorized(&id, allowed),
+            Input::Signal(signal) => self.signal(signal),
+            Input::Busy(id) => self.busy(&id),
+            Input::Session(id, session, update) => self.session_update(&id, &session, update),
+            Input::Streams(streams) => self.set_streams(streams),
+            Input::Flowing(flowing) => self.set_flowing(flowing),
+            Input::Limits(limits) => self.limits = limits,
+            Input::Kick(id) => self.kick(&id),
+            Input::Stop => self.stop(),
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Ends the sessions that have run out of time, then starts at most one session: starting one takes a while, and
+    /// the events of the sessions that were started before it must not wait for all that follow. Drain
+    /// [`Roster::poll_output`] afterwards.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.end_overdue();
+        self.start_next();
+    }
+
+    /// The receivers, by id.
+    pub(crate) fn receivers(&self) -> &BTreeMap<ClientId, Receiver> {
+        &self.receivers
+    }
+
+    fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.output(Output::Notice(notice));
+    }
+
+    fn next_arrival(&mut self) -> u64 {
+        self.arrivals = self.arrivals.saturating_add(1);
+        self.arrivals
+    }
+
+    // --- the room
+
+    /// After a join, signaling reports on every receiver that has no connected session. Until it does, such a receiver
+    /// may have left meanwhile.
+    fn set_in_room(&mut self, in_room: bool) {
+        if in_room && !self.in_room {
+            for receiver in self.receivers.values_mut() {
+                receiver.confirmed = receiver.is_connected();
+            }
+        }
+        self.in_room = in_room;
+    }
+
+    fn peer_ready(&mut self, peer: PeerEntry) {
+        let wanted = self.limits.target_id.as_deref().is_none_or(|target| target == peer.client_id.as_str());
+        if peer.role != Role::Receiver || !wanted || self.stopped {
+            return;
+        }
+        let id = peer.client_id.clone();
+        self.end_session(&id, EndReason::Replaced, false);
+        let known = self.receivers.remove(&id).filter(|known| known.peer.epoch == peer.epoch);
+        let (arrival, failures, standing) = match known {
+            Some(known) => (known.arrival, known.failures, known.standing),
+            None => (self.next_arrival(), 0, Standing::Asking),
+        };
+        let standing = match standing {
+            _ if self.kicked.contains(&peer) => Standing::Out(Reason::Kicked),
+            Standing::Out(reason @ (Reason::Kicked | Reason::SaidBye | Reason::Served)) => {
+                Standing::Out(reason)
+            }
+            Standing::Waiting { from } => Standing::Waiting { from: from.min(self.now + FIRST_RETRY) },
+            Standing::Asking | Standing::Out(Reason::Refused) | Standing::Active(_) => Standing::Asking,
+        };
+        let out = matches!(standing, Standing::Out(_));
+        let meta = peer.meta.as_ref().map(ToString::to_string);
+        let mut receiver = Receiver::new(peer, arrival, standing);
+        receiver.failures = failures;
+        receiver.asked = !out;
+        self.receivers.insert(id.clone(), receiver);
+        if out {
+            self.notice(Notice::StaysOut(id));
+        } else {
+            self.output(Output::Authorize { id, meta });
+        }
+    }
+
+    fn peer_changed(&mut self, peer: PeerEntry) {
+        let Some(receiver) = self.receivers.get_mut(&peer.client_id) else { return };
+        let meta_changed = receiver.peer.meta != peer.meta;
+        receiver.peer = peer;
+        receiver.confirmed = true;
+        if let Standing::Waiting { from } = &mut receiver.standing {
+            *from = (*from).min(self.now + FIRST_RETRY);
+        }
+        let decided =
+            matches!(receiver.standing, Standing::Out(Reason::Kicked | Reason::SaidBye | Reason::Served));
+        if meta_changed && !decided {
+            receiver.asked = true;
+            let (id, meta) = (receiver.peer.client_id.clone(), receiver.peer.meta.as_ref());
+            let meta = meta.map(ToString::to_string);
+            self.output(Output::Authorize { id, meta });
+        }
+    }
+
+    /// A restart is followed by [`Input::PeerReady`] for the same process, which keeps its reason.
+    fn peer_gone(&mut self, id: &ClientId, reason: GoneReason) {
+        self.end_session(id, reason.into(), false);
+        if reason != GoneReason::Restart {
+            self.receivers.remove(id);
+        } else if let Some(receiver) = self.receivers.get_mut(id) {
+            receiver.confirmed = false;
+        }
+    }
+
+    fn authorized(&mut self, id: &ClientId, allowed: bool) {
+        let Some(receiver) = self.receivers.get_mut(id).filter(|receiver| receiver.asked) else { return };
+        receiver.asked = false;
+        match (&receiver.standing, allowed) {
+            (Standing::Asking | Standing::Out(Reason::Refused), true) => {
+                receiver.standing = Standing::Waiting { from: self.now };
+            }
+            (_, true) => {}
+            (_, false) => {
+                self.end_session(id, EndReason::Refused, true);
+                self.put_out(id, Reason::Refused);
+                self.notice(Notice::Refused(id.clone()));
+            }
+        }
+    }
+
+    fn kick(&mut self, id: &str) {
+        let Some((id, receiver)) = self.receivers.get_key_value(id) else {
+            return self.notice(Notice::NoSuchReceiver(id.to_owned()));
+        };
+        let id = id.clone();
+        self.kicked.remember(&receiver.peer);
+        self.end_session(&id, EndReason::Kicked, true);
+        self.put_out(&id, Reason::Kicked);
+    }
+
+    fn put_out(&mut self, id: &ClientId, reason: Reason) {
+        if let Some(receiver) = self.receivers.get_mut(id) {
+            receiver.standing = Standing::Out(reason);
+        }
+    }
+
+    fn busy(&mut self, id: &ClientId) {
+        self.end_session(id, EndReason::Busy, false);
+        if let Some(Receiver { standing: Standing::Waiting { from }, .. }) = self.receivers.get_mut(id) {
+            *from = self.now + BUSY;
+        }
+    }
+
+    // --- streams
+
+    /// The set of streams changed: receivers that can have another session get one. An old receiver has one peer
+    /// connection in its life and keeps what it has.
+    fn set_streams(&mut self, streams: Vec<StreamKey>) {
+        if self.streams == streams {
+            return;
+        }
+        self.streams = streams;
+        for receiver in self.receivers.values_mut() {
+            receiver.rejected = BTreeSet::new();
+            if let Standing::Waiting { from } = &mut receiver.standing {
+                *from = (*from).min(self.now);
+            }
+        }
+        self.end_all(EndReason::StreamsChanged, |receiver| receiver.peer.protocol > 0);
+    }
+
+    fn set_flowing(&mut self, flowing: bool) {
+        if self.flowing && !flowing {
+            self.end_all(EndReason::Ended, |_| true);
+        }
+        self.flowing = flowing;
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.end_all(EndReason::Closed, |_| true);
+    }
+
+    fn end_all(&mut self, reason: EndReason, which: impl Fn(&Receiver) -> bool) {
+        let ids: Vec<ClientId> =
+            self.receivers.iter().filter(|(_, receiver)| which(receiver)).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.end_session(&id, reason.clone(), true);
+        }
+    }
+}
+
+/// Session ids from a seed.
+#[derive(Debug)]
+struct SessionIds(u64);
+
+impl SessionIds {
+    /// A Weyl sequence through the finalizer of `SplitMix64`: no id comes twice.
+    fn next(&mut self) -> SessionId {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        SessionId::new(format!("{z:016x}")).expect("16 hexadecimal digits are an id")
+    }
+}

@@ -1,0 +1,163 @@
+//! The life of one session: from the offer to its end, and what its end means for the receiver.
+
+use super::{EndReason, Notice, Output, REPLACEMENT, Reason, Roster, SETTLED, Standing, Step, Update};
+use crate::stream_key::StreamKey;
+use room_signaling_client::{
+    Media,
+    protocol::{ClientId, SessionId},
+    wire::{Body, Signal},
+};
+
+impl Roster {
+    /// A message of a member. One without a session id is about the current session.
+    pub(super) fn signal(&mut self, signal: Signal) {
+        let Some(id) = signal.from else { return };
+        let Some(receiver) = self.receivers.get_mut(&id) else { return };
+        if let Body::Offer { .. } = signal.body {
+            return self.notice(Notice::Ignored(id, "an offer to a sender"));
+        }
+        let Standing::Active(session) = &mut receiver.standing else { return };
+        if signal.session_id.is_some_and(|named| named != session.id) {
+            return self.notice(Notice::Ignored(id, "a message for a session that is over"));
+        }
+        let session_id = session.id.clone();
+        match signal.body {
+            Body::Answer { sdp } if matches!(session.step, Step::Offering { .. }) => {
+                session.step = Step::Connecting { since: self.now };
+                self.output(Output::AcceptAnswer { id, session: session_id, sdp });
+            }
+            Body::Answer { .. } => self.notice(Notice::Ignored(id, "an answer that no offer waits for")),
+            Body::Candidate { candidate } => {
+                self.output(Output::AddCandidate { id, session: session_id, candidate });
+            }
+            Body::Bye => {
+                self.end_session(&id, EndReason::Bye, false);
+                self.put_out(&id, Reason::SaidBye);
+            }
+            Body::Offer { .. } => {}
+        }
+    }
+
+    /// News of a session. Late news of one that is over have no effect.
+    pub(super) fn session_update(&mut self, id: &ClientId, session_id: &SessionId, update: Update) {
+        let now = self.now;
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        let Some(session) = receiver.session_named(session_id) else { return };
+        match update {
+            Update::NotStarted(text) => self.fail(id, EndReason::Failed(text)),
+            Update::NoPort => self.no_port(id),
+            Update::Offer(sdp) => {
+                if let Step::Preparing { offer, .. } = &mut session.step {
+                    *offer = Some(sdp);
+                }
+                if self.limits.relay_only {
+                    self.send_offer(id);
+                }
+            }
+            Update::OfferSet => {
+                if let Step::Preparing { offer: Some(offer), .. } = &mut session.step {
+                    session.step = Step::Gathering { since: now, offer: std::mem::take(offer) };
+                }
+            }
+            Update::Candidate(candidate) => {
+                self.send_offer(id);
+                self.send(id, session_id, Body::Candidate { candidate });
+            }
+            Update::FirstStreamRejected(streams) => self.first_stream_rejected(id, streams),
+            Update::Connected => self.connected(id, session_id),
+            Update::Failed(reason) => self.fail(id, reason),
+        }
+    }
+
+    /// Sends the offer, unless it was sent before.
+    fn send_offer(&mut self, id: &ClientId) {
+        let Some(Standing::Active(session)) = self.receivers.get_mut(id).map(|r| &mut r.standing) else {
+            return;
+        };
+        let (Step::Preparing { offer: Some(offer), .. } | Step::Gathering { offer, .. }) = &mut session.step
+        else {
+            return;
+        };
+        let (sdp, session_id) = (std::mem::take(offer), session.id.clone());
+        session.step = Step::Offering { since: self.now };
+        self.send(id, &session_id, Body::Offer { sdp });
+        self.output(Output::Report { id: id.clone(), session: session_id, media: Media::Started });
+    }
+
+    fn send(&mut self, id: &ClientId, session: &SessionId, body: Body) {
+        self.output(Output::Send(Signal {
+            body,
+            target_id: Some(id.clone()),
+            session_id: Some(session.clone()),
+            from: None,
+        }));
+    }
+
+    /// The receiver gets a session without the streams that it rejected; an old one can't have a second offer.
+    fn first_stream_rejected(&mut self, id: &ClientId, streams: Vec<StreamKey>) {
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        let rejects_more = streams.iter().any(|key| !receiver.rejected.contains(key));
+        if receiver.peer.protocol == 0 || !rejects_more {
+            return self.fail(id, EndReason::FirstStreamRejected);
+        }
+        receiver.rejected.extend(streams.iter().copied());
+        self.notice(Notice::WithoutRejected(id.clone(), streams));
+        self.end_session(id, EndReason::FirstStreamRejected, true);
+    }
+
+    fn connected(&mut self, id: &ClientId, session_id: &SessionId) {
+        let now = self.now;
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        let Some(session) = receiver.session_named(session_id) else { return };
+        if !matches!(session.step, Step::Connecting { .. }) {
+            return;
+        }
+        session.step = Step::Connected { since: now };
+        receiver.wait_noticed = false;
+        let (id, session) = (id.clone(), session_id.clone());
+        self.output(Output::OpenGates { id: id.clone(), session: session.clone() });
+        self.output(Output::Report { id, session, media: Media::Connected });
+    }
+
+    /// The session cannot go on. Its receiver gets another one later, behind those that wait already.
+    pub(super) fn fail(&mut self, id: &ClientId, reason: EndReason) {
+        let now = self.now;
+        let settled = self.receivers.get(id).and_then(|receiver| receiver.session()).is_some_and(
+            |session| matches!(session.step, Step::Connected { since } if now.saturating_duration_since(since) >= SETTLED),
+        );
+        self.notice(Notice::Failed(id.clone(), reason.clone()));
+        self.end_session(id, reason, true);
+        let arrival = self.next_arrival();
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        receiver.arrival = arrival;
+        // The next offer has all streams again: the receiver may have learned to decode them.
+        receiver.rejected.clear();
+        if settled {
+            receiver.failures = 0;
+        }
+        let wait = if settled { REPLACEMENT } else { receiver.back_off() };
+        if let Standing::Waiting { from } = &mut receiver.standing {
+            *from = now + wait;
+        }
+    }
+
+    /// Ends the session of a receiver, which waits for another one from now on; an old receiver that was offered one
+    /// can't have another. Without a session nothing happens.
+    pub(super) fn end_session(&mut self, id: &ClientId, reason: EndReason, say_bye: bool) {
+        let Some(receiver) = self.receivers.get_mut(id) else { return };
+        let Standing::Active(session) = &receiver.standing else { return };
+        let (session_id, offered) = (session.id.clone(), session.is_offered());
+        receiver.standing = if offered && receiver.peer.protocol == 0 && reason != EndReason::Busy {
+            Standing::Out(Reason::Served)
+        } else {
+            Standing::Waiting { from: self.now }
+        };
+        if offered && say_bye {
+            self.send(id, &session_id, Body::Bye);
+        }
+        self.output(Output::End { id: id.clone(), session: session_id.clone(), reason });
+        if offered {
+            self.output(Output::Report { id: id.clone(), session: session_id, media: Media::Ended });
+        }
+    }
+}

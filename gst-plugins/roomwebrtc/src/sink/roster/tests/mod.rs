@@ -1,0 +1,272 @@
+//! The roster on virtual time: inputs, exact outputs, nothing left over.
+
+mod joins;
+mod places;
+mod reasons;
+mod retries;
+mod room;
+mod streams;
+
+use super::{EndReason, Input, Limits, Notice, Output, Reason, Roster, Standing, Update};
+use crate::{codec::MediaKind, stream_key::StreamKey};
+use room_signaling_client::{
+    GoneReason, Media,
+    protocol::{ClientId, SessionId},
+    wire::{Body, IceCandidate, PeerEntry, Signal},
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const S: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+const VIDEO: [StreamKey; 2] =
+    [StreamKey { kind: MediaKind::Video, index: 0 }, StreamKey { kind: MediaKind::Video, index: 1 }];
+
+/// A roster with an application that refuses the receivers whose names begin with "stranger", unless their meta is a
+/// ticket.
+struct Scenario {
+    roster: Roster,
+    now: Instant,
+    has_port: bool,
+}
+
+/// What the roster did, in short.
+#[derive(Debug, Clone, PartialEq)]
+enum Did {
+    Asked(String, Option<String>),
+    Started(String, Vec<StreamKey>),
+    Offered(String),
+    SentCandidate(String),
+    SentBye(String),
+    Accepted(String, String),
+    AddedCandidate(String),
+    Opened(String),
+    Ended(String, EndReason),
+    Reported(String, Media),
+    Noticed(Notice),
+}
+
+impl Scenario {
+    /// In the room, and one video stream flows.
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let mut scenario = Self::empty(limits);
+        for input in [Input::InRoom(true), Input::Streams(vec![VIDEO[0]]), Input::Flowing(true)] {
+            assert_eq!(scenario.handle(input), []);
+        }
+        scenario
+    }
+
+    fn empty(limits: Limits) -> Self {
+        let now = Instant::now();
+        Self { roster: Roster::new(limits, 7, now), now, has_port: true }
+    }
+
+    /// One input, and what comes of it at this time.
+    fn handle(&mut self, input: Input) -> Vec<Did> {
+        self.roster.handle(self.now, input);
+        let mut did = self.outputs();
+        self.roster.handle_timeout(self.now);
+        did.extend(self.outputs());
+        did.extend(self.run_for(Duration::ZERO));
+        did
+    }
+
+    fn outputs(&mut self) -> Vec<Did> {
+        let mut did = Vec::new();
+        while let Some(output) = self.roster.poll_output() {
+            if let Output::Authorize { id, meta } = &output {
+                let ticket = meta.as_deref() == Some("\"ticket\"");
+                let allowed = ticket || !id.as_str().starts_with("stranger");
+                self.roster.handle(self.now, Input::Authorized(id.clone(), allowed));
+            }
+            if let Output::Start { id, session, .. } = &output
+                && !self.has_port
+            {
+                self.roster.handle(self.now, Input::Session(id.clone(), session.clone(), Update::NoPort));
+            }
+            did.push(output.into());
+        }
+        did
+    }
+
+    /// Lets time pass, with every deadline on the way, each at its time.
+    fn run_for(&mut self, time: Duration) -> Vec<Did> {
+        let end = self.now + time;
+        let mut did = Vec::new();
+        while let Some(at) = self.roster.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.roster.handle_timeout(self.now);
+            did.extend(self.outputs());
+        }
+        self.now = end;
+        did
+    }
+
+    /// Nothing happens for this time, less a millisecond; then this does.
+    fn nothing_until(&mut self, time: Duration) -> Vec<Did> {
+        assert_eq!(self.run_for(time.saturating_sub(MS)), []);
+        self.run_for(MS)
+    }
+
+    fn join(&mut self, name: &str) -> Vec<Did> {
+        self.handle(Input::PeerReady(peer(name)))
+    }
+
+    fn session(&self, name: &str) -> SessionId {
+        self.roster.receivers()[name].session().expect("a session").id.clone()
+    }
+
+    fn update(&mut self, name: &str, update: Update) -> Vec<Did> {
+        let session = self.session(name);
+        self.handle(Input::Session(id(name), session, update))
+    }
+
+    fn fail(&mut self, name: &str) -> Vec<Did> {
+        self.update(name, Update::Failed(EndReason::Timeout))
+    }
+
+    /// A message of a receiver in its current session.
+    fn hear(&mut self, name: &str, body: Body) -> Vec<Did> {
+        let session = Some(self.session(name));
+        self.handle(signal(name, session, body))
+    }
+
+    /// The session gets as far as its offer.
+    fn offer(&mut self, name: &str) {
+        for update in [Update::Offer("offer".into()), Update::OfferSet, Update::Candidate(candidate())] {
+            self.update(name, update);
+        }
+    }
+
+    fn answer(&mut self, name: &str) -> Vec<Did> {
+        self.hear(name, Body::Answer { sdp: "answer".into() })
+    }
+
+    /// The session gets as far as media.
+    fn connect(&mut self, name: &str) {
+        self.offer(name);
+        self.answer(name);
+        self.update(name, Update::Connected);
+    }
+
+    /// A receiver whose media flows.
+    fn watcher(&mut self, name: &str) {
+        self.join(name);
+        self.connect(name);
+    }
+
+    fn assert_out(&self, name: &str, expected: Reason) {
+        let standing = &self.roster.receivers()[name].standing;
+        assert!(matches!(standing, Standing::Out(reason) if *reason == expected), "{name}: {standing:?}");
+    }
+
+    /// Those who have a session.
+    fn served(&self) -> Vec<String> {
+        let receivers = self.roster.receivers().iter();
+        receivers.filter(|(_, receiver)| receiver.session().is_some()).map(|(id, _)| id.to_string()).collect()
+    }
+}
+
+impl From<Output> for Did {
+    fn from(output: Output) -> Self {
+        let name = |id: ClientId| id.to_string();
+        match output {
+            Output::Authorize { id, meta } => Did::Asked(name(id), meta),
+            Output::Start { id, streams, .. } => Did::Started(name(id), streams),
+            Output::AcceptAnswer { id, sdp, .. } => Did::Accepted(name(id), sdp),
+            Output::AddCandidate { id, .. } => Did::AddedCandidate(name(id)),
+            Output::OpenGates { id, .. } => Did::Opened(name(id)),
+            Output::End { id, reason, .. } => Did::Ended(name(id), reason),
+            Output::Report { id, media, .. } => Did::Reported(name(id), media),
+            Output::Notice(notice) => Did::Noticed(notice),
+            Output::Send(Signal { body, target_id, .. }) => {
+                let to = name(target_id.expect("a target"));
+                match body {
+                    Body::Offer { .. } => Did::Offered(to),
+                    Body::Candidate { .. } => Did::SentCandidate(to),
+                    Body::Bye => Did::SentBye(to),
+                    Body::Answer { .. } => panic!("a sender does not answer"),
+                }
+            }
+        }
+    }
+}
+
+fn id(name: &str) -> ClientId {
+    ClientId::new(name).expect("an id")
+}
+
+/// A receiver of today; its process is named like it.
+fn peer(name: &str) -> PeerEntry {
+    with_meta(name, &Value::Null)
+}
+
+fn with_meta(name: &str, meta: &Value) -> PeerEntry {
+    process(name, name, meta)
+}
+
+fn process(name: &str, epoch: &str, meta: &Value) -> PeerEntry {
+    let entry = json!({"client_id": name, "role": "receiver", "protocol": 1, "epoch": epoch, "meta": meta});
+    serde_json::from_value(entry).expect("an entry")
+}
+
+/// A receiver of the time before the protocol had versions.
+fn old_peer(name: &str) -> PeerEntry {
+    let entry = json!({"client_id": name, "role": "receiver", "protocol": 0});
+    serde_json::from_value(entry).expect("an entry")
+}
+
+fn candidate() -> IceCandidate {
+    IceCandidate {
+        candidate: "candidate:1".into(),
+        sdp_mid: Some("video0".into()),
+        sdp_m_line_index: Some(0),
+    }
+}
+
+fn signal(from: &str, session_id: Option<SessionId>, body: Body) -> Input {
+    Input::Signal(Signal { body, target_id: None, session_id, from: Some(id(from)) })
+}
+
+fn asked(name: &str) -> Did {
+    Did::Asked(name.into(), None)
+}
+
+fn asked_with(name: &str, meta: &str) -> Did {
+    Did::Asked(name.into(), Some(meta.into()))
+}
+
+fn started(name: &str) -> Did {
+    Did::Started(name.into(), vec![VIDEO[0]])
+}
+
+fn started_both(name: &str) -> Did {
+    Did::Started(name.into(), VIDEO.to_vec())
+}
+
+fn ended(name: &str, reason: EndReason) -> Did {
+    Did::Ended(name.into(), reason)
+}
+
+fn reported(name: &str, media: Media) -> Did {
+    Did::Reported(name.into(), media)
+}
+
+fn stays_out(name: &str) -> Did {
+    Did::Noticed(Notice::StaysOut(id(name)))
+}
+
+/// The outputs at the end of a session that the receiver has heard of: `bye` goes out first.
+fn end_with_bye(name: &str, reason: EndReason) -> Vec<Did> {
+    vec![Did::SentBye(name.into()), ended(name, reason), reported(name, Media::Ended)]
+}
+
+/// The same for a session that failed.
+fn failure(name: &str, reason: EndReason) -> Vec<Did> {
+    let notice = Did::Noticed(Notice::Failed(id(name), reason.clone()));
+    [vec![notice], end_with_bye(name, reason)].concat()
+}
