@@ -10,7 +10,7 @@ use super::{
     timeline::{AccessUnit, Decision, DownstreamState, Timeline},
 };
 use crate::{
-    codec::MediaKind,
+    codec::{Codec, MediaKind, access_unit::AccessUnitKind},
     log::CAT,
     stream_key::StreamKey,
     time::{SessionClock, shifted, signed},
@@ -110,7 +110,7 @@ impl Output {
         drop(sample);
         let unit = AccessUnit {
             pts: buffer.pts(),
-            key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            key: is_entry(&buffer, &caps),
             discont: buffer.flags().contains(gst::BufferFlags::DISCONT),
         };
         let mut state = lock(&self.state);
@@ -240,6 +240,15 @@ impl Output {
             }
             gst::PadProbeReturn::Ok
         });
+    }
+}
+
+/// Whether decoding can start at an access unit. The flag of h264parse is no answer, because a single intra slice sets it.
+fn is_entry(buffer: &gst::BufferRef, caps: &gst::CapsRef) -> bool {
+    let codec = caps.structure(0).and_then(|structure| Codec::of_media_type(structure.name()));
+    match (codec, buffer.map_readable()) {
+        (Some(codec), Ok(bytes)) => (codec.syntax.access_unit)(&bytes).kind != AccessUnitKind::Delta,
+        _ => !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
     }
 }
 

@@ -420,6 +420,29 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_of_many_codecs_in_one_line_is_answered_in_one_that_can_be_received() {
+        // As browsers do; VP9 comes first.
+        let offer = OFFER.replacen("SAVPF 96 97", "SAVPF 100 101 102 103 96 97", 1).replacen(
+            "a=rtpmap:96 ",
+            "a=rtpmap:100 VP9/90000\r\na=rtpmap:101 rtx/90000\r\na=fmtp:101 apt=100\r\na=rtpmap:102 VP8/90000\r\n\
+             a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\na=rtpmap:96 ",
+            1,
+        );
+        for (codecs, expected) in [(&["h264"][..], "96 H264"), (&["h264", "vp8"], "102 VP8")] {
+            let (mut session, told) = start_with(offer.clone(), codecs).expect("a session");
+            let Action::Send(Body::Answer { sdp }) = next_action(&mut session, &told) else {
+                panic!("no answer")
+            };
+            let section = sdp.split("\nm=").nth(1).expect(&sdp);
+            let formats: Vec<&str> =
+                section.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")).collect();
+            assert!(formats.iter().any(|format| format.starts_with(expected)), "{codecs:?}: {sdp}");
+            assert!(!section.contains("VP9") && formats.len() <= 2, "{codecs:?}: {sdp}");
+            end(&session);
+        }
+    }
+
+    #[test]
     fn a_stream_that_another_ssrc_replaces_is_closed() {
         let (mut session, _told) = start(&["vp8"]);
         let key = StreamKey { kind: MediaKind::Video, index: 0 };

@@ -133,10 +133,12 @@ impl Stream {
             if *codec == H264 {
                 repair = Some(H264Repair::new(&depay));
             }
-            // After a loss, units are useless until the next keyframe.
-            for name in ["wait-for-keyframe", "request-keyframe"] {
+            // After a loss, units are useless until the next keyframe. rtph264depay starts at IDR pictures only, but streams
+            // exist that have recovery points instead: there the output drops what cannot be decoded.
+            let own_gate = *codec == H264;
+            for (name, value) in [("wait-for-keyframe", !own_gate), ("request-keyframe", true)] {
                 if depay.find_property(name).is_some() {
-                    depay.set_property(name, true);
+                    depay.set_property(name, value);
                 }
             }
         }

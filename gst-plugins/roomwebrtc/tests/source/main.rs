@@ -4,6 +4,7 @@
 
 mod bed;
 mod changes;
+mod refresh;
 mod time;
 
 use bed::{Line, PATIENCE, Server, Watcher, assert_rising, plain_sender, wait_until};
