@@ -54,6 +54,8 @@ export class Signaling {
   #config;
   #on;
   #env;
+  #opened = false;
+  #refusal = null;
   #socket = null;
   #attempt = 0;
   #retryAfter = 0;
@@ -88,11 +90,16 @@ export class Signaling {
       return;
     }
     this.#socket = socket;
+    this.#opened = false;
     this.#lastError = null;
     this.#timers.join = this.#env.setTimeout(() => this.#lost(null, 'no answer'), JOIN_TIMEOUT_MS);
     // Events of an abandoned socket must not affect its successor.
     const current = (f) => (event) => socket === this.#socket && f(event);
-    socket.onopen = current(() => this.#register());
+    socket.onopen = current(() => {
+      this.#opened = true;
+      this.#refusal = null;
+      this.#register();
+    });
     socket.onmessage = current((event) => this.#frame(event.data));
     socket.onclose = current((event) => this.#lost(event.code, event.reason));
   }
@@ -237,8 +244,18 @@ export class Signaling {
     const wait = this.#retryAfter ? this.#retryAfter + random() * RETRY_SPREAD_MS : backoff(this.#attempt, random);
     this.#attempt += 1;
     this.#retryAfter = 0;
-    this.#become('reconnecting', this.#lastError ?? (reason || `no connection to ${this.#config.url}`));
+    const detail = this.#lastError ?? (reason || this.#refusal || `no connection to ${this.#config.url}`);
+    this.#become('reconnecting', detail);
+    if (!this.#opened) this.#askWhy();
     this.#timers.retry = this.#env.setTimeout(() => this.connect(), wait);
+  }
+
+  /** A browser does not say why a WebSocket was refused. The server does, over HTTP. */
+  async #askWhy() {
+    const refusal = await this.#env.refusal?.(this.#config.url);
+    if (!refusal || this.#opened) return;
+    this.#refusal = refusal;
+    if (this.state === 'reconnecting') this.#become('reconnecting', refusal);
   }
 
   /** Detects a server that vanished without closing the connection (cable, suspend). */
@@ -298,5 +315,18 @@ function browser() {
     setTimeout: globalThis.setTimeout.bind(globalThis),
     clearTimeout: globalThis.clearTimeout.bind(globalThis),
     random: Math.random,
+    refusal,
   };
+}
+
+/** Why the server at this WebSocket URL refuses the page, in words; null if it does not, or does not answer. */
+async function refusal(url) {
+  const address = new URL('ws', url.replace(/^ws/, 'http'));
+  address.search = `?origin=${location.origin}`;
+  try {
+    const answer = await fetch(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(5_000) });
+    return answer.status === 403 ? (await answer.text()).trim().slice(0, 300) : null;
+  } catch {
+    return null;
+  }
 }

@@ -68,6 +68,7 @@ impl Operator {
                     error!(problem = line, "the new configuration is wrong");
                 }
                 warn!("not reloaded: the configuration stays as it was");
+                self.control.reload_failed();
             }
         }
         tell(&[NotifyState::Ready]);
@@ -85,7 +86,10 @@ impl Operator {
                 self.control.reload(config);
                 info!("the certificate was renewed");
             }
-            Err(problem) => error!(problem, "the certificate was renewed with errors; the old one is kept"),
+            Err(problem) => {
+                error!(problem, "the certificate was renewed with errors; the old one is kept");
+                self.control.reload_failed();
+            }
         }
     }
 

@@ -101,6 +101,8 @@ impl Server {
         work.spawn_local(async move { lane.lane().run().await });
         let keeper = shell.clone();
         work.spawn_local(async move { keeper.keep_house().await });
+        let meter = shell.clone();
+        work.spawn_local(async move { meter.measure_lag().await });
         for _ in 0..auth::CHECKED_AT_A_TIME {
             let checker = shell.clone();
             work.spawn_local(async move { checker.check_passwords().await });
@@ -164,6 +166,12 @@ impl Control {
             warn_if_open(&config);
         }
         self.shell.reload(config);
+        self.shell.metrics().reloaded(true);
+    }
+
+    /// Another configuration was asked for and has errors, so the old one stays. Metrics show that.
+    pub fn reload_failed(&self) {
+        self.shell.metrics().reloaded(false);
     }
 }
 

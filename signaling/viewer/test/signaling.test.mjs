@@ -12,7 +12,7 @@ class World {
   #timers = new Map();
   #next = 1;
 
-  constructor(random = () => 0.999) {
+  constructor(random = () => 0.999, refusal = async () => null) {
     const world = this;
     const env = {
       WebSocket: class {
@@ -35,6 +35,7 @@ class World {
       },
       clearTimeout: (id) => this.#timers.delete(id),
       random,
+      refusal,
     };
     this.signaling = new Signaling(
       { url: 'ws://server/ws', room: '客厅', clientId: 'viewer-1', instance: 'secret' },
@@ -355,4 +356,30 @@ test('a held connection sends nothing before it is released', () => {
   assert.deepEqual([signaling.state, signaling.wants, world.opened], ['stopped', 'confirmation', undefined]);
   signaling.retry({ token: 't' });
   assert.deepEqual([signaling.state, world.opened], ['connecting', true]);
+});
+
+test('a refused WebSocket is explained by the server, over HTTP', async () => {
+  const asked = [];
+  const refusal = async (url) => asked.push(url) && 'Pages of "https://a" may not use this server.';
+  const world = new World(undefined, refusal);
+  world.close(1006);
+  assert.deepEqual(world.events.at(-1), ['reconnecting', 'no connection to ws://server/ws']);
+  await null;
+  await null;
+  assert.deepEqual(asked, ['ws://server/ws']);
+  assert.equal(world.signaling.detail, 'Pages of "https://a" may not use this server.');
+  // It stays on the page while the next attempts fail.
+  world.advance(1_000);
+  world.close(1006);
+  assert.equal(world.signaling.detail, 'Pages of "https://a" may not use this server.');
+});
+
+test('a connection that was open and broke asks nobody', async () => {
+  let asked = 0;
+  const world = new World(undefined, async () => (asked += 1));
+  world.enter();
+  world.close(1006);
+  await null;
+  assert.equal(asked, 0);
+  assert.equal(world.signaling.state, 'reconnecting');
 });

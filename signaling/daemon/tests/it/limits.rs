@@ -21,3 +21,20 @@ async fn a_flood_of_refusals_is_summed_up() {
     assert_eq!(line["left_out"].as_u64().unwrap() + refused, 400);
     assert!(refused < 300, "{refused}");
 }
+
+/// Behind a proxy that nobody has named, all clients share the limits of its address.
+#[tokio::test]
+async fn a_private_address_that_meets_a_limit_is_a_hint_at_a_proxy() {
+    let folder = crate::support::Folder::new();
+    let file = folder.write("c.toml", "[limits]\nmax_connections_per_ip = 1\n");
+    let (mut program, address) = Program::start("", &["--config", &file]);
+    let _only = Client::connect(address).await;
+    for _ in 0..3 {
+        crate::support::Raw::connect(address).await.read_to_end().await;
+    }
+    let line = program.line_with("trusted_proxies");
+    assert!(line.contains("WARN") && line.contains("127.0.0.1"), "{line}");
+    program.signal("TERM");
+    program.line_with("stopped");
+    assert_eq!(program.seen.iter().filter(|line| line.contains("trusted_proxies")).count(), 1);
+}

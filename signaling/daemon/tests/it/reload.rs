@@ -1,6 +1,6 @@
 //! Another configuration file while the program runs.
 
-use crate::support::{Client, Folder, Program, knows_host};
+use crate::support::{Client, Folder, Program, get, knows_host};
 
 #[tokio::test]
 async fn sighup_reads_the_file_anew() {
@@ -18,8 +18,10 @@ async fn sighup_reads_the_file_anew() {
 #[tokio::test]
 async fn a_bad_file_keeps_the_old_configuration_and_says_what_is_wrong() {
     let folder = Folder::new();
+    let operators = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let file = folder.write("c.toml", "allow_hosts = ['robot.example']\n");
-    let (mut program, address) = Program::start("", &["--config", &file]);
+    let (mut program, address) =
+        Program::start("", &["--config", &file, "--metrics-listen", &operators.to_string()]);
     let (mut client, _) = Client::join(address, "a", "r", "sender").await;
     folder.write("c.toml", "allow_hosts = ['other.example']\ndrain_second = 1\nlog_format = 'x'\n");
     program.signal("HUP");
@@ -29,6 +31,8 @@ async fn a_bad_file_keeps_the_old_configuration_and_says_what_is_wrong() {
     program.line_with("not reloaded");
     assert!(knows_host(address, "robot.example").await && !knows_host(address, "other.example").await);
     client.ping().await;
+    let (_, metrics) = get(operators, "/metrics", "").await;
+    assert!(metrics.contains("\nroom_signaling_config_last_reload_successful 0\n"), "{metrics}");
 
     std::fs::remove_file(&file).unwrap();
     program.signal("HUP");

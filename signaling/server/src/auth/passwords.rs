@@ -119,6 +119,11 @@ impl Passwords {
         displaced.map(|job| (job.conn, Verdict::Busy))
     }
 
+    /// How many wait to be checked.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// The next password, once there is one.
     pub(crate) async fn next(&self) -> Job {
         loop {

@@ -7,10 +7,11 @@ use room_protocol::{
     UserId,
     hub::{ConnId, Event},
     rate::{Bucket, Rate},
+    wire::ErrorCode,
 };
 use std::{
     cell::Cell,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     time::{Duration, Instant},
 };
@@ -38,6 +39,8 @@ const REFUSALS: Rate = lines(10, 200);
 pub(crate) struct Log {
     coming_and_going: Quota,
     refusals: Quota,
+    /// The advice about proxies was given: once is enough.
+    hinted: Cell<bool>,
 }
 
 /// Lines of one kind.
@@ -77,13 +80,29 @@ impl Quota {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { coming_and_going: Quota::new(COMING_AND_GOING), refusals: Quota::new(REFUSALS) }
+        Self {
+            coming_and_going: Quota::new(COMING_AND_GOING),
+            refusals: Quota::new(REFUSALS),
+            hinted: Cell::new(false),
+        }
     }
 
     /// Tells how many lines were left out since the last time.
     pub(crate) fn summarize(&self) {
         self.coming_and_going.summarize("comings and goings");
         self.refusals.summarize("refusals");
+    }
+
+    /// A limit that is counted per address, or a password guesser's, was met. Many clients of one private address are likely
+    /// to be behind a proxy that nobody has named, and then one of them locks out all others.
+    pub(crate) fn limit_of_address(&self, ip: IpAddr) {
+        if is_private(ip) && !self.hinted.replace(true) {
+            warn!(
+                target: TARGET, address = %ip,
+                "a limit per address was met by a private address: if that is a proxy, name it in trusted_proxies, so \
+                 that limits are about the clients behind it"
+            );
+        }
     }
 
     pub(crate) fn connected(&self, ConnId(connection): ConnId, remote: SocketAddr) {
@@ -126,6 +145,9 @@ impl Log {
                 info!(target: TARGET, connection, %remote, client, room, reason = reason.as_str(), "left");
             }
             Event::Refused { code } => {
+                if *code == ErrorCode::TooManyAttempts {
+                    self.limit_of_address(remote.ip());
+                }
                 info!(target: TARGET, connection, %remote, code = code.as_str(), "refused");
             }
         }
@@ -135,6 +157,13 @@ impl Log {
     pub(crate) fn turned_away(&self, remote: SocketAddr, status: u16, why: &str) {
         if self.refusals.admits() {
             info!(target: TARGET, %remote, status, why, "turned away");
+        }
+    }
+
+    /// A proxy did not send the header that it is to send.
+    pub(crate) fn no_proxy_header(&self, remote: SocketAddr, error: &std::io::Error) {
+        if self.refusals.admits() {
+            warn!(target: TARGET, %remote, %error, "a trusted proxy must send a PROXY header (proxy_protocol)");
         }
     }
 
@@ -165,5 +194,13 @@ pub(crate) fn sending(ConnId(connection): ConnId, text: &str) {
         let message: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         trace!(target: TARGET, connection, kind = %message["type"], from = %message["from"], sdp = %message["sdp"],
             candidate = %message["candidate"], "sending");
+    }
+}
+
+/// Whether an address belongs to no single host of the internet.
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
     }
 }

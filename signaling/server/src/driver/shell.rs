@@ -2,7 +2,7 @@
 
 use super::log::{self, Log};
 use crate::{
-    Config,
+    Config, Tls,
     auth::Passwords,
     http::{
         metrics::{self, Metrics},
@@ -34,6 +34,9 @@ use tokio::{sync::Notify, time};
 const VERIFICATION: u64 = 80;
 /// How long the last words of all connections may take at the end, beside [`Config::drain`].
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often the lag of this thread is measured.
+const LAG_EVERY: Duration = Duration::from_millis(250);
 
 /// The Hub and the queues of its connections.
 #[derive(Debug)]
@@ -155,6 +158,9 @@ impl Shell {
             queued_bytes: self.queues.budget().held() - self.queues.budget().inbound(),
             inbound_bytes: self.queues.budget().inbound(),
             latency: self.queues.latency(),
+            passwords: self.passwords.waiting(),
+            lane: self.lane.waiting(),
+            certificate_end: self.config().tls.as_ref().and_then(Tls::not_after),
         })
     }
 
@@ -195,6 +201,15 @@ impl Shell {
         loop {
             time::sleep(log::SUMMARY_EVERY).await;
             self.log.summarize();
+        }
+    }
+
+    /// Measures how late tasks are run. Never ends.
+    pub(crate) async fn measure_lag(&self) {
+        loop {
+            let due = time::Instant::now() + LAG_EVERY;
+            time::sleep_until(due).await;
+            self.metrics.lag.observe(u32::try_from(due.elapsed().as_micros()).unwrap_or(u32::MAX));
         }
     }
 
@@ -348,6 +363,7 @@ impl Shell {
             Output::Hold(_) => queue.hold(),
             Output::Close(_, code, reason) => {
                 self.log.closing(id, *address, code, reason);
+                self.metrics.closed(code);
                 queue.close(code, reason);
             }
             Output::Event(_, event) => {

@@ -12,7 +12,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     content_type: &'static str,
     /// Further headers, each with its line end.
-    headers: &'static str,
+    headers: Cow<'static, str>,
     pub(crate) body: Body,
 }
 
@@ -27,25 +27,33 @@ pub(crate) enum Body {
 impl Answer {
     /// What was asked for, as it is now.
     pub(crate) fn current(content_type: &'static str, body: Body) -> Self {
-        Self { status: 200, content_type, headers: NO_STORE, body }
+        Self { status: 200, content_type, headers: NO_STORE.into(), body }
     }
 
     /// A file that stays as it is until the server is another one.
     pub(crate) fn file(content_type: &'static str, content: &'static [u8]) -> Self {
         let body = Body::Bytes(content.into());
-        Self { status: 200, content_type, headers: "Cache-Control: no-cache\r\n", body }
+        Self { status: 200, content_type, headers: "Cache-Control: no-cache\r\n".into(), body }
     }
 
     /// Words of why not.
     pub(crate) fn refusal(status: u16, words: impl Into<String>) -> Self {
         let words: String = words.into() + "\n";
         let body = Body::Bytes(words.into_bytes().into());
-        Self { status, content_type: "text/plain; charset=utf-8", headers: NO_STORE, body }
+        Self { status, content_type: "text/plain; charset=utf-8", headers: NO_STORE.into(), body }
     }
 
     /// There is no place for another connection.
     pub(crate) fn over(refusal: Refusal) -> Self {
         Self::refusal(refusal.status(), refusal.to_string()).later()
+    }
+
+    /// Sends a browser to the page below `base`, a checked path. `query` has passed the parser of URIs: no white space.
+    pub(crate) fn add_slash(base: &str, query: Option<&str>) -> Self {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let words = format!("The page is at {base}/.");
+        Self::refusal(308, words)
+            .with_headers(format!("Cache-Control: no-store\r\nLocation: {base}/{query}\r\n"))
     }
 
     /// Asks to come back a little later.
@@ -57,8 +65,8 @@ impl Answer {
         Self { status, ..self }
     }
 
-    pub(crate) fn with_headers(self, headers: &'static str) -> Self {
-        Self { headers, ..self }
+    pub(crate) fn with_headers(self, headers: impl Into<Cow<'static, str>>) -> Self {
+        Self { headers: headers.into(), ..self }
     }
 
     /// The words, for the log.

@@ -35,10 +35,6 @@ pub(crate) fn page(
             check_operator(shell, door, authorization)?;
             Ok(Answer::current("application/json", Body::Rooms))
         }
-        "/ws" if door == Door::Public => {
-            let refusal = Answer::refusal(426, "This is for WebSockets only; the page is at /.");
-            Err(refusal.with_headers("Upgrade: websocket\r\n"))
-        }
         _ => {
             let file = viewer::file(path).filter(|_| door == Door::Public);
             let (content, content_type) = file.ok_or_else(no_such_page)?;

@@ -36,6 +36,9 @@ use tungstenite::{
     http::{HeaderMap, Method, Version},
 };
 
+/// Headers of an answer that pages of other origins may read.
+const FOR_ANY_PAGE: &str =
+    "Cache-Control: no-store\r\nUpgrade: websocket\r\nAccess-Control-Allow-Origin: *\r\n";
 /// How long a peer may take to read an answer.
 const ANSWERING: Duration = Duration::from_secs(10);
 /// How long input is thrown away after an answer, so that a reset doesn't eat it.
@@ -69,6 +72,7 @@ pub(crate) fn turn_away(
     let answer = Answer::over(refusal);
     shell.metrics().answered(answer.status);
     shell.log().turned_away(remote, answer.status, &refusal.to_string());
+    limit_met(shell, remote, refusal);
     let is_plain = door == Door::Operators || shell.config().tls.is_none();
     if Rc::strong_count(shell.told()) <= TOLD && is_plain {
         let told = shell.told().clone();
@@ -80,6 +84,13 @@ pub(crate) fn turn_away(
             let _ = time::timeout(ANSWERING, told_so).await;
             drop(told);
         });
+    }
+}
+
+fn limit_met(shell: &Shell, remote: SocketAddr, refusal: Refusal) {
+    shell.metrics().turned_away(refusal.name());
+    if refusal != Refusal::Full {
+        shell.log().limit_of_address(remote.ip());
     }
 }
 
@@ -161,14 +172,18 @@ enum Verdict {
 
 fn judge(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Verdict {
     let config = shell.config();
-    match admit(&config, visitor, request).and_then(|()| route(shell, visitor, request)) {
+    let admitted = admit(&config, visitor, request).map_err(|refusal| {
+        limit_met(shell, visitor.remote, refusal);
+        Answer::over(refusal)
+    });
+    match admitted.and_then(|()| route(shell, visitor, request)) {
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Answer(refusal),
     }
 }
 
 /// Looks behind trusted proxies: who comes by them has its place only now.
-fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<(), Answer> {
+fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<(), Refusal> {
     let Visitor { remote, door, place, .. } = visitor;
     if !proxies::is_trusted(&config.trusted_proxies, remote.ip()) {
         return Ok(());
@@ -177,7 +192,7 @@ fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<()
     if *door == Door::Operators {
         return Ok(());
     }
-    place.of(Instant::now(), remote.ip(), &config.limits).map_err(Answer::over)
+    place.of(Instant::now(), remote.ip(), &config.limits)
 }
 
 fn route(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Result<Verdict, Answer> {
@@ -195,9 +210,9 @@ fn route(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Result<Verd
         }
         None => {}
     }
-    let path = request.uri().path();
+    let path = below(&config.base_path, request.uri().path());
     if is_upgrade(request.headers()) {
-        if !matches!(path, "/" | "/ws") || visitor.door != Door::Public {
+        if !matches!(path, "" | "/" | "/ws") || visitor.door != Door::Public {
             return Err(Answer::refusal(404, "WebSockets are taken on / and /ws."));
         }
         if let Some(origin) = single(request.headers(), "origin")? {
@@ -206,9 +221,18 @@ fn route(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Result<Verd
         if shell.is_draining() {
             return Err(Answer::refusal(503, "This server is going away.").later());
         }
-        visitor.place.may_stay(&config.limits).map_err(Answer::over)?;
+        visitor.place.may_stay(&config.limits).map_err(|refusal| {
+            limit_met(shell, visitor.remote, refusal);
+            Answer::over(refusal)
+        })?;
         visitor.room = named_room(request.uri().query().unwrap_or_default())?;
         return upgrade(request).map(Verdict::Upgrade);
+    }
+    if path == "/ws" && visitor.door == Door::Public {
+        return Err(explain_refusal(config, host, request.uri().query()));
+    }
+    if path.is_empty() {
+        return Ok(Verdict::Answer(Answer::add_slash(&config.base_path, request.uri().query())));
     }
     let authorization = single(request.headers(), "authorization")?;
     pages::page(shell, visitor.door, path, authorization).map(Verdict::Answer)
@@ -219,6 +243,25 @@ fn named_room(query: &str) -> Result<Option<RoomId>, Answer> {
     let named = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "room").map(|(_, room)| room);
     let room = named.filter(|room| !room.is_empty()).map(RoomId::new).transpose();
     room.map_err(|error| Answer::refusal(400, format!("The URL names a room that can't be one: {error}.")))
+}
+
+/// The path without the one that a proxy in front of the server did not strip. Empty: that path itself, without the slash
+/// that relative links on a page need. A proxy that strips, and a program on this machine, name no such path.
+fn below<'a>(base: &str, path: &'a str) -> &'a str {
+    match path.strip_prefix(base) {
+        Some(rest) if !base.is_empty() && (rest.is_empty() || rest.starts_with('/')) => rest,
+        _ => path,
+    }
+}
+
+/// Answers a page whose WebSocket was refused, and that a browser did not tell why: `?origin=` names the page's origin.
+/// Any page may read this. It learns nothing that the refusal of its WebSocket did not show.
+fn explain_refusal(config: &Config, host: Option<&str>, query: Option<&str>) -> Answer {
+    let origin = query.unwrap_or_default().split('&').find_map(|part| part.strip_prefix("origin="));
+    if let Some(Err(words)) = origin.map(|origin| access::check_origin(config, host, origin)) {
+        return Answer::refusal(403, words).with_headers(FOR_ANY_PAGE);
+    }
+    Answer::refusal(426, "This is for WebSockets only; the page is at /.").with_headers(FOR_ANY_PAGE)
 }
 
 /// The value of a header that may be there once at most.

@@ -3,7 +3,7 @@
 use super::{
     admission::{Place, Refusal},
     connection::Connection,
-    proxies,
+    proxies, proxy_header,
 };
 use crate::{
     driver::shell::Shell,
@@ -95,7 +95,17 @@ fn tune(stream: &TcpStream) {
 }
 
 /// Shakes hands, where there is TLS.
-async fn welcome(shell: &Rc<Shell>, stream: TcpStream, visitor: Visitor) {
+async fn welcome(shell: &Rc<Shell>, mut stream: TcpStream, mut visitor: Visitor) {
+    match meet(shell, &mut stream, &mut visitor).await {
+        Met::Anybody => {}
+        Met::Over(refusal) => {
+            return request::turn_away(shell, stream, visitor.remote, visitor.door, refusal);
+        }
+        Met::Nobody(error) => {
+            shell.metrics().proxy_errors.add(1);
+            return shell.log().no_proxy_header(visitor.remote, &error);
+        }
+    }
     let tls = shell.config().tls.clone().filter(|_| visitor.door == Door::Public);
     let Some(tls) = tls else { return converse(shell, stream, visitor).await };
     // Signing takes up to some milliseconds of this thread, so each step waits for its turn behind those already here.
@@ -106,6 +116,40 @@ async fn welcome(shell: &Rc<Shell>, stream: TcpStream, visitor: Visitor) {
         Ok(Ok(Err(stream))) => Box::pin(request::explain_tls(shell, stream, visitor.remote)).await,
         Ok(Err(error)) => shell.log().no_tls(visitor.remote, &error),
         Err(_) => shell.log().no_tls(visitor.remote, &io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Who is behind a trusted proxy.
+enum Met {
+    /// Somebody who may make a request.
+    Anybody,
+    /// A client for whom there is no place.
+    Over(Refusal),
+    /// The proxy didn't say.
+    Nobody(io::Error),
+}
+
+/// Reads the header of the PROXY protocol, if that is switched on and the connection is a trusted proxy's.
+async fn meet(shell: &Shell, stream: &mut TcpStream, visitor: &mut Visitor) -> Met {
+    let config = shell.config();
+    let is_proxy = proxies::is_trusted(&config.trusted_proxies, visitor.remote.ip());
+    if !config.proxy_protocol || visitor.door != Door::Public || !is_proxy {
+        return Met::Anybody;
+    }
+    let client = match time::timeout_at(visitor.deadline, proxy_header::read(stream)).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => return Met::Nobody(error),
+        Err(_) => return Met::Nobody(io::ErrorKind::TimedOut.into()),
+    };
+    let Some(client) = client else { return Met::Anybody };
+    visitor.remote = client;
+    // Another proxy behind this one names its client in the request.
+    if proxies::is_trusted(&config.trusted_proxies, client.ip()) {
+        return Met::Anybody;
+    }
+    match visitor.place.of(std::time::Instant::now(), client.ip(), &config.limits) {
+        Ok(()) => Met::Anybody,
+        Err(refusal) => Met::Over(refusal),
     }
 }
 

@@ -31,6 +31,15 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// What metrics call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::AddressFull => "address_full",
+            Self::AddressFast => "address_fast",
+        }
+    }
+
     /// The status that says so over HTTP.
     pub(crate) fn status(self) -> u16 {
         match self {

@@ -435,6 +435,7 @@ fn too_big(shell: &Shell, id: ConnId, queue: &Queue) -> Read {
 /// Closes a connection that breaks the WebSocket protocol.
 fn fail(shell: &Shell, id: ConnId, queue: &Queue, code: CloseCode, reason: &str) -> Read {
     queue.close(code.into(), reason);
+    shell.metrics().closed(code.into());
     shell.handle(Input::Disconnected(id));
     Read::Closing
 }

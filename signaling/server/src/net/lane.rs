@@ -53,6 +53,11 @@ impl Lane {
         }
     }
 
+    /// How many wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// Waits for a turn. Without a ticket it takes one, and gives it up with the turn.
     pub(crate) fn poll_turn(&self, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> Poll<()> {
         match ticket {

@@ -8,6 +8,7 @@ pub(crate) mod head;
 pub(crate) mod io;
 pub(crate) mod lane;
 pub(crate) mod proxies;
+pub(crate) mod proxy_header;
 pub(crate) mod queue;
 pub(crate) mod throttle;
 pub(crate) mod tls;

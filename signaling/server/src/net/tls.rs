@@ -135,6 +135,16 @@ impl Tls {
         &self.own
     }
 
+    /// When the server's own certificate ends, in seconds since 1970.
+    pub(crate) fn not_after(&self) -> Option<u64> {
+        // Only the error about an expired certificate says so: it has expired at the end of time.
+        let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+        match verify(std::slice::from_ref(&*self.own), self.config.crypto_provider(), end_of_time) {
+            Ok(Some(CertificateError::ExpiredContext { not_after, .. })) => Some(not_after.as_secs()),
+            _ => None,
+        }
+    }
+
     /// Whether the certificate ends within a week.
     fn ends_soon(&self, chain: &[u8], now: SystemTime) -> bool {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).flatten().collect();
@@ -165,18 +175,10 @@ fn check_chain(
     provider: &CryptoProvider,
     now: SystemTime,
 ) -> Result<(), TlsError> {
-    let bad = |error: rustls::Error| TlsError::BadCertificate(error.to_string());
-    let [own, issuers @ ..] = chain else { return Err(TlsError::NoCertificate) };
-    let own = ParsedCertificate::try_from(own).map_err(bad)?;
-    let mut roots = RootCertStore::empty();
-    if let Some(last) = chain.last() {
-        roots.add(last.clone().into_owned()).map_err(bad)?;
-    }
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = UnixTime::since_unix_epoch(since_epoch);
-    let algorithms = provider.signature_verification_algorithms.all;
-    let result = verify_server_cert_signed_by_trust_anchor(&own, &roots, issuers, now, algorithms);
-    let Err(rustls::Error::InvalidCertificate(error)) = result else { return Ok(()) };
+    let Some(error) = verify(chain, provider, UnixTime::since_unix_epoch(since_epoch))? else {
+        return Ok(());
+    };
     let age =
         |from: UnixTime, to: UnixTime| Age(Duration::from_secs(to.as_secs().saturating_sub(from.as_secs())));
     match error {
@@ -184,11 +186,31 @@ fn check_chain(
         CertificateError::NotValidYetContext { time, not_before } => {
             Err(TlsError::NotYetValid(age(time, not_before)))
         }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature if !issuers.is_empty() => {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature if chain.len() > 1 => {
             Err(TlsError::NoChain)
         }
         CertificateError::BadEncoding => Err(TlsError::BadCertificate(error.to_string())),
         _ => Ok(()),
+    }
+}
+
+/// What is wrong with a chain at `now`, if its last certificate is trusted.
+fn verify(
+    chain: &[CertificateDer<'_>],
+    provider: &CryptoProvider,
+    now: UnixTime,
+) -> Result<Option<CertificateError>, TlsError> {
+    let bad = |error: rustls::Error| TlsError::BadCertificate(error.to_string());
+    let [own, issuers @ ..] = chain else { return Err(TlsError::NoCertificate) };
+    let own = ParsedCertificate::try_from(own).map_err(bad)?;
+    let mut roots = RootCertStore::empty();
+    if let Some(last) = chain.last() {
+        roots.add(last.clone().into_owned()).map_err(bad)?;
+    }
+    let algorithms = provider.signature_verification_algorithms.all;
+    match verify_server_cert_signed_by_trust_anchor(&own, &roots, issuers, now, algorithms) {
+        Err(rustls::Error::InvalidCertificate(error)) => Ok(Some(error)),
+        _ => Ok(None),
     }
 }
 

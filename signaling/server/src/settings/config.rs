@@ -35,6 +35,10 @@ pub struct Config {
     pub admin_token: Option<AdminToken>,
     /// Proxies whose `X-Forwarded-For` is believed (none).
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether connections of trusted proxies begin with a header of the PROXY protocol (no).
+    pub proxy_protocol: bool,
+    /// The path at which a proxy that does not strip it shows this server, such as `/rooms` (none).
+    pub base_path: String,
     /// How long members can still send messages after the shutdown was announced to them (1 s).
     pub drain: Duration,
     /// After how long clients are asked to reconnect after a shutdown (1 s).
@@ -54,6 +58,8 @@ impl Default for Config {
             metrics_listen: None,
             admin_token: None,
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            base_path: String::new(),
             drain: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),
         }

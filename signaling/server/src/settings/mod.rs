@@ -1,6 +1,7 @@
 //! The settings of the server: the sections that a configuration file, the environment and flags have in common, and
 //! how a [`Config`] is made of them.
 
+mod base_path;
 mod ice;
 mod ice_url;
 mod listen;
@@ -11,6 +12,7 @@ pub(crate) mod config;
 pub(crate) mod weaker;
 
 pub use crate::{limits::LimitSettings, net::tls::TlsFiles, net::tls::TlsSettings};
+pub use base_path::BasePath;
 pub use config::Config;
 pub use ice::IceServerSettings;
 pub use ice_url::{IceUrl, StunUrl};
@@ -39,6 +41,10 @@ pub struct Settings {
     pub allow_origins: Option<Vec<String>>,
     /// Proxies whose word is taken for where a connection comes from.
     pub trusted_proxies: Option<Vec<TrustedProxy>>,
+    /// Whether these begin each connection with a header of the PROXY protocol.
+    pub proxy_protocol: Option<Located<bool>>,
+    /// The path at which a proxy shows this server and that it does not strip.
+    pub base_path: Option<BasePath>,
     /// Where old clients go that join no room.
     pub default_room: Option<DefaultRoom>,
     /// STUN servers.
@@ -77,6 +83,12 @@ impl Settings {
         config.allow_hosts = self.allow_hosts.unwrap_or_default();
         config.allow_origins = self.allow_origins.unwrap_or_default();
         config.trusted_proxies = self.trusted_proxies.unwrap_or_default();
+        config.proxy_protocol = self.proxy_protocol.as_ref().is_some_and(|on| on.value);
+        if let Some(on) = self.proxy_protocol.filter(|on| on.value && config.trusted_proxies.is_empty()) {
+            let words = "needs trusted_proxies: from nobody else is such a header believed";
+            loader.refuse("proxy_protocol", &on, words);
+        }
+        config.base_path = self.base_path.map(BasePath::into_string).unwrap_or_default();
         config.drain = self.drain_seconds.map_or(config.drain, Seconds::duration);
         if let Some(room) = self.default_room {
             config.hub.default_room = room.0;

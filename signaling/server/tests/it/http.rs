@@ -31,7 +31,7 @@ async fn the_viewer_is_on_the_same_port() {
         "Content-Type: text/html; charset=utf-8\r\n",
         "Cache-Control: no-cache\r\n",
         "Content-Security-Policy: default-src 'none'; script-src 'self';",
-        "connect-src 'self' ws: wss:;",
+        "connect-src 'self' http: https: ws: wss:;",
         "frame-ancestors 'none'\r\n",
         "X-Content-Type-Options: nosniff\r\n",
         "<script type=\"module\"",
@@ -250,5 +250,55 @@ async fn requests_of_a_full_server_have_a_limit() {
     let deadline = Instant::now() + crate::support::PATIENCE;
     while status(&get(address, "/healthz").await) != 200 {
         assert!(Instant::now() < deadline, "a place should have become free");
+    }
+}
+
+#[tokio::test]
+async fn a_page_may_ask_why_its_websocket_was_refused() {
+    let server = server(|config| config.allow_origins = vec!["https://viewer.example".into()]);
+    let address = server.local_addr();
+    for (path, expected, words) in [
+        ("/ws?origin=https://evil.example", 403, "--allow-origin https://evil.example"),
+        ("/ws?origin=null", 403, "--allow-origin null"),
+        ("/ws?origin=https://viewer.example", 426, "WebSockets only"),
+        ("/ws?other=1", 426, "WebSockets only"),
+        ("/ws", 426, "WebSockets only"),
+    ] {
+        let answer = get(address, path).await;
+        assert_eq!(status(&answer), expected, "{path}: {answer}");
+        assert!(answer.contains(words) && answer.contains("Access-Control-Allow-Origin: *\r\n"), "{answer}");
+    }
+    // Nothing else is for pages of other origins.
+    assert!(!get(address, "/healthz").await.contains("Access-Control"));
+}
+
+#[tokio::test]
+async fn below_a_path_that_a_proxy_does_not_strip_everything_is_where_it_was() {
+    let server = server(|config| config.base_path = "/cameras/rooms".into());
+    let address = server.local_addr();
+    for (path, expected) in [
+        ("/cameras/rooms/", 200),
+        ("/cameras/rooms/?room=a", 200),
+        ("/cameras/rooms/main.js", 200),
+        ("/cameras/rooms/healthz", 200),
+        ("/cameras/rooms/ws", 426),
+        ("/cameras/rooms", 308),
+        ("/cameras/roomsy/", 404),
+        ("/cameras/", 404),
+        ("/cameras/rooms/cameras/rooms/", 404),
+        // Health checks on the machine itself know of no proxy.
+        ("/healthz", 200),
+    ] {
+        let answer = get(address, path).await;
+        assert_eq!(status(&answer), expected, "{path}: {answer}");
+    }
+    let answer = get(address, "/cameras/rooms?room=%E5%AE%A2").await;
+    assert!(answer.contains("\r\nLocation: /cameras/rooms/?room=%E5%AE%A2\r\n"), "{answer}");
+    for path in ["/cameras/rooms/ws", "/cameras/rooms/", "/cameras/rooms"] {
+        let mut raw = Raw::connect(address).await;
+        raw.write(handshake(address, path, "").as_bytes()).await;
+        let mut head = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 101", "{path}");
     }
 }

@@ -8,6 +8,7 @@ mod http;
 mod limits;
 mod liveness;
 mod operators;
+mod proxies;
 mod reload;
 mod rooms;
 mod shutdown;

@@ -153,6 +153,63 @@ async fn floods_show_in_the_metrics() {
     assert!(samples["room_signaling_http_responses_total{status=\"429\"}"] >= 1.0);
 }
 
+/// A full server is well: an orchestrator that could not see that would end it, and all clients come back at once.
+#[tokio::test]
+async fn operators_are_answered_when_all_places_are_taken() {
+    let operators = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = server(|config| {
+        config.metrics_listen = Some(operators);
+        config.limits.max_connections = 2;
+        config.limits.max_connections_per_ip = 2;
+        config.limits.new_connections_per_second = 1.try_into().unwrap();
+    });
+    let _clients = [Client::connect(server.local_addr()).await, Client::connect(server.local_addr()).await];
+    for path in ["/healthz", "/readyz", "/metrics", "/api/rooms"] {
+        let (head, _) = get(operators, path, "").await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+    }
+    // Their places are few: silent connections take them all, and the next one is told.
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(crate::support::Raw::connect(operators).await);
+    }
+    let mut next = crate::support::Raw::connect(operators).await;
+    assert!(next.read_to_end().await.starts_with("HTTP/1.1 503 "));
+}
+
+#[tokio::test]
+async fn metrics_tell_how_the_server_does() {
+    let server = server(with_token);
+    let address = server.local_addr();
+    let mut client = Client::connect(address).await;
+    for _ in 0..10 {
+        client.send_text("no message").await;
+    }
+    assert_eq!(client.close_code().await, 4003);
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    let found = loop {
+        let found = samples(&get_with_token(address, "/metrics").await);
+        if found["room_signaling_loop_lag_seconds_count"] >= 1.0 {
+            break found;
+        }
+        assert!(std::time::Instant::now() < deadline, "the lag should have been measured");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(found["room_signaling_closes_total{code=\"4003\"}"], 1.0);
+    assert_eq!(found["room_signaling_config_last_reload_successful"], 1.0);
+    assert_eq!(found["room_signaling_config_last_reload_seconds"], 0.0);
+    assert_eq!(found["room_signaling_tls_certificate_not_after_seconds"], 0.0);
+    assert_eq!(found["room_signaling_connection_panics_total"], 0.0);
+    assert!(found.keys().any(|name| name.starts_with("room_signaling_build_info{version=")));
+    let mut config = Config { listen: address, ..Config::default() };
+    with_token(&mut config);
+    config.limits.max_connections = 0;
+    server.reload(config);
+    assert!(get(address, "/", "").await.0.starts_with("HTTP/1.1 200 "), "a spare place");
+    let found = samples(&get_with_token(address, "/metrics").await);
+    assert!(found["room_signaling_config_last_reload_seconds"] > 1.0e9);
+}
+
 #[tokio::test]
 async fn the_documentation_names_every_metric_and_no_other() {
     let server = server(with_token);

@@ -87,3 +87,15 @@ fn keys_of_all_customary_kinds_are_taken() {
         assert!(tls.is_ok(), "{name}: {:?}", tls.err());
     }
 }
+
+#[tokio::test]
+async fn metrics_tell_when_the_certificate_ends() {
+    let operators = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let made = Authority::new().make_with(|params| params.not_after = rcgen::date_time_ymd(2099, 1, 2));
+    let _server = server(|config| {
+        config.tls = Some(made.tls());
+        config.metrics_listen = Some(operators);
+    });
+    let (_, text) = crate::support::get(operators, "/metrics", "").await;
+    assert!(text.contains("\nroom_signaling_tls_certificate_not_after_seconds 4070995200\n"), "{text}");
+}

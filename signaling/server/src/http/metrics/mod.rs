@@ -31,8 +31,23 @@ pub(crate) struct Metrics {
     pub(crate) slow_consumers: Counter,
     /// Handshakes that made way for newer ones.
     pub(crate) made_way: Counter,
+    /// Connections of proxies without the header that they are to send.
+    pub(crate) proxy_errors: Counter,
+    /// How late a task is run that wants to be run now.
+    pub(crate) lag: Histogram,
+    closes: RefCell<BTreeMap<u16, u64>>,
+    turned_away: RefCell<BTreeMap<&'static str, u64>>,
+    reload: Cell<Option<Reload>>,
     /// Answers over HTTP by their status, 101 being a WebSocket.
     answers: RefCell<BTreeMap<u16, u64>>,
+}
+
+/// The last change of the configuration while the server ran.
+#[derive(Debug, Clone, Copy)]
+struct Reload {
+    /// UNIX time.
+    at: f64,
+    was_taken: bool,
 }
 
 /// A number that only grows.
@@ -61,18 +76,28 @@ pub(crate) struct Now<'a> {
     pub(crate) queued_bytes: usize,
     pub(crate) inbound_bytes: usize,
     pub(crate) latency: &'a Histogram,
+    /// Passwords that wait to be checked.
+    pub(crate) passwords: usize,
+    /// Connections that wait in the lane.
+    pub(crate) lane: usize,
+    /// When the certificate ends, in UNIX time.
+    pub(crate) certificate_end: Option<u64>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         Self {
-            started,
+            started: unix_time(),
+            lag: Histogram::default(),
+            closes: RefCell::default(),
+            turned_away: RefCell::default(),
+            reload: Cell::new(None),
             opened: Counter::default(),
             delivered: Counter::default(),
             pauses: Counter::default(),
             slow_consumers: Counter::default(),
             made_way: Counter::default(),
+            proxy_errors: Counter::default(),
             answers: RefCell::default(),
         }
     }
@@ -82,11 +107,27 @@ impl Metrics {
         *self.answers.borrow_mut().entry(status).or_default() += 1;
     }
 
+    /// The server closes a connection.
+    pub(crate) fn closed(&self, code: u16) {
+        *self.closes.borrow_mut().entry(code).or_default() += 1;
+    }
+
+    /// A connection met a limit of connections.
+    pub(crate) fn turned_away(&self, limit: &'static str) {
+        *self.turned_away.borrow_mut().entry(limit).or_default() += 1;
+    }
+
+    /// Another configuration was taken, or refused because of its errors.
+    pub(crate) fn reloaded(&self, was_taken: bool) {
+        self.reload.set(Some(Reload { at: unix_time(), was_taken }));
+    }
+
     /// Everything, in the text format of Prometheus.
     pub(crate) fn text(&self, now: &Now<'_>) -> String {
         let mut out = Exposition::default();
         self.connections(&mut out, now);
         self.messages(&mut out, now);
+        self.operation(&mut out, now);
         process::describe(&mut out, self.started);
         out.into_text()
     }
@@ -127,6 +168,42 @@ impl Metrics {
         );
         let draining = u8::from(now.hub.is_draining());
         out.gauge("room_signaling_draining", "1 once the server has been told to stop.", draining);
+    }
+
+    fn operation(&self, out: &mut Exposition, now: &Now<'_>) {
+        out.histogram(
+            "room_signaling_loop_lag_seconds",
+            "How late the server's thread ran a task that was due, sampled four times a second.",
+            &self.lag,
+        );
+        out.gauge("room_signaling_lane_waiting", "Connections that wait for a turn in the lane.", now.lane);
+        let help = "Passwords that wait to be checked.";
+        out.gauge("room_signaling_passwords_waiting", help, now.passwords);
+        let closes = self.closes.borrow();
+        let help = "Connections that the server closed, by the code of the close frame.";
+        let closes = closes.iter().map(|(code, count)| (*code, *count));
+        out.counters("room_signaling_closes_total", help, "code", closes);
+        let turned_away = self.turned_away.borrow();
+        let help = "Connections that met a limit of connections, by the limit.";
+        let turned_away = turned_away.iter().map(|(limit, count)| (*limit, *count));
+        out.counters("room_signaling_turned_away_total", help, "limit", turned_away);
+        let help = "Connections from trusted proxies that did not begin with a PROXY protocol header.";
+        out.counter("room_signaling_proxy_header_errors_total", help, self.proxy_errors.get());
+        let help = "When the server's certificate ends, in UNIX time; 0 without TLS.";
+        let end = now.certificate_end.unwrap_or_default();
+        out.gauge("room_signaling_tls_certificate_not_after_seconds", help, end);
+        let help = "When the configuration was last reloaded, or that was tried, in UNIX time; 0: never.";
+        let last = self.reload.get();
+        out.gauge("room_signaling_config_last_reload_seconds", help, last.map_or(0.0, |last| last.at));
+        let help = "Whether the configuration in force is the one that was last asked for.";
+        let taken = u8::from(last.is_none_or(|last| last.was_taken));
+        out.gauge("room_signaling_config_last_reload_successful", help, taken);
+        out.gauges(
+            "room_signaling_build_info",
+            "The version of the server; the value is always 1.",
+            "version",
+            [(env!("CARGO_PKG_VERSION"), 1)],
+        );
     }
 
     fn messages(&self, out: &mut Exposition, now: &Now<'_>) {
@@ -170,4 +247,8 @@ impl Metrics {
             now.latency,
         );
     }
+}
+
+fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
