@@ -121,7 +121,7 @@ impl Passwords {
 
     /// How many wait to be checked.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.borrow().len()
+        self.waiting.borrow().count
     }
 
     /// The next password, once there is one.
