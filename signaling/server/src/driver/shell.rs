@@ -158,6 +158,7 @@ impl Shell {
             queued_bytes: self.queues.budget().held() - self.queues.budget().inbound(),
             inbound_bytes: self.queues.budget().inbound(),
             latency: self.queues.latency(),
+            largest_queue: self.peers.borrow().values().map(|peer| peer.queue.weight()).max().unwrap_or(0),
             passwords: self.passwords.waiting(),
             lane: self.lane.waiting(),
             certificate_end: self.config().tls.as_ref().and_then(Tls::not_after),

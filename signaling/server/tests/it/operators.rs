@@ -201,7 +201,7 @@ async fn metrics_tell_how_the_server_does() {
     assert_eq!(found["room_signaling_tls_certificate_not_after_seconds"], 0.0);
     assert_eq!(found["room_signaling_connection_panics_total"], 0.0);
     assert!(found.keys().any(|name| name.starts_with("room_signaling_build_info{version=")));
-    let mut config = Config { listen: address, ..Config::default() };
+    let mut config = Config { listen: vec![address], ..Config::default() };
     with_token(&mut config);
     config.limits.max_connections = 0;
     server.reload(config);

@@ -76,6 +76,8 @@ pub(crate) struct Now<'a> {
     pub(crate) queued_bytes: usize,
     pub(crate) inbound_bytes: usize,
     pub(crate) latency: &'a Histogram,
+    /// What is held for the client that has most.
+    pub(crate) largest_queue: usize,
     /// Passwords that wait to be checked.
     pub(crate) passwords: usize,
     /// Connections that wait in the lane.
@@ -177,6 +179,8 @@ impl Metrics {
             &self.lag,
         );
         out.gauge("room_signaling_lane_waiting", "Connections that wait for a turn in the lane.", now.lane);
+        let help = "Bytes that are held for one client, of the client that has most.";
+        out.gauge("room_signaling_largest_queue_bytes", help, now.largest_queue);
         let help = "Passwords that wait to be checked.";
         out.gauge("room_signaling_passwords_waiting", help, now.passwords);
         let closes = self.closes.borrow();
