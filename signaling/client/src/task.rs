@@ -153,10 +153,10 @@ impl Task {
         match &event {
             Event::State(state) => info!(?state, uri = %self.target.uri, "signaling"),
             Event::Disconnected(reason) => {
-                info!(uri = %self.target.uri, %reason, "the connection to the server is lost")
+                info!(uri = %self.target.uri, %reason, "the connection to the server is lost");
             }
             Event::Unreachable(reason) => {
-                warn!(uri = %self.target.uri, %reason, "the server can't be reached")
+                warn!(uri = %self.target.uri, %reason, "the server can't be reached");
             }
             Event::Failed(failure) => warn!(%failure, "signaling failed"),
             Event::Refused { code, message, request, target_id } => {

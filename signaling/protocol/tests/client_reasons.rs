@@ -1,5 +1,6 @@
 //! What the owner of a Client learns about a server that can't be reached: each reason once, until the client is in its
 //! room.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
 

@@ -27,17 +27,13 @@ impl<F> Pairing<F> {
     /// Adds a frame that was captured at this time, in milliseconds. Returns the pairs that it completes, in order.
     pub(super) fn put(&mut self, is_target: bool, time: f64, frame: F) -> Vec<Pair<F>> {
         if is_target {
-            return match self.nearest(time) {
-                Some(partner) => {
-                    // Frames older than a pair find no partner any more.
-                    self.targets.clear();
-                    vec![(frame, partner)]
-                }
-                None => {
-                    keep(&mut self.targets, (time, frame));
-                    Vec::new()
-                }
-            };
+            if let Some(partner) = self.nearest(time) {
+                // Frames older than a pair find no partner any more.
+                self.targets.clear();
+                return vec![(frame, partner)];
+            }
+            keep(&mut self.targets, (time, frame));
+            return Vec::new();
         }
         keep(&mut self.others, (time, Arc::new(frame)));
         let mut pairs = Vec::new();

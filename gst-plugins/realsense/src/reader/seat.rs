@@ -42,6 +42,7 @@ pub(crate) enum Interrupt {
 }
 
 /// What the reader knows of a pad.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Seat {
     kinds: Vec<StreamKind>,
     /// The mode of each of its streams, once chosen.
