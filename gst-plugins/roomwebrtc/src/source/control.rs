@@ -1,8 +1,8 @@
-//! The thread that owns what happens: signaling events, the notes of the session and the time all come here, in order,
-//! so that the session has one owner and no lock.
+//! The control thread. It handles signaling events, session events, and time in order, so that the session has one owner
+//! and needs no lock.
 //!
-//! Architecture invariant: nothing here waits for a peer, the network or downstream, and no lock is held while
-//! webrtcbin or the application is called.
+//! Architecture invariant: the control thread waits neither for a peer nor for the network nor for downstream. It holds no
+//! lock while it calls webrtcbin or the application.
 
 use super::{
     RoomWebRtcSrc,
@@ -10,6 +10,7 @@ use super::{
     message,
     output::{Output, OutputContext},
     outputs::Outputs,
+    senders::{GOODBYE_GRACE, Senders},
     session::{Action, Session, SessionEvent, SessionEvents},
     settings::Settings,
     stats,
@@ -28,29 +29,22 @@ use room_signaling_client::{
     wire::{Body, ErrorCode, IceServer, Signal},
 };
 use std::{
-    collections::BTreeSet,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
-/// How often a session is looked after.
+/// The interval at which a session handles time.
 const TICK: Duration = Duration::from_millis(250);
-/// After a `bye`, a new session may follow at once: only then is it the end.
-const GOODBYE_GRACE: Duration = Duration::from_secs(1);
-/// After leaving a sender that said `bye`, for how long its offers are not taken.
-const OTHERS_FIRST: Duration = Duration::from_secs(5);
-/// How long goodbyes and teardown may go on after the element has stopped waiting for them.
+/// The longest time for goodbyes and teardown after the element has stopped waiting for them.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// The first and the longest wait before a sender, whose session failed, is asked for another one.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// What the thread is told.
+/// The input of the control thread.
 pub(super) enum Command {
-    /// The signaling client of this generation says.
+    /// An event of the signaling client of this generation.
     Signaling(u64, Event),
-    /// The signaling client of this generation has said goodbye.
+    /// The signaling client of this generation has ended.
     SignalingEnded(u64),
-    /// The session of this number says.
+    /// An event of the session with this number.
     Session(u64, SessionEvent),
     /// A session has been torn down.
     SessionEnded,
@@ -58,15 +52,15 @@ pub(super) enum Command {
     Keyframe(StreamKey),
     /// An end of stream has passed the pad with this name.
     OutputEnded(StreamKey),
-    /// The application ended the stream, before there was one.
+    /// The application sent an end of stream before there were pads.
     EndOfStream,
     /// The property `token` was set.
     Token(String),
-    /// Say goodbye and end.
+    /// Leave the room and end.
     Stop,
 }
 
-/// The element's end of the thread.
+/// The handle by which the element reaches the control thread.
 pub(super) struct Control {
     commands: mpsc::Sender<Command>,
     ended: mpsc::Receiver<()>,
@@ -74,7 +68,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Starts the signaling client and the thread. The error is for the user.
+    /// Starts the signaling client and the thread. The error names the property to change.
     pub(super) fn start(
         element: &RoomWebRtcSrc,
         settings: Settings,
@@ -91,10 +85,9 @@ impl Control {
             clock: Arc::new(SessionClock::default()),
         }));
         let (alive, ended) = mpsc::channel::<()>();
-        let mut thread = Thread {
+        let mut controller = Controller {
             element: element.downgrade(),
             settings,
-            wanted,
             commands: commands.clone(),
             link,
             state: SignalingState::Idle,
@@ -102,24 +95,20 @@ impl Control {
             unusable_ice_servers: Vec::new(),
             outputs: outputs.clone(),
             pads_announced: false,
-            present: BTreeSet::new(),
-            turned_away: BTreeSet::new(),
+            senders: Senders::new(wanted),
             session: None,
-            sessions: 0,
+            session_number: 0,
             teardowns: 0,
             tick: None,
             goodbye: None,
-            preference: None,
-            retry: None,
-            patience: RETRY.0,
             stopped: None,
         };
         let run = move || {
-            let owner = thread.element.clone();
-            guard::run(&owner, "the control thread", || thread.run(&inbox));
+            let owner = controller.element.clone();
+            guard::run(&owner, "the control thread", || controller.run(&inbox));
             // Only after a panic is there a session left, and its pipeline must not be dropped while it plays.
-            thread.end_session("failed");
-            thread.link.shutdown();
+            controller.end_session("failed");
+            controller.link.shutdown();
             drop(alive);
         };
         std::thread::Builder::new()
@@ -129,15 +118,15 @@ impl Control {
         Ok(Self { commands, ended, outputs })
     }
 
-    /// The property `token` was set.
+    /// Passes a new token on to the signaling client.
     pub(super) fn set_token(&self, token: String) {
-        // The thread is gone only when the element stops.
+        // Fails only while the element stops.
         let _ = self.commands.send(Command::Token(token));
     }
 
-    /// Says goodbye and ends the session. Waits for that at most `limit`; the rest happens without anyone waiting.
+    /// Leaves the room and ends the session. Waits for that no longer than `limit`; the rest happens in the background.
     pub(super) fn stop(&self, limit: Duration) {
-        // Fails when the thread has ended, which is what is wanted; so does waiting for it.
+        // Both fail if the thread has ended already.
         let _ = self.commands.send(Command::Stop);
         let _ = self.ended.recv_timeout(limit);
     }
@@ -153,49 +142,32 @@ impl Control {
     }
 }
 
-/// Whose offers are taken while there is no session.
-#[derive(Debug, PartialEq, Eq)]
-enum Preference {
-    /// Only this sender's: it said `bye`, as senders do when their streams change.
-    For(ClientId),
-    /// Any but this sender's.
-    Against(ClientId),
-}
-
-struct Thread {
+struct Controller {
     element: glib::WeakRef<RoomWebRtcSrc>,
     settings: Settings,
-    wanted: Option<ClientId>,
     commands: mpsc::Sender<Command>,
     link: Link,
     state: SignalingState,
     ice_servers: Vec<IceServer>,
-    /// What was said of the servers that can't be used.
+    /// The warnings about servers that can't be used.
     unusable_ice_servers: Vec<String>,
     outputs: Arc<Outputs>,
     pads_announced: bool,
-    /// The senders in the room.
-    present: BTreeSet<ClientId>,
-    /// Those of them whose offer was not taken, because there was another session.
-    turned_away: BTreeSet<ClientId>,
+    senders: Senders,
     session: Option<Session>,
-    /// How many there were: the number of the current one.
-    sessions: u64,
-    /// How many are being torn down.
+    /// The number of the current session. Events of earlier ones are ignored.
+    session_number: u64,
+    /// How many sessions are being torn down.
     teardowns: usize,
+    /// When the session handles time again.
     tick: Option<Instant>,
     /// When the sender's `bye` becomes the end of the stream.
     goodbye: Option<Instant>,
-    /// After a `bye`: which offers are taken, and until when.
-    preference: Option<(Preference, Instant)>,
-    /// When the element leaves the room and returns, so that senders offer anew.
-    retry: Option<Instant>,
-    patience: Duration,
-    /// Since when nothing but goodbyes is left to do.
+    /// When the element was stopped.
     stopped: Option<Instant>,
 }
 
-impl Thread {
+impl Controller {
     fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
         while !self.is_done() {
             let command = match self.deadline() {
@@ -216,8 +188,7 @@ impl Thread {
 
     fn deadline(&self) -> Option<Instant> {
         let limit = self.stopped.map(|since| since + STOP_LIMIT);
-        let preference = self.preference.as_ref().map(|(_, until)| *until);
-        [preference, self.tick, self.goodbye, self.retry, self.link.deadline(), limit]
+        [self.tick, self.goodbye, self.senders.deadline(), self.link.deadline(), limit]
             .into_iter()
             .flatten()
             .min()
@@ -226,7 +197,7 @@ impl Thread {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Signaling(generation, event) if self.link.is_current(generation) => self.on_event(event),
-            Command::Session(number, event) if number == self.sessions => self.on_session_event(event),
+            Command::Session(number, event) if number == self.session_number => self.on_session_event(event),
             Command::SignalingEnded(generation) => self.link.ended(generation, Instant::now()),
             Command::SessionEnded => self.teardowns = self.teardowns.saturating_sub(1),
             Command::Keyframe(key) => {
@@ -245,7 +216,7 @@ impl Thread {
                 self.finish("closed");
                 self.stopped = Some(Instant::now());
             }
-            // Of a client or a session that is no more.
+            // The client or the session has been replaced.
             Command::Signaling(..) | Command::Session(..) => {}
         }
     }
@@ -253,8 +224,8 @@ impl Thread {
     fn handle_time(&mut self, now: Instant) {
         if self.tick.is_some_and(|at| at <= now) {
             self.tick = self.session.is_some().then(|| now + TICK);
-            if let Some(effect) = self.session.as_mut().map(|session| session.handle_time(now)) {
-                self.apply(effect);
+            if let Some(action) = self.session.as_mut().map(|session| session.handle_time(now)) {
+                self.apply(action);
             }
             self.announce_pads(now);
             self.update_stats();
@@ -263,14 +234,8 @@ impl Thread {
             self.goodbye = None;
             self.end_streams();
         }
-        if self.preference.as_ref().is_some_and(|(_, until)| *until <= now) {
-            self.end_preference(now);
-        }
-        if self.retry.is_some_and(|at| at <= now) {
-            self.retry = None;
-            if self.session.is_none() && self.stopped.is_none() {
-                self.ask_for_offers(now);
-            }
+        if self.senders.handle_time(now) && self.session.is_none() && self.stopped.is_none() {
+            self.request_offers(now);
         }
         if let Err(error) = self.link.handle_time(now) {
             self.fail(None, &error.to_string());
@@ -280,11 +245,10 @@ impl Thread {
     fn on_event(&mut self, event: Event) {
         if let Some((id, here)) = link::presence(&event) {
             if here {
-                self.present.insert(id.clone())
+                self.senders.joined(id);
             } else {
-                self.present.remove(id)
-            };
-            self.turned_away.remove(id);
+                self.senders.left(id);
+            }
         }
         match event {
             Event::State(state) => self.on_state(state),
@@ -323,7 +287,7 @@ impl Thread {
 
     fn on_state(&mut self, state: State) {
         let state = match SignalingState::from(state) {
-            // We were in the room before, and only left it to be offered to anew.
+            // The element was in the room, and left it only to get another offer.
             SignalingState::Connecting if self.state != SignalingState::Idle => SignalingState::Reconnecting,
             SignalingState::Closed if self.state == SignalingState::Failed => return,
             state => state,
@@ -352,14 +316,6 @@ impl Thread {
     }
 
     fn on_gone(&mut self, id: &ClientId, reason: GoneReason) {
-        if reason != GoneReason::Replaced
-            && self
-                .preference
-                .as_ref()
-                .is_some_and(|(preference, _)| *preference == Preference::For(id.clone()))
-        {
-            self.preference = None;
-        }
         let ours = self.is_session_of(id);
         if ours {
             self.end_session(match reason {
@@ -371,7 +327,7 @@ impl Thread {
         if ours && reason == GoneReason::Left && self.eos_on_bye() {
             self.end_streams();
         } else if reason != GoneReason::Replaced {
-            // A sender that was replaced offers by itself.
+            // A sender that was replaced by a new process offers on its own.
             self.look_for_another(Instant::now());
         }
     }
@@ -389,44 +345,34 @@ impl Thread {
                 if self.session.as_ref().is_some_and(|session| session.is_named(id.as_ref())) {
                     self.end_session("bye");
                     self.link.media(&from, id.as_ref(), Media::Ended);
-                    // A sender whose streams change offers again at once.
-                    let until = Instant::now() + GOODBYE_GRACE;
-                    if self.eos_on_bye() {
-                        self.goodbye = Some(until);
-                    }
-                    self.preference = Some((Preference::For(from), until));
+                    let now = Instant::now();
+                    self.goodbye = self.eos_on_bye().then(|| now + GOODBYE_GRACE);
+                    self.senders.said_bye(from, now);
                 }
             }
-            Body::Answer { .. } => gst::debug!(CAT, "{from} answers, but nothing was offered to it"),
+            Body::Answer { .. } => {
+                gst::debug!(CAT, "ignoring an answer of {from}, because nothing was offered")
+            }
         }
     }
 
     fn on_offer(&mut self, from: ClientId, id: Option<SessionId>, sdp: &str) {
         // The server relays messages between any two members. A receiver must not show its own video to the others.
-        if !self.present.contains(&from) {
+        if !self.senders.is_present(&from) {
             gst::warning!(CAT, "ignoring an offer of {from}, which is no sender in this room");
             return;
         }
-        let wanted = self.wanted.as_ref().is_none_or(|wanted| *wanted == from);
-        let free = match (&self.session, &self.preference) {
-            (Some(session), _) => session.sender == from,
-            (None, Some((Preference::For(peer), _))) => *peer == from,
-            (None, Some((Preference::Against(peer), _))) => *peer != from,
-            (None, None) => true,
-        };
-        if self.stopped.is_some() || !wanted || !free {
-            gst::debug!(CAT, "the offer of {from} is not taken");
+        let current = self.session.as_ref().map(|session| &session.sender);
+        if self.stopped.is_some() || !self.senders.accept(&from, current) {
+            gst::debug!(CAT, "declining an offer of {from}");
             self.link.say(&from, id.as_ref(), Body::Bye);
             self.link.media(&from, id.as_ref(), Media::Ended);
-            if wanted {
-                self.turned_away.insert(from);
-            }
             return;
         }
         self.end_session("replaced");
-        (self.goodbye, self.preference, self.retry) = (None, None, None);
-        self.sessions += 1;
-        let (number, commands) = (self.sessions, self.commands.clone());
+        self.goodbye = None;
+        self.session_number += 1;
+        let (number, commands) = (self.session_number, self.commands.clone());
         // Sending fails when the thread has ended; then the event has no use any more.
         let events: SessionEvents =
             Arc::new(move |event| drop(commands.send(Command::Session(number, event))));
@@ -450,18 +396,18 @@ impl Thread {
     }
 
     fn on_session_event(&mut self, event: SessionEvent) {
-        if let Some(effect) = self.session.as_mut().map(|session| session.handle(event)) {
-            self.apply(effect);
+        if let Some(action) = self.session.as_mut().map(|session| session.handle(event)) {
+            self.apply(action);
         }
     }
 
-    fn apply(&mut self, effect: Action) {
+    fn apply(&mut self, action: Action) {
         let Some(session) = &mut self.session else { return };
-        match effect {
+        match action {
             Action::None => {}
             Action::Send(body) => self.link.say(&session.sender, session.id.as_ref(), body),
             Action::Connected => {
-                self.patience = RETRY.0;
+                self.senders.connected();
                 self.link.media(&session.sender, session.id.as_ref(), Media::Connected);
                 if let Some(element) = self.element.upgrade() {
                     message::sender_added(&element, &session.sender);
@@ -490,13 +436,10 @@ impl Thread {
         self.link.say(&peer, id.as_ref(), Body::Bye);
         self.end_session(words);
         self.link.media(&peer, id.as_ref(), Media::Ended);
-        if self.present.contains(&peer) {
-            self.retry = Some(Instant::now() + self.patience);
-            self.patience = self.patience.saturating_mul(2).min(RETRY.1);
-        }
+        self.senders.failed(&peer, Instant::now());
     }
 
-    /// Ends the session, whoever wanted it. The pads stay.
+    /// Ends the session. Its pads remain.
     fn end_session(&mut self, reason: &str) {
         let Some(session) = self.session.take() else { return };
         let commands = self.commands.clone();
@@ -506,46 +449,28 @@ impl Thread {
         if let Some(element) = self.element.upgrade().filter(|_| session.is_connected()) {
             message::sender_removed(&element, &session.sender, reason);
         }
-        // What was torn down may still say something: it is not the next session.
-        self.sessions += 1;
+        // Events of the session that are still under way must not count for the next one.
+        self.session_number += 1;
         self.update_stats();
     }
 
-    /// After the sender has gone: those who were turned away can be asked to offer again.
     fn look_for_another(&mut self, now: Instant) {
-        if self.session.is_some() || self.stopped.is_some() {
-            return;
-        }
-        if self.turned_away.is_empty() {
-            self.retry = self.retry.filter(|_| !self.present.is_empty());
-        } else {
-            self.retry = Some(now);
+        if self.session.is_none() && self.stopped.is_none() {
+            self.senders.look_for_another(now);
         }
     }
 
-    /// A sender that said `bye` and did not offer again wants to send no longer. Others come first for a while: to a
-    /// sender that kicked it, the receiver that returns is a new one.
-    fn end_preference(&mut self, now: Instant) {
-        if let Some((Preference::For(peer), _)) = self.preference.take()
-            && !self.turned_away.is_empty()
-        {
-            self.preference = Some((Preference::Against(peer), now + OTHERS_FIRST));
-        }
-        self.look_for_another(now);
-    }
-
-    fn ask_for_offers(&mut self, now: Instant) {
+    fn request_offers(&mut self, now: Instant) {
         if self.state == SignalingState::Joined {
-            gst::info!(CAT, "leaving the room and coming back, to be offered to anew");
-            self.present.clear();
-            self.turned_away.clear();
+            gst::info!(CAT, "leaving the room and returning, to get another offer");
+            self.senders.returns();
             self.link.leave_and_come_back(now);
         } else {
-            self.retry = Some(now + RETRY.0);
+            self.senders.retry_later(now);
         }
     }
 
-    /// The stream is at its end: EOS, and goodbye.
+    /// Ends the stream on all pads, and leaves the room.
     fn end_streams(&mut self) {
         if self.outputs.end() {
             self.finish("end of stream");
@@ -556,7 +481,8 @@ impl Thread {
 
     fn finish(&mut self, reason: &str) {
         self.end_session(reason);
-        (self.goodbye, self.preference, self.retry, self.tick) = (None, None, None, None);
+        self.senders.stop();
+        (self.goodbye, self.tick) = (None, None);
         self.link.shutdown();
         self.set_state(if self.state == SignalingState::Failed {
             self.state

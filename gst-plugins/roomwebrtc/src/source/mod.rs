@@ -13,6 +13,7 @@ mod message;
 mod offer;
 mod output;
 mod outputs;
+mod senders;
 mod session;
 mod settings;
 mod stats;
