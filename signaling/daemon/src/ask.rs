@@ -1,7 +1,10 @@
 //! Asks the running server, for the commands that do: one GET over HTTP, with and without TLS.
 
 use anyhow::{Context, bail};
-use room_signaling_server::{Config, settings::Settings};
+use room_signaling_server::{
+    Config,
+    settings::{Settings, Sources},
+};
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
@@ -62,10 +65,30 @@ impl Local {
         Ok(Self { address: SocketAddr::new(ip, listen.port()), tls })
     }
 
+    /// The server of a configuration with an admin token, and the headers that show the token.
+    pub(crate) fn of_operator(sources: &Sources) -> anyhow::Result<(Self, String)> {
+        let config = sources.load()?.config;
+        let token = config.admin_token.context(
+            "the server obeys only those who have the token of admin.token_file, and the configuration has none: \
+             make one with `openssl rand -hex 32`",
+        )?;
+        // The token is for this server alone.
+        let trust = config.tls.map_or(Trust::Anybody, |tls| Trust::Only(tls.certificate().clone()));
+        let headers = format!("Authorization: {}\r\n", token.authorization());
+        Ok((Self::new(&sources.settings(), trust)?, headers))
+    }
+
     /// The answer to a GET. `headers` have their line ends.
     pub(crate) fn get(&self, path: &str, headers: &str) -> anyhow::Result<Answer> {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}Connection: close\r\n\r\n", self.address);
+        self.request("GET", path, headers)
+    }
+
+    /// The answer to a request without a body. `headers` have their line ends.
+    pub(crate) fn request(&self, method: &str, path: &str, headers: &str) -> anyhow::Result<Answer> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}Connection: close\r\n\r\n",
+            self.address
+        );
         let answer =
             self.exchange(request.as_bytes()).with_context(|| format!("no answer from {}", self.address))?;
         parse(&answer).with_context(|| format!("what answers at {} is no room-signaling", self.address))

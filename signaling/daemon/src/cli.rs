@@ -1,6 +1,9 @@
 //! The command line. Each flag may be an environment variable as well.
 
-use crate::users::{self, TokenArgs};
+use crate::{
+    operate::{self, CloseArgs, DenyArgs, KickArgs},
+    users::{self, TokenArgs},
+};
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use room_signaling_server::{
     config::{Given, variables},
@@ -51,6 +54,19 @@ pub(crate) enum Command {
     TurnCredentials(Later<TurnCredentialsArgs>),
     /// Ask the server that runs with this configuration who is in which room
     Rooms(Later<RoomsArgs>),
+    /// Remove a member from its room, on the server that runs with this configuration
+    #[command(after_help = operate::KICK_EXAMPLES)]
+    Kick(Later<KickArgs>),
+    /// Remove all members from a room
+    #[command(after_help = operate::CLOSE_EXAMPLES)]
+    CloseRoom(Later<CloseArgs>),
+    /// Refuse a user, or a token, and close its connections
+    #[command(after_help = operate::DENY_EXAMPLES)]
+    Deny(Later<DenyArgs>),
+    /// Accept a user or a token again that `deny` refused
+    Allow(Later<DenyArgs>),
+    /// Print the users and tokens that are denied
+    Denied(Later<ServeArgs>),
     /// Make a token for a server with users, and print it
     #[command(after_help = users::TOKEN_EXAMPLES)]
     Token(Later<TokenArgs>),
@@ -316,7 +332,9 @@ mod tests {
 
     #[test]
     fn each_command_says_what_it_is_for() {
-        for name in ["serve", "check-config", "healthcheck", "turn-credentials", "rooms", "token"] {
+        for name in
+            ["serve", "check-config", "healthcheck", "turn-credentials", "rooms", "kick", "deny", "token"]
+        {
             let about = Cli::command().find_subcommand(name).unwrap().get_about().unwrap().to_string();
             let help = Cli::try_parse_from(["room-signaling", name, "--help"]).unwrap_err().to_string();
             assert!(help.starts_with(&about) && help.contains("Options:"), "{about}\n{help}");

@@ -6,6 +6,7 @@ mod files;
 mod journal;
 mod lines;
 mod logs;
+mod operate;
 mod operator;
 mod rooms;
 mod serve;
@@ -38,6 +39,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Healthcheck(Later(args)) => check_health(args.sources()),
         Command::TurnCredentials(Later(args)) => print_turn_credentials(args.serve.sources(), args.name),
         Command::Rooms(Later(args)) => rooms::print(&args.serve.sources(), args.json),
+        Command::Kick(Later(args)) => operate::kick(args),
+        Command::CloseRoom(Later(args)) => operate::close_room(args),
+        Command::Deny(Later(args)) => operate::deny(args),
+        Command::Allow(Later(args)) => operate::allow(args),
+        Command::Denied(Later(args)) => operate::denied(args),
         Command::Token(Later(args)) => users::token(args),
         Command::HashPassword => users::hash(),
         Command::Generate { folder } => generate(&folder),

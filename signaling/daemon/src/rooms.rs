@@ -1,6 +1,6 @@
 //! The command `rooms`: who is where, as the running server says.
 
-use crate::ask::{Local, Trust};
+use crate::ask::Local;
 use anyhow::{Context, bail};
 use room_signaling_server::settings::Sources;
 use serde::Deserialize;
@@ -28,15 +28,8 @@ struct Member {
 
 /// Prints the rooms, for people or as the server sends them.
 pub(crate) fn print(sources: &Sources, json: bool) -> anyhow::Result<()> {
-    let config = sources.load()?.config;
-    let token = config.admin_token.context(
-        "the server shows its rooms only to who has the token of admin.token_file, and there is none: \
-         make one with `openssl rand -hex 32`",
-    )?;
-    // The token is for this server alone.
-    let trust = config.tls.map_or(Trust::Anybody, |tls| Trust::Only(tls.certificate().clone()));
-    let headers = format!("Authorization: {}\r\n", token.authorization());
-    let answer = Local::new(&sources.settings(), trust)?.get("/api/rooms", &headers)?;
+    let (local, headers) = Local::of_operator(sources)?;
+    let answer = local.get("/api/rooms", &headers)?;
     if answer.status != 200 {
         bail!(
             "the server answers {}: {}\nDoes it run with another token? It reads it when it starts or reloads.",

@@ -47,6 +47,10 @@ pub(crate) struct TokenArgs {
     #[arg(long, value_name = "NAME", value_parser = |text: &str| UserId::new(text))]
     user: UserId,
 
+    /// The id of the token (jti), by which it can be denied [default: random; the server logs it as token_id]
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    id: Option<String>,
+
     /// The only client id that it may be used under [default: any]
     #[arg(long, value_name = "ID", value_parser = |text: &str| ClientId::new(text))]
     client_id: Option<ClientId>,
@@ -95,6 +99,7 @@ fn make_token(args: TokenArgs, now: Duration) -> anyhow::Result<String> {
     let order = Order {
         kid: args.kid,
         user: args.user,
+        id: Some(args.id.map_or_else(random_id, Ok)?),
         client_id: args.client_id,
         rooms: args.room,
         roles: args.role.iter().map(role).collect(),
@@ -102,6 +107,12 @@ fn make_token(args: TokenArgs, now: Duration) -> anyhow::Result<String> {
         expires: now + args.ttl,
     };
     Ok(order.sign(&key)?)
+}
+
+fn random_id() -> anyhow::Result<String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    Ok(format!("{:016x}", u64::from_be_bytes(random)))
 }
 
 fn time_to_live(text: &str) -> Result<Duration, String> {

@@ -10,6 +10,7 @@ mod dispatch;
 mod join;
 mod reconfigure;
 mod relay;
+mod removal;
 mod request;
 mod rights;
 mod room;
@@ -18,7 +19,9 @@ mod say;
 mod session;
 mod verify;
 
-pub use rights::{Auth, Claim, Grant, KeyPrint, PasswordHash, RoomPattern, RoomRule, Secret, Verdict};
+pub use rights::{
+    Auth, Claim, Denied, Grant, KeyPrint, PasswordHash, RoomPattern, RoomRule, Secret, Verdict,
+};
 pub use rules::RoomRules;
 
 use crate::{
@@ -30,6 +33,8 @@ use attempts::Attempts;
 use bytestring::ByteString;
 pub use census::{Counts, MemberInfo, RoomInfo};
 use clock::after;
+pub use removal::REMOVED_FOR;
+use removal::Removals;
 use request::Refusal;
 use room::Room;
 use say::Say;
@@ -108,6 +113,8 @@ pub enum Event {
         protocol: u32,
         /// The user of its token, on a server that needs tokens.
         user: Option<UserId>,
+        /// The id of its token, if the token has one.
+        token_id: Option<String>,
     },
     /// The client entered a room, or changed its role there.
     Joined {
@@ -157,6 +164,8 @@ pub struct HubConfig {
     pub turn: Option<TurnConfig>,
     /// Whether clients need a token (they don't).
     pub auth: Auth,
+    /// The users and tokens that are denied (none).
+    pub denied: Denied,
     /// The rooms that have passwords (none).
     pub room_rules: Vec<RoomRule>,
     /// Rooms at a time (10,000).
@@ -183,6 +192,7 @@ impl Default for HubConfig {
             ice_servers: Vec::new(),
             turn: None,
             auth: Auth::None,
+            denied: Denied::default(),
             room_rules: Vec::new(),
             max_rooms: 10_000,
             max_members: 1_000,
@@ -213,6 +223,7 @@ pub struct Hub {
     outputs: VecDeque<Output>,
     draining: bool,
     counts: Counts,
+    removals: Removals,
 }
 
 impl Hub {
@@ -233,6 +244,7 @@ impl Hub {
             outputs: VecDeque::new(),
             draining: false,
             counts: Counts::default(),
+            removals: Removals::default(),
         }
     }
 

@@ -78,6 +78,7 @@ fn token(seconds: i64) -> String {
     let order = Order {
         kid: "k".into(),
         user: UserId::new("ann").unwrap(),
+        id: None,
         client_id: None,
         rooms: vec![RoomPattern::new("*").unwrap()],
         roles: vec![Role::Sender, Role::Receiver],

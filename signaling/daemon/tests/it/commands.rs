@@ -1,6 +1,6 @@
 //! The commands beside `serve`.
 
-use crate::support::{Folder, Program};
+use crate::support::{Client, Folder, Program};
 use serde_json::{Value, json};
 use std::{
     net::{SocketAddr, TcpListener},
@@ -133,4 +133,39 @@ fn the_manual_and_the_completions_know_the_commands() {
         let text = std::fs::read_to_string(folder.path(name)).unwrap().replace("\\-", "-");
         assert!(text.contains("check-config") && text.contains("tls-certificate"), "{name}: {text}");
     }
+}
+
+#[tokio::test]
+async fn an_operator_kicks_and_closes_and_denies_by_commands() {
+    let folder = Folder::new();
+    folder.write("token", "0123456789abcdef0123456789abcdef\n");
+    let file = folder.write("c.toml", "[admin]\ntoken_file = 'token'\n");
+    let (_program, address) = Program::start("", &["--config", &file]);
+    let listen = address.to_string();
+    let command =
+        |arguments: &[&str]| run(&[arguments, &["--config", &file, "--listen", &listen]].concat(), &[]);
+    let (mut camera, _) = Client::join(address, "camera", "客厅", "sender").await;
+    let (mut phone, _) = Client::join(address, "ann's phone", "客厅", "receiver").await;
+    let output = command(&["kick", "客厅", "ann's phone"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(phone.message_of("error").await["code"], "forbidden");
+    assert_eq!(camera.message_of("peer_left").await["reason"], "kicked");
+    let words = failure(&command(&["kick", "客厅", "ann's phone"]));
+    assert!(words.contains("has no member"), "{words}");
+    let output = command(&["close-room", "客厅"]);
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("1 members were removed"), "{output:?}");
+    assert_eq!(camera.message_of("error").await["code"], "forbidden");
+
+    for arguments in [&["deny", "mallory"][..], &["deny", "--token", "4f1c"]] {
+        assert!(command(arguments).status.success());
+    }
+    let denied = command(&["denied"]);
+    assert_eq!(String::from_utf8_lossy(&denied.stdout), "user   mallory\ntoken  4f1c\n");
+    assert!(command(&["allow", "mallory"]).status.success());
+    let words = failure(&command(&["allow", "mallory"]));
+    assert!(words.contains("is not denied"), "{words}");
+
+    folder.write("token", "another-token-of-operators");
+    let words = failure(&command(&["close-room", "hall"]));
+    assert!(words.contains("another admin token"), "{words}");
 }

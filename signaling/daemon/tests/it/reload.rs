@@ -1,6 +1,6 @@
 //! Another configuration file while the program runs.
 
-use crate::support::{Client, Folder, Program, get, knows_host};
+use crate::support::{Authority, Client, Folder, Program, get, knows_host};
 
 #[tokio::test]
 async fn sighup_reads_the_file_anew() {
@@ -53,4 +53,34 @@ async fn what_only_a_restart_changes_is_said() {
     assert!(line.contains("log_level"), "{line}");
     program.line_with("\"reloaded\"");
     assert!(knows_host(address, "robot.example").await);
+}
+
+#[tokio::test]
+async fn what_a_reload_opens_is_warned_of() {
+    let folder = Folder::new();
+    folder.write("room.key", "0123456789abcdef0123456789abcdef");
+    let users = "[auth]\nmode = 'token'\n[[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = 'room.key'\n";
+    let file = folder.write("c.toml", users);
+    let (mut program, _) = Program::start("", &["--config", &file]);
+    folder.write("c.toml", "allow_origins = ['*']\n");
+    program.signal("HUP");
+    let line = program.line_with("clients need no token any more");
+    assert!(line.contains("WARN"), "{line}");
+    program.line_with("pages of this origin may connect now");
+    program.line_with("\"reloaded\"");
+}
+
+#[tokio::test]
+async fn a_reload_without_tls_keeps_it_and_says_so() {
+    let folder = Folder::new();
+    let authority = Authority::new();
+    authority.make().write(&folder);
+    let file = folder.write("c.toml", "[tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\n");
+    let (mut program, address) = Program::start("", &["--config", &file]);
+    folder.write("c.toml", "");
+    program.signal("HUP");
+    let line = program.line_with("only a restart changes this");
+    assert!(line.contains("\"tls\"") && line.contains("WARN"), "{line}");
+    program.line_with("\"reloaded\"");
+    authority.client(address).await.enter("a", "r", "sender").await;
 }

@@ -104,6 +104,7 @@ impl World {
                 let roles = [(sender, Role::Sender), (receiver, Role::Receiver)];
                 let grant = Grant {
                     user: UserId::new("ann").expect("a user"),
+                    id: None,
                     client_id: id.and_then(|id| ClientId::new(pick(&IDS, id)).ok()),
                     rooms: vec![RoomPattern::new(pick(&PATTERNS, rooms)).expect("a pattern")],
                     roles: roles.into_iter().filter_map(|(may, role)| may.then_some(role)).collect(),

@@ -139,7 +139,8 @@ impl Hub {
             heartbeat_s: self.config.heartbeat.as_secs(),
         }
         .text();
-        let event = Event::Registered { client_id: client_id.clone(), protocol, user };
+        let token_id = pass.as_ref().and_then(|pass| pass.grant.id.clone());
+        let event = Event::Registered { client_id: client_id.clone(), protocol, user, token_id };
         let registered = Registered { client_id, protocol, process, place, pass };
         session.stage = Stage::Registered(Box::new(registered));
         self.outputs.extend([Output::Send(conn, text), Output::Event(conn, event)]);

@@ -87,6 +87,8 @@ pub enum Verdict {
 pub struct Grant {
     /// The user that it was made for.
     pub user: UserId,
+    /// The id of the token, if it has one.
+    pub id: Option<String>,
     /// The only client id that it may be used with, if it names one. That id is reserved for its user.
     pub client_id: Option<ClientId>,
     /// The rooms that it grants.
@@ -152,6 +154,28 @@ pub struct KeyPrint(pub [u8; 16]);
 impl fmt::Debug for KeyPrint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyPrint(…)")
+    }
+}
+
+/// Users and tokens that an operator denies, although their tokens are valid otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Denied {
+    /// Users.
+    pub users: BTreeSet<UserId>,
+    /// Ids of tokens.
+    pub tokens: BTreeSet<String>,
+}
+
+impl Denied {
+    /// Whether a grant is denied. The error is for the client.
+    pub(super) fn check(&self, grant: &Grant) -> Result<(), &'static str> {
+        if self.users.contains(&grant.user) {
+            return Err("an operator has denied this user");
+        }
+        if grant.id.as_ref().is_some_and(|id| self.tokens.contains(id)) {
+            return Err("an operator has denied this token");
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,10 @@ use crate::{
     wire::{PeerEntry, Role},
 };
 use serde_json::value::RawValue;
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 /// How many entries a list of peers has at most (rule 6).
 const MAX_PEERS: usize = 1_000;
@@ -229,6 +232,11 @@ impl Room {
             MemberInfo { client_id, role, protocol, conn, since }
         };
         RoomInfo { room_id, since: self.since, members: self.all().map(info).collect() }
+    }
+
+    /// The connections of old clients that were joined automatically.
+    pub(super) fn automatic(&self) -> BTreeSet<ConnId> {
+        self.all().filter(|(_, member)| member.automatic).map(|(_, member)| member.conn).collect()
     }
 
     /// All members, as owned values.

@@ -4,7 +4,7 @@ use super::{
     ConnId, Hub, Output,
     join::{Checked, Joiner, Permit},
     request::{Refusal, Register},
-    rights::{Auth, Claim, Pass, PasswordHash, Secret, Verdict},
+    rights::{Auth, Claim, Grant, Pass, PasswordHash, Secret, Verdict},
     room::Join,
     session::{On, Waiting},
 };
@@ -32,6 +32,7 @@ impl Hub {
         if session.room.as_ref().is_some_and(|room_id| *room_id != join.room_id) {
             return Err(forbidden("the URL of this connection names another room"));
         }
+        self.removals.check(now, &join.room_id, &joiner.client_id).map_err(forbidden)?;
         if self.config.auth == Auth::None {
             return Ok(Checked::Done(Permit::default()));
         }
@@ -52,7 +53,7 @@ impl Hub {
         if grant.until <= self.wall_clock.unix(now) {
             return Err(unauthorized(EXPIRED));
         }
-        self.config.auth.check(grant).map_err(unauthorized)?;
+        self.accepts(grant).map_err(unauthorized)?;
         if registered.grant.user != grant.user {
             return Err(forbidden("the token is another user's"));
         }
@@ -203,6 +204,12 @@ impl Hub {
         self.join(now, conn, join)
     }
 
+    /// Whether this server accepts a grant, apart from its time. The error is for the client.
+    pub(super) fn accepts(&self, grant: &Grant) -> Result<(), &'static str> {
+        self.config.denied.check(grant)?;
+        self.config.auth.check(grant)
+    }
+
     /// The rights that follow from a verdict on a token. `None`: tokens are no longer needed.
     fn granted(
         &self,
@@ -216,7 +223,7 @@ impl Hub {
             Verdict::Granted(grant) if grant.until <= self.wall_clock.unix(now) => {
                 Err(unauthorized(EXPIRED.to_owned()))
             }
-            Verdict::Granted(grant) => match self.config.auth.check(&grant) {
+            Verdict::Granted(grant) => match self.accepts(&grant) {
                 Ok(()) => Ok(Some(Box::new(Pass::new(*grant, token)))),
                 Err(words) => Err(unauthorized(words.to_owned())),
             },

@@ -14,6 +14,7 @@ mod presence;
 mod reconfigure;
 mod registration;
 mod relay;
+mod removal;
 mod rights_model;
 mod rights_random;
 mod rooms;

@@ -19,7 +19,10 @@ fn a_client_registers_under_the_id_that_it_brings() {
     let answer =
         json!({"type": "registered", "client_id": "a", "protocol": 1, "server": "test", "heartbeat_s": 15});
     assert_eq!(world.take(), [Said(conn, answer)]);
-    let [(_, Event::Registered { client_id, protocol: 1, user: None })] = &world.events[..] else { panic!() };
+    let [(_, Event::Registered { client_id, protocol: 1, user: None, token_id: None })] = &world.events[..]
+    else {
+        panic!()
+    };
     assert_eq!(client_id.as_str(), "a");
 }
 

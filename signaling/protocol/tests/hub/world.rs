@@ -70,6 +70,7 @@ impl World {
     pub(crate) fn grant(&self, user: &str, rooms: &[&str], roles: &[Role]) -> Grant {
         Grant {
             user: UserId::new(user).expect("a user"),
+            id: None,
             client_id: None,
             rooms: rooms.iter().map(|rooms| RoomPattern::new(rooms).expect("a pattern")).collect(),
             roles: roles.iter().copied().collect(),

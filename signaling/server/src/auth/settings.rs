@@ -2,7 +2,10 @@
 
 use super::{Algorithm, Keys, check_hash};
 use crate::config::{FilePath, Loader, Located};
-use room_protocol::hub::{Auth, PasswordHash, RoomPattern, RoomRule};
+use room_protocol::{
+    UserId,
+    hub::{Auth, Denied, PasswordHash, RoomPattern, RoomRule},
+};
 use serde::Deserialize;
 use std::{collections::BTreeSet, fmt};
 
@@ -16,6 +19,10 @@ pub struct AuthSettings {
     pub audience: Option<String>,
     /// What tokens are checked with.
     pub keys: Option<Vec<KeySettings>>,
+    /// Users whose tokens are refused.
+    pub denied_users: Option<Located<Vec<String>>>,
+    /// Ids (`jti`) of tokens that are refused.
+    pub denied_tokens: Option<Vec<String>>,
 }
 
 /// What clients need to register.
@@ -58,6 +65,28 @@ impl fmt::Debug for RoomSettings {
 }
 
 impl AuthSettings {
+    /// The users and tokens that are denied. Problems are reported to the loader.
+    pub(crate) fn denied(&self, loader: &mut Loader) -> Denied {
+        let mut users = BTreeSet::new();
+        for user in self.denied_users.iter().flat_map(|users| &users.value) {
+            match (UserId::new(user), &self.denied_users) {
+                (Ok(user), _) => {
+                    users.insert(user);
+                }
+                (Err(error), Some(list)) => {
+                    loader.refuse("auth.denied_users", list, format!("{user:?} can't be a user: {error}"));
+                }
+                (Err(_), None) => {}
+            }
+        }
+        let denied = Denied { users, tokens: self.denied_tokens.iter().flatten().cloned().collect() };
+        let has_users = self.mode.as_ref().is_some_and(|mode| mode.value == Mode::Token);
+        if denied != Denied::default() && !has_users {
+            loader.warn("auth: nobody is denied, because clients need no token: set auth.mode to \"token\"");
+        }
+        denied
+    }
+
     /// What clients need to register, and the keys that tokens are checked with. `None`: clients need nothing. Problems
     /// are reported to the loader.
     pub(crate) fn load(self, loader: &mut Loader) -> Option<(Auth, Keys)> {

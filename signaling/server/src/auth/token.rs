@@ -17,6 +17,8 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
     sub: UserId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
     /// Some read whole numbers only, and others write fractions.
     exp: serde_json::Number,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +131,7 @@ impl Claims {
         }
         Ok(Grant {
             user: self.sub,
+            id: self.jti,
             client_id: self.client_id,
             rooms,
             roles,
@@ -152,6 +155,8 @@ pub struct Order {
     pub kid: String,
     /// For whom.
     pub user: UserId,
+    /// The id by which an operator can deny the token (`jti`).
+    pub id: Option<String>,
     /// For this id only.
     pub client_id: Option<ClientId>,
     /// Where.
@@ -170,6 +175,7 @@ impl Order {
         let rooms: Vec<String> = self.rooms.iter().map(ToString::to_string).collect();
         let claims = Claims {
             sub: self.user,
+            jti: self.id,
             exp: self.expires.as_secs().into(),
             nbf: None,
             aud: self.audience.into(),
@@ -198,6 +204,7 @@ mod tests {
         Order {
             kid: "k".into(),
             user: UserId::new("ann").unwrap(),
+            id: None,
             client_id: None,
             rooms: vec![RoomPattern::new("lab*").unwrap(), RoomPattern::new("客厅").unwrap()],
             roles: vec![Role::Sender],

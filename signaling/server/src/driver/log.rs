@@ -132,9 +132,9 @@ impl Log {
             return;
         }
         match event {
-            Event::Registered { client_id, protocol, user } => {
-                let user = user.as_ref().map(UserId::as_str);
-                info!(target: TARGET, connection, %remote, client = client_id.as_str(), protocol, user, "registered");
+            Event::Registered { client_id, protocol, user, token_id } => {
+                let (client, user) = (client_id.as_str(), user.as_ref().map(UserId::as_str));
+                info!(target: TARGET, connection, %remote, client, protocol, user, token_id, "registered");
             }
             Event::Joined { client_id, room_id, role } => {
                 let (client, room) = (client_id.as_str(), room_id.as_str());

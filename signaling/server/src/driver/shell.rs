@@ -17,8 +17,8 @@ use crate::{
 };
 use bytes::Bytes;
 use room_protocol::{
-    Hub, HubConfig, RoomId,
-    hub::{Claim, ConnId, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
+    ClientId, Hub, HubConfig, RoomId,
+    hub::{Claim, ConnId, Denied, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
     turn::WallClock,
 };
 use std::{
@@ -58,6 +58,8 @@ pub(crate) struct Shell {
     log: Log,
     metrics: Metrics,
     passwords: Passwords,
+    /// What operators have denied since the server started, in addition to the configuration.
+    denied: RefCell<Denied>,
     /// When the alarm is set to go off.
     alarm: Cell<Option<Instant>>,
     /// It has to go off earlier.
@@ -76,8 +78,9 @@ impl Shell {
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
         let queues = Shared::new();
         queues.budget().set(config.limits.max_queue, config.limits.max_queues);
+        let first = hub_config(&config, &Denied::default());
         Self {
-            hub: RefCell::new(Hub::new(hub_config(&config), seed, wall_clock())),
+            hub: RefCell::new(Hub::new(first, seed, wall_clock())),
             peers: RefCell::default(),
             queues: Rc::new(queues),
             scratch: RefCell::new(Scratch::new()),
@@ -90,6 +93,7 @@ impl Shell {
             log: Log::new(),
             metrics: Metrics::new(),
             passwords: Passwords::new(&seed),
+            denied: RefCell::default(),
             alarm: Cell::new(None),
             earlier: Notify::new(),
             ended: Notify::new(),
@@ -103,7 +107,7 @@ impl Shell {
 
     /// Replaces the configuration; open connections stay.
     pub(crate) fn reload(&self, config: Config) {
-        let (old, new) = (hub_config(&self.config()), hub_config(&config));
+        let (old, new) = (self.hub_config(&self.config()), self.hub_config(&config));
         self.queues.budget().set(config.limits.max_queue, config.limits.max_queues);
         // The renewal of a certificate concerns neither sessions nor passwords.
         if new != old {
@@ -113,6 +117,40 @@ impl Shell {
         }
         *self.config.borrow_mut() = Rc::new(config);
         self.deliver(Vec::new());
+    }
+
+    fn hub_config(&self, config: &Config) -> HubConfig {
+        hub_config(config, &self.denied.borrow())
+    }
+
+    /// Removes a member from a room. Returns whether there was one.
+    pub(crate) fn kick(&self, room_id: &RoomId, client_id: &ClientId) -> bool {
+        let is_member = self.hub.borrow_mut().kick(self.now(), room_id, client_id);
+        self.deliver(Vec::new());
+        is_member
+    }
+
+    /// Removes all members from a room. Returns how many there were.
+    pub(crate) fn close_room(&self, room_id: &RoomId) -> usize {
+        let removed = self.hub.borrow_mut().close_room(self.now(), room_id);
+        self.deliver(Vec::new());
+        removed
+    }
+
+    /// The users and tokens that are denied, by the configuration or by operators since the start.
+    pub(crate) fn denied(&self) -> Denied {
+        self.hub_config(&self.config()).denied
+    }
+
+    /// Changes what operators deny in addition to the configuration. Returns what `change` returns.
+    pub(crate) fn change_denied(&self, change: impl FnOnce(&mut Denied) -> bool) -> bool {
+        let is_changed = change(&mut self.denied.borrow_mut());
+        if is_changed {
+            let config = self.hub_config(&self.config());
+            self.hub.borrow_mut().reconfigure(self.now(), config);
+            self.deliver(Vec::new());
+        }
+        is_changed
     }
 
     /// The buffer that connections read through, for the time of a turn.
@@ -454,8 +492,11 @@ impl Shell {
 }
 
 /// The settings of the Hub. A list of peers has to fit into a queue, together with other messages.
-fn hub_config(config: &Config) -> HubConfig {
-    HubConfig { max_peers_bytes: config.limits.max_queue / 2, ..config.hub.clone() }
+fn hub_config(config: &Config, denied_here: &Denied) -> HubConfig {
+    let mut denied = config.hub.denied.clone();
+    denied.users.extend(denied_here.users.iter().cloned());
+    denied.tokens.extend(denied_here.tokens.iter().cloned());
+    HubConfig { denied, max_peers_bytes: config.limits.max_queue / 2, ..config.hub.clone() }
 }
 
 /// To be looked at again and again: it may be set at any time, a robot's long after boot.

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod admin;
 pub(crate) mod answer;
 pub(crate) mod metrics;
+pub(crate) mod operate;
 pub(crate) mod pages;
 pub(crate) mod request;
 pub(crate) mod viewer;

@@ -48,6 +48,11 @@ fn check_operator(shell: &Shell, door: Door, authorization: Option<&str>) -> Res
     if door == Door::Operators {
         return Ok(());
     }
+    check_token(shell, authorization)
+}
+
+/// Changes need the token on the operators' address, too.
+pub(super) fn check_token(shell: &Shell, authorization: Option<&str>) -> Result<(), Answer> {
     let config = shell.config();
     let token = config.admin_token.as_ref().ok_or_else(no_such_page)?;
     if authorization.is_some_and(|shown| token.is_shown_by(shown)) {

@@ -6,6 +6,7 @@
 use super::{
     access, admin,
     answer::{Answer, Body},
+    operate,
     pages::{self, Door},
 };
 use crate::{
@@ -197,7 +198,9 @@ fn admit(config: &Config, visitor: &mut Visitor, request: &Request) -> Result<()
 
 fn route(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Result<Verdict, Answer> {
     let config = &*shell.config();
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let path = below(&config.base_path, request.uri().path());
+    let is_operation = operate::concerns(request.method(), path);
+    if !is_operation && !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Answer::refusal(405, "Only GET.").with_headers("Allow: GET, HEAD\r\n"));
     }
     let host = single(request.headers(), "host")?;
@@ -210,7 +213,10 @@ fn route(shell: &Shell, visitor: &mut Visitor, request: &Request) -> Result<Verd
         }
         None => {}
     }
-    let path = below(&config.base_path, request.uri().path());
+    if is_operation {
+        pages::check_token(shell, single(request.headers(), "authorization")?)?;
+        return operate::perform(shell, request.method(), path).map(Verdict::Answer);
+    }
     if is_upgrade(request.headers()) {
         if !matches!(path, "" | "/" | "/ws") || visitor.door != Door::Public {
             return Err(Answer::refusal(404, "WebSockets are taken on / and /ws."));

@@ -102,6 +102,7 @@ impl Settings {
         config.admin_token = self.admin.load(loader);
         self.limits.load(&mut config.limits, &mut config.hub, loader);
         config.hub.turn = self.turn.load(loader);
+        config.hub.denied = self.auth.denied(loader);
         if let Some((auth, keys)) = self.auth.load(loader) {
             (config.hub.auth, config.keys) = (auth, keys);
         }

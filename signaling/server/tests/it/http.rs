@@ -302,3 +302,19 @@ async fn below_a_path_that_a_proxy_does_not_strip_everything_is_where_it_was() {
         assert_eq!(&head, b"HTTP/1.1 101", "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_server_listens_on_several_addresses() {
+    let server = server(|config| {
+        config.listen =
+            ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0"].map(|listen| listen.parse().unwrap()).into();
+    });
+    let addresses = server.local_addrs();
+    assert_eq!(addresses.len(), 3);
+    let (mut first, _) = Client::join(addresses[0], "a", "r", "sender").await;
+    for (address, id) in addresses.iter().zip(["a", "b", "c"]).skip(1) {
+        let (_client, joined) = Client::join(*address, id, "r", "receiver").await;
+        assert_eq!(joined["peers"][0]["client_id"], "a", "{address}");
+        first.message_of("peer_joined").await;
+    }
+}

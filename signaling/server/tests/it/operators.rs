@@ -1,6 +1,6 @@
 //! What operators and their programs look at: /healthz, /readyz, /metrics, /api/rooms.
 
-use crate::support::{Client, get, server, unhurried};
+use crate::support::{Client, ask, get, server, unhurried};
 use room_signaling_server::{AdminToken, Config};
 use serde_json::{Value, json};
 use std::{
@@ -272,4 +272,55 @@ async fn many_rooms_are_told_one_by_one() {
         assert!(room["room_id"].as_str().unwrap().starts_with(&format!("{n:04}x")), "{room}");
         assert_eq!(room["members"].as_array().unwrap().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn an_operator_removes_a_member_and_closes_a_room() {
+    let server = server(with_token);
+    let address = server.local_addr();
+    let shown = format!("Authorization: Bearer {TOKEN}\r\n");
+    let (mut sender, _) = Client::join(address, "camera", "living room", "sender").await;
+    let (mut receiver, _) = Client::join(address, "ann/phone", "living room", "receiver").await;
+    sender.message_of("peer_joined").await;
+    let (head, body) = ask(address, "DELETE", "/api/rooms/living%20room/members/ann%2Fphone", &shown).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("\"removed\":1"), "{head}\n{body}");
+    assert_eq!(receiver.message().await["code"], "forbidden");
+    assert_eq!(receiver.message().await["type"], "left");
+    let gone = sender.message_of("peer_left").await;
+    assert_eq!((&gone["client_id"], &gone["reason"]), (&json!("ann/phone"), &json!("kicked")));
+    receiver.send(json!({"type": "join", "room_id": "living room"})).await;
+    assert_eq!(receiver.message().await["code"], "forbidden");
+    let (head, body) = ask(address, "DELETE", "/api/rooms/living%20room", &shown).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("\"removed\":1"), "{head}\n{body}");
+    assert_eq!(sender.message_of("error").await["code"], "forbidden");
+    for path in ["/api/rooms/living%20room", "/api/rooms/living%20room/members/camera", "/api/other"] {
+        let (head, _) = ask(address, "DELETE", path, &shown).await;
+        assert!(head.starts_with("HTTP/1.1 404 "), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_admin_token_removes_members() {
+    let (open, guarded) = (server(|_| {}), server(with_token));
+    for (server, header, status) in [
+        (&open, format!("Authorization: Bearer {TOKEN}\r\n"), 404),
+        (&guarded, String::new(), 401),
+        (&guarded, "Authorization: Bearer 0123456789abcdef0123456789abcdeF\r\n".to_owned(), 401),
+    ] {
+        let address = server.local_addr();
+        let (mut member, _) = Client::join(address, "a", "r", "sender").await;
+        for (method, path) in [
+            ("DELETE", "/api/rooms/r/members/a"),
+            ("DELETE", "/api/rooms/r"),
+            ("PUT", "/api/denied/users/a"),
+            ("DELETE", "/api/denied/users/a"),
+            ("GET", "/api/denied"),
+        ] {
+            let (head, _) = ask(address, method, path, &header).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {head}");
+        }
+        member.ping().await;
+    }
+    let (head, _) = ask(open.local_addr(), "DELETE", "/", "").await;
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
 }

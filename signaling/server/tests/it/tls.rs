@@ -1,6 +1,6 @@
 //! TLS: served with nothing else, refused where it is doubtful, renewed without dropping anyone.
 
-use crate::support::{Authority, Folder, PATIENCE, Raw, certificate, server};
+use crate::support::{Authority, Client, Folder, PATIENCE, Raw, certificate, server};
 use room_signaling_server::{Config, Tls};
 use serde_json::json;
 use std::time::{Duration, Instant, SystemTime};
@@ -98,4 +98,15 @@ async fn metrics_tell_when_the_certificate_ends() {
     });
     let (_, text) = crate::support::get(operators, "/metrics", "").await;
     assert!(text.contains("\nroom_signaling_tls_certificate_not_after_seconds 4070995200\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_reload_switches_tls_neither_off_nor_on() {
+    let authority = Authority::new();
+    let with = server(|config| config.tls = Some(authority.make().tls()));
+    with.reload(Config::default());
+    authority.client(with.local_addr()).await.enter("a", "r", "sender").await;
+    let without = server(|_| {});
+    without.reload(Config { tls: Some(authority.make().tls()), ..Config::default() });
+    Client::join(without.local_addr(), "a", "r", "sender").await;
 }

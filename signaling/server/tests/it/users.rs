@@ -1,6 +1,6 @@
 //! Tokens and passwords over real sockets: who may be where, and who has to go.
 
-use crate::support::{Client, join, register, server, unhurried};
+use crate::support::{Client, ask, join, register, server, unhurried};
 use room_signaling_server::{
     Config,
     auth::{Algorithm, Keys, Order, SigningKey, hash_password},
@@ -29,6 +29,7 @@ fn token(secret: &[u8], user: &str, rooms: &[&str], roles: &[Role], seconds: i64
     let order = Order {
         kid: "k".into(),
         user: UserId::new(user).unwrap(),
+        id: None,
         client_id: None,
         rooms: rooms.iter().map(|rooms| RoomPattern::new(rooms).unwrap()).collect(),
         roles: roles.to_vec(),
@@ -212,4 +213,63 @@ async fn with_another_key_or_password_those_have_to_go_whom_it_concerns() {
         assert_eq!(client.message_of("error").await["code"], "unauthorized");
         assert_eq!(client.close_code().await, 4010);
     }
+}
+
+#[tokio::test]
+async fn an_operator_denies_a_user_and_accepts_the_user_again() {
+    const ADMIN: &str = "0123456789abcdef0123456789abcdef";
+    let configure = |config: &mut Config| {
+        users(config, SECRET);
+        config.admin_token = Some(ADMIN.to_owned().try_into().unwrap());
+        config.hub.denied.users.insert(UserId::new("mallory").unwrap());
+    };
+    let server = server(configure);
+    let address = server.local_addr();
+    let shown = format!("Authorization: Bearer {ADMIN}\r\n");
+    let token = token(SECRET, "ann", &["*"], &[Role::Receiver], 60);
+    let (mut ann, registered) = register(address, "a", &token).await;
+    assert_eq!(registered["type"], "registered");
+    let (head, body) = ask(address, "PUT", "/api/denied/users/ann", &shown).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.contains(r#"["ann","mallory"]"#), "{head}\n{body}");
+    assert_eq!(ann.message().await["code"], "unauthorized");
+    assert_eq!(ann.close_code().await, 4010);
+    // A reload keeps what an operator has denied.
+    let mut config = Config::default();
+    configure(&mut config);
+    config.hub.max_rooms = 7;
+    server.reload(config);
+    let (_, refused) = register(address, "a", &token).await;
+    assert_eq!(refused["code"], "unauthorized", "{refused}");
+    let (head, _) = ask(address, "DELETE", "/api/denied/users/ann", &shown).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(register(address, "a", &token).await.1["type"], "registered");
+    for (user, status) in [("ann", 404), ("mallory", 409)] {
+        let (head, body) = ask(address, "DELETE", &format!("/api/denied/users/{user}"), &shown).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}\n{body}");
+    }
+}
+
+/// The renewal of a certificate is such a reload, and must not make a room verify its password again.
+#[tokio::test]
+async fn a_reload_that_changes_nothing_of_the_rooms_keeps_known_passwords() {
+    let rules = vec![rule("lab", "right")];
+    let server = server(|config| config.hub.room_rules.clone_from(&rules));
+    let address = server.local_addr();
+    let mut first = Client::connect(address).await;
+    first.send(json!({"type": "register", "client_id": "a", "protocol": 1})).await;
+    first.message().await;
+    assert_eq!(join(&mut first, "lab", "receiver", Some("right")).await["type"], "joined");
+    let mut config = Config { allow_hosts: vec!["robot.example".into()], ..Config::default() };
+    config.hub.room_rules = rules;
+    server.reload(config);
+    // A wrong password takes the time of a hash; the right one is known, and takes none.
+    let mut second = Client::connect(address).await;
+    second.send(json!({"type": "register", "client_id": "b", "protocol": 1})).await;
+    second.message().await;
+    let began = std::time::Instant::now();
+    assert_eq!(join(&mut second, "lab", "receiver", Some("wrong")).await["code"], "forbidden");
+    let of_hash = began.elapsed();
+    let began = std::time::Instant::now();
+    assert_eq!(join(&mut second, "lab", "receiver", Some("right")).await["type"], "joined");
+    assert!(began.elapsed() < of_hash, "{:?} and {of_hash:?}", began.elapsed());
 }

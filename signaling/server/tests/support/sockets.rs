@@ -242,8 +242,13 @@ fn header(first: u8, length: usize, mask: u8) -> Vec<u8> {
 
 /// The head and the body of the answer to a GET with these further headers.
 pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> (String, String) {
+    ask(address, "GET", path, headers).await
+}
+
+/// The head and the body of the answer to a request with these further headers.
+pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> (String, String) {
     let mut raw = Raw::connect(address).await;
-    raw.write(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").as_bytes()).await;
+    raw.write(format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").as_bytes()).await;
     let answer = raw.read_to_end().await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())
