@@ -3,6 +3,7 @@
 mod ask;
 mod cli;
 mod files;
+mod flags;
 mod journal;
 mod lines;
 mod logs;

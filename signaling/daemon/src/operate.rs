@@ -1,6 +1,6 @@
 //! The commands for operators of a running server: `kick`, `close-room`, `deny`, `allow`, `denied`.
 
-use crate::{ask::Local, cli::ServeArgs};
+use crate::{ask::Local, flags::ServeArgs};
 use anyhow::{Context, bail};
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};

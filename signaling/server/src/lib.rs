@@ -26,8 +26,7 @@ pub use settings::Config;
 pub use thread::{Running, spawn_thread};
 
 use driver::shell::Shell;
-use http::pages::Door;
-use net::accept;
+use net::{accept, door::Door};
 use room_protocol::hub::Auth;
 use settings::weaker;
 use socket2::{Domain, Socket, Type};

@@ -4,8 +4,8 @@
 //! commas between its entries, until the setting accepts one of these.
 
 use super::{
-    document::{advise, nearest},
-    loader::read_file,
+    advice::{advise, nearest},
+    disk::read_file,
     problem::{Place, Problem},
 };
 use serde::de::DeserializeOwned;

@@ -1,21 +1,14 @@
 //! Checks the values of settings: reads the files that they name, and collects problems and warnings.
 
 use super::{
+    disk::read_file,
     document::{Document, Findings},
     given::Given,
     problem::{ConfigError, Problem},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 use toml::Spanned;
-
-/// The longest file that a setting names: longer than any key, chain of certificates or token.
-const MAX_LENGTH: u64 = 1 << 20;
 
 /// A value of the settings, and the place that it is from.
 #[derive(Debug, Clone, Deserialize)]
@@ -126,19 +119,4 @@ impl Loader {
     pub(crate) fn is_of_file<T>(&self, value: &Located<T>) -> bool {
         self.document.is_of_file(value.at)
     }
-}
-
-/// The content of a file, and its permissions.
-pub(super) fn read_file(path: &Path) -> io::Result<(Vec<u8>, u32)> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    let mut content = Vec::new();
-    file.take(MAX_LENGTH + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MAX_LENGTH {
-        return Err(io::Error::other("longer than 1 MiB"));
-    }
-    Ok((content, metadata.permissions().mode()))
 }

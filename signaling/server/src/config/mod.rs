@@ -5,6 +5,8 @@
 //! and reports every problem with its file and line, its variable or its flag. A section of the settings is a struct
 //! in the module that it is about; the `load` function of that struct checks the values with a [`Loader`].
 
+mod advice;
+mod disk;
 mod document;
 mod given;
 mod loader;

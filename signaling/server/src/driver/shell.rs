@@ -4,12 +4,10 @@ use super::log::{self, Log};
 use crate::{
     Config, Tls,
     auth::Passwords,
-    http::{
-        metrics::{self, Metrics},
-        pages::Door,
-    },
+    http::metrics::{self, Metrics},
     net::{
         admission::Admission,
+        door::Door,
         io::Scratch,
         lane::Lane,
         queue::{Kind, Queue, Shared},

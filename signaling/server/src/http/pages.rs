@@ -4,16 +4,7 @@ use super::{
     answer::{Answer, Body},
     metrics, viewer,
 };
-use crate::driver::shell::Shell;
-
-/// Where a request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
-    /// Where everybody comes in.
-    Public,
-    /// For operators and their programs alone, who need no token here ([`crate::Config::metrics_listen`]).
-    Operators,
-}
+use crate::{driver::shell::Shell, net::door::Door};
 
 /// Answers a request for `path` that is no WebSocket's beginning. `authorization`: that header.
 pub(crate) fn page(

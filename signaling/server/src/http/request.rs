@@ -6,8 +6,7 @@
 use super::{
     access, admin,
     answer::{Answer, Body},
-    operate,
-    pages::{self, Door},
+    operate, pages,
 };
 use crate::{
     Config,
@@ -15,6 +14,7 @@ use crate::{
     limits::TOLD,
     net::{
         admission::{Place, Refusal},
+        door::Door,
         head::{self, HeadError},
         proxies,
     },

@@ -3,14 +3,12 @@
 use super::{
     admission::{Place, Refusal},
     connection::Connection,
+    door::Door,
     proxies, proxy_header,
 };
 use crate::{
     driver::shell::Shell,
-    http::{
-        pages::Door,
-        request::{self, Visitor},
-    },
+    http::request::{self, Visitor},
 };
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{

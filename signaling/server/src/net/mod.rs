@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod budget;
 pub(crate) mod connection;
+pub(crate) mod door;
 pub(crate) mod head;
 pub(crate) mod io;
 pub(crate) mod lane;

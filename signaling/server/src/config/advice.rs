@@ -1,0 +1,28 @@
+//! The messages of serde, in words that say how to correct a setting.
+
+/// The unknown word of a message of serde, and the known one that is most like it, if one is.
+pub(super) fn nearest(message: &str) -> Option<(&str, &str)> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wrong = quoted.next()?;
+    let likeness = |word: &&str| (1000.0 * strsim::jaro_winkler(wrong, word)).round();
+    let nearest = quoted.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&nearest) >= 700.0).then_some((wrong, nearest))
+}
+
+/// The message of serde, with the word that was probably meant.
+pub(super) fn advise(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match quoted.next() {
+        Some(wrong) if message.starts_with("unknown ") => {
+            let known: Vec<&str> = quoted.collect();
+            let what = if message.starts_with("unknown field") { "key" } else { "word" };
+            let hint = match nearest(message) {
+                Some((_, nearest)) => format!("did you mean `{nearest}`?"),
+                None if known.is_empty() => "nothing may stand here".to_owned(),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            format!("unknown {what} `{wrong}`; {hint}")
+        }
+        _ => message.to_owned(),
+    }
+}
