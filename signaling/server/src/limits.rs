@@ -42,6 +42,9 @@ pub struct Limits {
     pub max_handshakes: usize,
     /// How long the head of a request may take, together with the handshake of TLS (5 s).
     pub head_timeout: Duration,
+    /// How long a message from a client may take to arrive (30 s; close code 1008), and how long the first message of a
+    /// queue may take to be read (`slow_consumer`, 4008).
+    pub stall_timeout: Duration,
     /// The largest message from a client in bytes (64 KiB). Over it: close code 1009.
     pub max_message: usize,
     /// The frames that a message may come in (256). Over it: close code 1009.
@@ -73,6 +76,7 @@ impl Default for Limits {
             new_connections_per_second: number(50),
             max_handshakes: 4_096,
             head_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(30),
             max_message: 64 << 10,
             max_fragments: 256,
             messages_per_second: number(100),
@@ -124,6 +128,7 @@ pub struct LimitSettings {
     pub new_connections_per_second: Option<NonZeroU32>,
     pub max_handshakes: Option<NonZeroUsize>,
     pub head_seconds: Option<Seconds>,
+    pub stall_seconds: Option<Seconds>,
     pub register_seconds: Option<Seconds>,
     pub max_message: Option<Located<NonZeroUsize>>,
     pub max_fragments: Option<NonZeroU32>,
@@ -153,6 +158,7 @@ impl LimitSettings {
         set(&mut limits.new_connections_per_second, self.new_connections_per_second);
         set(&mut limits.max_handshakes, self.max_handshakes);
         set(&mut limits.head_timeout, self.head_seconds.map(Seconds::duration));
+        set(&mut limits.stall_timeout, self.stall_seconds.map(Seconds::duration));
         set(&mut hub.register_timeout, self.register_seconds.map(Seconds::duration));
         set(&mut limits.max_message, self.max_message.as_ref().map(|located| located.value));
         set(&mut limits.max_fragments, self.max_fragments);
@@ -211,7 +217,7 @@ mod tests {
     #[test]
     fn every_limit_gets_to_its_place() {
         let text = "max_connections = 1\nmax_connections_per_ip = 2\nnew_connections_per_second = 3\n\
-                    max_handshakes = 4\nhead_seconds = 5.5\nregister_seconds = 6\nmax_message = 7\n\
+                    max_handshakes = 4\nhead_seconds = 5.5\nstall_seconds = 5.6\nregister_seconds = 6\nmax_message = 7\n\
                     max_fragments = 8\nmessages_per_second = 9\nmessages_burst = 10\nbytes_per_second = 11\n\
                     bytes_burst = 12\nmax_queue = 70000\nmax_queues = 14\nmax_rooms = 15\nmax_members = 16\n\
                     max_senders = 17\n";
@@ -223,6 +229,7 @@ mod tests {
             new_connections_per_second: number(3),
             max_handshakes: 4,
             head_timeout: Duration::from_millis(5_500),
+            stall_timeout: Duration::from_millis(5_600),
             max_message: 7,
             max_fragments: 8,
             messages_per_second: number(9),

@@ -9,6 +9,7 @@ mod frames;
 mod guesses;
 mod handshakes;
 mod honest;
+mod memory;
 mod messages;
 mod pages;
 mod rig;

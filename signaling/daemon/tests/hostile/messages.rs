@@ -13,13 +13,13 @@ use tokio::{
 };
 
 /// Registers and joins.
-async fn join(target: Target, nth: usize, room: &str, id: &str, role: &str) -> Raw {
+pub(crate) async fn join(target: Target, nth: usize, room: &str, id: &str, role: &str) -> Raw {
     let mut raw = target.open(nth).await;
     enter(&mut raw, room, id, role).await;
     raw
 }
 
-async fn enter(raw: &mut Raw, room: &str, id: &str, role: &str) {
+pub(crate) async fn enter(raw: &mut Raw, room: &str, id: &str, role: &str) {
     let register = json!({"type": "register", "client_id": id, "protocol": 1}).to_string();
     let join = json!({"type": "join", "room_id": room, "role": role}).to_string();
     raw.write(&[frame(0x81, register.as_bytes()), frame(0x81, join.as_bytes())].concat()).await;
@@ -27,7 +27,7 @@ async fn enter(raw: &mut Raw, room: &str, id: &str, role: &str) {
 }
 
 /// Writes the same again and again and reads what comes, until the attack is over.
-async fn flood(target: Target, raw: Raw, bytes: Vec<u8>) {
+pub(crate) async fn flood(target: Target, raw: Raw, bytes: Vec<u8>) {
     let (reader, mut writer) = raw.stream.into_split();
     let reading = tokio::spawn(hear(reader));
     while target.goes_on() {
@@ -38,7 +38,7 @@ async fn flood(target: Target, raw: Raw, bytes: Vec<u8>) {
 }
 
 /// Reads whatever comes.
-async fn hear(mut stream: impl AsyncRead + Unpin) {
+pub(crate) async fn hear(mut stream: impl AsyncRead + Unpin) {
     let mut sink = [0; 4096];
     while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}
 }

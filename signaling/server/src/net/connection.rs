@@ -44,9 +44,6 @@ const TURNS_OF_NEWCOMERS: u8 = 2;
 const PARTING: Duration = Duration::from_secs(5);
 /// How long input is discarded after the last words.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a message may take to arrive, and how long the first frame of the queue may take to be written. A peer that
-/// exceeds this holds memory without use for it.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often bytes of a message that is not whole yet count as a sign of life.
 const LIFE: Duration = Duration::from_secs(1);
 
@@ -71,7 +68,7 @@ pub(crate) struct Connection<S> {
     new: u8,
     /// The last sign of life from a message that is not whole yet.
     alive: std::time::Instant,
-    /// Fires no later than [`PATIENCE`] may be over. Most connections never need it.
+    /// Fires no later than a stall may be over. Most connections never need it.
     patience: Option<Pin<Box<Sleep>>>,
     shell: Rc<Shell>,
     /// Its place among the connections that the server takes.
@@ -256,7 +253,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         end
     }
 
-    /// Closes the connection if a message does not arrive, or the first frame of the queue is not written, in time.
+    /// Closes the connection if a message does not arrive, or the first frame of the queue is not written, in time: it
+    /// would hold memory without use for it.
     fn keep_patience(&mut self, cx: &mut Context<'_>) {
         loop {
             let message = self.meter.incomplete_since().map(|since| since.elapsed());
@@ -264,12 +262,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let Some(longest) = message.max(frame) else {
                 return;
             };
-            if longest >= PATIENCE {
-                if frame >= Some(PATIENCE) {
+            let limit = self.shell.config().limits.stall_timeout;
+            if longest >= limit {
+                if frame >= Some(limit) {
                     self.queue.overflow();
                     self.shell.overflow(self.id);
                 } else {
-                    let reason = "a message took longer than 30 s";
+                    let reason = "a message took too long to arrive";
                     fail(&self.shell, self.id, &self.queue, CloseCode::Policy, reason);
                 }
                 // The next turn parts.
@@ -277,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return;
             }
             // A timer that is set already fires early enough, because what is waited for now began later.
-            let timer = self.patience.get_or_insert_with(|| after(PATIENCE.saturating_sub(longest)));
+            let timer = self.patience.get_or_insert_with(|| after(limit.saturating_sub(longest)));
             if timer.as_mut().poll(cx).is_pending() {
                 return;
             }

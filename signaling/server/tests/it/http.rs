@@ -1,6 +1,7 @@
 //! What the port says to who doesn't open a WebSocket, and to who may not.
 
 use crate::support::{Client, Raw, handshake, server};
+use serde_json::json;
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -317,4 +318,22 @@ async fn the_server_listens_on_several_addresses() {
         assert_eq!(joined["peers"][0]["client_id"], "a", "{address}");
         first.message_of("peer_joined").await;
     }
+}
+
+#[tokio::test]
+async fn a_url_that_names_a_room_is_for_that_room() {
+    let server = server(|_| {});
+    let address = server.local_addr();
+    let mut client = Client::connect_to(address, "/ws?x=y&room=lab%201").await;
+    client.send(json!({"type": "register", "client_id": "a", "protocol": 1})).await;
+    assert_eq!(client.message().await["type"], "registered");
+    client.send(json!({"type": "join", "room_id": "another"})).await;
+    assert_eq!(client.message().await["code"], "forbidden");
+    client.send(json!({"type": "join", "room_id": "lab 1"})).await;
+    assert_eq!(client.message().await["type"], "joined");
+
+    let mut raw = Raw::connect(address).await;
+    raw.write(handshake(address, "/?room=%20lab", "").as_bytes()).await;
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("white space"), "{answer}");
 }

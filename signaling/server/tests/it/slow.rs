@@ -139,3 +139,33 @@ async fn a_flood_does_not_keep_others_waiting() {
     assert!(slowest < Duration::from_secs(2), "the slowest relay took {slowest:?}");
     flooding.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_reader_that_never_reads_is_closed_though_its_queue_is_not_full() {
+    let server = server(|config| {
+        unhurried(config);
+        config.limits.max_queue = 64 << 20;
+        config.limits.stall_timeout = Duration::from_millis(500);
+    });
+    let address = server.local_addr();
+    let (mut sender, _) = Client::join(address, "sender", "r", "sender").await;
+    let (mut slow, _) = Client::join(address, "slow", "r", "receiver").await;
+    // More than the system buffers.
+    for _ in 0..200 {
+        sender.send(json!({"type": "offer", "sdp": "x".repeat(60_000)})).await;
+    }
+    slow.send(json!({"type": "ping"})).await;
+    assert_eq!(sender.message().await["type"], "peer_joined");
+    let left = sender.message().await;
+    assert_eq!((&left["client_id"], &left["reason"]), (&json!("slow"), &json!("disconnected")));
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_become_whole_is_not_waited_for() {
+    let server = server(|config| config.limits.stall_timeout = Duration::from_millis(500));
+    let mut raw = Raw::upgraded(server.local_addr()).await;
+    raw.write(&frame(0x81, br#"{"type":"register","client_id":"a","protocol":1}"#)).await;
+    assert_eq!(raw.message().await["type"], "registered");
+    raw.write(&frame(0x01, br#"{"type":"#)).await;
+    assert_eq!(raw.close_code().await, 1008);
+}
