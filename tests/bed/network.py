@@ -16,6 +16,8 @@ from typing import Self
 from .process import wait_until
 
 SENDERS, RECEIVERS = "10.77.0.1", "10.77.0.2"
+# The address of receivers after a change.
+RENUMBERED = "10.77.0.22"
 _PREFIX = "rt"
 # libnice leaves out interfaces whose names begin with veth, docker or virbr.
 _LINK = "net0"
@@ -97,6 +99,30 @@ class Network:
     def _default_route(name: str, gateway: str) -> None:
         """Chromium gathers no candidates without one."""
         _ip("-n", name, "route", "add", "default", "via", gateway)
+
+    @contextlib.contextmanager
+    def narrowed(self, rate: str, queue: str = "200ms") -> collections.abc.Iterator[None]:
+        """What senders send to the other side gets no more than `rate` meanwhile, such as 1mbit, and waits for at most `queue`."""
+        command = ["tc", "-n", self.senders, "qdisc"]
+        subprocess.run([*command, "add", "dev", _LINK, "root", "tbf", "rate", rate, "burst", "16kb", "latency", queue], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*command, "del", "dev", _LINK, "root"], check=True)
+
+    @contextlib.contextmanager
+    def renumbered(self) -> collections.abc.Iterator[None]:
+        """The side of the receivers has another address meanwhile, as after a change of Wi-Fi."""
+        self._renumber(RECEIVERS, RENUMBERED)
+        try:
+            yield
+        finally:
+            self._renumber(RENUMBERED, RECEIVERS)
+
+    def _renumber(self, old: str, new: str) -> None:
+        _ip("-n", self.receivers, "addr", "del", f"{old}/24", "dev", _LINK)
+        _ip("-n", self.receivers, "addr", "add", f"{new}/24", "dev", _LINK)
+        _ip("-n", self.receivers, "route", "replace", "default", "via", SENDERS)
 
     @staticmethod
     def within(namespace: str, command: list[str]) -> list[str]:

@@ -21,6 +21,10 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// The limit for a message of the server. It relays up to 64 KiB, and lists up to 1,000 members of about 1.3 KiB.
 const MAX_MESSAGE: usize = 2 << 20;
 
+/// How long what was sent may stay without an acknowledgment before the connection counts as broken.
+#[cfg(target_os = "linux")]
+const UNDELIVERED: Duration = Duration::from_secs(5);
+
 /// Why a WebSocket could not be opened.
 pub(crate) enum ConnectError {
     /// A later attempt may succeed.
@@ -60,6 +64,11 @@ async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         .map_err(|error| ConnectError::Later(format!("{host:?} port {port} can't be reached: {error}")))?;
     // Messages are small and must not wait for the acknowledgment of those before (Nagle's algorithm).
     stream.set_nodelay(true).map_err(|error| ConnectError::Later(error.to_string()))?;
+    // After this machine has got another address, the system would repeat what it can't deliver for a quarter of an hour.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&stream)
+        .set_tcp_user_timeout(Some(UNDELIVERED))
+        .map_err(|error| ConnectError::Later(error.to_string()))?;
     Ok(stream)
 }
 

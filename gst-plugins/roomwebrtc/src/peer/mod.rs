@@ -10,9 +10,11 @@ pub(crate) mod hostile;
 pub(crate) mod ice;
 mod liveness;
 mod relays;
+mod rtcp;
 mod webrtcbin;
 
-pub(crate) use ice::{IceConfig, check_url};
+pub(crate) use ice::{IceConfig, check_url, local_addresses};
+pub(crate) use rtcp::ReportBlock;
 
 use crate::{
     log::CAT,
@@ -42,6 +44,8 @@ pub(crate) enum PeerEvent {
     Certificate(String),
     /// The state of the connection changed.
     Connection(Connection),
+    /// The peer reports about streams of this end.
+    Reports(Vec<ReportBlock>),
     /// The latency of the pipeline has to be computed anew.
     Latency,
     /// The statistics that [`Peer::request_stats`] asked for.
@@ -66,6 +70,8 @@ pub(crate) enum PeerAction {
     Candidate(IceCandidate),
     /// Media may flow: the connection is up, and its certificate is the promised one.
     Connected,
+    /// The peer reports about streams of this end.
+    Reports(Vec<ReportBlock>),
     /// Keep the statistics.
     Stats(gst::Structure),
     /// End the session; the text says why.
@@ -229,6 +235,7 @@ impl Peer {
                 let _ = self.pipeline.recalculate_latency();
                 PeerAction::None
             }
+            PeerEvent::Reports(reports) => PeerAction::Reports(reports),
             PeerEvent::Stats(stats) => PeerAction::Stats(stats),
             PeerEvent::Failed(reason) => PeerAction::Over(reason),
         }
@@ -360,9 +367,14 @@ impl Peer {
 
     fn watch_rtcp(&self) {
         let Some(session) = self.rtp_session() else { return };
-        let liveness = self.liveness.clone();
-        session.connect("on-receiving-rtcp", false, move |_| {
+        let (liveness, events) = (self.liveness.clone(), self.events.clone());
+        session.connect("on-receiving-rtcp", false, move |values| {
             liveness.heard(Instant::now());
+            let packet = values.get(1).and_then(|value| value.get::<gst::Buffer>().ok());
+            let reports = packet.and_then(|packet| Some(rtcp::report_blocks(&packet.map_readable().ok()?)));
+            if let Some(reports) = reports.filter(|reports| !reports.is_empty()) {
+                events(PeerEvent::Reports(reports));
+            }
             None
         });
     }

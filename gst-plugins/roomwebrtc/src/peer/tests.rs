@@ -26,7 +26,7 @@ impl End {
         let until = Instant::now() + PATIENCE;
         while let Ok(event) = self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
             match self.peer.handle(event) {
-                PeerAction::None | PeerAction::LocalSet => {}
+                PeerAction::None | PeerAction::LocalSet | PeerAction::Reports(_) => {}
                 action => return action,
             }
         }

@@ -181,7 +181,7 @@ mod tests {
         B0:03:61:A3:96:17:7A:9C:B4:10:FF:61:F2:00:15:AE";
 
     fn fingerprints(values: &[&str]) -> Fingerprints {
-        let lines: String = values.iter().map(|value| format!("a=fingerprint:{value}\r\n")).collect();
+        let lines: String = values.iter().flat_map(|value| ["a=fingerprint:", value, "\r\n"]).collect();
         unchecked(&format!("v=0\r\nm=video 9 X 96\r\n{lines}")).fingerprints()
     }
 

@@ -154,6 +154,10 @@ pub(crate) struct Tap {
     sent: AtomicU64,
     shed: AtomicU64,
     bytes: AtomicU64,
+    /// The time in ns before which queued units are of no use any more.
+    outdated_before: AtomicU64,
+    /// Bytes of the stream, including those that were shed.
+    offered: AtomicU64,
     /// The least time that the next unit may have, in ns: the receiver's times rise, whichever stream feeds it.
     earliest: AtomicU64,
     /// When the gate opened last.
@@ -169,6 +173,8 @@ impl Tap {
             sent: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            outdated_before: AtomicU64::new(0),
+            offered: AtomicU64::new(0),
             earliest: AtomicU64::new(0),
             opened: Mutex::new(None),
         }
@@ -177,6 +183,25 @@ impl Tap {
     /// The receiver is connected: media may flow from the next IDR on.
     pub(crate) fn connect(&self) {
         self.change(Gate::Closed, Gate::Waiting);
+    }
+
+    /// The receiver lost so much that it has to begin anew: units that are queued are dropped, and the next one that
+    /// leaves is one where decoding can start.
+    pub(crate) fn restart(&self) {
+        self.outdated_before.store(u64::MAX, Ordering::Release);
+        self.change(Gate::Open, Gate::Waiting);
+        self.change(Gate::Shedding, Gate::Waiting);
+    }
+
+    /// Whether a queued unit with this time is to be dropped, see [`Tap::restart`].
+    pub(crate) fn is_outdated(&self, time: Option<gst::ClockTime>) -> bool {
+        let before = self.outdated_before.load(Ordering::Acquire);
+        time.is_some_and(|time| time.nseconds() < before)
+    }
+
+    /// Bytes of the stream since the connection, including those of frames that were shed.
+    pub(crate) fn offered(&self) -> u64 {
+        self.offered.load(Ordering::Relaxed)
     }
 
     fn regate(&self) {
@@ -217,6 +242,7 @@ impl Tap {
             Gate::Open => self.level() < SHED_LEVEL,
             Gate::Shedding => unit.entry.is_some() && self.level() < RESUME_LEVEL,
         };
+        self.offered.fetch_add(unit.buffer.size() as u64, Ordering::Relaxed);
         if !open {
             self.shed.fetch_add(1, Ordering::Relaxed);
             if gate == Gate::Open {
@@ -233,8 +259,13 @@ impl Tap {
         };
         self.sent.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(buffer.size() as u64, Ordering::Relaxed);
+        let buffer = self.rising(buffer);
+        if gate != Gate::Open && self.outdated_before.load(Ordering::Acquire) == u64::MAX {
+            let time = buffer.pts().map_or(0, gst::ClockTime::nseconds);
+            self.outdated_before.store(time, Ordering::Release);
+        }
         // A source that is shutting down refuses: the receiver is on its way out.
-        let _ = self.source.push_buffer(self.rising(buffer));
+        let _ = self.source.push_buffer(buffer);
         false
     }
 
@@ -342,6 +373,27 @@ mod tests {
         for source in [slow_source, fast_source] {
             source.set_state(gst::State::Null).unwrap();
         }
+    }
+
+    #[test]
+    fn a_receiver_that_begins_anew_gets_nothing_that_was_queued_before() {
+        let (tap, source) = tap();
+        let fanout = Fanout::default();
+        fanout.add(tap.clone());
+        tap.connect();
+        fanout.push(&unit(0, true));
+        fanout.push(&unit(100, false));
+        let ms = |n| Some(gst::ClockTime::from_mseconds(n));
+        assert!(!tap.is_outdated(ms(0)));
+        tap.restart();
+        assert!(tap.is_outdated(ms(100)));
+        fanout.push(&unit(200, false));
+        source.set_state(gst::State::Ready).unwrap();
+        source.set_state(gst::State::Paused).unwrap();
+        fanout.push(&unit(300, true));
+        assert_eq!([0, 100, 300, 400].map(|n| tap.is_outdated(ms(n))), [true, true, false, false]);
+        assert_eq!((tap.gate(), tap.offered()), (Gate::Open, 400));
+        source.set_state(gst::State::Null).unwrap();
     }
 
     #[test]

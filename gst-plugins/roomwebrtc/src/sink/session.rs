@@ -3,16 +3,26 @@
 //! Threading: the conductor's thread makes and drives a session. Callbacks run on other threads; each only sends a
 //! [`SessionEvent`] there.
 
+mod pacer;
+mod rate;
+mod retransmission;
+
 use super::fanout::{Fanout, Tap};
 use crate::{
     codec::Codec,
-    peer::{EventSink, IceConfig, Peer, PeerAction, PeerEvent, Side},
+    log::CAT,
+    peer::{EventSink, IceConfig, Peer, PeerAction, PeerEvent, ReportBlock, Side, local_addresses},
     sdp::Line,
     stream_key::StreamKey,
 };
 use gst::{glib, prelude::*};
+use pacer::Pacer;
+use rate::{Change, Rate, Sent};
+use retransmission::Guard;
 use room_signaling_client::{protocol::SessionId, wire::IceCandidate};
 use std::{
+    collections::BTreeSet,
+    net::IpAddr,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -23,6 +33,12 @@ pub(crate) const MAX_STREAMS: usize = 30;
 /// The largest RTP packet in bytes. SRTP, retransmission, UDP and IPv6 add 70 bytes, TURN another 4, which leaves room
 /// for a tunnel within the least MTU of IPv6 (1280).
 const MTU: u32 = 1200;
+/// How long an overloaded link is given to drain its queue before the next IDR.
+const DRAINING: Duration = Duration::from_millis(150);
+/// A stream of which the receiver reports no packet for this long, although it reports, does not reach it.
+const STALLED: Duration = Duration::from_secs(5);
+/// How long RTCP is missing after an address of this machine has gone before the session is given up.
+const MOVED: Duration = Duration::from_secs(3);
 
 /// What happens in a session, in the order in which it happens.
 pub(crate) enum SessionEvent {
@@ -71,6 +87,9 @@ struct Sending {
     tap: Arc<Tap>,
     /// Whether the receiver's answer accepts it.
     accepted: bool,
+    ssrc: u32,
+    pacer: Arc<Pacer>,
+    rate: Rate,
 }
 
 /// One media session with one receiver.
@@ -79,7 +98,10 @@ pub(crate) struct Session {
     peer: Peer,
     /// One for each m-line, in their order.
     streams: Vec<Sending>,
+    retransmission: Guard,
     channel: Option<gst_webrtc::WebRTCDataChannel>,
+    /// The addresses of this machine at the start.
+    addresses: BTreeSet<IpAddr>,
 }
 
 impl Session {
@@ -89,11 +111,14 @@ impl Session {
             let events = events.clone();
             Arc::new(move |event| events(SessionEvent::Peer(event)))
         };
+        let peer = Peer::new(Side::Offers, config.ice, peer_events)?;
         let mut session = Self {
             id: config.id,
-            peer: Peer::new(Side::Offers, config.ice, peer_events)?,
+            retransmission: Guard::install(peer.webrtcbin()),
+            peer,
             streams: Vec::new(),
             channel: None,
+            addresses: own_addresses(),
         };
         let started = session
             .add_streams(config.streams, config.retransmission, events)
@@ -115,7 +140,13 @@ impl Session {
 
     /// Deals with an event of the connection.
     pub(crate) fn handle(&mut self, event: PeerEvent) -> PeerAction {
-        self.peer.handle(event)
+        match self.peer.handle(event) {
+            PeerAction::Reports(reports) => {
+                self.adapt(Instant::now(), &reports);
+                PeerAction::None
+            }
+            action => action,
+        }
     }
 
     /// Puts the receiver's answer in force. The error says why the session can't go on.
@@ -145,11 +176,19 @@ impl Session {
         self.streams.iter().filter(|stream| stream.accepted).for_each(|stream| stream.tap.connect());
     }
 
-    /// Whether the receiver's RTCP has been silent for so long that the receiver must be gone.
+    /// Whether the receiver can't be reached any more: its RTCP has been silent for too long, or the path to it is gone.
     pub(crate) fn is_silent(&self, now: Instant, timeout: Duration) -> bool {
-        self.peer
-            .silence(now)
-            .is_some_and(|(silence, interval)| silence > timeout.max(interval.saturating_mul(3)))
+        let silent_for = |limit: Duration, intervals: u32| {
+            self.peer
+                .silence(now)
+                .is_some_and(|(silence, interval)| silence > limit.max(interval.saturating_mul(intervals)))
+        };
+        // libnice goes on sending from an address that is gone, and to one that the receiver has left; a new session
+        // gathers anew. RTCP may arrive all the same, so the sequence numbers that it reports are what counts.
+        let moved = || silent_for(MOVED, 2) && !self.addresses.is_subset(&own_addresses());
+        silent_for(timeout, 3)
+            || self.streams.iter().any(|stream| stream.rate.is_stalled(now, STALLED))
+            || moved()
     }
 
     /// How long ago the receiver's last RTCP packet came.
@@ -197,8 +236,28 @@ impl Session {
     pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
         for stream in &self.streams {
             stream.fanout.remove(&stream.tap);
+            stream.pacer.stop();
         }
         self.peer.end(|| ())
+    }
+
+    /// Follows what the receiver reports: sends no faster than its link carries, and repeats no more than helps.
+    fn adapt(&mut self, now: Instant, reports: &[ReportBlock]) {
+        for stream in &mut self.streams {
+            let Some(report) = reports.iter().find(|report| report.ssrc == stream.ssrc) else { continue };
+            let sent = Sent { bytes: stream.pacer.bytes(), offered: stream.tap.offered() };
+            let Some(change) = stream.rate.report(now, *report, sent) else { continue };
+            gst::debug!(CAT, "{} of session {}: {change:?}", stream.key, self.id);
+            match change {
+                Change::Overload(limit) => {
+                    self.retransmission.hold(stream.ssrc);
+                    stream.pacer.set_limit(Some(limit), DRAINING);
+                    stream.tap.restart();
+                }
+                Change::Limit(limit) => stream.pacer.set_limit(Some(limit), Duration::ZERO),
+                Change::Free => stream.pacer.set_limit(None, Duration::ZERO),
+            }
+        }
     }
 
     fn add_streams(
@@ -208,11 +267,14 @@ impl Session {
         events: &SessionEvents,
     ) -> Result<(), glib::BoolError> {
         for (index, stream) in streams.iter().enumerate() {
-            let source = self.add_stream(index, stream, retransmission, events)?;
-            let tap = Arc::new(Tap::new(source));
+            let ssrc = random_ssrc();
+            let source = self.add_stream(index, stream, ssrc, retransmission, events)?;
+            let tap = Arc::new(Tap::new(source.clone()));
+            let pacer = Pacer::install(&source, &tap);
             let (key, fanout) = (stream.key, stream.fanout.clone());
             fanout.add(tap.clone());
-            self.streams.push(Sending { key, fanout, tap, accepted: false });
+            let rate = Rate::default();
+            self.streams.push(Sending { key, fanout, tap, accepted: false, ssrc, pacer, rate });
         }
         Ok(())
     }
@@ -221,13 +283,13 @@ impl Session {
         &self,
         index: usize,
         stream: &StreamInfo,
+        ssrc: u32,
         retransmission: bool,
         events: &SessionEvents,
     ) -> Result<gst_app::AppSrc, glib::BoolError> {
         let codec = stream.codec;
         let no_type = || glib::bool_error!("a receiver can have {MAX_STREAMS} streams at most");
         let payload_type = payload_type(index).ok_or_else(no_type)?;
-        let ssrc = random_ssrc();
         let source = gst_app::AppSrc::builder()
             .caps(&codec.unit_caps())
             .format(gst::Format::Time)
@@ -314,6 +376,10 @@ fn open_channel(webrtcbin: &gst::Element, events: &SessionEvents) -> Option<gst_
 
 fn label(channel: &gst_webrtc::WebRTCDataChannel) -> String {
     channel.label().map(|label| label.to_string()).unwrap_or_default()
+}
+
+fn own_addresses() -> BTreeSet<IpAddr> {
+    local_addresses().into_iter().map(|(address, _)| address).collect()
 }
 
 /// SSRCs are random (RFC 3550, section 8.1); 0 would mean none to webrtcbin.

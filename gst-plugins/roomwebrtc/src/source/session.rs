@@ -214,7 +214,7 @@ impl Session {
 
     fn act(&mut self, action: PeerAction) -> Action {
         match action {
-            PeerAction::None => Action::None,
+            PeerAction::None | PeerAction::Reports(_) => Action::None,
             // Candidates come after this: the answer is on its way before them.
             PeerAction::Describe(sdp) => Action::Send(Body::Answer { sdp }),
             PeerAction::LocalSet => {

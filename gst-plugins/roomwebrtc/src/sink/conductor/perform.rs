@@ -135,7 +135,7 @@ impl Conductor {
         let Some(running) = self.running(id, &session) else { return };
         let update = match event {
             SessionEvent::Peer(event) => match running.session.handle(event) {
-                PeerAction::None => return,
+                PeerAction::None | PeerAction::Reports(_) => return,
                 PeerAction::Describe(offer) => Update::Offer(offer),
                 PeerAction::LocalSet => Update::OfferSet,
                 PeerAction::Candidate(candidate) => Update::Candidate(candidate),

@@ -50,9 +50,8 @@ impl Offered {
 
     fn next(&mut self) -> PeerAction {
         loop {
-            match self.events.recv_timeout(PATIENCE).expect("an event") {
-                SessionEvent::Peer(event) => return self.session.handle(event),
-                _ => {}
+            if let SessionEvent::Peer(event) = self.events.recv_timeout(PATIENCE).expect("an event") {
+                return self.session.handle(event);
             }
         }
     }
