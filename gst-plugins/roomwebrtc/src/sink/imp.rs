@@ -77,8 +77,7 @@ impl ObjectImpl for RoomWebRtcSink {
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
                     .blurb(
-                        "Frames, keyframes, and for each receiver its id, state, frames sent and shed, bytes, queue in \
-                         ms, age of its last RTCP in ms; reading never waits",
+                        "Counters of streams and sessions, described in docs/elements.md; reading never waits",
                     )
                     .read_only()
                     .build(),
@@ -86,7 +85,7 @@ impl ObjectImpl for RoomWebRtcSink {
             all.push(
                 glib::ParamSpecBoxed::builder::<Vec<String>>("receivers")
                     .nick("Receivers")
-                    .blurb("Ids of the receivers that have a media session, in order")
+                    .blurb("Ids of the receivers that have a media session, in alphabetical order")
                     .read_only()
                     .build(),
             );

@@ -67,31 +67,31 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("target-id")
             .nick("Target id")
-            .blurb("Send to this member of the room only (null: to every receiver)")
+            .blurb("Id of the only receiver to send to (null: every receiver)")
             .mutable_ready()
             .build(),
         milliseconds(
             "keyframe-interval-min",
             "Minimum keyframe interval",
-            "Least time in ms between two keyframes forced from the encoder, whoever asks for them",
+            "Shortest time in ms between two keyframes that receivers or the application force from the encoder",
             defaults.live.keyframe_interval_min,
         ),
         flag(
             "retransmission",
             "Retransmission",
-            "Send lost packets again when a receiver asks for them (NACK and RTX, RFC 4585 and 4588)",
+            "Retransmit lost packets that receivers request (NACK and RTX, RFC 4585 and RFC 4588)",
             defaults.retransmission,
         ),
         glib::ParamSpecUInt::builder("max-receivers")
             .nick("Maximum receivers")
-            .blurb("How many receivers are served at once; others wait for a place (0: no limit)")
+            .blurb("Number of receivers that are served at the same time; others wait, in the order of their arrival (0: no limit)")
             .default_value(defaults.live.max_receivers)
             .mutable_playing()
             .build(),
         milliseconds(
             "receiver-timeout",
             "Receiver timeout",
-            "A receiver whose RTCP stays away for this many ms, and for three of its own intervals, is removed",
+            "Time in ms without RTCP of a receiver, and at least three of its RTCP intervals, after which its session ends",
             defaults.live.receiver_timeout,
         ),
         flag(
@@ -103,18 +103,18 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
         flag(
             "data-channel",
             "Data channel",
-            "Offer a data channel named room to every receiver, for send-data and the data signal",
+            "Offer every receiver a data channel named room, for the action send-data and the signal data",
             defaults.data_channel,
         ),
         flag(
             "run-signaling-server",
             "Run signaling server",
-            "Run a signaling server inside this process, viewer page included, and be in a room of it",
+            "Run a signaling server, with the viewer page, inside this process, and join a room on it",
             defaults.run_signaling_server,
         ),
         glib::ParamSpecString::builder("signaling-server-listen")
             .nick("Signaling server listen address")
-            .blurb("Address and port of the signaling server inside (run-signaling-server); port 0 takes a free one")
+            .blurb("Address and port of the signaling server inside (run-signaling-server); port 0 selects a free one")
             .default_value(Some(defaults.signaling_server_listen.as_str()))
             .mutable_ready()
             .build(),
