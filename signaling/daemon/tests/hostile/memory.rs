@@ -229,6 +229,7 @@ fn token(user: &str, minutes: u64) -> String {
     let order = Order {
         kid: "k".into(),
         user: UserId::new(user).unwrap(),
+        id: None,
         client_id: None,
         rooms: vec![RoomPattern::new("*").unwrap()],
         roles: vec![Role::Sender, Role::Receiver],
