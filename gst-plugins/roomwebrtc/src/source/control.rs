@@ -351,7 +351,7 @@ impl Controller {
                 }
             }
             Body::Answer { .. } => {
-                gst::debug!(CAT, "ignoring an answer of {from}, because nothing was offered")
+                gst::debug!(CAT, "ignoring an answer of {from}, because nothing was offered");
             }
         }
     }

@@ -38,7 +38,8 @@ fn a_restarted_sender_with_another_codec_ends_the_pad_and_gets_another_one() {
     let first = watcher.first_of(320);
     assert_eq!((first.pad.as_str(), first.media.as_str()), ("video_1", "video/x-vp8"));
     wait_until("EOS on the first pad", || ended.load(std::sync::atomic::Ordering::Relaxed));
-    let pads = || watcher.line.element().src_pads().iter().map(|pad| pad.name()).collect::<Vec<_>>();
+    let pads =
+        || watcher.line.element().src_pads().iter().map(gst::prelude::GstObjectExt::name).collect::<Vec<_>>();
     wait_until("the first pad is gone", || pads() == ["video_1"]);
     watcher.next(10);
     watcher.line.assert_no_error();

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// How long a room stays closed to a client that was removed from it, or to everybody after it was closed.
-pub const REMOVED_FOR: Duration = Duration::from_secs(60);
+pub const REMOVED_FOR: Duration = Duration::from_mins(1);
 
 /// The rooms that are closed to clients. Only operators add entries.
 #[derive(Debug, Default)]

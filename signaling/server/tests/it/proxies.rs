@@ -35,9 +35,9 @@ async fn limits_are_about_the_clients_that_the_balancer_names() {
         let mut raw = Raw::connect(address).await;
         raw.write(header).await;
         raw.write(handshake(address, "/ws", "").as_bytes()).await;
-        let mut head = [0; 12];
-        tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut head).await.unwrap();
-        assert_eq!(&head, b"HTTP/1.1 101");
+        let mut status = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut raw.stream, &mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101");
         held.push(raw);
     }
     // 192.0.2.7 again, in binary.
