@@ -3,6 +3,7 @@
 //! Threading: the conductor's thread makes and drives a session. Callbacks run on other threads; each only sends a
 //! [`SessionEvent`] there.
 
+mod flow;
 mod pacer;
 mod rate;
 mod retransmission;
@@ -15,12 +16,14 @@ use crate::{
     sdp::Line,
     stream_key::StreamKey,
 };
+use flow::Flow;
 use gst::{glib, prelude::*};
 use pacer::Pacer;
 use rate::{Change, Rate, Sent};
 use retransmission::Guard;
 use room_signaling_client::{protocol::SessionId, wire::IceCandidate};
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
@@ -100,6 +103,7 @@ pub(crate) struct Session {
     streams: Vec<Sending>,
     retransmission: Guard,
     channel: Option<gst_webrtc::WebRTCDataChannel>,
+    flow: Cell<Flow>,
     /// The addresses of this machine at the start.
     addresses: BTreeSet<IpAddr>,
 }
@@ -118,6 +122,7 @@ impl Session {
             peer,
             streams: Vec::new(),
             channel: None,
+            flow: Cell::default(),
             addresses: own_addresses(),
         };
         let started = session
@@ -176,12 +181,17 @@ impl Session {
         self.streams.iter().filter(|stream| stream.accepted).for_each(|stream| stream.tap.connect());
     }
 
-    /// Whether the receiver can't be reached any more: its RTCP has been silent for too long, or the path to it is gone.
+    /// Whether the receiver can't be reached any more: its RTCP has been silent for too long although media flows, or the
+    /// path to it is gone. Call it a few times a second.
     pub(crate) fn is_silent(&self, now: Instant, timeout: Duration) -> bool {
+        let mut flow = self.flow.get();
+        flow.observe(now, self.taps().map(|tap| tap.counts().0).sum());
+        self.flow.set(flow);
+        let flowing = flow.duration(now);
         let silent_for = |limit: Duration, intervals: u32| {
-            self.peer
-                .silence(now)
-                .is_some_and(|(silence, interval)| silence > limit.max(interval.saturating_mul(intervals)))
+            self.peer.silence(now).zip(flowing).is_some_and(|((silence, interval), flowing)| {
+                silence.min(flowing) > limit.max(interval.saturating_mul(intervals))
+            })
         };
         // libnice goes on sending from an address that is gone, and to one that the receiver has left; a new session
         // gathers anew. RTCP may arrive all the same, so the sequence numbers that it reports are what counts.
