@@ -10,12 +10,21 @@ use std::time::{Duration, Instant};
 /// The share of lost packets beyond which a link is overloaded. Retransmissions repair less than that.
 const HEAVY_LOSS: f64 = 0.15;
 /// The share of lost packets up to which a limited link may be sent more.
-const LIGHT_LOSS: f64 = 0.02;
-/// The part of what came through that a link is sent after an overload, so that its queue drains.
-const BACK_OFF: f64 = 0.85;
-/// How the limit changes with each report on a link that is limited.
-const RISE: f64 = 1.05;
-const FALL: f64 = 0.93;
+const LIGHT_LOSS: f64 = 0.01;
+/// The part of what came through that a link is sent after an overload. What came through is more than what the link
+/// carries, because its queue was filled meanwhile; the queue has to drain as well.
+const BACK_OFF: f64 = 0.7;
+/// The part of what came through below which only another overload lowers the limit: a link may lose a few packets
+/// whatever it is sent.
+const FLOOR: f64 = 0.4;
+/// How the limit of a link changes with each report: while it is far below a rate that was too much, after light losses,
+/// and near the rate that was too much, where the steps double every [`PROBES`] reports.
+const RISE: f64 = 0.05;
+const FALL: f64 = 0.85;
+const PROBE: f64 = 0.005;
+const PROBES: u32 = 10;
+/// The part of the rate that was too much from which on the limit rises by probing.
+const NEAR: f64 = 0.9;
 /// A limit this far above the stream's rate has no effect any more.
 const AMPLE: f64 = 1.25;
 /// The lowest limit in bits per second.
@@ -49,10 +58,21 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     base: Option<Base>,
-    limit: Option<f64>,
+    limited: Option<Limited>,
     /// The report that follows an overload at once is about packets from before as well.
     settling: bool,
     stall: Option<Stall>,
+}
+
+/// A link that carries less than the stream. All rates are in bits per second.
+#[derive(Debug, Clone, Copy)]
+struct Limited {
+    limit: f64,
+    /// The rate that was too much.
+    ceiling: f64,
+    floor: f64,
+    /// How many reports without losses came while the limit was near the ceiling.
+    probes: u32,
 }
 
 /// The receiver reports, but none of what is being sent.
@@ -111,25 +131,33 @@ impl Rate {
 
     fn judge(&mut self, missing: u32, loss: f64, rate: f64, offered: f64) -> Option<Change> {
         if loss > HEAVY_LOSS && missing >= FEW {
-            let through = rate * (1.0 - loss).max(0.0) * BACK_OFF;
-            let limit = through.min(self.limit.unwrap_or(through)).max(LEAST);
-            self.limit = Some(limit);
+            let through = rate * (1.0 - loss).max(0.0);
+            let before = self.limited.map_or(through, |limited| limited.limit);
+            let limit = (through * BACK_OFF).min(before).max(LEAST);
+            self.limited = Some(Limited { limit, ceiling: through, floor: through * FLOOR, probes: 0 });
             self.settling = true;
             return Some(Change::Overload(to_bits(limit)));
         }
-        let limit = self.limit?;
+        let limited = self.limited.as_mut()?;
         if loss > LIGHT_LOSS {
-            let limit = (limit * FALL).max(LEAST);
-            self.limit = Some(limit);
-            return Some(Change::Limit(to_bits(limit)));
+            limited.ceiling = limited.limit;
+            limited.limit = (limited.limit * FALL).max(limited.floor).max(LEAST);
+            limited.probes = 0;
+            return Some(Change::Limit(to_bits(limited.limit)));
         }
-        let limit = limit * RISE;
-        if limit > offered * AMPLE {
-            self.limit = None;
+        let rise = if limited.limit < limited.ceiling * NEAR {
+            RISE
+        } else {
+            limited.probes = limited.probes.saturating_add(1);
+            let doublings = i32::try_from(limited.probes / PROBES).unwrap_or(i32::MAX);
+            (PROBE * 2_f64.powi(doublings)).min(RISE)
+        };
+        limited.limit *= 1.0 + rise;
+        if limited.limit > offered * AMPLE {
+            self.limited = None;
             return Some(Change::Free);
         }
-        self.limit = Some(limit);
-        Some(Change::Limit(to_bits(limit)))
+        Some(Change::Limit(to_bits(limited.limit)))
     }
 }
 
@@ -206,9 +234,9 @@ mod tests {
     fn a_link_of_half_the_rate_is_sent_less_than_it_carries_after_one_report_and_stays_near_it() {
         let mut link = Link::new(1_000_000.0);
         let (_, change) = link.second();
-        assert!(matches!(change, Some(Change::Overload(840_000..=860_000))), "{change:?}");
+        assert!(matches!(change, Some(Change::Overload(690_000..=710_000))), "{change:?}");
         let rates: Vec<u64> = (0..60).map(|_| link.second().0).collect();
-        assert!(rates.iter().all(|rate| (700_000..1_150_000).contains(rate)), "{rates:?}");
+        assert!(rates.iter().all(|rate| (690_000..1_050_000).contains(rate)), "{rates:?}");
     }
 
     #[test]
@@ -216,8 +244,21 @@ mod tests {
         let mut link = Link::new(1_000_000.0);
         link.second();
         link.capacity = 10_000_000.0;
-        let freed = (0..60).find(|_| link.second().1 == Some(Change::Free));
-        assert!(freed.is_some_and(|second| second < 30), "{freed:?}");
+        let freed = (0..120).find(|_| link.second().1 == Some(Change::Free));
+        assert!(freed.is_some_and(|second| second < 70), "{freed:?}");
+    }
+
+    #[test]
+    fn a_limited_link_that_always_loses_a_few_packets_keeps_a_part_of_its_rate() {
+        let mut link = Link::new(1_000_000.0);
+        link.second();
+        link.capacity = 10_000_000.0;
+        for _ in 0..60 {
+            // One packet of 20 is lost, however little is sent.
+            link.report.lost += 6;
+            link.second();
+        }
+        assert!(link.limit.is_some_and(|limit| limit >= 390_000), "{:?}", link.limit);
     }
 
     #[test]
