@@ -104,7 +104,8 @@ impl Guard {
         let asked = self.clone();
         if let Some(pad) = rtprtxsend.static_pad("src") {
             pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| match info.event() {
-                Some(event) if !asked.allows(event) => gst::PadProbeReturn::Drop,
+                // Not `Drop`: the bindings release the event then, and GStreamer 1.22 releases it once more.
+                Some(event) if !asked.allows(event) => gst::PadProbeReturn::Handled,
                 _ => gst::PadProbeReturn::Ok,
             });
         }
