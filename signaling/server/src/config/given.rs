@@ -269,7 +269,7 @@ mod tests {
             ("X_COUNT", "hush", "X_COUNT: count: must be a whole number, 1 or more"),
             ("X_COUNT", "0", "X_COUNT: count: must be a whole number, 1 or more"),
             ("X_COUNT", "1\nname = 2", "X_COUNT: count: must be a whole number, 1 or more"),
-            ("X_INNER__LIST", r#"[{"nam": "hush"}]"#, "did you mean `name`?"),
+            ("X_INNER__LIST", r#"[{"nama": "hush"}]"#, "did you mean `name`?"),
         ] {
             let told = refusal(name, text);
             assert!(told.contains(words) && !told.contains("hush"), "{told}");

@@ -55,7 +55,7 @@ fn sampling(reader: &mut BitReader<'_>) -> Option<(Chroma, u8)> {
         _ => return None,
     };
     if chroma == Chroma::Yuv444 {
-        let _separate_colour_planes = reader.flag()?;
+        let _separate_color_planes = reader.flag()?;
     }
     let depth = |reader: &mut BitReader<'_>| reader.unsigned().filter(|more| *more <= 6).map(|more| 8 + more);
     let luma = depth(reader)?;
