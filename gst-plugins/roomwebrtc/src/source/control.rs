@@ -269,10 +269,11 @@ impl Controller {
             }
             Event::Disconnected(reason) => self.on_reason(reason),
             Event::Unreachable(reason) => {
+                // First, because an application reads the property when it gets the warning.
+                self.on_reason(reason.clone());
                 if let Some(element) = self.element.upgrade() {
                     warn_unreachable(&element, self.settings.signaling.server(), &reason);
                 }
-                self.on_reason(reason);
             }
             Event::Failed(Failure { code, message }) => self.fail(code, &message),
             Event::PeerReady(_) | Event::PeerChanged(_) | Event::Signal(_) => {}

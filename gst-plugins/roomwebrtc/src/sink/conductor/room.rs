@@ -33,10 +33,11 @@ impl Conductor {
             }
             Event::Disconnected(reason) => self.signaling_reason(reason),
             Event::Unreachable(reason) => {
+                // First, because an application reads the property when it gets the warning.
+                self.signaling_reason(reason.clone());
                 if let Some(element) = self.element.upgrade() {
                     warn_unreachable(&element, self.signaling.server(), &reason);
                 }
-                self.signaling_reason(reason);
             }
             Event::Failed(failure) => {
                 self.signaling_reason(failure.message.clone());
