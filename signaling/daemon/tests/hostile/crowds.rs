@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 /// Registers and joins; returns the answer to `join`.
 async fn join(target: Target, nth: usize, room: &str, id: &str, role: &str) -> (Raw, Value) {
     let mut raw = target.open(nth).await;
-    let instance = format!("the secret of {id}");
+    let instance = format!("the secret of {id:_>16}");
     let register =
         json!({"type": "register", "client_id": id, "protocol": 1, "instance": instance}).to_string();
     let join = json!({"type": "join", "room_id": room, "role": role}).to_string();
