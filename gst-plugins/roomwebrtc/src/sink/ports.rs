@@ -1,19 +1,19 @@
 //! Whether a session can have a UDP port of the range that the user set.
 //!
-//! libnice gathers no candidate at all where it finds no free port, and does not say why. So the ports are tried before
-//! a session is made. A session needs one port on each address of this machine.
+//! libnice gathers no candidate at all if one of this machine's addresses has no free port, and does not say why. So the
+//! ports are tried before a session is made.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 
-/// Whether a port from `min` to `max` is free on an address that sessions use. Without a range (`min` 0) the system
+/// Whether a port from `min` to `max` is free on each address that sessions use. Without a range (`min` 0) the system
 /// chooses among so many ports that none is missing.
 pub(super) fn is_one_free(min: u16, max: u16) -> bool {
     min == 0 || is_one_free_on(&crate::peer::ice::local_addresses(), min, max)
 }
 
 fn is_one_free_on(addresses: &[(IpAddr, u32)], min: u16, max: u16) -> bool {
-    // Without an address there is no port either, but that has other words.
-    addresses.is_empty() || addresses.iter().any(|address| (min..=max).any(|port| is_free(*address, port)))
+    // Without an address there is no port either, but that is another error.
+    addresses.iter().all(|address| (min..=max).any(|port| is_free(*address, port)))
 }
 
 /// libnice binds without `SO_REUSEADDR`, as this does, so both find the same ports free.
@@ -36,9 +36,10 @@ mod tests {
         let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = taken.local_addr().expect("an address").port();
         assert!(!is_one_free_on(&[ip], port, port));
-        assert!(is_one_free_on(&[ip, (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 0)], port, port));
+        let other = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 0);
+        assert!(!is_one_free_on(&[other, ip], port, port), "a session needs a port on each address");
         drop(taken);
-        assert!(is_one_free_on(&[ip], port, port));
+        assert!(is_one_free_on(&[other, ip], port, port));
     }
 
     #[test]
