@@ -115,7 +115,8 @@ def test_a_camera_that_the_browser_cannot_show_disturbs_no_other(bed: Bed):
 
 
 def test_the_stream_that_the_browser_knows_is_shown(bed: Bed):
-    bed.pipeline("camera", f"{bed.sink('living_room')} {picture()} ! {VP8} ! room.video_0 {picture(name='second')} ! {X264.replace('name=encoder ', '')} ! room.video_1",
+    bed.pipeline("camera", f"{bed.sink('living_room')} {picture()} ! {VP8} ! room.video_0 "
+                 f"videotestsrc is-live=true ! {X264.replace('name=encoder ', '')} ! room.video_1",
                  "--source=1")
     browser = bed.browser("living_room&id=page", without_codec="H264")
     frames.wait_first(browser)

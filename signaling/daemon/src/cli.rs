@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Make a token for a server with users, and print it
     #[command(after_help = users::TOKEN_EXAMPLES)]
     Token(Later<TokenArgs>),
-    /// Read a password from the terminal, or from standard input, and print its hash for [[rooms]]
+    /// Read a password from the terminal, or from standard input, and print its hash for a room of the configuration
     #[command(after_help = users::HASH_EXAMPLES)]
     HashPassword,
     /// Write the page of the manual and the completions of shells into a folder, for packages
