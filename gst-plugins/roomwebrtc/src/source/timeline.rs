@@ -53,7 +53,10 @@ pub(super) enum Decision {
 /// The state of one output.
 #[derive(Debug)]
 pub(super) struct Timeline {
+    /// The time of the last unit that was sent.
     last: Option<ClockTime>,
+    /// The time of the last unit, whether it was sent or dropped.
+    latest: Option<ClockTime>,
     phase: Phase,
     discont: bool,
     hold: Hold,
@@ -74,7 +77,7 @@ enum Phase {
 impl Timeline {
     /// The state of an output that has sent nothing yet.
     pub(super) fn new() -> Self {
-        Self { last: None, phase: Phase::Waiting, discont: true, hold: Hold::default() }
+        Self { last: None, latest: None, phase: Phase::Waiting, discont: true, hold: Hold::default() }
     }
 
     /// A new session continues on this output: its first unit has to be a keyframe.
@@ -107,9 +110,11 @@ impl Timeline {
         let after_last = self.last.map(|last| last.saturating_add(ClockTime::NSECOND));
         let time = match unit.pts {
             Some(pts) => shifted(pts, downstream.offset),
-            // A parser removes the time of a unit that has the same time as the unit before it.
-            None => after_last,
+            // A parser removes the time of a unit that has the same time as the unit before it, which may have been
+            // dropped: rtph264depay can make two units of one picture, of which the second is the keyframe.
+            None => self.latest.map(|latest| latest.saturating_add(ClockTime::NSECOND)),
         };
+        self.latest = time.or(self.latest);
         let (Phase::Flowing, Some(time)) = (self.phase, time) else {
             if self.phase == Phase::Flowing {
                 self.phase = Phase::Waiting;
@@ -199,6 +204,18 @@ mod tests {
         assert_eq!(timeline.admit(unit(2, true), OPEN), sent(1, true));
         assert_eq!(timeline.admit(unit(3, false), OPEN), sent(2, false));
         assert_eq!(timeline.admit(AccessUnit { discont: true, ..unit(4, true) }, OPEN), sent(3, true));
+    }
+
+    #[test]
+    fn a_keyframe_without_a_time_has_that_of_the_unit_before_it_although_that_was_dropped() {
+        let mut timeline = Timeline::new();
+        assert_eq!(timeline.admit(unit(1, false), OPEN), Decision::Drop { ask: false });
+        let keyframe = AccessUnit { pts: None, ..unit(1, true) };
+        assert_eq!(
+            timeline.admit(keyframe, OPEN),
+            Decision::Send { pts: ms(0) + ClockTime::NSECOND, discont: true }
+        );
+        assert_eq!(timeline.admit(unit(34, false), OPEN), sent(33, false));
     }
 
     #[test]
