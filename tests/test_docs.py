@@ -1,13 +1,19 @@
-"""Links between the documents lead somewhere, and the paths that ARCHITECTURE.md names exist."""
+"""Links between documents lead somewhere, and the files and tests that documents name exist."""
 
 import pathlib
 import re
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:")
-PATH = re.compile(r"`([\w.*-]+(?:/[\w.*-]+)*(?:/|\.(?:rs|py|js|sh|md|toml)))`")
+PATH = re.compile(r"`([\w.*-]+(?:/[\w.*-]+)*(?:/|\.(?:rs|py|js|mjs|sh|md|toml)))`")
+
+
+# A word with three underscores or more, or of pytest's form, is the name of a test.
+TEST = re.compile(r"`(test_[a-z0-9_]+|[a-z0-9]+(?:_[a-z0-9]*){3,})(…?)`")
 
 
 def documents():
@@ -41,6 +47,13 @@ def broken_links(document):
             yield target
 
 
+def missing_tests(text, defined):
+    """Yields the names of tests in a text that are not defined. "…" stands for any end of a name."""
+    for name, shortened in TEST.findall(text):
+        if not (any(test.startswith(name) for test in defined) if shortened else name in defined):
+            yield name
+
+
 def missing_paths(text):
     """Yields the paths that a text names and that do not exist: from the root, or from the folder in the heading above."""
     for section in re.split(r"^(?=## )", text, flags=re.MULTILINE):
@@ -65,11 +78,23 @@ def test_broken_links_are_found(tmp_path):
     assert list(broken_links(document)) == ["missing.md", "a.md#missing", "#none"]
 
 
-def test_paths_in_architecture_exist():
-    assert list(missing_paths((ROOT / "ARCHITECTURE.md").read_text())) == []
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md", "docs/reliability.md"])
+def test_files_that_a_document_names_exist(name):
+    assert list(missing_paths((ROOT / name).read_text())) == []
 
 
-def test_missing_paths_are_found():
+def test_missing_files_are_found():
     text = "`tests/` `tests/conftest.py`\n## `signaling/protocol`: a heading\n`hub.rs` `wire.rs` `no_such_file.rs`\n"
     assert list(missing_paths(text)) == ["no_such_file.rs"]
     assert list(missing_paths("`hub.rs`\n")) == ["hub.rs"]
+
+
+def test_tests_that_the_page_on_reliability_names_exist():
+    files = [*(ROOT / "tests").glob("*.py"), *(ROOT / "signaling").rglob("*.rs"), *(ROOT / "gst-plugins").rglob("*.rs")]
+    defined = {name for file in files for name in re.findall(r"\b(?:def|fn) (\w+)", file.read_text())}
+    assert list(missing_tests((ROOT / "docs/reliability.md").read_text(), defined)) == []
+
+
+def test_missing_tests_are_found():
+    text = "`test_one` `test_other` `a_long_name_of_a_test` `a_long_name_…` `some_long_name_…` `a_property`"
+    assert list(missing_tests(text, {"test_one", "a_long_name_of_a_test"})) == ["test_other", "some_long_name_"]
