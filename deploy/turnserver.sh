@@ -1,14 +1,14 @@
 #!/bin/sh
-# Starts coturn with turnserver.conf and these variables of the environment. The secret is written to a file that only this
-# user may read, because every user of the machine can read command lines.
+# Starts coturn with turnserver.conf and the environment variables below. Writes the secret to a file that only this user can
+# read, because every user of the machine can read command lines.
 #
-#   TURN_SECRET          the secret that coturn and room-signaling share; needed
-#   TURN_REALM           the name of the relay; needed
+#   TURN_SECRET          the secret that coturn and room-signaling share; required
+#   TURN_REALM           the name of the relay; required
 #   TURN_EXTERNAL_IP     behind NAT: the public address, or PUBLIC/PRIVATE
-#   TURN_ALLOWED_PEERS   addresses (192.168.1.5) and ranges (192.168.1.0-192.168.1.255), separated by spaces, that may be
-#                        relayed to although turnserver.conf denies them
+#   TURN_ALLOWED_PEERS   addresses (192.168.1.5) and ranges (192.168.1.0-192.168.1.255), separated by spaces, that
+#                        are allowed although turnserver.conf denies them
 #
-# Arguments go to coturn.
+# Arguments are passed to coturn.
 set -eu
 umask 077
 : "${TURN_SECRET:?a secret of at least 32 characters}" "${TURN_REALM:?the name of the relay}"
@@ -19,7 +19,7 @@ config=$(mktemp)
     printf 'static-auth-secret=%s\nrealm=%s\n' "$TURN_SECRET" "$TURN_REALM"
     if [ -n "${TURN_EXTERNAL_IP:-}" ]; then
         printf 'external-ip=%s\n' "$TURN_EXTERNAL_IP"
-        # coturn looks at the private address of the pair when one relayed peer sends to another.
+        # coturn checks the private address of the pair when one relayed peer sends to another.
         case "$TURN_EXTERNAL_IP" in */*) printf 'allowed-peer-ip=%s\n' "${TURN_EXTERNAL_IP#*/}" ;; esac
     fi
     for range in ${TURN_ALLOWED_PEERS:-}; do printf 'allowed-peer-ip=%s\n' "$range"; done
