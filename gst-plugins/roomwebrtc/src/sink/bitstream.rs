@@ -2,8 +2,8 @@
 //! object is in here; the streaming thread passes bytes and times in.
 
 use super::{
-    caps::Refusal,
-    fanout::Entry,
+    caps::UnsupportedStream,
+    fanout::RandomAccess,
     refresh::{NoIdr, Refresh, RefreshWatch},
     reorder::ReorderWatch,
 };
@@ -30,7 +30,7 @@ pub(crate) struct Bitstream {
 pub(crate) struct Inspected {
     pub(crate) is_idr: bool,
     /// A receiver that waits can start here.
-    pub(crate) entry: Option<Entry>,
+    pub(crate) random_access: Option<RandomAccess>,
     /// To be told to the operator.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -71,7 +71,7 @@ impl Bitstream {
     }
 
     /// Reads the next access unit.
-    pub(crate) fn inspect(&mut self, bytes: &[u8], arrival: Arrival) -> Result<Inspected, Refusal> {
+    pub(crate) fn inspect(&mut self, bytes: &[u8], arrival: Arrival) -> Result<Inspected, UnsupportedStream> {
         let unit = (self.codec.syntax.access_unit)(bytes);
         let mut warnings = Vec::new();
         let new_sets = self.parameter_sets.remember(&unit);
@@ -80,16 +80,21 @@ impl Bitstream {
             self.check_format(&mut warnings)?;
         }
         if self.reorder.is_reordered(arrival.pts, unit.bidirectional) {
-            return Err(Refusal::BFrames);
+            return Err(UnsupportedStream::BFrames);
         }
-        let Refresh { is_entry, warning } = self.refresh.unit(unit.kind, arrival.requests, arrival.now);
+        let Refresh { is_random_access_point, warning } =
+            self.refresh.unit(unit.kind, arrival.requests, arrival.now);
         warnings.extend(warning.map(Warning::NoIdr));
-        let entry = is_entry.then(|| {
+        let random_access = is_random_access_point.then(|| {
             let missing =
                 if unit.parameter_sets.is_empty() { self.parameter_sets.byte_stream() } else { Vec::new() };
-            if missing.is_empty() { Entry::AsItIs } else { Entry::With(missing, unit.insert_at) }
+            if missing.is_empty() {
+                RandomAccess::AsIs
+            } else {
+                RandomAccess::WithParameterSets(missing, unit.insert_at)
+            }
         });
-        Ok(Inspected { is_idr: unit.kind == AccessUnitKind::Idr, entry, warnings })
+        Ok(Inspected { is_idr: unit.kind == AccessUnitKind::Idr, random_access, warnings })
     }
 
     /// The stream jumps: a flush, or a new segment.
@@ -97,9 +102,9 @@ impl Bitstream {
         self.reorder.jump();
     }
 
-    fn check_format(&mut self, warnings: &mut Vec<Warning>) -> Result<(), Refusal> {
+    fn check_format(&mut self, warnings: &mut Vec<Warning>) -> Result<(), UnsupportedStream> {
         let Some(format) = &self.format else { return Ok(()) };
-        Refusal::of_format(self.codec, format).map_or(Ok(()), Err)?;
+        UnsupportedStream::of_format(self.codec, format).map_or(Ok(()), Err)?;
         if format.interlaced && !self.warned_of_fields {
             self.warned_of_fields = true;
             warnings.push(Warning::Interlaced);
@@ -136,12 +141,12 @@ mod tests {
             Self { bitstream: Bitstream::new(&H264), start: Instant::now(), units: 0, requests: 0 }
         }
 
-        fn unit(&mut self, nal_units: &[&[u8]]) -> Result<Inspected, Refusal> {
+        fn unit(&mut self, nal_units: &[&[u8]]) -> Result<Inspected, UnsupportedStream> {
             self.unit_at(self.units, nal_units)
         }
 
         /// A unit that is shown as number `frame`.
-        fn unit_at(&mut self, frame: u32, nal_units: &[&[u8]]) -> Result<Inspected, Refusal> {
+        fn unit_at(&mut self, frame: u32, nal_units: &[&[u8]]) -> Result<Inspected, UnsupportedStream> {
             self.units += 1;
             let arrival = Arrival {
                 pts: Some(ClockTime::from_mseconds(33) * u64::from(frame)),
@@ -152,15 +157,18 @@ mod tests {
         }
     }
 
-    fn entry(inspected: Result<Inspected, Refusal>) -> Option<Entry> {
-        inspected.expect("a unit that can be sent").entry
+    fn entry(inspected: Result<Inspected, UnsupportedStream>) -> Option<RandomAccess> {
+        inspected.expect("a unit that can be sent").random_access
     }
 
     #[test]
     fn receivers_start_at_idr_pictures() {
         let mut stream = Stream::new();
         let first = stream.unit(&[DELIMITER, SPS, PPS, IDR]).expect("an IDR picture");
-        assert_eq!(first, Inspected { is_idr: true, entry: Some(Entry::AsItIs), warnings: vec![] });
+        assert_eq!(
+            first,
+            Inspected { is_idr: true, random_access: Some(RandomAccess::AsIs), warnings: vec![] }
+        );
         assert_eq!(entry(stream.unit(&[DELIMITER, P])), None);
         assert_eq!(
             entry(stream.unit(&[DELIMITER, SPS, PPS, RECOVERY, P])),
@@ -174,7 +182,7 @@ mod tests {
         let mut stream = Stream::new();
         assert!(stream.unit(&[SPS, PPS, IDR]).is_ok());
         let late = entry(stream.unit(&[DELIMITER, IDR]));
-        assert_eq!(late, Some(Entry::With([SPS, PPS].concat(), DELIMITER.len() + 1)));
+        assert_eq!(late, Some(RandomAccess::WithParameterSets([SPS, PPS].concat(), DELIMITER.len() + 1)));
     }
 
     #[test]
@@ -186,10 +194,10 @@ mod tests {
             assert_eq!(entry(stream.unit(&[P])), None);
         }
         let late = entry(stream.unit(&[RECOVERY, P]));
-        assert_eq!(late, Some(Entry::With([SPS, PPS].concat(), 0)));
+        assert_eq!(late, Some(RandomAccess::WithParameterSets([SPS, PPS].concat(), 0)));
         let mut warnings: Vec<Warning> =
             (0..300).flat_map(|_| stream.unit(&[P]).expect("a unit").warnings).collect();
-        assert_eq!(warnings.pop(), Some(Warning::NoIdr(NoIdr::ButOtherEntries)));
+        assert_eq!(warnings.pop(), Some(Warning::NoIdr(NoIdr::OnlyOtherPoints)));
         assert_eq!(warnings, []);
     }
 
@@ -199,7 +207,7 @@ mod tests {
         let order: [(u32, &[u8]); 9] =
             [(0, IDR), (3, P), (1, B), (2, B), (6, P), (4, B), (5, B), (9, P), (7, B)];
         let result = order.into_iter().try_for_each(|(at, unit)| stream.unit_at(at, &[unit]).map(|_| ()));
-        assert_eq!(result, Err(Refusal::BFrames));
+        assert_eq!(result, Err(UnsupportedStream::BFrames));
         let mut stream = Stream::new();
         for _ in 0..10 {
             for at in 0..10 {
@@ -214,7 +222,7 @@ mod tests {
         let ten_bits: &[u8] = &[0, 0, 0, 1, 0x67, 110, 0, 31, 0xa6, 0xcb, 0x40, 0xa0, 0xfc, 0x80];
         let mut stream = Stream::new();
         assert!(stream.unit(&[SPS, PPS, IDR]).is_ok());
-        let Err(Refusal::Profile(text)) = stream.unit(&[ten_bits, PPS, IDR]) else {
+        let Err(UnsupportedStream::Profile(text)) = stream.unit(&[ten_bits, PPS, IDR]) else {
             panic!("it was admitted")
         };
         assert!(text.contains("10 bits") && text.contains("high-10"), "{text}");
@@ -225,7 +233,7 @@ mod tests {
         let mut bitstream = Bitstream::new(&VP8);
         let arrival = Arrival { pts: None, requests: 0, now: Instant::now() };
         let key = [0x50, 0x2b, 0, 0x9d, 1, 0x2a, 0x40, 1, 0xf0, 0];
-        assert_eq!(entry(bitstream.inspect(&key, arrival)), Some(Entry::AsItIs));
+        assert_eq!(entry(bitstream.inspect(&key, arrival)), Some(RandomAccess::AsIs));
         assert_eq!(entry(bitstream.inspect(&[0x51, 0x2b, 0], arrival)), None);
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn answer(current: Option<&Codec>, filter: &gst::Caps) -> gst::Caps {
 
 /// Why a stream cannot be sent. The text says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum UnsupportedStream {
     #[error(
         "no browser decodes H.264 of profile {0}: encode 4:2:0 with 8 bits, with `video/x-raw,format=I420` in front of \
          the encoder and `video/x-h264,profile=constrained-baseline` behind it"
@@ -82,7 +82,7 @@ pub(crate) enum Refusal {
     BFrames,
 }
 
-impl Refusal {
+impl UnsupportedStream {
     /// Why pictures of this format cannot be sent; `None` if they can.
     pub(crate) fn of_format(codec: &Codec, format: &VideoFormat) -> Option<Self> {
         let is_8_bit_420 =
@@ -126,22 +126,22 @@ impl PictureFormat {
 pub(crate) fn codec_of(
     caps: &gst::CapsRef,
     current: Option<&'static Codec>,
-) -> Result<&'static Codec, Refusal> {
+) -> Result<&'static Codec, UnsupportedStream> {
     let Some(structure) = caps.structure(0) else {
-        return Err(Refusal::Unknown("a stream with empty caps".into()));
+        return Err(UnsupportedStream::Unknown("a stream with empty caps".into()));
     };
     let media_type = structure.name();
     let codec = Codec::of_media_type(media_type)
         .filter(|codec| codec.payloader.is_some())
-        .ok_or_else(|| Refusal::Unknown(media_type.to_string()))?;
+        .ok_or_else(|| UnsupportedStream::Unknown(media_type.to_string()))?;
     if let Some(old) = current.filter(|old| *old != codec) {
-        return Err(Refusal::CodecChange(old.encoding, codec.encoding));
+        return Err(UnsupportedStream::CodecChange(old.encoding, codec.encoding));
     }
     if *codec == H264
         && let Ok(profile) = structure.get::<&str>("profile")
         && !is_decoded(profile)
     {
-        return Err(Refusal::Profile(profile.into()));
+        return Err(UnsupportedStream::Profile(profile.into()));
     }
     if *codec == H264
         && let Ok(record) = structure.get::<gst::Buffer>("codec_data")
@@ -149,7 +149,7 @@ pub(crate) fn codec_of(
             .map_readable()
             .ok()
             .and_then(|record| h264::format_of_codec_data(&record))
-            .and_then(|format| Refusal::of_format(codec, &format))
+            .and_then(|format| UnsupportedStream::of_format(codec, &format))
     {
         return Err(refusal);
     }
@@ -226,14 +226,14 @@ mod tests {
         let vp8 = caps("video/x-vp8");
         assert_eq!(codec_of(&vp8, None), Ok(&VP8));
         assert_eq!(codec_of(&caps("video/x-vp8,profile=(string)0"), None), Ok(&VP8));
-        assert_eq!(codec_of(&vp8, Some(&H264)), Err(Refusal::CodecChange("H264", "VP8")));
+        assert_eq!(codec_of(&vp8, Some(&H264)), Err(UnsupportedStream::CodecChange("H264", "VP8")));
         assert!(!accepted(Some(&H264)).can_intersect(&vp8));
     }
 
     #[test]
     fn a_codec_that_cannot_be_sent_is_refused_by_its_name() {
         for other in ["video/x-h265", "audio/x-opus"] {
-            assert_eq!(codec_of(&caps(other), None), Err(Refusal::Unknown(other.into())));
+            assert_eq!(codec_of(&caps(other), None), Err(UnsupportedStream::Unknown(other.into())));
         }
     }
 
@@ -244,7 +244,7 @@ mod tests {
         }
         for bad in ["high-4:4:4", "high-4:2:2", "high-10", "high-4:4:4-intra"] {
             let result = codec_of(&caps(&format!("video/x-h264,profile=(string){bad}")), None);
-            assert_eq!(result, Err(Refusal::Profile(bad.into())));
+            assert_eq!(result, Err(UnsupportedStream::Profile(bad.into())));
         }
         assert_eq!(codec_of(&caps("video/x-h264"), None), Ok(&H264));
     }
@@ -255,7 +255,9 @@ mod tests {
         let record = "016e001fffe1000a676e001fa6cb40a0fc80010004 68ce3c80".replace(' ', "");
         let refused =
             caps(&format!("video/x-h264,stream-format=avc,alignment=au,codec_data=(buffer){record}"));
-        let Err(Refusal::Profile(text)) = codec_of(&refused, None) else { panic!("{refused} was admitted") };
+        let Err(UnsupportedStream::Profile(text)) = codec_of(&refused, None) else {
+            panic!("{refused} was admitted")
+        };
         assert_eq!(text, "high-10 (4:2:0, 10 bits)");
     }
 }

@@ -1,4 +1,4 @@
-//! One encoded stream to many receivers, split at access units. The streaming thread pushes; each receiver has a tap
+//! One encoded stream to many receivers, split at access units. The streaming thread pushes; each receiver has a subscriber
 //! with a gate of its own. Data is shared by reference, never copied per receiver.
 
 use gst::glib;
@@ -15,26 +15,28 @@ const SHED_LEVEL: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 const RESUME_LEVEL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
 /// One access unit on its way.
-pub(crate) struct Unit {
+pub(crate) struct OutgoingUnit {
     /// Stamped with the time of the receivers' clock.
     pub(crate) buffer: gst::Buffer,
     pub(crate) is_idr: bool,
     /// A receiver that waits can start here.
-    pub(crate) entry: Option<Entry>,
+    pub(crate) random_access: Option<RandomAccess>,
 }
 
 /// How a receiver starts at a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Entry {
-    AsItIs,
+pub(crate) enum RandomAccess {
+    AsIs,
     /// With these parameter sets inserted at this offset, because the stream carries them only at its beginning.
-    With(Vec<u8>, usize),
+    WithParameterSets(Vec<u8>, usize),
 }
 
-impl Unit {
+impl OutgoingUnit {
     /// The buffer for a receiver that starts with it.
     fn first_buffer(&self) -> gst::Buffer {
-        let Some(Entry::With(parameter_sets, offset)) = &self.entry else { return self.buffer.clone() };
+        let Some(RandomAccess::WithParameterSets(parameter_sets, offset)) = &self.random_access else {
+            return self.buffer.clone();
+        };
         self.with_inserted(parameter_sets, *offset).unwrap_or_else(|_| self.buffer.clone())
     }
 
@@ -54,7 +56,7 @@ impl Unit {
 /// The stream of one pad.
 #[derive(Debug, Default)]
 pub(crate) struct Fanout {
-    taps: Mutex<Arc<[Arc<Tap>]>>,
+    subscribers: Mutex<Arc<[Arc<Subscriber>]>>,
     frames: AtomicU64,
     keyframes: AtomicU64,
     last_keyframe: Mutex<Option<Instant>>,
@@ -62,37 +64,37 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
-    /// Gives a unit to every tap. Never waits for a receiver. True if somebody needs a keyframe now.
-    pub(crate) fn push(&self, unit: &Unit) -> bool {
+    /// Gives a unit to every subscriber. Never waits for a receiver. True if somebody needs a keyframe now.
+    pub(crate) fn push(&self, unit: &OutgoingUnit) -> bool {
         self.frames.fetch_add(1, Ordering::Relaxed);
         if unit.is_idr {
             self.keyframes.fetch_add(1, Ordering::Relaxed);
             *lock(&self.last_keyframe) = Some(Instant::now());
         }
         // The list is replaced, never changed: no lock is held while pushing.
-        let taps = lock(&self.taps).clone();
+        let subscribers = lock(&self.subscribers).clone();
         let mut wanted = false;
-        for tap in taps.iter() {
-            wanted |= tap.push(unit);
+        for subscriber in subscribers.iter() {
+            wanted |= subscriber.push(unit);
         }
         wanted
     }
 
-    /// Adds a receiver's tap.
-    pub(crate) fn add(&self, tap: Arc<Tap>) {
-        let mut taps = lock(&self.taps);
-        *taps = taps.iter().cloned().chain([tap]).collect();
+    /// Adds a receiver's subscriber.
+    pub(crate) fn add(&self, subscriber: Arc<Subscriber>) {
+        let mut subscribers = lock(&self.subscribers);
+        *subscribers = subscribers.iter().cloned().chain([subscriber]).collect();
     }
 
-    /// Takes a receiver's tap out.
-    pub(crate) fn remove(&self, tap: &Arc<Tap>) {
-        let mut taps = lock(&self.taps);
-        *taps = taps.iter().filter(|other| !Arc::ptr_eq(other, tap)).cloned().collect();
+    /// Takes a receiver's subscriber out.
+    pub(crate) fn remove(&self, subscriber: &Arc<Subscriber>) {
+        let mut subscribers = lock(&self.subscribers);
+        *subscribers = subscribers.iter().filter(|other| !Arc::ptr_eq(other, subscriber)).cloned().collect();
     }
 
     /// After a jump in the stream every receiver starts at an IDR again.
-    pub(crate) fn regate(&self) {
-        lock(&self.taps).iter().for_each(|tap| tap.regate());
+    pub(crate) fn wait_for_idr(&self) {
+        lock(&self.subscribers).iter().for_each(|subscriber| subscriber.wait_for_idr());
     }
 
     /// Access units and keyframes that came in so far.
@@ -121,7 +123,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a tap's gate stands.
+/// Where a subscriber's gate stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Gate {
@@ -148,7 +150,7 @@ impl Gate {
 
 /// One receiver's end of a [`Fanout`].
 #[derive(Debug)]
-pub(crate) struct Tap {
+pub(crate) struct Subscriber {
     source: gst_app::AppSrc,
     gate: AtomicU8,
     sent: AtomicU64,
@@ -164,8 +166,8 @@ pub(crate) struct Tap {
     opened: Mutex<Option<Instant>>,
 }
 
-impl Tap {
-    /// A closed tap in front of `source`.
+impl Subscriber {
+    /// A closed subscriber in front of `source`.
     pub(crate) fn new(source: gst_app::AppSrc) -> Self {
         Self {
             source,
@@ -193,7 +195,7 @@ impl Tap {
         self.change(Gate::Shedding, Gate::Waiting);
     }
 
-    /// Whether a queued unit with this time is to be dropped, see [`Tap::restart`].
+    /// Whether a queued unit with this time is to be dropped, see [`Subscriber::restart`].
     pub(crate) fn is_outdated(&self, time: Option<gst::ClockTime>) -> bool {
         let before = self.outdated_before.load(Ordering::Acquire);
         time.is_some_and(|time| time.nseconds() < before)
@@ -204,7 +206,7 @@ impl Tap {
         self.offered.load(Ordering::Relaxed)
     }
 
-    fn regate(&self) {
+    fn wait_for_idr(&self) {
         self.change(Gate::Open, Gate::Waiting);
     }
 
@@ -234,13 +236,13 @@ impl Tap {
     }
 
     /// True if this receiver waits for a keyframe that hasn't been asked for.
-    fn push(&self, unit: &Unit) -> bool {
+    fn push(&self, unit: &OutgoingUnit) -> bool {
         let gate = self.gate();
         let open = match gate {
             Gate::Closed => return false,
-            Gate::Waiting => unit.entry.is_some(),
+            Gate::Waiting => unit.random_access.is_some(),
             Gate::Open => self.level() < SHED_LEVEL,
-            Gate::Shedding => unit.entry.is_some() && self.level() < RESUME_LEVEL,
+            Gate::Shedding => unit.random_access.is_some() && self.level() < RESUME_LEVEL,
         };
         self.offered.fetch_add(unit.buffer.size() as u64, Ordering::Relaxed);
         if !open {
@@ -311,49 +313,49 @@ mod tests {
     use super::*;
     use gst::prelude::*;
 
-    fn tap() -> (Arc<Tap>, gst_app::AppSrc) {
+    fn subscriber() -> (Arc<Subscriber>, gst_app::AppSrc) {
         gst::init().unwrap();
         let source = gst_app::AppSrc::builder().format(gst::Format::Time).max_bytes(0).build();
         // Nothing is taken out: its thread stops at the very first event, before any buffer.
         let pad = source.static_pad("src").unwrap();
         pad.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, |_, _| gst::PadProbeReturn::Ok).unwrap();
         source.set_state(gst::State::Paused).unwrap();
-        (Arc::new(Tap::new(source.clone())), source)
+        (Arc::new(Subscriber::new(source.clone())), source)
     }
 
-    fn unit(ms: u64, key: bool) -> Unit {
+    fn unit(ms: u64, key: bool) -> OutgoingUnit {
         gst::init().unwrap();
         let mut buffer = gst::Buffer::with_size(100).unwrap();
         let inner = buffer.get_mut().unwrap();
         inner.set_pts(gst::ClockTime::from_mseconds(ms));
         inner.set_duration(gst::ClockTime::from_mseconds(100));
-        Unit { buffer, is_idr: key, entry: key.then_some(Entry::AsItIs) }
+        OutgoingUnit { buffer, is_idr: key, random_access: key.then_some(RandomAccess::AsIs) }
     }
 
     #[test]
     fn nothing_passes_before_the_connection_and_then_an_idr_is_first() {
-        let (tap, source) = tap();
+        let (subscriber, source) = subscriber();
         let fanout = Fanout::default();
-        fanout.add(tap.clone());
+        fanout.add(subscriber.clone());
         assert!(!fanout.push(&unit(0, true)), "a closed gate asks for nothing");
-        tap.connect();
+        subscriber.connect();
         assert!(fanout.push(&unit(1, false)), "an IDR is asked for");
         assert_eq!(source.current_level_buffers(), 0);
         assert!(!fanout.push(&unit(2, true)));
         assert!(!fanout.push(&unit(3, false)));
-        assert_eq!((tap.gate(), source.current_level_buffers()), (Gate::Open, 2));
-        assert!(tap.opened().is_some_and(|at| at <= Instant::now()));
+        assert_eq!((subscriber.gate(), source.current_level_buffers()), (Gate::Open, 2));
+        assert!(subscriber.opened().is_some_and(|at| at <= Instant::now()));
         source.set_state(gst::State::Null).unwrap();
     }
 
     #[test]
     fn a_receiver_that_falls_behind_sheds_frames_and_the_others_do_not() {
-        let (slow, slow_source) = tap();
-        let (fast, fast_source) = tap();
+        let (slow, slow_source) = subscriber();
+        let (fast, fast_source) = subscriber();
         let fanout = Fanout::default();
-        for tap in [&slow, &fast] {
-            fanout.add(tap.clone());
-            tap.connect();
+        for subscriber in [&slow, &fast] {
+            fanout.add(subscriber.clone());
+            subscriber.connect();
         }
         fanout.push(&unit(0, true));
         // Nobody drains the slow one's queue; the fast one's is emptied as a running pipeline would.
@@ -377,53 +379,56 @@ mod tests {
 
     #[test]
     fn a_receiver_that_begins_anew_gets_nothing_that_was_queued_before() {
-        let (tap, source) = tap();
+        let (subscriber, source) = subscriber();
         let fanout = Fanout::default();
-        fanout.add(tap.clone());
-        tap.connect();
+        fanout.add(subscriber.clone());
+        subscriber.connect();
         fanout.push(&unit(0, true));
         fanout.push(&unit(100, false));
         let ms = |n| Some(gst::ClockTime::from_mseconds(n));
-        assert!(!tap.is_outdated(ms(0)));
-        tap.restart();
-        assert!(tap.is_outdated(ms(100)));
+        assert!(!subscriber.is_outdated(ms(0)));
+        subscriber.restart();
+        assert!(subscriber.is_outdated(ms(100)));
         fanout.push(&unit(200, false));
         source.set_state(gst::State::Ready).unwrap();
         source.set_state(gst::State::Paused).unwrap();
         fanout.push(&unit(300, true));
-        assert_eq!([0, 100, 300, 400].map(|n| tap.is_outdated(ms(n))), [true, true, false, false]);
-        assert_eq!((tap.gate(), tap.offered()), (Gate::Open, 400));
+        assert_eq!([0, 100, 300, 400].map(|n| subscriber.is_outdated(ms(n))), [true, true, false, false]);
+        assert_eq!((subscriber.gate(), subscriber.offered()), (Gate::Open, 400));
         source.set_state(gst::State::Null).unwrap();
     }
 
     #[test]
     fn a_jump_closes_open_gates_until_an_idr() {
-        let (tap, source) = tap();
+        let (subscriber, source) = subscriber();
         let fanout = Fanout::default();
-        fanout.add(tap.clone());
-        tap.connect();
+        fanout.add(subscriber.clone());
+        subscriber.connect();
         fanout.push(&unit(0, true));
-        fanout.regate();
-        assert_eq!(tap.gate(), Gate::Waiting);
-        fanout.remove(&tap);
+        fanout.wait_for_idr();
+        assert_eq!(subscriber.gate(), Gate::Waiting);
+        fanout.remove(&subscriber);
         fanout.push(&unit(1, true));
-        assert_eq!(tap.gate(), Gate::Waiting, "a removed tap gets nothing");
+        assert_eq!(subscriber.gate(), Gate::Waiting, "a removed subscriber gets nothing");
         source.set_state(gst::State::Null).unwrap();
     }
 
     #[test]
     fn a_receiver_that_starts_late_gets_the_parameter_sets_and_the_others_do_not() {
-        let (early, early_source) = tap();
-        let (late, late_source) = tap();
+        let (early, early_source) = subscriber();
+        let (late, late_source) = subscriber();
         let fanout = Fanout::default();
-        for tap in [&early, &late] {
-            fanout.add(tap.clone());
+        for subscriber in [&early, &late] {
+            fanout.add(subscriber.clone());
         }
         early.connect();
         fanout.push(&unit(0, true));
         late.connect();
-        let recovery_point =
-            Unit { is_idr: false, entry: Some(Entry::With(vec![7; 20], 6)), ..unit(33, false) };
+        let recovery_point = OutgoingUnit {
+            is_idr: false,
+            random_access: Some(RandomAccess::WithParameterSets(vec![7; 20], 6)),
+            ..unit(33, false)
+        };
         fanout.push(&recovery_point);
         assert_eq!((early.gate(), late.gate()), (Gate::Open, Gate::Open));
         assert_eq!((early.counts().2, late.counts().2), (200, 120), "bytes");
@@ -440,9 +445,9 @@ mod tests {
 
     #[test]
     fn the_times_of_each_receiver_rise_whatever_comes_in() {
-        let (first, first_source) = tap();
-        let (late, late_source) = tap();
-        let pass = |tap: &Tap, n| tap.rising(unit(n, false).buffer).pts().unwrap();
+        let (first, first_source) = subscriber();
+        let (late, late_source) = subscriber();
+        let pass = |subscriber: &Subscriber, n| subscriber.rising(unit(n, false).buffer).pts().unwrap();
         let ms = gst::ClockTime::from_mseconds;
         assert_eq!(
             [10, 5, 5, 20].map(|n| pass(&first, n)),

@@ -2,13 +2,13 @@
 
 use super::{
     caps,
-    conductor::{Command, Conductor, Start},
+    command_sender::CommandSender,
+    conductor::{Command, Conductor, ConductorConfig},
     inner_server,
-    input::Input,
-    mailbox::Mailbox,
     session::MAX_STREAMS,
     settings::{self, Settings},
-    stats::Shared,
+    sink_pad::SinkPad,
+    stats::PublishedState,
     timing::SharedTime,
 };
 use crate::{
@@ -42,10 +42,10 @@ struct Properties {
 #[derive(Default)]
 pub struct RoomWebRtcSink {
     properties: Mutex<Properties>,
-    inputs: Mutex<BTreeMap<StreamKey, Arc<Input>>>,
+    pads: Mutex<BTreeMap<StreamKey, Arc<SinkPad>>>,
     time: Arc<SharedTime>,
-    mailbox: Mailbox,
-    shared: Arc<Shared>,
+    conductor: CommandSender,
+    published: Arc<PublishedState>,
     server: Mutex<Option<room_signaling_server::Running>>,
     /// Of a conductor that had not ended when stopping stopped waiting.
     ending: Mutex<Option<mpsc::Receiver<()>>>,
@@ -97,27 +97,27 @@ impl ObjectImpl for RoomWebRtcSink {
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         // The conductor is told under the lock, so that it learns of changes in the order in which they happen.
         let mut properties = lock(&self.properties);
-        let before = properties.sink.live;
+        let before = properties.sink.runtime;
         if !properties.sink.set(pspec.name(), value) && !properties.signaling.set(pspec.name(), value) {
             gst::error!(CAT, imp = self, "unknown property {}", pspec.name());
         }
-        if properties.sink.live != before {
-            self.mailbox.send(Command::Settings(properties.sink.live));
+        if properties.sink.runtime != before {
+            self.conductor.send(Command::Settings(properties.sink.runtime));
         }
         if pspec.name() == "token"
             && let Some(token) = &properties.signaling.token
         {
-            self.mailbox.send(Command::Token(token.clone()));
+            self.conductor.send(Command::Token(token.clone()));
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "stats" => self.shared.stats().to_value(),
-            "receivers" => self.shared.receivers().to_value(),
-            "signaling-state" => self.shared.signaling().state.to_value(),
-            "assigned-client-id" => self.shared.signaling().client_id.to_value(),
-            "signaling-reason" => self.shared.signaling().reason.to_value(),
+            "stats" => self.published.stats().to_value(),
+            "receivers" => self.published.receivers().to_value(),
+            "signaling-state" => self.published.signaling().state.to_value(),
+            "assigned-client-id" => self.published.signaling().client_id.to_value(),
+            "signaling-reason" => self.published.signaling().reason.to_value(),
             name => {
                 let properties = lock(&self.properties);
                 let value = properties.sink.get(name).or_else(|| properties.signaling.get(name));
@@ -160,7 +160,7 @@ fn signals() -> Vec<glib::subclass::Signal> {
                 if let [element, id] = values
                     && let (Ok(element), Ok(id)) = (element.get::<super::RoomWebRtcSink>(), id.get())
                 {
-                    element.imp().mailbox.send(Command::Kick(id));
+                    element.imp().conductor.send(Command::Kick(id));
                 }
                 None
             })
@@ -168,7 +168,7 @@ fn signals() -> Vec<glib::subclass::Signal> {
         action("request-keyframe")
             .class_handler(|values| {
                 if let Some(Ok(element)) = values.first().map(glib::Value::get::<super::RoomWebRtcSink>) {
-                    element.imp().mailbox.send(Command::RequestKeyframe);
+                    element.imp().conductor.send(Command::RequestKeyframe);
                 }
                 None
             })
@@ -180,7 +180,7 @@ fn signals() -> Vec<glib::subclass::Signal> {
                     && let (Ok(element), Ok(id), Ok(bytes)) =
                         (element.get::<super::RoomWebRtcSink>(), id.get(), bytes.get())
                 {
-                    element.imp().mailbox.send(Command::SendData(id, bytes));
+                    element.imp().conductor.send(Command::SendData(id, bytes));
                 }
                 None
             })
@@ -232,9 +232,9 @@ impl ElementImpl for RoomWebRtcSink {
             return None;
         };
         // One lock over choosing and inserting: two threads must never get the same pad.
-        let (ghost, input) = {
-            let mut inputs = lock(&self.inputs);
-            if inputs.len() >= MAX_STREAMS {
+        let (ghost, pad_input) = {
+            let mut pads = lock(&self.pads);
+            if pads.len() >= MAX_STREAMS {
                 gst::error!(
                     CAT,
                     imp = self,
@@ -242,40 +242,40 @@ impl ElementImpl for RoomWebRtcSink {
                 );
                 return None;
             }
-            let key = key.or_else(|| free_key(&inputs))?;
-            let Entry::Vacant(entry) = inputs.entry(key) else {
+            let key = key.or_else(|| free_key(&pads))?;
+            let Entry::Vacant(entry) = pads.entry(key) else {
                 gst::error!(CAT, imp = self, "the pad {key} exists already");
                 return None;
             };
             let ghost = ghost_pad(template, key);
-            let input = entry.insert(Arc::new(Input::new(
+            let pad_input = entry.insert(Arc::new(SinkPad::new(
                 key,
                 ghost.clone(),
-                self.mailbox.clone(),
+                self.conductor.clone(),
                 self.time.clone(),
             )));
-            (ghost, input.clone())
+            (ghost, pad_input.clone())
         };
         if self.obj().add_pad(&ghost).is_err() {
-            lock(&self.inputs).remove(&input.key);
+            lock(&self.pads).remove(&pad_input.key);
             return None;
         }
-        self.watch_pad(&ghost, input.key);
-        input.introduce();
+        self.watch_pad(&ghost, pad_input.key);
+        pad_input.announce_pad();
         Some(ghost.upcast())
     }
 
     fn release_pad(&self, pad: &gst::Pad) {
-        let input = {
-            let mut inputs = lock(&self.inputs);
-            let key = inputs
+        let pad_input = {
+            let mut pads = lock(&self.pads);
+            let key = pads
                 .iter()
-                .find(|(_, input)| input.ghost.upcast_ref::<gst::Pad>() == pad)
+                .find(|(_, pad_input)| pad_input.ghost.upcast_ref::<gst::Pad>() == pad)
                 .map(|(key, _)| *key);
-            key.and_then(|key| inputs.remove(&key))
+            key.and_then(|key| pads.remove(&key))
         };
-        let Some(input) = input else { return };
-        input.release(&self.obj());
+        let Some(pad_input) = pad_input else { return };
+        pad_input.release(&self.obj());
         let _ = self.obj().remove_pad(pad);
     }
 
@@ -289,13 +289,13 @@ impl ElementImpl for RoomWebRtcSink {
                 certificate::warm_up();
             }
             gst::StateChange::ReadyToPaused => {
-                self.all_inputs().iter().for_each(|input| input.timing.reset());
+                self.all_inputs().iter().for_each(|pad_input| pad_input.timing.reset());
                 self.start()?;
             }
             gst::StateChange::PausedToPlaying => {
                 self.time.set_playing(true);
                 if let Some(now) = Now::of(&*self.obj()) {
-                    self.all_inputs().iter().for_each(|input| input.timing.play(now));
+                    self.all_inputs().iter().for_each(|pad_input| pad_input.timing.play(now));
                 }
             }
             gst::StateChange::PlayingToPaused => self.time.set_playing(false),
@@ -305,7 +305,7 @@ impl ElementImpl for RoomWebRtcSink {
         match transition {
             gst::StateChange::PausedToReady => {
                 // A pad may carry another codec in the next run.
-                self.all_inputs().iter().for_each(|input| input.take_down(&self.obj()));
+                self.all_inputs().iter().for_each(|pad_input| pad_input.remove_chain(&self.obj()));
                 self.stop();
             }
             gst::StateChange::ReadyToNull => self.clean_up(),
@@ -321,10 +321,10 @@ impl ElementImpl for RoomWebRtcSink {
 impl BinImpl for RoomWebRtcSink {}
 
 /// The first name that no pad has.
-fn free_key(inputs: &BTreeMap<StreamKey, Arc<Input>>) -> Option<StreamKey> {
+fn free_key(pads: &BTreeMap<StreamKey, Arc<SinkPad>>) -> Option<StreamKey> {
     (0..=u32::MAX)
         .map(|index| StreamKey { kind: MediaKind::Video, index })
-        .find(|key| !inputs.contains_key(key))
+        .find(|key| !pads.contains_key(key))
 }
 
 fn ghost_pad(template: &gst::PadTemplate, key: StreamKey) -> gst::GhostPad {
@@ -340,12 +340,12 @@ fn ghost_pad(template: &gst::PadTemplate, key: StreamKey) -> gst::GhostPad {
 }
 
 impl RoomWebRtcSink {
-    fn all_inputs(&self) -> Vec<Arc<Input>> {
-        lock(&self.inputs).values().cloned().collect()
+    fn all_inputs(&self) -> Vec<Arc<SinkPad>> {
+        lock(&self.pads).values().cloned().collect()
     }
 
-    fn input(&self, key: StreamKey) -> Option<Arc<Input>> {
-        lock(&self.inputs).get(&key).cloned()
+    fn pad_input(&self, key: StreamKey) -> Option<Arc<SinkPad>> {
+        lock(&self.pads).get(&key).cloned()
     }
 
     fn watch_pad(&self, ghost: &gst::GhostPad, key: StreamKey) {
@@ -353,47 +353,47 @@ impl RoomWebRtcSink {
         ghost.connect_linked(move |_, _| {
             if let Some(element) = element.upgrade()
                 && element.current_state() >= gst::State::Paused
-                && let Some(input) = element.imp().input(key)
+                && let Some(pad_input) = element.imp().pad_input(key)
             {
-                element.imp().look_upstream(&input);
+                element.imp().look_upstream(&pad_input);
             }
         });
         let element = self.obj().downgrade();
         ghost.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
             if let Some(element) = element.upgrade()
-                && let Some(input) = element.imp().input(key)
+                && let Some(pad_input) = element.imp().pad_input(key)
             {
-                input.refuse_data_without_caps(&element);
+                pad_input.refuse_data_without_caps(&element);
             }
             gst::PadProbeReturn::Ok
         });
     }
 
-    fn look_upstream(&self, input: &Input) {
+    fn look_upstream(&self, pad_input: &SinkPad) {
         let tunes = lock(&self.properties).sink.tune_upstream;
-        input.look_upstream(&self.obj(), tunes);
+        pad_input.look_upstream(&self.obj(), tunes);
     }
 
     fn sink_event(&self, key: StreamKey, pad: &gst::GhostPad, event: gst::Event) -> bool {
         let bin = self.obj();
-        if let Some(input) = self.input(key) {
+        if let Some(pad_input) = self.pad_input(key) {
             match event.view() {
                 gst::EventView::Caps(caps) => {
-                    if let Err(refusal) = input.set_caps(&bin, caps.caps()) {
+                    if let Err(refusal) = pad_input.set_caps(&bin, caps.caps()) {
                         gst::element_imp_error!(self, gst::StreamError::Format, ("{refusal}"));
                         return false;
                     }
                 }
                 // An encoder that was linked late has not opened yet.
-                gst::EventView::StreamStart(_) => self.look_upstream(&input),
+                gst::EventView::StreamStart(_) => self.look_upstream(&pad_input),
                 gst::EventView::Segment(segment) => {
-                    if let Err(refusal) = input.segment(segment.segment()) {
+                    if let Err(refusal) = pad_input.segment(segment.segment()) {
                         gst::element_imp_error!(self, gst::StreamError::Format, ("{refusal}"));
                         return false;
                     }
                 }
-                gst::EventView::FlushStop(flush) => input.flushed(&bin, flush),
-                gst::EventView::Eos(_) => input.ends(&bin),
+                gst::EventView::FlushStop(flush) => pad_input.flushed(&bin, flush),
+                gst::EventView::Eos(_) => pad_input.handle_eos(&bin),
                 _ => {}
             }
         }
@@ -401,16 +401,16 @@ impl RoomWebRtcSink {
     }
 
     fn sink_query(&self, key: StreamKey, pad: &gst::GhostPad, query: &mut gst::QueryRef) -> bool {
-        let input = self.input(key);
-        match (query.view_mut(), input) {
-            (gst::QueryViewMut::Caps(query), Some(input)) => {
-                let caps = input.answer_caps(query.filter_owned().as_ref());
+        let pad_input = self.pad_input(key);
+        match (query.view_mut(), pad_input) {
+            (gst::QueryViewMut::Caps(query), Some(pad_input)) => {
+                let caps = pad_input.answer_caps(query.filter_owned().as_ref());
                 query.set_result(&caps);
                 true
             }
             (gst::QueryViewMut::AcceptCaps(query), _) => {
                 let caps = query.caps_owned();
-                query.set_result(Input::accepts(&caps));
+                query.set_result(SinkPad::accepts(&caps));
                 true
             }
             (_, _) => gst::Pad::query_default(pad, Some(&*self.obj()), query),
@@ -445,7 +445,7 @@ impl RoomWebRtcSink {
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let started = self.try_start();
         started.map_err(|error| {
-            self.mailbox.connect(None);
+            self.conductor.connect(None);
             gst::element_imp_error!(self, gst::ResourceError::Settings, ("{error}"));
             gst::StateChangeError
         })
@@ -456,7 +456,7 @@ impl RoomWebRtcSink {
         let Properties { mut signaling, sink: settings } = {
             // A property that is set from now on reaches the conductor; one that was set before is in the copy.
             let properties = lock(&self.properties);
-            self.mailbox.connect(Some(sender.clone()));
+            self.conductor.connect(Some(sender.clone()));
             properties.clone()
         };
         if let Some(server) = &*lock(&self.server) {
@@ -468,34 +468,34 @@ impl RoomWebRtcSink {
             room_signaling_client::spawn(options).map_err(|error| error.to_string())?
         };
         signaling::runtime().spawn(forward(events, sender.clone()));
-        self.shared.reset();
-        self.shared.set_signaling_state(SignalingState::Connecting);
+        self.published.reset();
+        self.published.set_signaling_state(SignalingState::Connecting);
         let tune_upstream = settings.tune_upstream;
-        let start = Start {
+        let start = ConductorConfig {
             element: self.obj().downgrade(),
             sender,
             commands,
             handle,
-            shared: self.shared.clone(),
+            published: self.published.clone(),
             signaling,
             settings,
         };
         Conductor::spawn(start).map_err(|error| format!("no thread can be made: {error}"))?;
-        for input in self.all_inputs() {
-            input.introduce();
-            input.look_upstream(&self.obj(), tune_upstream);
+        for pad_input in self.all_inputs() {
+            pad_input.announce_pad();
+            pad_input.look_upstream(&self.obj(), tune_upstream);
         }
         Ok(())
     }
 
     /// Says goodbye and waits for it a little; what takes longer ends by itself.
     fn stop(&self) {
-        let Some(conductor) = self.mailbox.connect(None) else { return };
+        let Some(conductor) = self.conductor.connect(None) else { return };
         let (done, ended) = mpsc::sync_channel(1);
         if conductor.send(Command::Stop(done)).is_ok() && ended.recv_timeout(GOODBYE).is_err() {
             *lock(&self.ending) = Some(ended);
         }
-        self.shared.reset();
+        self.published.reset();
     }
 }
 

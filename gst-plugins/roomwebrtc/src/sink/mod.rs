@@ -2,23 +2,23 @@
 
 mod bitstream;
 mod caps;
+mod command_sender;
 mod conductor;
 mod fanout;
 mod imp;
 mod inner_server;
-mod input;
 mod keyframes;
-mod mailbox;
 mod ports;
 mod refresh;
 mod reorder;
 mod roster;
 mod session;
 mod settings;
+mod sink_pad;
 mod stats;
+mod timestamps;
 mod timing;
 mod tuning;
-mod untimed;
 mod upstream;
 
 use gst::{glib, prelude::*};

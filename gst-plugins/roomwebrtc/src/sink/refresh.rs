@@ -19,7 +19,7 @@ pub(crate) struct RefreshWatch {
     /// How long media has been flowing since the first unanswered request.
     unanswered: Option<Duration>,
     /// Something other than an IDR picture came at which a decoder can start.
-    has_other_entries: bool,
+    has_other_points: bool,
     warned: bool,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct RefreshWatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refresh {
     /// A receiver that waits can start here.
-    pub(crate) is_entry: bool,
+    pub(crate) is_random_access_point: bool,
     /// The encoder makes no IDR pictures. Given once.
     pub(crate) warning: Option<NoIdr>,
 }
@@ -46,7 +46,7 @@ pub(crate) enum NoIdr {
          point or an I picture instead, which browsers cannot decode. Let the encoder make IDR pictures, for instance \
          every 2 s (x264enc: intra-refresh=false key-int-max=60, no open-gop; cameras: no intra refresh, closed GOP)"
     )]
-    ButOtherEntries,
+    OnlyOtherPoints,
 }
 
 impl RefreshWatch {
@@ -57,7 +57,7 @@ impl RefreshWatch {
         let requested = std::mem::replace(&mut self.requests, requests) != requests;
         if kind == AccessUnitKind::Idr {
             self.unanswered = None;
-            return Refresh { is_entry: true, warning: None };
+            return Refresh { is_random_access_point: true, warning: None };
         }
         match &mut self.unanswered {
             Some(time) => *time = time.saturating_add(gap.min(LONGEST_GAP)),
@@ -65,13 +65,13 @@ impl RefreshWatch {
             None => {}
         }
         let other = matches!(kind, AccessUnitKind::RecoveryPoint | AccessUnitKind::Intra);
-        self.has_other_entries |= other;
+        self.has_other_points |= other;
         let unanswered_for = |limit| self.unanswered.is_some_and(|time| time >= limit);
-        let is_entry = other && unanswered_for(PATIENCE);
+        let is_random_access_point = other && unanswered_for(PATIENCE);
         let warns = unanswered_for(WARN_AFTER) && !self.warned;
         self.warned |= warns;
-        let warning = if self.has_other_entries { NoIdr::ButOtherEntries } else { NoIdr::AtAll };
-        Refresh { is_entry, warning: warns.then_some(warning) }
+        let warning = if self.has_other_points { NoIdr::OnlyOtherPoints } else { NoIdr::AtAll };
+        Refresh { is_random_access_point, warning: warns.then_some(warning) }
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
             let units: Vec<Refresh> =
                 (0..seconds * 10).map(|n| self.unit(if n % 5 == 4 { kind } else { Delta })).collect();
             let warnings = units.iter().filter_map(|unit| unit.warning).collect();
-            (units.iter().filter(|unit| unit.is_entry).count(), warnings)
+            (units.iter().filter(|unit| unit.is_random_access_point).count(), warnings)
         }
     }
 
@@ -111,8 +111,8 @@ mod tests {
         let mut stream = Stream::new();
         for _ in 0..10 {
             stream.requests += 1;
-            assert!(!stream.unit(Delta).is_entry);
-            assert_eq!(stream.unit(Idr), Refresh { is_entry: true, warning: None });
+            assert!(!stream.unit(Delta).is_random_access_point);
+            assert_eq!(stream.unit(Idr), Refresh { is_random_access_point: true, warning: None });
             assert_eq!(stream.play(10, Delta), (0, vec![]), "nobody has asked for another one");
         }
     }
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(stream.play(20, RecoveryPoint), (0, vec![]), "no receiver waits");
         stream.requests = 1;
         assert_eq!(stream.play(1, RecoveryPoint), (0, vec![]));
-        assert!(stream.unit(Idr).is_entry);
+        assert!(stream.unit(Idr).is_random_access_point);
         assert_eq!(stream.play(20, RecoveryPoint), (0, vec![]));
     }
 
@@ -134,7 +134,7 @@ mod tests {
             stream.requests = 1;
             assert_eq!(stream.play(4, kind), (6, vec![]), "{kind:?}");
             let (entries, warnings) = stream.play(4, kind);
-            assert_eq!((entries, warnings), (8, vec![NoIdr::ButOtherEntries]), "{kind:?}");
+            assert_eq!((entries, warnings), (8, vec![NoIdr::OnlyOtherPoints]), "{kind:?}");
             stream.requests = 2;
             assert_eq!(stream.play(20, kind), (40, vec![]), "the next receiver needs no patience: {kind:?}");
         }
@@ -145,7 +145,7 @@ mod tests {
         let mut stream = Stream::new();
         stream.requests = 1;
         assert_eq!(stream.play(20, Delta), (0, vec![NoIdr::AtAll]));
-        assert!(stream.unit(Idr).is_entry);
+        assert!(stream.unit(Idr).is_random_access_point);
         stream.requests = 2;
         assert_eq!(stream.play(20, Delta), (0, vec![]));
     }

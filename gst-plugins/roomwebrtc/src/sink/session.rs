@@ -1,4 +1,4 @@
-//! The media session with one receiver: a [`Peer`] with a payloader for each stream, and the taps that feed them.
+//! The media session with one receiver: a [`Peer`] with a payloader for each stream, and the subscribers that feed them.
 //!
 //! Threading: the conductor's thread makes and drives a session. Callbacks run on other threads; each only sends a
 //! [`SessionEvent`] there.
@@ -8,7 +8,7 @@ mod pacer;
 mod rate;
 mod retransmission;
 
-use super::fanout::{Fanout, Tap};
+use super::fanout::{Fanout, Subscriber};
 use crate::{
     codec::Codec,
     log::CAT,
@@ -20,7 +20,7 @@ use flow::Flow;
 use gst::{glib, prelude::*};
 use pacer::Pacer;
 use rate::{Change, Rate, Sent};
-use retransmission::Guard;
+use retransmission::RetransmissionLimiter;
 use room_signaling_client::{protocol::SessionId, wire::IceCandidate};
 use std::{
     cell::Cell,
@@ -48,7 +48,7 @@ pub(crate) enum SessionEvent {
     /// The connection to the receiver reports; [`Session::handle`] deals with it.
     Peer(PeerEvent),
     /// The receiver needs a keyframe of this stream.
-    KeyframeWanted(StreamKey),
+    KeyframeRequested(StreamKey),
     /// A message came over the data channel: its label and its bytes.
     Data(String, glib::Bytes),
 }
@@ -75,7 +75,7 @@ pub(crate) struct SessionConfig<'a> {
 
 /// What an answer means for a session.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Answered {
+pub(crate) enum AnswerOutcome {
     /// The session connects. Streams that the receiver rejected are not sent.
     Accepted,
     /// The receiver rejected these streams, the first m-line among them. That line carries the transport of all
@@ -84,10 +84,10 @@ pub(crate) enum Answered {
 }
 
 /// A stream of this session.
-struct Sending {
+struct OutgoingStream {
     key: StreamKey,
     fanout: Arc<Fanout>,
-    tap: Arc<Tap>,
+    subscriber: Arc<Subscriber>,
     /// Whether the receiver's answer accepts it.
     accepted: bool,
     ssrc: u32,
@@ -100,8 +100,8 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     peer: Peer,
     /// One for each m-line, in their order.
-    streams: Vec<Sending>,
-    retransmission: Guard,
+    streams: Vec<OutgoingStream>,
+    retransmission: RetransmissionLimiter,
     channel: Option<gst_webrtc::WebRTCDataChannel>,
     flow: Cell<Flow>,
     /// The addresses of this machine at the start.
@@ -118,7 +118,7 @@ impl Session {
         let peer = Peer::new(Side::Offers, config.ice, peer_events)?;
         let mut session = Self {
             id: config.id,
-            retransmission: Guard::install(peer.webrtcbin()),
+            retransmission: RetransmissionLimiter::install(peer.webrtcbin()),
             peer,
             streams: Vec::new(),
             channel: None,
@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// Puts the receiver's answer in force. The error says why the session can't go on.
-    pub(crate) fn accept_answer(&mut self, text: &str) -> Result<Answered, String> {
+    pub(crate) fn accept_answer(&mut self, text: &str) -> Result<AnswerOutcome, String> {
         let answer = self.peer.read_answer(text)?;
         for (stream, line) in self.streams.iter_mut().zip(answer.lines()) {
             stream.accepted = line.receives();
@@ -165,10 +165,10 @@ impl Session {
         }
         if answer.lines().next().is_some_and(Line::is_rejected) {
             let rejected = self.streams.iter().filter(|stream| !stream.accepted);
-            return Ok(Answered::NeedsOfferWithout(rejected.map(|stream| stream.key).collect()));
+            return Ok(AnswerOutcome::NeedsOfferWithout(rejected.map(|stream| stream.key).collect()));
         }
         self.peer.accept_answer(answer);
-        Ok(Answered::Accepted)
+        Ok(AnswerOutcome::Accepted)
     }
 
     /// Gives the receiver's candidate to webrtcbin.
@@ -177,15 +177,15 @@ impl Session {
     }
 
     /// Opens the gates of the accepted streams: media flows from the next IDR on.
-    pub(crate) fn connect_taps(&self) {
-        self.streams.iter().filter(|stream| stream.accepted).for_each(|stream| stream.tap.connect());
+    pub(crate) fn open_gates(&self) {
+        self.streams.iter().filter(|stream| stream.accepted).for_each(|stream| stream.subscriber.connect());
     }
 
     /// Whether the receiver can't be reached any more: its RTCP has been silent for too long although media flows, or the
     /// path to it is gone. Call it a few times a second.
     pub(crate) fn is_silent(&self, now: Instant, timeout: Duration) -> bool {
         let mut flow = self.flow.get();
-        flow.observe(now, self.taps().map(|tap| tap.counts().0).sum());
+        flow.observe(now, self.subscribers().map(|subscriber| subscriber.counts().0).sum());
         self.flow.set(flow);
         let flowing = flow.duration(now);
         let silent_for = |limit: Duration, intervals: u32| {
@@ -208,17 +208,17 @@ impl Session {
 
     /// When the gate of a stream opened last.
     pub(crate) fn gate_opened(&self, key: StreamKey) -> Option<Instant> {
-        self.streams.iter().find(|stream| stream.key == key)?.tap.opened()
+        self.streams.iter().find(|stream| stream.key == key)?.subscriber.opened()
     }
 
     /// Whether anything waits to be sent.
     pub(crate) fn is_queued(&self) -> bool {
-        self.taps().any(|tap| !tap.level().is_zero())
+        self.subscribers().any(|subscriber| !subscriber.level().is_zero())
     }
 
-    /// The tap of each stream.
-    pub(crate) fn taps(&self) -> impl Iterator<Item = &Tap> {
-        self.streams.iter().map(|stream| &*stream.tap)
+    /// The subscriber of each stream.
+    pub(crate) fn subscribers(&self) -> impl Iterator<Item = &Subscriber> {
+        self.streams.iter().map(|stream| &*stream.subscriber)
     }
 
     /// The webrtcbin, for the application.
@@ -245,7 +245,7 @@ impl Session {
     /// Ends the session. Returns at once; the returned handle waits for the teardown.
     pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
         for stream in &self.streams {
-            stream.fanout.remove(&stream.tap);
+            stream.fanout.remove(&stream.subscriber);
             stream.pacer.stop();
         }
         self.peer.end(|| ())
@@ -255,14 +255,14 @@ impl Session {
     fn adapt(&mut self, now: Instant, reports: &[ReportBlock]) {
         for stream in &mut self.streams {
             let Some(report) = reports.iter().find(|report| report.ssrc == stream.ssrc) else { continue };
-            let sent = Sent { bytes: stream.pacer.bytes(), offered: stream.tap.offered() };
+            let sent = Sent { bytes: stream.pacer.bytes(), offered: stream.subscriber.offered() };
             let Some(change) = stream.rate.report(now, *report, sent) else { continue };
             gst::debug!(CAT, "{} of session {}: {change:?}", stream.key, self.id);
             match change {
                 Change::Overload(limit) => {
                     self.retransmission.hold(stream.ssrc);
                     stream.pacer.set_limit(Some(limit), DRAINING);
-                    stream.tap.restart();
+                    stream.subscriber.restart();
                 }
                 Change::Limit(limit) => stream.pacer.set_limit(Some(limit), Duration::ZERO),
                 Change::Free => stream.pacer.set_limit(None, Duration::ZERO),
@@ -279,12 +279,12 @@ impl Session {
         for (index, stream) in streams.iter().enumerate() {
             let ssrc = random_ssrc();
             let source = self.add_stream(index, stream, ssrc, retransmission, events)?;
-            let tap = Arc::new(Tap::new(source.clone()));
-            let pacer = Pacer::install(&source, &tap);
+            let subscriber = Arc::new(Subscriber::new(source.clone()));
+            let pacer = Pacer::install(&source, &subscriber);
             let (key, fanout) = (stream.key, stream.fanout.clone());
-            fanout.add(tap.clone());
+            fanout.add(subscriber.clone());
             let rate = Rate::default();
-            self.streams.push(Sending { key, fanout, tap, accepted: false, ssrc, pacer, rate });
+            self.streams.push(OutgoingStream { key, fanout, subscriber, accepted: false, ssrc, pacer, rate });
         }
         Ok(())
     }
@@ -358,7 +358,7 @@ fn watch_keyframe_requests(source: &gst_app::AppSrc, key: StreamKey, events: &Se
     let events = events.clone();
     pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
         if info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event)) {
-            events(SessionEvent::KeyframeWanted(key));
+            events(SessionEvent::KeyframeRequested(key));
         }
         gst::PadProbeReturn::Ok
     });

@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Settings {
-    pub(crate) live: LiveSettings,
+    pub(crate) runtime: RuntimeSettings,
     pub(crate) target_id: Option<String>,
     pub(crate) retransmission: bool,
     pub(crate) tune_upstream: bool,
@@ -19,7 +19,7 @@ pub(crate) struct Settings {
 
 /// The values of the properties that take effect at once. All others take effect when the element starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LiveSettings {
+pub(crate) struct RuntimeSettings {
     pub(crate) keyframe_interval_min: Duration,
     /// 0 is no limit.
     pub(crate) max_receivers: u32,
@@ -29,7 +29,7 @@ pub(crate) struct LiveSettings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            live: LiveSettings {
+            runtime: RuntimeSettings {
                 keyframe_interval_min: Duration::from_millis(500),
                 max_receivers: 0,
                 receiver_timeout: Duration::from_secs(15),
@@ -74,7 +74,7 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
             "keyframe-interval-min",
             "Minimum keyframe interval",
             "Shortest time in ms between two keyframes that receivers or the application force from the encoder",
-            defaults.live.keyframe_interval_min,
+            defaults.runtime.keyframe_interval_min,
         ),
         flag(
             "retransmission",
@@ -85,14 +85,14 @@ pub(crate) fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt::builder("max-receivers")
             .nick("Maximum receivers")
             .blurb("Number of receivers that are served at the same time; others wait, in the order of their arrival (0: no limit)")
-            .default_value(defaults.live.max_receivers)
+            .default_value(defaults.runtime.max_receivers)
             .mutable_playing()
             .build(),
         milliseconds(
             "receiver-timeout",
             "Receiver timeout",
             "Time in ms without RTCP of a receiver, and at least three of its RTCP intervals, after which its session ends",
-            defaults.live.receiver_timeout,
+            defaults.runtime.receiver_timeout,
         ),
         flag(
             "tune-upstream",
@@ -142,11 +142,11 @@ impl Settings {
         match name {
             "target-id" => self.target_id = text(),
             "keyframe-interval-min" => {
-                self.live.keyframe_interval_min = Duration::from_millis(number().into());
+                self.runtime.keyframe_interval_min = Duration::from_millis(number().into());
             }
             "retransmission" => self.retransmission = flag(),
-            "max-receivers" => self.live.max_receivers = number(),
-            "receiver-timeout" => self.live.receiver_timeout = Duration::from_millis(number().into()),
+            "max-receivers" => self.runtime.max_receivers = number(),
+            "receiver-timeout" => self.runtime.receiver_timeout = Duration::from_millis(number().into()),
             "tune-upstream" => self.tune_upstream = flag(),
             "data-channel" => self.data_channel = flag(),
             "run-signaling-server" => self.run_signaling_server = flag(),
@@ -169,10 +169,10 @@ impl Settings {
     pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "target-id" => self.target_id.to_value(),
-            "keyframe-interval-min" => to_ms(self.live.keyframe_interval_min).to_value(),
+            "keyframe-interval-min" => to_ms(self.runtime.keyframe_interval_min).to_value(),
             "retransmission" => self.retransmission.to_value(),
-            "max-receivers" => self.live.max_receivers.to_value(),
-            "receiver-timeout" => to_ms(self.live.receiver_timeout).to_value(),
+            "max-receivers" => self.runtime.max_receivers.to_value(),
+            "receiver-timeout" => to_ms(self.runtime.receiver_timeout).to_value(),
             "tune-upstream" => self.tune_upstream.to_value(),
             "data-channel" => self.data_channel.to_value(),
             "run-signaling-server" => self.run_signaling_server.to_value(),

@@ -1,6 +1,6 @@
 //! What an application may read at any time without waiting: the conductor writes it, the properties read it.
 
-use super::{conductor::Running, roster::Receiver, session::StreamInfo};
+use super::{conductor::ActiveSession, roster::Receiver, session::StreamInfo};
 use crate::signaling::{SignalingState, SignalingStatus};
 use room_signaling_client::protocol::ClientId;
 use std::{
@@ -14,7 +14,7 @@ use std::{
 
 /// Shared by the element and its conductor.
 #[derive(Default)]
-pub(crate) struct Shared {
+pub(crate) struct PublishedState {
     cache: Mutex<Cache>,
     forced: AtomicU64,
 }
@@ -28,7 +28,7 @@ struct Cache {
     read: Option<Instant>,
 }
 
-impl Shared {
+impl PublishedState {
     fn cache(&self) -> MutexGuard<'_, Cache> {
         // A poisoned lock means a panic elsewhere, which is reported there; the data is still whole.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,7 +94,7 @@ impl Shared {
         &self,
         streams: impl Iterator<Item = &'a StreamInfo>,
         receivers: &BTreeMap<ClientId, Receiver>,
-        sessions: &BTreeMap<ClientId, Running>,
+        sessions: &BTreeMap<ClientId, ActiveSession>,
         now: Instant,
     ) {
         let streams = streams.cloned().collect();
@@ -129,15 +129,15 @@ struct Sent {
     queued: gst::ClockTime,
 }
 
-fn receiver_stats(receiver: &Receiver, running: &Running, now: Instant) -> gst::Structure {
+fn receiver_stats(receiver: &Receiver, running: &ActiveSession, now: Instant) -> gst::Structure {
     let session = &running.session;
-    let sent = session.taps().fold(Sent::default(), |sum, tap| {
-        let (frames, shed, bytes) = tap.counts();
+    let sent = session.subscribers().fold(Sent::default(), |sum, subscriber| {
+        let (frames, shed, bytes) = subscriber.counts();
         Sent {
             frames: sum.frames + frames,
             shed: sum.shed + shed,
             bytes: sum.bytes + bytes,
-            queued: sum.queued.max(tap.level()),
+            queued: sum.queued.max(subscriber.level()),
         }
     });
     let age = session.report_age(now).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));

@@ -78,7 +78,7 @@ const TUNINGS: &[Tuning] = &[
 
 /// What became of an encoder.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Tuned {
+pub(crate) enum TuningOutcome {
     /// These settings were made. Empty: the user had made them all.
     Set(Vec<String>),
     /// These settings would be needed, but the encoder is at work and ignores them.
@@ -88,9 +88,11 @@ pub(crate) enum Tuned {
 }
 
 /// Makes the low-latency settings of `encoder`, except for properties that the user has set.
-pub(crate) fn tune(encoder: &gst::Element) -> Tuned {
+pub(crate) fn tune(encoder: &gst::Element) -> TuningOutcome {
     let factory = encoder.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
-    let Some(tuning) = TUNINGS.iter().find(|tuning| tuning.factory == factory) else { return Tuned::Unknown };
+    let Some(tuning) = TUNINGS.iter().find(|tuning| tuning.factory == factory) else {
+        return TuningOutcome::Unknown;
+    };
     let needed = tuning
         .values
         .iter()
@@ -101,12 +103,12 @@ pub(crate) fn tune(encoder: &gst::Element) -> Tuned {
     let is_open = encoder.current_state() > gst::State::Ready
         && encoder.static_pad("src").is_some_and(|pad| pad.current_caps().is_some());
     if is_open && !needed.is_empty() {
-        return Tuned::TooLate(names);
+        return TuningOutcome::TooLate(names);
     }
     for (name, _, value) in &needed {
         encoder.set_property_from_value(name, value);
     }
-    Tuned::Set(names)
+    TuningOutcome::Set(names)
 }
 
 /// The value for a property that has its default, which is another one.
@@ -142,18 +144,18 @@ mod tests {
     #[test]
     fn a_bare_x264enc_is_set_to_low_latency_with_a_bounded_buffer() {
         let encoder = encoder("x264enc");
-        let Tuned::Set(set) = tune(&encoder) else { panic!("not tuned") };
+        let TuningOutcome::Set(set) = tune(&encoder) else { panic!("not tuned") };
         assert!(set.contains(&"tune=zerolatency".to_string()), "{set:?}");
         assert_eq!(encoder.property::<u32>("key-int-max"), 60);
         assert_eq!(encoder.property::<u32>("vbv-buf-capacity"), 120);
         assert_eq!(text(&encoder, "speed-preset"), "veryfast");
-        assert_eq!(tune(&encoder), Tuned::Set(vec![]), "nothing is left to set");
+        assert_eq!(tune(&encoder), TuningOutcome::Set(vec![]), "nothing is left to set");
     }
 
     #[test]
     fn what_the_user_set_stays() {
         let encoder = encoder("x264enc key-int-max=25 speed-preset=ultrafast vbv-buf-capacity=300");
-        assert_eq!(tune(&encoder), Tuned::Set(vec!["tune=zerolatency".into()]));
+        assert_eq!(tune(&encoder), TuningOutcome::Set(vec!["tune=zerolatency".into()]));
         assert_eq!(encoder.property::<u32>("key-int-max"), 25);
         assert_eq!(encoder.property::<u32>("vbv-buf-capacity"), 300);
         assert_eq!(text(&encoder, "speed-preset"), "ultrafast");
@@ -185,7 +187,7 @@ mod tests {
             assert!(std::time::Instant::now() < until, "the encoder starts");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        let Tuned::TooLate(needed) = tune(&encoder) else { panic!("it was tuned") };
+        let TuningOutcome::TooLate(needed) = tune(&encoder) else { panic!("it was tuned") };
         assert!(needed.contains(&"tune=zerolatency".to_string()), "{needed:?}");
         assert!(!needed.iter().any(|setting| setting.starts_with("key-int-max")), "{needed:?}");
         assert_eq!(encoder.property::<u32>("vbv-buf-capacity"), 600);

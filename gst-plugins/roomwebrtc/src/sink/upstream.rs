@@ -4,17 +4,17 @@ use gst::prelude::*;
 
 /// The element that produces a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum Producer {
     /// A video encoder in this pipeline.
     Encoder(gst::Element),
     /// The end of an RTP stream.
     Depayloader(gst::Element),
 }
 
-impl Origin {
+impl Producer {
     pub(crate) fn element(&self) -> &gst::Element {
         match self {
-            Origin::Encoder(element) | Origin::Depayloader(element) => element,
+            Producer::Encoder(element) | Producer::Depayloader(element) => element,
         }
     }
 }
@@ -71,18 +71,18 @@ fn odd_size(caps: &gst::CapsRef) -> Option<(i32, i32)> {
     (size.0 % 2 != 0 || size.1 % 2 != 0).then_some(size)
 }
 
-/// The origin of what `pad` receives, seen through parsers, queues, capsfilters and bins.
-pub(crate) fn origin(pad: &gst::Pad) -> Option<Origin> {
+/// The producer of what `pad` receives, seen through parsers, queues, capsfilters and bins.
+pub(crate) fn producer(pad: &gst::Pad) -> Option<Producer> {
     let mut source = feeding_pad(pad)?;
     // The bound ends the search in a graph with a cycle.
     for _ in 0..32 {
         let element = source.parent_element()?;
         let class = element.metadata(gst::ELEMENT_METADATA_KLASS).unwrap_or_default();
         if class.contains("Encoder") && class.contains("Video") {
-            return Some(Origin::Encoder(element));
+            return Some(Producer::Encoder(element));
         }
         if class.contains("Depayloader") {
-            return Some(Origin::Depayloader(element));
+            return Some(Producer::Depayloader(element));
         }
         if ["Source", "Decoder", "Demuxer"].iter().any(|word| class.contains(word)) {
             return None;
@@ -145,12 +145,12 @@ pub(crate) fn can_seek(pad: &gst::Pad) -> bool {
 mod tests {
     use super::*;
 
-    fn origin_in(line: &str) -> (gst::Bin, Option<Origin>) {
+    fn producer_in(line: &str) -> (gst::Bin, Option<Producer>) {
         gst::init().unwrap();
         let bin = gst::parse::bin_from_description(&format!("{line} ! fakesink name=end"), false).unwrap();
         let pad = bin.by_name("end").unwrap().static_pad("sink").unwrap();
-        let origin = origin(&pad);
-        (bin, origin)
+        let producer = producer(&pad);
+        (bin, producer)
     }
 
     #[test]
@@ -160,15 +160,15 @@ mod tests {
             "videotestsrc ! ( x264enc name=e ! queue ) ! identity",
             "videotestsrc ! x264enc name=e ! ( queue ! h264parse )",
         ] {
-            let (bin, origin) = origin_in(line);
-            assert_eq!(origin, bin.by_name("e").map(Origin::Encoder), "{line}");
+            let (bin, producer) = producer_in(line);
+            assert_eq!(producer, bin.by_name("e").map(Producer::Encoder), "{line}");
         }
     }
 
     #[test]
     fn behind_a_depayloader_no_encoder_is_searched_for() {
-        let (bin, origin) = origin_in("udpsrc ! rtph264depay name=d ! h264parse");
-        assert_eq!(origin, bin.by_name("d").map(Origin::Depayloader));
+        let (bin, producer) = producer_in("udpsrc ! rtph264depay name=d ! h264parse");
+        assert_eq!(producer, bin.by_name("d").map(Producer::Depayloader));
     }
 
     #[test]

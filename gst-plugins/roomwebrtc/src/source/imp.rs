@@ -46,7 +46,7 @@ struct Shown {
 
 #[glib::object_subclass]
 impl ObjectSubclass for RoomWebRtcSrc {
-    const NAME: &'static str = "GstRoomWebRtcSrc";
+    const NAME: &'static str = "GstRoomWebRTCSrc";
     type Type = super::RoomWebRtcSrc;
     type ParentType = gst::Bin;
     type Interfaces = (gst::URIHandler,);
@@ -60,7 +60,7 @@ impl ObjectImpl for RoomWebRtcSrc {
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
                     .blurb(
-                        "Who sends, and what came: room-source-stats with a room-source-pad-stats for each pad and, \
+                        "Who sends, and what came: application/x-room-source-stats with a stream for each pad and, \
                          while it is read now and then, the statistics of webrtcbin in the field webrtc",
                     )
                     .read_only()
@@ -113,7 +113,7 @@ impl ElementImpl for RoomWebRtcSrc {
                 "Room WebRTC source",
                 "Source/Network/WebRTC",
                 "Receives the streams of a sender in a room, peer to peer, introduced by room-signaling",
-                "The room-signaling developers",
+                "The room-signaling project",
             )
         });
         Some(&METADATA)
@@ -291,7 +291,10 @@ impl RoomWebRtcSrc {
     fn stats(&self) -> gst::Structure {
         self.stats_read.store(true, Ordering::Relaxed);
         let shown = lock(&self.shown);
-        let mut stats = shown.stats.clone().unwrap_or_else(|| gst::Structure::new_empty("room-source-stats"));
+        let mut stats = shown
+            .stats
+            .clone()
+            .unwrap_or_else(|| gst::Structure::new_empty("application/x-room-source-stats"));
         if let Some(webrtc) = &shown.webrtc {
             stats.set("webrtc", webrtc);
         }

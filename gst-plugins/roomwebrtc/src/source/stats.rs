@@ -4,13 +4,13 @@ use super::{outputs::Outputs, session::Session};
 use crate::signaling::SignalingState;
 use room_signaling_client::protocol::SessionId;
 
-/// What the control thread knows: the structure `room-source-stats`.
+/// What the control thread knows: the structure `application/x-room-source-stats`.
 pub(super) fn build(
     signaling: SignalingState,
     session: Option<&Session>,
     outputs: &Outputs,
 ) -> gst::Structure {
-    let mut stats = gst::Structure::builder("room-source-stats")
+    let mut stats = gst::Structure::builder("application/x-room-source-stats")
         .field("signaling-state", signaling)
         .field("connected", session.is_some_and(Session::is_connected))
         .field("sender-id", session.map(|session| session.sender.as_str()))
@@ -18,8 +18,7 @@ pub(super) fn build(
         .build();
     for output in outputs.all() {
         let (sent, dropped) = output.counts();
-        let pad =
-            gst::Structure::builder("room-source-pad-stats").field("units", sent).field("dropped", dropped);
+        let pad = gst::Structure::builder("stream").field("units", sent).field("dropped", dropped);
         stats.set(output.name().pad_name(), pad.build());
     }
     stats

@@ -6,13 +6,13 @@
 
 mod pads;
 mod perform;
-mod room;
+mod signaling;
 
 use super::{
     roster::{Input, Limits, Roster},
     session::{Session, SessionEvent, StreamInfo},
-    settings::{LiveSettings, Settings},
-    stats::Shared,
+    settings::{RuntimeSettings, Settings},
+    stats::PublishedState,
 };
 use crate::{guard, log::CAT, signaling::SignalingSettings, stream_key::StreamKey};
 use gst::glib;
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// The action signal `send-data`: to one receiver, or to all.
     SendData(Option<String>, glib::Bytes),
     /// A property that may change while playing has changed.
-    Settings(LiveSettings),
+    Settings(RuntimeSettings),
     /// The property `token` was set.
     Token(String),
     /// Say goodbye and end. The reply comes when that is done.
@@ -70,7 +70,7 @@ pub(crate) enum Command {
 }
 
 /// A session that runs.
-pub(crate) struct Running {
+pub(crate) struct ActiveSession {
     pub(crate) session: Session,
     /// webrtcbin's statistics, as long as they are of interest.
     pub(crate) webrtc_stats: Option<gst::Structure>,
@@ -81,7 +81,7 @@ pub(crate) struct Conductor {
     commands: mpsc::Receiver<Command>,
     sender: mpsc::Sender<Command>,
     handle: Handle,
-    shared: Arc<Shared>,
+    published: Arc<PublishedState>,
     signaling: SignalingSettings,
     settings: Settings,
     ice_servers: Vec<IceServer>,
@@ -89,7 +89,7 @@ pub(crate) struct Conductor {
     unusable_ice_servers: Vec<String>,
     pads: Pads,
     roster: Roster,
-    sessions: BTreeMap<ClientId, Running>,
+    sessions: BTreeMap<ClientId, ActiveSession>,
     next_tick: Option<Instant>,
     changed: bool,
     /// The signaling client has ended: after a goodbye, or by itself when the server refused it for good.
@@ -99,19 +99,19 @@ pub(crate) struct Conductor {
 }
 
 /// What a [`Conductor`] starts with.
-pub(crate) struct Start {
+pub(crate) struct ConductorConfig {
     pub(crate) element: glib::WeakRef<super::RoomWebRtcSink>,
     pub(crate) sender: mpsc::Sender<Command>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) handle: Handle,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) published: Arc<PublishedState>,
     pub(crate) signaling: SignalingSettings,
     pub(crate) settings: Settings,
 }
 
 impl Conductor {
     /// Runs until [`Command::Stop`] on a thread of its own. A panic there becomes an error of the element.
-    pub(crate) fn spawn(start: Start) -> std::io::Result<()> {
+    pub(crate) fn spawn(start: ConductorConfig) -> std::io::Result<()> {
         let relay_only = start.signaling.ice_transport_policy == WebRTCICETransportPolicy::Relay;
         let limits = limits(&start.settings, relay_only);
         let seed = (u64::from(glib::random_int()) << 32) | u64::from(glib::random_int());
@@ -121,8 +121,8 @@ impl Conductor {
             commands: start.commands,
             sender: start.sender,
             handle: start.handle,
-            shared: start.shared,
-            pads: Pads::new(start.settings.live.keyframe_interval_min),
+            published: start.published,
+            pads: Pads::new(start.settings.runtime.keyframe_interval_min),
             signaling: start.signaling,
             settings: start.settings,
             ice_servers: Vec::new(),
@@ -183,7 +183,7 @@ impl Conductor {
         match command {
             Command::Signaling(event) => self.handle_signaling(now, event),
             Command::SignalingEnded => self.signaling_over = true,
-            Command::Session(id, session, event) => self.handle_session(now, &id, session, event),
+            Command::Session(id, session, event) => self.handle_session_event(now, &id, session, event),
             Command::PadAdded(key, ghost) => self.pads.add(key, ghost),
             Command::PadReady(stream) => {
                 self.pads.ready(now, stream);
@@ -196,27 +196,27 @@ impl Conductor {
             Command::PadEnded(key, done) => self.pads.ended(now, key, done),
             Command::Keyframe(key) => {
                 gst::debug!(CAT, "a receiver waits for a keyframe of {key}");
-                self.pads.want_keyframe(now, key);
+                self.pads.request_keyframe(now, key);
             }
-            Command::RequestKeyframe => self.pads.want_keyframes(now),
-            Command::Kick(id) => self.tell_roster(now, Input::Kick(id)),
+            Command::RequestKeyframe => self.pads.request_keyframes(now),
+            Command::Kick(id) => self.update_roster(now, Input::Kick(id)),
             Command::SendData(id, bytes) => self.send_data(id.as_deref(), &bytes),
             Command::Settings(live) => {
-                self.settings.live = live;
+                self.settings.runtime = live;
                 self.pads.set_keyframe_interval(live.keyframe_interval_min);
                 let relay_only = self.signaling.ice_transport_policy == WebRTCICETransportPolicy::Relay;
-                self.tell_roster(now, Input::Limits(limits(&self.settings, relay_only)));
+                self.update_roster(now, Input::Limits(limits(&self.settings, relay_only)));
             }
             Command::Token(token) => self.handle.set_token(&token),
             Command::Stop(done) => {
-                self.tell_roster(now, Input::Stop);
+                self.update_roster(now, Input::Stop);
                 self.handle.shutdown();
                 self.stopping = Some(done);
             }
         }
     }
 
-    fn tell_roster(&mut self, now: Instant, input: Input) {
+    fn update_roster(&mut self, now: Instant, input: Input) {
         self.roster.handle(now, input);
         self.perform_outputs();
     }
@@ -224,13 +224,13 @@ impl Conductor {
     fn handle_time(&mut self, now: Instant) {
         self.pads.drain(now, || self.sessions.values().any(|running| running.session.is_queued()));
         let streams = self.pads.streams(now);
-        self.tell_roster(now, Input::Streams(streams));
-        self.tell_roster(now, Input::Flowing(self.pads.are_flowing()));
+        self.update_roster(now, Input::Streams(streams));
+        self.update_roster(now, Input::Flowing(self.pads.are_flowing()));
         self.roster.handle_timeout(now);
         self.perform_outputs();
-        self.pads.force_keyframes(now, &self.shared);
+        self.pads.force_keyframes(now, &self.published);
         if self.next_tick.is_some_and(|at| at <= now) {
-            self.end_the_silent(now);
+            self.end_silent_sessions(now);
             self.gather_stats();
             self.changed = true;
         }
@@ -240,12 +240,12 @@ impl Conductor {
             self.next_tick = Some(now + TICK);
         }
         if std::mem::take(&mut self.changed) {
-            self.shared.publish(self.pads.known(), self.roster.receivers(), &self.sessions, now);
+            self.published.publish(self.pads.known(), self.roster.receivers(), &self.sessions, now);
         }
     }
 
     fn gather_stats(&self) {
-        if self.shared.stats_read_within(STATS_INTEREST) {
+        if self.published.stats_read_within(STATS_INTEREST) {
             self.connected().for_each(|(_, session)| session.request_stats());
         }
     }
@@ -271,7 +271,7 @@ impl Conductor {
 fn limits(settings: &Settings, relay_only: bool) -> Limits {
     Limits {
         target_id: settings.target_id.clone(),
-        max_receivers: usize::try_from(settings.live.max_receivers).unwrap_or(usize::MAX),
+        max_receivers: usize::try_from(settings.runtime.max_receivers).unwrap_or(usize::MAX),
         relay_only,
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     log::CAT,
-    sink::{fanout::DRAIN, keyframes::KeyframeGate, session::StreamInfo, stats::Shared},
+    sink::{fanout::DRAIN, keyframes::KeyframeGate, session::StreamInfo, stats::PublishedState},
     stream_key::StreamKey,
 };
 use gst::{glib, prelude::*};
@@ -140,32 +140,37 @@ impl Pads {
         self.by_key.values_mut().for_each(|pad| pad.keyframes.set_interval(interval));
     }
 
-    pub(super) fn want_keyframe(&mut self, now: Instant, key: StreamKey) {
+    pub(super) fn request_keyframe(&mut self, now: Instant, key: StreamKey) {
         if let Some(pad) = self.by_key.get_mut(&key) {
             pad.keyframes.request(now);
         }
     }
 
-    pub(super) fn want_keyframes(&mut self, now: Instant) {
+    pub(super) fn request_keyframes(&mut self, now: Instant) {
         self.by_key.values_mut().for_each(|pad| pad.keyframes.request(now));
     }
 
     /// A receiver, whose gate opened at this time, sent a PLI or FIR.
-    pub(super) fn keyframe_requested(&mut self, now: Instant, key: StreamKey, gate_opened: Option<Instant>) {
+    pub(super) fn handle_keyframe_request(
+        &mut self,
+        now: Instant,
+        key: StreamKey,
+        gate_opened: Option<Instant>,
+    ) {
         let Some(pad) = self.by_key.get_mut(&key) else { return };
         let last_keyframe = pad.stream.as_ref().and_then(|stream| stream.fanout.last_keyframe());
         pad.keyframes.request_of_receiver(now, last_keyframe, gate_opened);
     }
 
     /// Sends the keyframe requests that are due upstream. No lock is held: the event may travel far.
-    pub(super) fn force_keyframes(&mut self, now: Instant, shared: &Shared) {
+    pub(super) fn force_keyframes(&mut self, now: Instant, published: &PublishedState) {
         for pad in self.by_key.values_mut() {
             let Some(stream) = &pad.stream else { continue };
             if pad.keyframes.poll(now, stream.fanout.last_keyframe())
                 && let Some(ghost) = pad.ghost.upgrade()
             {
                 gst::debug!(CAT, obj = ghost, "asking the encoder for a keyframe");
-                shared.keyframe_forced();
+                published.keyframe_forced();
                 stream.fanout.count_keyframe_request();
                 ghost.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
             }

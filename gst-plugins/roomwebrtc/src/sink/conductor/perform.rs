@@ -1,13 +1,13 @@
 //! The conductor performs the outputs of the roster, and turns the events of sessions into its inputs.
 
-use super::{Command, Conductor, Running, post};
+use super::{ActiveSession, Command, Conductor, post};
 use crate::{
     log::CAT,
     peer::PeerAction,
     sink::{
         ports,
         roster::{EndReason, Input, Notice, Output, Update},
-        session::{Answered, Session, SessionConfig, SessionEvent, SessionEvents},
+        session::{AnswerOutcome, Session, SessionConfig, SessionEvent, SessionEvents},
     },
     stream_key::StreamKey,
 };
@@ -28,7 +28,7 @@ impl Conductor {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Authorize { id, meta } => self.authorize(id, meta.as_ref()),
-            Output::Start { id, session, streams } => self.start(id, session, &streams),
+            Output::ConductorConfig { id, session, streams } => self.start(id, session, &streams),
             Output::AcceptAnswer { id, session, sdp } => self.accept_answer(id, session, &sdp),
             Output::AddCandidate { id, session, candidate } => {
                 if let Some(running) = self.running(&id, &session) {
@@ -38,9 +38,9 @@ impl Conductor {
             Output::OpenGates { id, session } => {
                 gst::info!(CAT, "{id}: connected");
                 if let Some(running) = self.running(&id, &session) {
-                    running.session.connect_taps();
+                    running.session.open_gates();
                 }
-                self.pads.want_keyframes(Instant::now());
+                self.pads.request_keyframes(Instant::now());
                 self.changed = true;
             }
             Output::End { id, session, reason } => self.end(&id, &session, &reason),
@@ -53,7 +53,7 @@ impl Conductor {
         }
     }
 
-    fn running(&mut self, id: &ClientId, session: &SessionId) -> Option<&mut Running> {
+    fn running(&mut self, id: &ClientId, session: &SessionId) -> Option<&mut ActiveSession> {
         self.sessions.get_mut(id).filter(|running| running.session.id == *session)
     }
 
@@ -91,7 +91,7 @@ impl Conductor {
         self.announce_added(&id, session.webrtcbin());
         // An application may have added something to the webrtcbin just now, so the offer is made afterwards.
         session.make_offer();
-        self.sessions.insert(id, Running { session, webrtc_stats: None });
+        self.sessions.insert(id, ActiveSession { session, webrtc_stats: None });
         self.changed = true;
     }
 
@@ -106,8 +106,8 @@ impl Conductor {
     fn accept_answer(&mut self, id: ClientId, session: SessionId, sdp: &str) {
         let Some(running) = self.running(&id, &session) else { return };
         let update = match running.session.accept_answer(sdp) {
-            Ok(Answered::Accepted) => return,
-            Ok(Answered::NeedsOfferWithout(streams)) => Update::FirstStreamRejected(streams),
+            Ok(AnswerOutcome::Accepted) => return,
+            Ok(AnswerOutcome::NeedsOfferWithout(streams)) => Update::FirstStreamRejected(streams),
             Err(error) => Update::Failed(EndReason::Failed(error)),
         };
         self.roster.handle(Instant::now(), Input::Session(id, session, update));
@@ -125,7 +125,7 @@ impl Conductor {
         self.announce_removed(id, reason);
     }
 
-    pub(super) fn handle_session(
+    pub(super) fn handle_session_event(
         &mut self,
         now: Instant,
         id: &ClientId,
@@ -146,10 +146,10 @@ impl Conductor {
                 }
                 PeerAction::Over(reason) => Update::Failed(EndReason::Failed(reason)),
             },
-            SessionEvent::KeyframeWanted(key) => {
+            SessionEvent::KeyframeRequested(key) => {
                 gst::debug!(CAT, "{id} asks for a keyframe of {key}");
                 let opened = running.session.gate_opened(key);
-                return self.pads.keyframe_requested(now, key, opened);
+                return self.pads.handle_keyframe_request(now, key, opened);
             }
             SessionEvent::Data(label, bytes) => {
                 if let Some(element) = self.element.upgrade() {
@@ -158,19 +158,19 @@ impl Conductor {
                 return;
             }
         };
-        self.tell_roster(now, Input::Session(id.clone(), session, update));
+        self.update_roster(now, Input::Session(id.clone(), session, update));
     }
 
     /// Ends the sessions whose receivers have sent no RTCP for too long.
-    pub(super) fn end_the_silent(&mut self, now: Instant) {
-        let timeout = self.settings.live.receiver_timeout;
+    pub(super) fn end_silent_sessions(&mut self, now: Instant) {
+        let timeout = self.settings.runtime.receiver_timeout;
         let silent: Vec<(ClientId, SessionId)> = self
             .connected()
             .filter(|(_, session)| session.is_silent(now, timeout))
             .map(|(id, session)| (id.clone(), session.id.clone()))
             .collect();
         for (id, session) in silent {
-            self.tell_roster(now, Input::Session(id, session, Update::Failed(EndReason::Timeout)));
+            self.update_roster(now, Input::Session(id, session, Update::Failed(EndReason::Timeout)));
         }
     }
 

@@ -83,7 +83,7 @@ pub(crate) enum Output {
         meta: Option<String>,
     },
     /// Start a session that offers these streams, and ask it for an offer.
-    Start {
+    ConductorConfig {
         /// The receiver.
         id: ClientId,
         /// The new session.
@@ -226,13 +226,13 @@ pub(crate) enum Notice {
     /// The application refused this receiver.
     Refused(ClientId),
     /// This receiver was kicked, said goodbye or is an old one that was served, so it gets no session.
-    StaysOut(ClientId),
+    StaysExcluded(ClientId),
     /// `kick` named a receiver that is not there.
     NoSuchReceiver(String),
     /// The session failed.
     Failed(ClientId, EndReason),
     /// This receiver waits because `max-receivers`, which has this value, is reached.
-    NoPlace(ClientId, usize),
+    NoSlot(ClientId, usize),
     /// This receiver waits because no UDP port is free.
     NoPort(ClientId),
     /// This receiver gets another session, without the streams that it rejected.
@@ -255,12 +255,12 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(id) => write!(f, "{id} was refused by authorize-receiver"),
-            Self::StaysOut(id) => {
+            Self::StaysExcluded(id) => {
                 write!(f, "{id} gets no session: it was kicked, said bye, or was served before")
             }
             Self::NoSuchReceiver(id) => write!(f, "kick: there is no receiver {id:?}"),
             Self::Failed(id, reason) => write!(f, "{id}: {reason}"),
-            Self::NoPlace(id, limit) => write!(f, "max-receivers={limit} is reached: {id} waits for a place"),
+            Self::NoSlot(id, limit) => write!(f, "max-receivers={limit} is reached: {id} waits for a place"),
             Self::NoPort(id) => write!(
                 f,
                 "no UDP port is free between min-rtp-port and max-rtp-port: {id} waits for one; widen the range"

@@ -4,21 +4,21 @@
 //! until it is empty). Nothing in here reads a clock, owns a pipeline or waits, so the tests beside this file run whole
 //! scenarios on virtual time. The conductor performs the outputs.
 //!
-//! A receiver that gets no session has a [`Reason`]. Nothing that the receiver sends takes a reason away, except that a
+//! A receiver that gets no session has a [`Exclusion`]. Nothing that the receiver sends takes a reason away, except that a
 //! changed `meta` makes the application decide again about one that it had refused.
 
 mod api;
-mod places;
+mod queue;
 mod receiver;
 mod session;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use api::{EndReason, Input, Limits, Notice, Output, Update};
-pub(crate) use receiver::{Reason, Receiver, Standing, Step};
+pub(crate) use receiver::{Exclusion, Receiver, ReceiverState, Step};
 
 use crate::stream_key::StreamKey;
-use places::Kicked;
+use queue::Kicked;
 use room_signaling_client::{
     GoneReason,
     protocol::{ClientId, SessionId},
@@ -152,26 +152,30 @@ impl Roster {
         let id = peer.client_id.clone();
         self.end_session(&id, EndReason::Replaced, false);
         let known = self.receivers.remove(&id).filter(|known| known.peer.epoch == peer.epoch);
-        let (arrival, failures, standing) = match known {
-            Some(known) => (known.arrival, known.failures, known.standing),
-            None => (self.next_arrival(), 0, Standing::Asking),
+        let (arrival, failures, state) = match known {
+            Some(known) => (known.arrival, known.failures, known.state),
+            None => (self.next_arrival(), 0, ReceiverState::Authorizing),
         };
-        let standing = match standing {
-            _ if self.kicked.contains(&peer) => Standing::Out(Reason::Kicked),
-            Standing::Out(reason @ (Reason::Kicked | Reason::SaidBye | Reason::Served)) => {
-                Standing::Out(reason)
+        let state = match state {
+            _ if self.kicked.contains(&peer) => ReceiverState::Excluded(Exclusion::Kicked),
+            ReceiverState::Excluded(
+                reason @ (Exclusion::Kicked | Exclusion::Bye | Exclusion::AlreadyServed),
+            ) => ReceiverState::Excluded(reason),
+            ReceiverState::Waiting { not_before } => {
+                ReceiverState::Waiting { not_before: not_before.min(self.now + FIRST_RETRY) }
             }
-            Standing::Waiting { from } => Standing::Waiting { from: from.min(self.now + FIRST_RETRY) },
-            Standing::Asking | Standing::Out(Reason::Refused) | Standing::Active(_) => Standing::Asking,
+            ReceiverState::Authorizing
+            | ReceiverState::Excluded(Exclusion::Refused)
+            | ReceiverState::Active(_) => ReceiverState::Authorizing,
         };
-        let out = matches!(standing, Standing::Out(_));
+        let out = matches!(state, ReceiverState::Excluded(_));
         let meta = peer.meta.as_ref().map(ToString::to_string);
-        let mut receiver = Receiver::new(peer, arrival, standing);
+        let mut receiver = Receiver::new(peer, arrival, state);
         receiver.failures = failures;
-        receiver.asked = !out;
+        receiver.authorization_pending = !out;
         self.receivers.insert(id.clone(), receiver);
         if out {
-            self.notice(Notice::StaysOut(id));
+            self.notice(Notice::StaysExcluded(id));
         } else {
             self.output(Output::Authorize { id, meta });
         }
@@ -182,13 +186,15 @@ impl Roster {
         let meta_changed = receiver.peer.meta != peer.meta;
         receiver.peer = peer;
         receiver.confirmed = true;
-        if let Standing::Waiting { from } = &mut receiver.standing {
-            *from = (*from).min(self.now + FIRST_RETRY);
+        if let ReceiverState::Waiting { not_before } = &mut receiver.state {
+            *not_before = (*not_before).min(self.now + FIRST_RETRY);
         }
-        let decided =
-            matches!(receiver.standing, Standing::Out(Reason::Kicked | Reason::SaidBye | Reason::Served));
+        let decided = matches!(
+            receiver.state,
+            ReceiverState::Excluded(Exclusion::Kicked | Exclusion::Bye | Exclusion::AlreadyServed)
+        );
         if meta_changed && !decided {
-            receiver.asked = true;
+            receiver.authorization_pending = true;
             let (id, meta) = (receiver.peer.client_id.clone(), receiver.peer.meta.as_ref());
             let meta = meta.map(ToString::to_string);
             self.output(Output::Authorize { id, meta });
@@ -206,16 +212,19 @@ impl Roster {
     }
 
     fn authorized(&mut self, id: &ClientId, allowed: bool) {
-        let Some(receiver) = self.receivers.get_mut(id).filter(|receiver| receiver.asked) else { return };
-        receiver.asked = false;
-        match (&receiver.standing, allowed) {
-            (Standing::Asking | Standing::Out(Reason::Refused), true) => {
-                receiver.standing = Standing::Waiting { from: self.now };
+        let Some(receiver) = self.receivers.get_mut(id).filter(|receiver| receiver.authorization_pending)
+        else {
+            return;
+        };
+        receiver.authorization_pending = false;
+        match (&receiver.state, allowed) {
+            (ReceiverState::Authorizing | ReceiverState::Excluded(Exclusion::Refused), true) => {
+                receiver.state = ReceiverState::Waiting { not_before: self.now };
             }
             (_, true) => {}
             (_, false) => {
                 self.end_session(id, EndReason::Refused, true);
-                self.put_out(id, Reason::Refused);
+                self.exclude(id, Exclusion::Refused);
                 self.notice(Notice::Refused(id.clone()));
             }
         }
@@ -228,19 +237,21 @@ impl Roster {
         let id = id.clone();
         self.kicked.remember(&receiver.peer);
         self.end_session(&id, EndReason::Kicked, true);
-        self.put_out(&id, Reason::Kicked);
+        self.exclude(&id, Exclusion::Kicked);
     }
 
-    fn put_out(&mut self, id: &ClientId, reason: Reason) {
+    fn exclude(&mut self, id: &ClientId, reason: Exclusion) {
         if let Some(receiver) = self.receivers.get_mut(id) {
-            receiver.standing = Standing::Out(reason);
+            receiver.state = ReceiverState::Excluded(reason);
         }
     }
 
     fn busy(&mut self, id: &ClientId) {
         self.end_session(id, EndReason::Busy, false);
-        if let Some(Receiver { standing: Standing::Waiting { from }, .. }) = self.receivers.get_mut(id) {
-            *from = self.now + BUSY;
+        if let Some(Receiver { state: ReceiverState::Waiting { not_before }, .. }) =
+            self.receivers.get_mut(id)
+        {
+            *not_before = self.now + BUSY;
         }
     }
 
@@ -255,8 +266,8 @@ impl Roster {
         self.streams = streams;
         for receiver in self.receivers.values_mut() {
             receiver.rejected = BTreeSet::new();
-            if let Standing::Waiting { from } = &mut receiver.standing {
-                *from = (*from).min(self.now);
+            if let ReceiverState::Waiting { not_before } = &mut receiver.state {
+                *not_before = (*not_before).min(self.now);
             }
         }
         self.end_all(EndReason::StreamsChanged, |receiver| receiver.peer.protocol > 0);

@@ -21,13 +21,13 @@ const GATHERING: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Receiver {
     pub(crate) peer: PeerEntry,
-    pub(crate) standing: Standing,
+    pub(crate) state: ReceiverState,
     /// Its place in the queue: lower ones are served first.
     pub(super) arrival: u64,
     /// How many sessions failed in a row.
     pub(super) failures: u32,
     /// The application was asked, and has not answered yet.
-    pub(super) asked: bool,
+    pub(super) authorization_pending: bool,
     /// The server listed it since the last join.
     pub(super) confirmed: bool,
     /// The streams that it rejected in an answer.
@@ -38,31 +38,31 @@ pub(crate) struct Receiver {
 
 /// Where a receiver stands.
 #[derive(Debug)]
-pub(crate) enum Standing {
+pub(crate) enum ReceiverState {
     /// The application decides whether it may have media.
-    Asking,
+    Authorizing,
     /// It gets a session at this time, or as soon as there is a place for it afterwards.
     Waiting {
         /// The earliest time.
-        from: Instant,
+        not_before: Instant,
     },
     /// It has a session.
     Active(Session),
     /// It gets no session.
-    Out(Reason),
+    Excluded(Exclusion),
 }
 
 /// Why a receiver gets no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum Exclusion {
     /// The application refused it. Lasts until its `meta` changes or it joins again, and the application allows it.
     Refused,
     /// The application removed it. Lasts as long as its process.
     Kicked,
     /// It said `bye`. Lasts until it leaves the room.
-    SaidBye,
+    Bye,
     /// It is an old receiver, which has one peer connection in its life, and got its offer. Lasts until it leaves.
-    Served,
+    AlreadyServed,
 }
 
 /// The session of a receiver.
@@ -87,20 +87,20 @@ pub(crate) enum Step {
     Gathering { since: Instant, offer: String },
     /// The offer waits for its answer.
     Offering { since: Instant },
-    /// Answered; ICE and DTLS are at work.
+    /// AnswerOutcome; ICE and DTLS are at work.
     Connecting { since: Instant },
     /// Media flows.
     Connected { since: Instant },
 }
 
 impl Receiver {
-    pub(super) fn new(peer: PeerEntry, arrival: u64, standing: Standing) -> Self {
+    pub(super) fn new(peer: PeerEntry, arrival: u64, state: ReceiverState) -> Self {
         Self {
             peer,
-            standing,
+            state,
             arrival,
             failures: 0,
-            asked: false,
+            authorization_pending: false,
             confirmed: true,
             rejected: BTreeSet::new(),
             wait_noticed: false,
@@ -109,16 +109,16 @@ impl Receiver {
 
     /// The session if there is one.
     pub(crate) fn session(&self) -> Option<&Session> {
-        match &self.standing {
-            Standing::Active(session) => Some(session),
+        match &self.state {
+            ReceiverState::Active(session) => Some(session),
             _ => None,
         }
     }
 
     /// The session if it is this one.
     pub(super) fn session_named(&mut self, id: &SessionId) -> Option<&mut Session> {
-        match &mut self.standing {
-            Standing::Active(session) if session.id == *id => Some(session),
+        match &mut self.state {
+            ReceiverState::Active(session) if session.id == *id => Some(session),
             _ => None,
         }
     }
@@ -130,8 +130,10 @@ impl Receiver {
 
     /// The time from which it waits for a session.
     pub(super) fn waits_from(&self) -> Option<Instant> {
-        match self.standing {
-            Standing::Waiting { from } if self.confirmed && !self.asked => Some(from),
+        match self.state {
+            ReceiverState::Waiting { not_before } if self.confirmed && !self.authorization_pending => {
+                Some(not_before)
+            }
             _ => None,
         }
     }
@@ -145,8 +147,8 @@ impl Receiver {
 
     /// The state in statistics.
     pub(crate) fn state(&self) -> &'static str {
-        match &self.standing {
-            Standing::Active(session) => session.step.name(),
+        match &self.state {
+            ReceiverState::Active(session) => session.step.name(),
             _ => "idle",
         }
     }

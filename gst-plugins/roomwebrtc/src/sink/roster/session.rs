@@ -1,6 +1,8 @@
 //! The life of one session: from the offer to its end, and what its end means for the receiver.
 
-use super::{EndReason, Notice, Output, REPLACEMENT, Reason, Roster, SETTLED, Standing, Step, Update};
+use super::{
+    EndReason, Exclusion, Notice, Output, REPLACEMENT, ReceiverState, Roster, SETTLED, Step, Update,
+};
 use crate::stream_key::StreamKey;
 use room_signaling_client::{
     Media,
@@ -16,7 +18,7 @@ impl Roster {
         if let Body::Offer { .. } = signal.body {
             return self.notice(Notice::Ignored(id, "an offer to a sender"));
         }
-        let Standing::Active(session) = &mut receiver.standing else { return };
+        let ReceiverState::Active(session) = &mut receiver.state else { return };
         if signal.session_id.is_some_and(|named| named != session.id) {
             return self.notice(Notice::Ignored(id, "a message for a session that is over"));
         }
@@ -32,7 +34,7 @@ impl Roster {
             }
             Body::Bye => {
                 self.end_session(&id, EndReason::Bye, false);
-                self.put_out(&id, Reason::SaidBye);
+                self.exclude(&id, Exclusion::Bye);
             }
             Body::Offer { .. } => {}
         }
@@ -71,7 +73,7 @@ impl Roster {
 
     /// Sends the offer, unless it was sent before.
     fn send_offer(&mut self, id: &ClientId) {
-        let Some(Standing::Active(session)) = self.receivers.get_mut(id).map(|r| &mut r.standing) else {
+        let Some(ReceiverState::Active(session)) = self.receivers.get_mut(id).map(|r| &mut r.state) else {
             return;
         };
         let (Step::Preparing { offer: Some(offer), .. } | Step::Gathering { offer, .. }) = &mut session.step
@@ -136,8 +138,8 @@ impl Roster {
             receiver.failures = 0;
         }
         let wait = if settled { REPLACEMENT } else { receiver.back_off() };
-        if let Standing::Waiting { from } = &mut receiver.standing {
-            *from = now + wait;
+        if let ReceiverState::Waiting { not_before } = &mut receiver.state {
+            *not_before = now + wait;
         }
     }
 
@@ -145,12 +147,12 @@ impl Roster {
     /// can't have another. Without a session nothing happens.
     pub(super) fn end_session(&mut self, id: &ClientId, reason: EndReason, say_bye: bool) {
         let Some(receiver) = self.receivers.get_mut(id) else { return };
-        let Standing::Active(session) = &receiver.standing else { return };
+        let ReceiverState::Active(session) = &receiver.state else { return };
         let (session_id, offered) = (session.id.clone(), session.is_offered());
-        receiver.standing = if offered && receiver.peer.protocol == 0 && reason != EndReason::Busy {
-            Standing::Out(Reason::Served)
+        receiver.state = if offered && receiver.peer.protocol == 0 && reason != EndReason::Busy {
+            ReceiverState::Excluded(Exclusion::AlreadyServed)
         } else {
-            Standing::Waiting { from: self.now }
+            ReceiverState::Waiting { not_before: self.now }
         };
         if offered && say_bye {
             self.send(id, &session_id, Body::Bye);

@@ -1,7 +1,7 @@
 //! Keeps one stream to the rate that its receiver's link carries. Access units wait in front of the payloader, so that the
-//! tap's queue grows, and the tap sheds whole frames.
+//! subscriber's queue grows, and the subscriber sheds whole frames.
 
-use crate::sink::fanout::Tap;
+use crate::sink::fanout::Subscriber;
 use gst::prelude::*;
 use std::{
     sync::{
@@ -45,16 +45,16 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// Paces what leaves `source`, and drops what `tap` queued before its receiver had to begin anew.
-    pub(super) fn install(source: &gst_app::AppSrc, tap: &Arc<Tap>) -> Arc<Self> {
+    /// Paces what leaves `source`, and drops what `subscriber` queued before its receiver had to begin anew.
+    pub(super) fn install(source: &gst_app::AppSrc, subscriber: &Arc<Subscriber>) -> Arc<Self> {
         let pacer = Arc::new(Self::default());
         if let Some(pad) = source.static_pad("src") {
-            let (probe, tap) = (pacer.clone(), tap.clone());
+            let (probe, subscriber) = (pacer.clone(), subscriber.clone());
             pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
                 let Some(unit) = info.buffer() else { return gst::PadProbeReturn::Ok };
                 let time = unit.pts();
                 // The receiver may have to begin anew while the unit waits.
-                if tap.is_outdated(time) || !probe.pass(unit.size()) || tap.is_outdated(time) {
+                if subscriber.is_outdated(time) || !probe.pass(unit.size()) || subscriber.is_outdated(time) {
                     return gst::PadProbeReturn::Drop;
                 }
                 gst::PadProbeReturn::Ok

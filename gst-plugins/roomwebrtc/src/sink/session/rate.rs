@@ -2,7 +2,7 @@
 //! the time go in, and a limit comes out.
 //!
 //! Reports come about once a second, so this follows a link slowly. It suffices to stop overload, after which the pacer
-//! keeps to the limit, and the tap sheds whole frames.
+//! keeps to the limit, and the subscriber sheds whole frames.
 
 use crate::peer::ReportBlock;
 use std::time::{Duration, Instant};

@@ -65,9 +65,9 @@ impl Budget {
 
 /// The guard of one session's retransmissions.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Guard(Arc<Mutex<Budget>>);
+pub(super) struct RetransmissionLimiter(Arc<Mutex<Budget>>);
 
-impl Guard {
+impl RetransmissionLimiter {
     /// Guards every rtprtxsend that `webrtcbin` will have. Call it before the first pad.
     pub(super) fn install(webrtcbin: &gst::Element) -> Self {
         let guard = Self::default();
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_request_is_dropped_as_an_event_and_other_events_pass() {
         gst::init().expect("GStreamer");
-        let guard = Guard::default();
+        let guard = RetransmissionLimiter::default();
         let request = gst::Structure::builder("GstRTPRetransmissionRequest")
             .field("ssrc", 1_u32)
             .field("seqnum", 5_u32)

@@ -119,10 +119,10 @@ fn an_ordinary_answer_opens_the_taps_of_the_streams_that_it_accepts() {
         offered.answer().replacen("m=video 9 UDP/TLS/RTP/SAVPF 98", "m=video 0 UDP/TLS/RTP/SAVPF 98", 1);
     let mids: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("a=mid:")).collect();
     let answer = answer.replace(&mids.join(" "), &[mids[0], mids[2]].join(" "));
-    assert_eq!(offered.session.accept_answer(&answer), Ok(Answered::Accepted));
+    assert_eq!(offered.session.accept_answer(&answer), Ok(AnswerOutcome::Accepted));
     assert_eq!(offered.settle(), Ok(()));
-    offered.session.connect_taps();
-    let gates: Vec<_> = offered.session.taps().map(Tap::gate).collect();
+    offered.session.open_gates();
+    let gates: Vec<_> = offered.session.subscribers().map(Subscriber::gate).collect();
     assert_eq!(gates, [super::super::fanout::Gate::Waiting, super::super::fanout::Gate::Closed]);
     offered.end();
 }
@@ -134,7 +134,7 @@ fn a_receiver_that_rejects_the_first_stream_needs_an_offer_without_it() {
         offered.answer().replacen("m=video 9 UDP/TLS/RTP/SAVPF 96", "m=video 0 UDP/TLS/RTP/SAVPF 96", 1);
     let mids: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("a=mid:")).collect();
     let answer = answer.replace(&mids.join(" "), &[mids[1], mids[2]].join(" "));
-    assert_eq!(offered.session.accept_answer(&answer), Ok(Answered::NeedsOfferWithout(vec![key(0)])));
+    assert_eq!(offered.session.accept_answer(&answer), Ok(AnswerOutcome::NeedsOfferWithout(vec![key(0)])));
     let none = offered.answer().replace("m=video 9", "m=video 0");
     assert!(offered.session.accept_answer(&none).is_err());
     offered.end();
@@ -147,7 +147,7 @@ fn an_odd_answer_is_accepted_or_the_session_ends_with_a_reason() {
     let mut offered = Offered::new();
     let mut accepted = 0;
     for (odd, answer) in hostile::variants(&offered.answer()) {
-        if !matches!(offered.session.accept_answer(&answer), Ok(Answered::Accepted)) {
+        if !matches!(offered.session.accept_answer(&answer), Ok(AnswerOutcome::Accepted)) {
             continue;
         }
         accepted += 1;

@@ -9,19 +9,19 @@ fn a_receiver_is_authorized_offered_to_and_connected() {
     assert_eq!(scenario.join("viewer"), [asked("viewer"), started("viewer")]);
     assert_eq!(scenario.update("viewer", Update::Offer("offer".into())), []);
     assert_eq!(scenario.update("viewer", Update::OfferSet), []);
-    let sent = Did::SentCandidate("viewer".into());
+    let sent = Observed::SentCandidate("viewer".into());
     assert_eq!(
         scenario.update("viewer", Update::Candidate(candidate())),
-        [Did::Offered("viewer".into()), reported("viewer", Media::Started), sent.clone()],
+        [Observed::Offered("viewer".into()), reported("viewer", Media::Started), sent.clone()],
         "the offer goes out with the first candidate"
     );
     assert_eq!(scenario.update("viewer", Update::Candidate(candidate())), [sent]);
     let theirs = Body::Candidate { candidate: candidate() };
-    assert_eq!(scenario.hear("viewer", theirs), [Did::AddedCandidate("viewer".into())]);
-    assert_eq!(scenario.answer("viewer"), [Did::Accepted("viewer".into(), "answer".into())]);
+    assert_eq!(scenario.receive("viewer", theirs), [Observed::AddedCandidate("viewer".into())]);
+    assert_eq!(scenario.answer("viewer"), [Observed::Accepted("viewer".into(), "answer".into())]);
     assert_eq!(
         scenario.update("viewer", Update::Connected),
-        [Did::Opened("viewer".into()), reported("viewer", Media::Connected)]
+        [Observed::Opened("viewer".into()), reported("viewer", Media::Connected)]
     );
     assert_eq!(scenario.run_for(1000 * S), []);
 }
@@ -32,7 +32,7 @@ fn a_candidate_may_come_before_the_offer_is_in_force() {
     scenario.join("viewer");
     scenario.update("viewer", Update::Offer("offer".into()));
     let did = scenario.update("viewer", Update::Candidate(candidate()));
-    assert_eq!(did.first(), Some(&Did::Offered("viewer".into())));
+    assert_eq!(did.first(), Some(&Observed::Offered("viewer".into())));
     assert_eq!(scenario.update("viewer", Update::OfferSet), []);
     assert_eq!(scenario.run_for(29 * S), [], "the offer waits for its answer");
 }
@@ -43,7 +43,7 @@ fn where_only_turn_may_be_used_the_offer_does_not_wait_for_a_candidate() {
     scenario.join("viewer");
     assert_eq!(
         scenario.update("viewer", Update::Offer("offer".into())),
-        [Did::Offered("viewer".into()), reported("viewer", Media::Started)]
+        [Observed::Offered("viewer".into()), reported("viewer", Media::Started)]
     );
 }
 
@@ -107,7 +107,7 @@ fn late_news_and_messages_of_a_session_that_is_over_have_no_effect() {
     let over = scenario.session("viewer");
     scenario.handle(Input::Streams(VIDEO.to_vec()));
     scenario.offer("viewer");
-    let ignored = [Did::Noticed(Notice::Ignored(id("viewer"), "a message for a session that is over"))];
+    let ignored = [Observed::Noticed(Notice::Ignored(id("viewer"), "a message for a session that is over"))];
     for body in [Body::Bye, Body::Answer { sdp: "late".into() }, Body::Candidate { candidate: candidate() }] {
         let did = scenario.handle(signal("viewer", Some(over.clone()), body.clone()));
         assert_eq!(did, ignored, "{body:?} that crossed our offer");
@@ -123,7 +123,7 @@ fn late_news_and_messages_of_a_session_that_is_over_have_no_effect() {
     }
     assert_eq!(
         scenario.handle(signal("viewer", None, Body::Answer { sdp: "answer".into() })),
-        [Did::Accepted("viewer".into(), "answer".into())],
+        [Observed::Accepted("viewer".into(), "answer".into())],
         "without a session id, a message is about the current session"
     );
 }
@@ -133,9 +133,9 @@ fn misplaced_messages_are_ignored() {
     let mut scenario = Scenario::new();
     assert_eq!(scenario.handle(signal("nobody", None, Body::Bye)), []);
     scenario.watcher("viewer");
-    let ignored = |what| [Did::Noticed(Notice::Ignored(id("viewer"), what))];
+    let ignored = |what| [Observed::Noticed(Notice::Ignored(id("viewer"), what))];
     assert_eq!(scenario.answer("viewer"), ignored("an answer that no offer waits for"));
-    let glare = scenario.hear("viewer", Body::Offer { sdp: "offer".into() });
+    let glare = scenario.receive("viewer", Body::Offer { sdp: "offer".into() });
     assert_eq!(glare, ignored("an offer to a sender"));
     scenario.join("other");
     assert_eq!(scenario.update("other", Update::Connected), [], "before the answer");

@@ -1,13 +1,13 @@
 //! The roster on virtual time: inputs, exact outputs, nothing left over.
 
 mod joins;
-mod places;
+mod queue;
 mod reasons;
 mod retries;
 mod room;
 mod streams;
 
-use super::{EndReason, Input, Limits, Notice, Output, Reason, Roster, Standing, Update};
+use super::{EndReason, Exclusion, Input, Limits, Notice, Output, ReceiverState, Roster, Update};
 use crate::{codec::MediaKind, stream_key::StreamKey};
 use room_signaling_client::{
     GoneReason, Media,
@@ -32,7 +32,7 @@ struct Scenario {
 
 /// What the roster did, in short.
 #[derive(Debug, Clone, PartialEq)]
-enum Did {
+enum Observed {
     Asked(String, Option<String>),
     Started(String, Vec<StreamKey>),
     Offered(String),
@@ -66,7 +66,7 @@ impl Scenario {
     }
 
     /// One input, and what comes of it at this time.
-    fn handle(&mut self, input: Input) -> Vec<Did> {
+    fn handle(&mut self, input: Input) -> Vec<Observed> {
         self.roster.handle(self.now, input);
         let mut did = self.outputs();
         self.roster.handle_timeout(self.now);
@@ -75,7 +75,7 @@ impl Scenario {
         did
     }
 
-    fn outputs(&mut self) -> Vec<Did> {
+    fn outputs(&mut self) -> Vec<Observed> {
         let mut did = Vec::new();
         while let Some(output) = self.roster.poll_output() {
             if let Output::Authorize { id, meta } = &output {
@@ -83,7 +83,7 @@ impl Scenario {
                 let allowed = ticket || !id.as_str().starts_with("stranger");
                 self.roster.handle(self.now, Input::Authorized(id.clone(), allowed));
             }
-            if let Output::Start { id, session, .. } = &output
+            if let Output::ConductorConfig { id, session, .. } = &output
                 && !self.has_port
             {
                 self.roster.handle(self.now, Input::Session(id.clone(), session.clone(), Update::NoPort));
@@ -94,7 +94,7 @@ impl Scenario {
     }
 
     /// Lets time pass, with every deadline on the way, each at its time.
-    fn run_for(&mut self, time: Duration) -> Vec<Did> {
+    fn run_for(&mut self, time: Duration) -> Vec<Observed> {
         let end = self.now + time;
         let mut did = Vec::new();
         while let Some(at) = self.roster.poll_timeout().filter(|at| *at <= end) {
@@ -107,12 +107,12 @@ impl Scenario {
     }
 
     /// Nothing happens for this time, less a millisecond; then this does.
-    fn nothing_until(&mut self, time: Duration) -> Vec<Did> {
+    fn nothing_until(&mut self, time: Duration) -> Vec<Observed> {
         assert_eq!(self.run_for(time.saturating_sub(MS)), []);
         self.run_for(MS)
     }
 
-    fn join(&mut self, name: &str) -> Vec<Did> {
+    fn join(&mut self, name: &str) -> Vec<Observed> {
         self.handle(Input::PeerReady(peer(name)))
     }
 
@@ -120,17 +120,17 @@ impl Scenario {
         self.roster.receivers()[name].session().expect("a session").id.clone()
     }
 
-    fn update(&mut self, name: &str, update: Update) -> Vec<Did> {
+    fn update(&mut self, name: &str, update: Update) -> Vec<Observed> {
         let session = self.session(name);
         self.handle(Input::Session(id(name), session, update))
     }
 
-    fn fail(&mut self, name: &str) -> Vec<Did> {
+    fn fail(&mut self, name: &str) -> Vec<Observed> {
         self.update(name, Update::Failed(EndReason::Timeout))
     }
 
     /// A message of a receiver in its current session.
-    fn hear(&mut self, name: &str, body: Body) -> Vec<Did> {
+    fn receive(&mut self, name: &str, body: Body) -> Vec<Observed> {
         let session = Some(self.session(name));
         self.handle(signal(name, session, body))
     }
@@ -142,8 +142,8 @@ impl Scenario {
         }
     }
 
-    fn answer(&mut self, name: &str) -> Vec<Did> {
-        self.hear(name, Body::Answer { sdp: "answer".into() })
+    fn answer(&mut self, name: &str) -> Vec<Observed> {
+        self.receive(name, Body::Answer { sdp: "answer".into() })
     }
 
     /// The session gets as far as media.
@@ -159,9 +159,9 @@ impl Scenario {
         self.connect(name);
     }
 
-    fn assert_out(&self, name: &str, expected: Reason) {
-        let standing = &self.roster.receivers()[name].standing;
-        assert!(matches!(standing, Standing::Out(reason) if *reason == expected), "{name}: {standing:?}");
+    fn assert_out(&self, name: &str, expected: Exclusion) {
+        let state = &self.roster.receivers()[name].state;
+        assert!(matches!(state, ReceiverState::Excluded(reason) if *reason == expected), "{name}: {state:?}");
     }
 
     /// Those who have a session.
@@ -171,24 +171,24 @@ impl Scenario {
     }
 }
 
-impl From<Output> for Did {
+impl From<Output> for Observed {
     fn from(output: Output) -> Self {
         let name = |id: ClientId| id.to_string();
         match output {
-            Output::Authorize { id, meta } => Did::Asked(name(id), meta),
-            Output::Start { id, streams, .. } => Did::Started(name(id), streams),
-            Output::AcceptAnswer { id, sdp, .. } => Did::Accepted(name(id), sdp),
-            Output::AddCandidate { id, .. } => Did::AddedCandidate(name(id)),
-            Output::OpenGates { id, .. } => Did::Opened(name(id)),
-            Output::End { id, reason, .. } => Did::Ended(name(id), reason),
-            Output::Report { id, media, .. } => Did::Reported(name(id), media),
-            Output::Notice(notice) => Did::Noticed(notice),
+            Output::Authorize { id, meta } => Observed::Asked(name(id), meta),
+            Output::ConductorConfig { id, streams, .. } => Observed::Started(name(id), streams),
+            Output::AcceptAnswer { id, sdp, .. } => Observed::Accepted(name(id), sdp),
+            Output::AddCandidate { id, .. } => Observed::AddedCandidate(name(id)),
+            Output::OpenGates { id, .. } => Observed::Opened(name(id)),
+            Output::End { id, reason, .. } => Observed::Ended(name(id), reason),
+            Output::Report { id, media, .. } => Observed::Reported(name(id), media),
+            Output::Notice(notice) => Observed::Noticed(notice),
             Output::Send(Signal { body, target_id, .. }) => {
                 let to = name(target_id.expect("a target"));
                 match body {
-                    Body::Offer { .. } => Did::Offered(to),
-                    Body::Candidate { .. } => Did::SentCandidate(to),
-                    Body::Bye => Did::SentBye(to),
+                    Body::Offer { .. } => Observed::Offered(to),
+                    Body::Candidate { .. } => Observed::SentCandidate(to),
+                    Body::Bye => Observed::SentBye(to),
                     Body::Answer { .. } => panic!("a sender does not answer"),
                 }
             }
@@ -232,41 +232,41 @@ fn signal(from: &str, session_id: Option<SessionId>, body: Body) -> Input {
     Input::Signal(Signal { body, target_id: None, session_id, from: Some(id(from)) })
 }
 
-fn asked(name: &str) -> Did {
-    Did::Asked(name.into(), None)
+fn asked(name: &str) -> Observed {
+    Observed::Asked(name.into(), None)
 }
 
-fn asked_with(name: &str, meta: &str) -> Did {
-    Did::Asked(name.into(), Some(meta.into()))
+fn asked_with(name: &str, meta: &str) -> Observed {
+    Observed::Asked(name.into(), Some(meta.into()))
 }
 
-fn started(name: &str) -> Did {
-    Did::Started(name.into(), vec![VIDEO[0]])
+fn started(name: &str) -> Observed {
+    Observed::Started(name.into(), vec![VIDEO[0]])
 }
 
-fn started_both(name: &str) -> Did {
-    Did::Started(name.into(), VIDEO.to_vec())
+fn started_both(name: &str) -> Observed {
+    Observed::Started(name.into(), VIDEO.to_vec())
 }
 
-fn ended(name: &str, reason: EndReason) -> Did {
-    Did::Ended(name.into(), reason)
+fn ended(name: &str, reason: EndReason) -> Observed {
+    Observed::Ended(name.into(), reason)
 }
 
-fn reported(name: &str, media: Media) -> Did {
-    Did::Reported(name.into(), media)
+fn reported(name: &str, media: Media) -> Observed {
+    Observed::Reported(name.into(), media)
 }
 
-fn stays_out(name: &str) -> Did {
-    Did::Noticed(Notice::StaysOut(id(name)))
+fn stays_excluded(name: &str) -> Observed {
+    Observed::Noticed(Notice::StaysExcluded(id(name)))
 }
 
 /// The outputs at the end of a session that the receiver has heard of: `bye` goes out first.
-fn end_with_bye(name: &str, reason: EndReason) -> Vec<Did> {
-    vec![Did::SentBye(name.into()), ended(name, reason), reported(name, Media::Ended)]
+fn end_with_bye(name: &str, reason: EndReason) -> Vec<Observed> {
+    vec![Observed::SentBye(name.into()), ended(name, reason), reported(name, Media::Ended)]
 }
 
 /// The same for a session that failed.
-fn failure(name: &str, reason: EndReason) -> Vec<Did> {
-    let notice = Did::Noticed(Notice::Failed(id(name), reason.clone()));
+fn failure(name: &str, reason: EndReason) -> Vec<Observed> {
+    let notice = Observed::Noticed(Notice::Failed(id(name), reason.clone()));
     [vec![notice], end_with_bye(name, reason)].concat()
 }

@@ -15,11 +15,12 @@ fn everything_it_can_send(name: &str) -> Vec<Input> {
     ]
 }
 
-fn assert_stays_out(scenario: &mut Scenario, name: &str, reason: Reason, may_be_asked: bool) {
+fn assert_stays_out(scenario: &mut Scenario, name: &str, reason: Exclusion, may_be_asked: bool) {
     for input in everything_it_can_send(name) {
         let did = scenario.handle(input.clone());
-        let nothing =
-            |did: &Did| matches!(did, Did::Noticed(_)) || may_be_asked && matches!(did, Did::Asked(..));
+        let nothing = |did: &Observed| {
+            matches!(did, Observed::Noticed(_)) || may_be_asked && matches!(did, Observed::Asked(..))
+        };
         assert!(did.iter().all(nothing), "{input:?}: {did:?}");
         scenario.assert_out(name, reason);
     }
@@ -29,8 +30,11 @@ fn assert_stays_out(scenario: &mut Scenario, name: &str, reason: Reason, may_be_
 #[test]
 fn a_refused_receiver_stays_refused() {
     let mut scenario = Scenario::new();
-    assert_eq!(scenario.join("stranger"), [asked("stranger"), Did::Noticed(Notice::Refused(id("stranger")))]);
-    assert_stays_out(&mut scenario, "stranger", Reason::Refused, true);
+    assert_eq!(
+        scenario.join("stranger"),
+        [asked("stranger"), Observed::Noticed(Notice::Refused(id("stranger")))]
+    );
+    assert_stays_out(&mut scenario, "stranger", Exclusion::Refused, true);
 }
 
 #[test]
@@ -46,12 +50,12 @@ fn the_application_decides_again_when_meta_changes() {
         [
             vec![asked_with("stranger", "\"none\"")],
             end_with_bye("stranger", EndReason::Refused),
-            vec![Did::Noticed(Notice::Refused(id("stranger")))]
+            vec![Observed::Noticed(Notice::Refused(id("stranger")))]
         ]
         .concat(),
         "a running session ends if the answer is no"
     );
-    assert_stays_out(&mut scenario, "stranger", Reason::Refused, true);
+    assert_stays_out(&mut scenario, "stranger", Exclusion::Refused, true);
 }
 
 #[test]
@@ -70,10 +74,10 @@ fn a_kicked_receiver_stays_kicked() {
     let mut scenario = Scenario::new();
     scenario.watcher("viewer");
     assert_eq!(scenario.handle(Input::Kick("viewer".into())), end_with_bye("viewer", EndReason::Kicked));
-    assert_stays_out(&mut scenario, "viewer", Reason::Kicked, false);
+    assert_stays_out(&mut scenario, "viewer", Exclusion::Kicked, false);
     for reason in [GoneReason::Left, GoneReason::Absent] {
         assert_eq!(scenario.handle(Input::PeerGone(id("viewer"), reason)), []);
-        assert_eq!(scenario.join("viewer"), [stays_out("viewer")], "the same process");
+        assert_eq!(scenario.join("viewer"), [stays_excluded("viewer")], "the same process");
     }
     scenario.handle(Input::PeerGone(id("viewer"), GoneReason::Replaced));
     let other = Input::PeerReady(process("viewer", "other", &Value::Null));
@@ -87,21 +91,21 @@ fn a_receiver_without_a_session_can_be_kicked_too() {
     scenario.join("viewer");
     assert_eq!(scenario.handle(Input::Kick("viewer".into())), []);
     assert_eq!(scenario.handle(Input::Flowing(true)), []);
-    scenario.assert_out("viewer", Reason::Kicked);
+    scenario.assert_out("viewer", Exclusion::Kicked);
     let nobody = Input::Kick("nobody".into());
-    assert_eq!(scenario.handle(nobody), [Did::Noticed(Notice::NoSuchReceiver("nobody".into()))]);
+    assert_eq!(scenario.handle(nobody), [Observed::Noticed(Notice::NoSuchReceiver("nobody".into()))]);
 }
 
 #[test]
 fn so_many_kicked_processes_are_remembered_and_then_the_first_is_forgotten() {
     let mut scenario = Scenario::new();
-    let names: Vec<String> = (0..=crate::sink::roster::places::MAX_KICKED).map(|n| format!("v{n}")).collect();
+    let names: Vec<String> = (0..=crate::sink::roster::queue::MAX_KICKED).map(|n| format!("v{n}")).collect();
     for name in &names {
         scenario.join(name);
         scenario.handle(Input::Kick(name.clone()));
         scenario.handle(Input::PeerGone(id(name), GoneReason::Left));
     }
-    assert_eq!(scenario.join("v1"), [stays_out("v1")]);
+    assert_eq!(scenario.join("v1"), [stays_excluded("v1")]);
     assert_eq!(scenario.join("v0"), [asked("v0"), started("v0")]);
 }
 
@@ -110,10 +114,10 @@ fn a_receiver_that_said_goodbye_gets_no_session_until_it_leaves_and_joins_again(
     let mut scenario = Scenario::new();
     scenario.watcher("viewer");
     assert_eq!(
-        scenario.hear("viewer", Body::Bye),
+        scenario.receive("viewer", Body::Bye),
         [ended("viewer", EndReason::Bye), reported("viewer", Media::Ended)]
     );
-    assert_stays_out(&mut scenario, "viewer", Reason::SaidBye, false);
+    assert_stays_out(&mut scenario, "viewer", Exclusion::Bye, false);
     assert_eq!(scenario.handle(Input::Streams(VIDEO.to_vec())), []);
     scenario.handle(Input::PeerGone(id("viewer"), GoneReason::Left));
     assert_eq!(scenario.join("viewer"), [asked("viewer"), started_both("viewer")]);
@@ -127,8 +131,8 @@ fn an_old_receiver_gets_one_offer_in_its_life() {
         scenario.connect("old");
         assert!(!scenario.handle(end.clone()).is_empty(), "{end:?}");
         assert_eq!(scenario.handle(Input::Flowing(true)), [], "{end:?}");
-        assert_eq!(scenario.handle(Input::PeerReady(old_peer("old"))), [stays_out("old")], "{end:?}");
-        scenario.assert_out("old", Reason::Served);
+        assert_eq!(scenario.handle(Input::PeerReady(old_peer("old"))), [stays_excluded("old")], "{end:?}");
+        scenario.assert_out("old", Exclusion::AlreadyServed);
         assert_eq!(scenario.run_for(1000 * S), []);
         scenario.handle(Input::PeerGone(id("old"), GoneReason::Absent));
         let did = scenario.handle(Input::PeerReady(old_peer("old")));

@@ -32,7 +32,7 @@ fn gathering_takes_2_s_at_most_counted_from_when_the_offer_is_in_force() {
     scenario.update("viewer", Update::Offer("offer".into()));
     assert_eq!(scenario.run_for(10 * S), [], "a busy machine takes its time to make an offer");
     scenario.update("viewer", Update::OfferSet);
-    let notice = Did::Noticed(Notice::Failed(id("viewer"), EndReason::NoAddress));
+    let notice = Observed::Noticed(Notice::Failed(id("viewer"), EndReason::NoAddress));
     let over = ended("viewer", EndReason::NoAddress);
     assert_eq!(scenario.nothing_until(2 * S), [notice, over], "the receiver never heard of it");
     assert_eq!(scenario.nothing_until(S), [started("viewer")]);
@@ -110,7 +110,7 @@ fn a_session_that_cannot_be_started_is_tried_again() {
     let error = EndReason::Failed("webrtcbin is missing".into());
     assert_eq!(
         scenario.update("viewer", Update::NotStarted("webrtcbin is missing".into())),
-        [Did::Noticed(Notice::Failed(id("viewer"), error.clone())), ended("viewer", error)]
+        [Observed::Noticed(Notice::Failed(id("viewer"), error.clone())), ended("viewer", error)]
     );
     assert_eq!(scenario.nothing_until(S), [started("viewer")]);
 }

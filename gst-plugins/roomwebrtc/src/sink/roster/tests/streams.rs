@@ -76,8 +76,8 @@ fn rejects_first() -> Update {
 #[test]
 fn a_receiver_that_rejects_the_first_stream_gets_a_session_without_it() {
     let mut scenario = answered(peer("viewer"));
-    let notice = Did::Noticed(Notice::WithoutRejected(id("viewer"), vec![VIDEO[0]]));
-    let second = Did::Started("viewer".into(), vec![VIDEO[1]]);
+    let notice = Observed::Noticed(Notice::WithoutRejected(id("viewer"), vec![VIDEO[0]]));
+    let second = Observed::Started("viewer".into(), vec![VIDEO[1]]);
     assert_eq!(
         scenario.update("viewer", rejects_first()),
         [vec![notice], end_with_bye("viewer", EndReason::FirstStreamRejected), vec![second]].concat(),
@@ -114,7 +114,7 @@ fn rejecting_the_same_streams_again_is_a_failure() {
     let did = scenario.update("viewer", rejects_first());
     assert_eq!(
         did.first(),
-        Some(&Did::Noticed(Notice::Failed(id("viewer"), EndReason::FirstStreamRejected)))
+        Some(&Observed::Noticed(Notice::Failed(id("viewer"), EndReason::FirstStreamRejected)))
     );
     assert_eq!(scenario.nothing_until(S), [started_both("viewer")]);
 }

@@ -3,15 +3,15 @@
 
 use super::{
     bitstream::{Arrival, Bitstream, Warning},
-    caps::{self, PictureFormat, Refusal},
+    caps::{self, PictureFormat, UnsupportedStream},
+    command_sender::CommandSender,
     conductor::Command,
-    fanout::{self, Fanout, Unit},
-    mailbox::Mailbox,
+    fanout::{self, Fanout, OutgoingUnit},
     session::StreamInfo,
+    timestamps::TimestampGenerator,
     timing::{SharedTime, Timing},
-    tuning::{self, Tuned},
-    untimed::Untimed,
-    upstream::{self, Origin, SizeWatch},
+    tuning::{self, TuningOutcome},
+    upstream::{self, Producer, SizeWatch},
 };
 use crate::{codec::Codec, h264_repair::H264Repair, log::CAT, stream_key::StreamKey, time::Now};
 use gst::{glib, prelude::*};
@@ -25,16 +25,16 @@ use std::{
 };
 
 /// A pad of the sink, from its request to its release.
-pub(crate) struct Input {
+pub(crate) struct SinkPad {
     pub(crate) key: StreamKey,
     pub(crate) ghost: gst::GhostPad,
-    mailbox: Mailbox,
+    conductor: CommandSender,
     fanout: Arc<Fanout>,
     pub(crate) timing: Arc<Timing>,
     /// The stream jumped (flush): the next unit starts anew.
     jumped: Arc<AtomicBool>,
     chain: Mutex<Option<Chain>>,
-    untimed: Arc<Untimed>,
+    timestamps: Arc<TimestampGenerator>,
     upstream: Mutex<Option<Upstream>>,
     /// Data without caps has been refused.
     refused: AtomicBool,
@@ -48,18 +48,23 @@ struct Chain {
     sink: gst_app::AppSink,
 }
 
-impl Input {
+impl SinkPad {
     /// A pad with nothing behind it yet.
-    pub(crate) fn new(key: StreamKey, ghost: gst::GhostPad, mailbox: Mailbox, time: Arc<SharedTime>) -> Self {
+    pub(crate) fn new(
+        key: StreamKey,
+        ghost: gst::GhostPad,
+        conductor: CommandSender,
+        time: Arc<SharedTime>,
+    ) -> Self {
         Self {
             key,
             ghost,
-            mailbox,
+            conductor,
             fanout: Arc::default(),
             timing: Arc::new(Timing::new(time)),
             jumped: Arc::default(),
             chain: Mutex::new(None),
-            untimed: Arc::default(),
+            timestamps: Arc::default(),
             upstream: Mutex::new(None),
             refused: AtomicBool::new(false),
         }
@@ -74,8 +79,8 @@ impl Input {
     }
 
     /// Tells the conductor of this pad, and of its stream where that is known.
-    pub(crate) fn introduce(&self) {
-        self.mailbox.send(Command::PadAdded(self.key, self.ghost.downgrade()));
+    pub(crate) fn announce_pad(&self) {
+        self.conductor.send(Command::PadAdded(self.key, self.ghost.downgrade()));
     }
 
     /// The caps that upstream may choose from.
@@ -86,26 +91,30 @@ impl Input {
         }
     }
 
-    /// Whether this pad knows the media type of `caps`. [`Input::set_caps`] refuses the rest with an error that says what
+    /// Whether this pad knows the media type of `caps`. [`SinkPad::set_caps`] refuses the rest with an error that says what
     /// to change; a negative answer here would leave "not-negotiated".
     pub(crate) fn accepts(caps: &gst::Caps) -> bool {
         caps::template().can_intersect(caps)
     }
 
     /// The stream is known now: builds the chain, decides on pacing, tells the conductor.
-    pub(crate) fn set_caps(&self, bin: &super::RoomWebRtcSink, caps: &gst::CapsRef) -> Result<(), Refusal> {
+    pub(crate) fn set_caps(
+        &self,
+        bin: &super::RoomWebRtcSink,
+        caps: &gst::CapsRef,
+    ) -> Result<(), UnsupportedStream> {
         let codec = caps::codec_of(caps, self.codec())?;
         let format = PictureFormat::of(caps);
         if self.codec().is_some() {
             // Decoders need the parameter sets of the next IDR picture, but only if these differ.
             if self.replace_format(&format) != Some(format) {
-                self.fanout.regate();
+                self.fanout.wait_for_idr();
             }
         } else {
             // An end of stream may have come before the first caps, and built a chain without a codec.
-            self.take_down(bin);
+            self.remove_chain(bin);
             self.build(bin, Some(codec))
-                .map_err(|error| Refusal::Unknown(format!("{} ({error})", codec.encoding)))?;
+                .map_err(|error| UnsupportedStream::Unknown(format!("{} ({error})", codec.encoding)))?;
             self.replace_format(&format);
         }
         let live = upstream::is_live(self.ghost.upcast_ref());
@@ -114,7 +123,7 @@ impl Input {
             chain.sink.set_sync(!live);
         }
         self.report_latency(bin);
-        self.flows(codec);
+        self.announce_stream(codec);
         Ok(())
     }
 
@@ -123,8 +132,8 @@ impl Input {
         self.chain().as_mut().and_then(|chain| chain.format.replace(format.clone()))
     }
 
-    fn flows(&self, codec: &'static Codec) {
-        self.mailbox.send(Command::PadReady(StreamInfo {
+    fn announce_stream(&self, codec: &'static Codec) {
+        self.conductor.send(Command::PadReady(StreamInfo {
             key: self.key,
             codec,
             fanout: self.fanout.clone(),
@@ -132,27 +141,27 @@ impl Input {
     }
 
     /// Handles SEGMENT: after an end of stream, for instance after a seek back, the stream flows again.
-    pub(crate) fn segment(&self, segment: &gst::Segment) -> Result<(), Refusal> {
+    pub(crate) fn segment(&self, segment: &gst::Segment) -> Result<(), UnsupportedStream> {
         let Some(codec) = self.codec() else { return Ok(()) };
         // A parser finds times in bytes.
         if codec.parser.is_none() && segment.format() != gst::Format::Time {
-            return Err(Refusal::NoTime(codec.encoding));
+            return Err(UnsupportedStream::NoTime(codec.encoding));
         }
-        self.flows(codec);
+        self.announce_stream(codec);
         Ok(())
     }
 
     /// Handles FLUSH_STOP: the stream jumps, and receivers resume at the next IDR.
     pub(crate) fn flushed(&self, bin: &super::RoomWebRtcSink, event: &gst::event::FlushStop) {
         self.jumped.store(true, Ordering::Release);
-        self.fanout.regate();
+        self.fanout.wait_for_idr();
         if event.resets_time() {
             self.timing.flush(event.seqnum(), Now::of(bin));
         }
     }
 
     /// The stream ends. One that never began needs a sink too, or the pipeline's end of stream would never come.
-    pub(crate) fn ends(&self, bin: &super::RoomWebRtcSink) {
+    pub(crate) fn handle_eos(&self, bin: &super::RoomWebRtcSink) {
         if self.chain().is_none()
             && let Err(error) = self.build(bin, None)
         {
@@ -175,7 +184,7 @@ impl Input {
             sink.set_caps(Some(&codec.unit_caps()));
         }
         sink.set_callbacks(self.callbacks(bin, codec));
-        self.time_the_untimed(bin, &sink);
+        self.generate_timestamps(bin, &sink);
         let jumped = self.jumped.clone();
         self.timing.watch(bin, &sink, move || jumped.store(true, Ordering::Release));
         bin.add(&sink)?;
@@ -192,21 +201,21 @@ impl Input {
     }
 
     /// Gives times to units that have none, before anything else looks at these.
-    fn time_the_untimed(&self, bin: &super::RoomWebRtcSink, sink: &gst_app::AppSink) {
+    fn generate_timestamps(&self, bin: &super::RoomWebRtcSink, sink: &gst_app::AppSink) {
         let Some(pad) = sink.static_pad("sink") else { return };
-        let (untimed, ghost) = (self.untimed.clone(), self.ghost.downgrade());
+        let (timestamps, ghost) = (self.timestamps.clone(), self.ghost.downgrade());
         let (bin, sink) = (bin.downgrade(), sink.downgrade());
         pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             match &mut info.data {
                 Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Segment => {
-                    untimed.reset();
+                    timestamps.reset();
                 }
                 Some(gst::PadProbeData::Buffer(buffer)) => {
                     if let (Some(bin), Some(sink), Some(ghost)) =
                         (bin.upgrade(), sink.upgrade(), ghost.upgrade())
                     {
                         let now = bin.current_running_time().unwrap_or_default();
-                        if let Some(warning) = untimed.arrive(ghost.upcast_ref(), &sink, buffer, now) {
+                        if let Some(warning) = timestamps.arrive(ghost.upcast_ref(), &sink, buffer, now) {
                             gst::element_warning!(bin, gst::StreamError::Format, ("{warning}"));
                         }
                     }
@@ -220,14 +229,14 @@ impl Input {
     /// The pad is to be removed. Its chain stops first: the streaming thread may be waiting in there, and deactivating
     /// the pad waits for that thread.
     pub(crate) fn release(&self, bin: &super::RoomWebRtcSink) {
-        self.mailbox.send(Command::PadGone(self.key));
+        self.conductor.send(Command::PadGone(self.key));
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.take_down(bin);
+        self.remove_chain(bin);
         let _ = self.ghost.set_active(false);
     }
 
     /// Removes what is behind the pad, which forgets its codec.
-    pub(crate) fn take_down(&self, bin: &super::RoomWebRtcSink) {
+    pub(crate) fn remove_chain(&self, bin: &super::RoomWebRtcSink) {
         self.refused.store(false, Ordering::Relaxed);
         let Some(chain) = self.chain().take() else { return };
         // The sink first: what waits in it returns, and the parser's pads are free then.
@@ -247,23 +256,23 @@ impl Input {
         bin: &super::RoomWebRtcSink,
         codec: Option<&'static Codec>,
     ) -> gst_app::AppSinkCallbacks {
-        let mut unit = UnitPath {
+        let mut handler = SampleHandler {
             bin: bin.downgrade(),
             key: self.key,
             fanout: self.fanout.clone(),
-            mailbox: self.mailbox.clone(),
+            conductor: self.conductor.clone(),
             jumped: self.jumped.clone(),
             timing: self.timing.clone(),
             bitstream: codec.map(Bitstream::new),
-            untimed: self.untimed.clone(),
+            timestamps: self.timestamps.clone(),
         };
-        let (mailbox, key) = (self.mailbox.clone(), self.key);
+        let (conductor, key) = (self.conductor.clone(), self.key);
         gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| unit.take(sink))
+            .new_sample(move |sink| handler.handle_sample(sink))
             .eos(move |_| {
                 // The end-of-stream message follows when this returns: by then all has been sent.
                 let (done, drained) = mpsc::sync_channel(1);
-                if mailbox.send(Command::PadEnded(key, done)) {
+                if conductor.send(Command::PadEnded(key, done)) {
                     let _ = drained.recv_timeout(super::fanout::DRAIN + Duration::from_millis(200));
                 }
             })
@@ -273,17 +282,17 @@ impl Input {
     /// Finds the element that produces the stream: repairs H.264 that comes by RTP, watches an encoder, and, where `tunes`,
     /// sets it to low latency.
     pub(crate) fn look_upstream(&self, bin: &super::RoomWebRtcSink, tunes: bool) {
-        let origin = upstream::origin(self.ghost.upcast_ref());
+        let producer = upstream::producer(self.ghost.upcast_ref());
         let mut known = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(origin) = origin else {
+        let Some(producer) = producer else {
             *known = None;
             return;
         };
-        if known.as_ref().is_none_or(|known| known.element != *origin.element()) {
-            *known = Some(Upstream::new(bin, &origin));
+        if known.as_ref().is_none_or(|known| known.element != *producer.element()) {
+            *known = Some(Upstream::new(bin, &producer));
         }
         drop(known);
-        if tunes && let Origin::Encoder(encoder) = origin {
+        if tunes && let Producer::Encoder(encoder) = producer {
             self.tune(bin, &encoder);
         }
     }
@@ -291,8 +300,8 @@ impl Input {
     /// Tunes an encoder and posts what was set.
     fn tune(&self, bin: &super::RoomWebRtcSink, encoder: &gst::Element) {
         match tuning::tune(encoder) {
-            Tuned::Set(set) if set.is_empty() => {}
-            Tuned::Set(set) => {
+            TuningOutcome::Set(set) if set.is_empty() => {}
+            TuningOutcome::Set(set) => {
                 let set = set.join(" ");
                 gst::info!(CAT, obj = bin, "{} was not set to low latency: set {set}", encoder.name());
                 let message = gst::Structure::builder("room-upstream-tuned")
@@ -301,7 +310,7 @@ impl Input {
                     .build();
                 let _ = bin.post_message(gst::message::Element::builder(message).src(bin).build());
             }
-            Tuned::TooLate(needed) => {
+            TuningOutcome::TooLate(needed) => {
                 if self.first_time(|known| &mut known.reported_too_late) {
                     gst::element_warning!(
                         bin,
@@ -314,7 +323,7 @@ impl Input {
                     );
                 }
             }
-            Tuned::Unknown => {
+            TuningOutcome::Unknown => {
                 gst::info!(CAT, obj = bin, "no low-latency settings are known for {}", encoder.name());
             }
         }
@@ -323,7 +332,7 @@ impl Input {
     /// Reports an encoder that holds pictures back. Others may add latency, too, such as a jitter buffer, but the sink
     /// does not wait for it.
     fn report_latency(&self, bin: &super::RoomWebRtcSink) {
-        let Some(Origin::Encoder(encoder)) = upstream::origin(self.ghost.upcast_ref()) else { return };
+        let Some(Producer::Encoder(encoder)) = upstream::producer(self.ghost.upcast_ref()) else { return };
         let Some(latency) = upstream::latency_of(&encoder).filter(|latency| *latency > upstream::TOO_LATE)
         else {
             return;
@@ -352,7 +361,7 @@ impl Input {
     pub(crate) fn refuse_data_without_caps(&self, bin: &super::RoomWebRtcSink) {
         let is_first = || !self.refused.swap(true, Ordering::Relaxed);
         if self.chain().is_none() && is_first() {
-            gst::element_error!(bin, gst::StreamError::Format, ("{}", Refusal::NoCaps));
+            gst::element_error!(bin, gst::StreamError::Format, ("{}", UnsupportedStream::NoCaps));
         }
     }
 }
@@ -372,13 +381,13 @@ enum Watch {
 }
 
 impl Upstream {
-    fn new(bin: &super::RoomWebRtcSink, origin: &Origin) -> Self {
-        let element = origin.element().clone();
-        let watch = match origin {
-            Origin::Encoder(encoder) => {
+    fn new(bin: &super::RoomWebRtcSink, producer: &Producer) -> Self {
+        let element = producer.element().clone();
+        let watch = match producer {
+            Producer::Encoder(encoder) => {
                 SizeWatch::new(encoder, bin).map(|watch| Watch::Size { _watch: watch })
             }
-            Origin::Depayloader(depayloader) => depayloader
+            Producer::Depayloader(depayloader) => depayloader
                 .factory()
                 .filter(|factory| factory.name() == "rtph264depay")
                 .map(|_| Watch::Repair { _repair: H264Repair::new(depayloader) }),
@@ -401,20 +410,20 @@ fn make_parser(
 }
 
 /// The way of an access unit from the appsink into the fan-out. Owned by the streaming thread.
-struct UnitPath {
+struct SampleHandler {
     bin: glib::WeakRef<super::RoomWebRtcSink>,
     key: StreamKey,
     fanout: Arc<Fanout>,
-    mailbox: Mailbox,
+    conductor: CommandSender,
     jumped: Arc<AtomicBool>,
     timing: Arc<Timing>,
     /// `None`: the stream ended before its codec was known.
     bitstream: Option<Bitstream>,
-    untimed: Arc<Untimed>,
+    timestamps: Arc<TimestampGenerator>,
 }
 
-impl UnitPath {
-    fn take(&mut self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
+impl SampleHandler {
+    fn handle_sample(&mut self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
         let Some(buffer) = sample.buffer() else { return Ok(gst::FlowSuccess::Ok) };
         let Some(bitstream) = &mut self.bitstream else { return Ok(gst::FlowSuccess::Ok) };
@@ -422,7 +431,7 @@ impl UnitPath {
             bitstream.jump();
         }
         let arrival = Arrival {
-            pts: buffer.pts().filter(|_| !self.untimed.is_untimed()),
+            pts: buffer.pts().filter(|_| !self.timestamps.is_untimed()),
             requests: self.fanout.keyframe_requests(),
             now: Instant::now(),
         };
@@ -439,13 +448,13 @@ impl UnitPath {
         inspected.warnings.iter().for_each(|warning| self.warn(*warning));
         let time = self.bin.upgrade().and_then(|bin| self.timing.session_time(&bin, &sample));
         let Some(time) = time else { return Ok(gst::FlowSuccess::Ok) };
-        let unit = Unit {
+        let unit = OutgoingUnit {
             buffer: fanout::restamped(buffer, time),
             is_idr: inspected.is_idr,
-            entry: inspected.entry,
+            random_access: inspected.random_access,
         };
         if self.fanout.push(&unit) {
-            self.mailbox.send(Command::Keyframe(self.key));
+            self.conductor.send(Command::Keyframe(self.key));
         }
         Ok(gst::FlowSuccess::Ok)
     }

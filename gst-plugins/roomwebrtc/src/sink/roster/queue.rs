@@ -1,6 +1,6 @@
 //! Who is served next: the order of arrival, `max-receivers`, free ports, and the receivers that were kicked.
 
-use super::{EndReason, Notice, Output, Receiver, Roster, Standing, Step, receiver::Session};
+use super::{EndReason, Notice, Output, Receiver, ReceiverState, Roster, Step, receiver::Session};
 use room_signaling_client::{
     protocol::{ClientId, Epoch},
     wire::PeerEntry,
@@ -31,9 +31,9 @@ impl Roster {
         let full = self.is_full();
         let waits = self.receivers.values().filter_map(Receiver::waits_from);
         if full {
-            waits.filter(|from| *from > self.now).min()
+            waits.filter(|not_before| *not_before > self.now).min()
         } else {
-            waits.min().map(|from| self.no_port_until.map_or(from, |until| until.max(from)))
+            waits.min().map(|not_before| self.no_port_until.map_or(not_before, |until| until.max(not_before)))
         }
     }
 
@@ -51,7 +51,11 @@ impl Roster {
     fn is_crowded(&self) -> bool {
         self.can_offer()
             && self.is_full()
-            && self.receivers.values().filter_map(Receiver::waits_from).any(|from| from <= self.now)
+            && self
+                .receivers
+                .values()
+                .filter_map(Receiver::waits_from)
+                .any(|not_before| not_before <= self.now)
     }
 
     pub(super) fn end_overdue(&mut self) {
@@ -81,12 +85,13 @@ impl Roster {
         if !self.can_offer() {
             return;
         }
-        let due = |receiver: &Receiver| receiver.waits_from().is_some_and(|from| from <= self.now);
+        let due =
+            |receiver: &Receiver| receiver.waits_from().is_some_and(|not_before| not_before <= self.now);
         let next = self.receivers.iter().filter(|(_, receiver)| due(receiver)).min_by_key(|(_, r)| r.arrival);
         let Some(id) = next.map(|(id, _)| id.clone()) else { return };
         if self.is_full() {
             let limit = self.limits.max_receivers;
-            return self.notice_waits(|id| Notice::NoPlace(id, limit));
+            return self.notice_waits(|id| Notice::NoSlot(id, limit));
         }
         if self.no_port_until.is_some_and(|until| until > self.now) {
             return self.notice_waits(Notice::NoPort);
@@ -99,11 +104,11 @@ impl Roster {
         let Some(receiver) = self.receivers.get_mut(&id) else { return };
         let accepted = |key: &&_| !receiver.rejected.contains(*key);
         let streams: Vec<_> = self.streams.iter().filter(accepted).copied().collect();
-        receiver.standing = Standing::Active(Session {
+        receiver.state = ReceiverState::Active(Session {
             id: session.clone(),
             step: Step::Preparing { since: self.now, offer: None },
         });
-        self.output(Output::Start { id, session, streams });
+        self.output(Output::ConductorConfig { id, session, streams });
     }
 
     /// One line in the log for each receiver that has to wait, however long it waits.
@@ -112,7 +117,7 @@ impl Roster {
         let new: Vec<ClientId> = self
             .receivers
             .iter_mut()
-            .filter(|(_, r)| !r.wait_noticed && r.waits_from().is_some_and(|from| from <= now))
+            .filter(|(_, r)| !r.wait_noticed && r.waits_from().is_some_and(|not_before| not_before <= now))
             .map(|(id, receiver)| {
                 receiver.wait_noticed = true;
                 id.clone()

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 /// Cheap to clone; all clones reach the same conductor.
 #[derive(Clone, Default)]
-pub(crate) struct Mailbox(Arc<Mutex<Option<mpsc::Sender<Command>>>>);
+pub(crate) struct CommandSender(Arc<Mutex<Option<mpsc::Sender<Command>>>>);
 
-impl Mailbox {
+impl CommandSender {
     /// False if no conductor is there; the command is dropped then.
     pub(crate) fn send(&self, command: Command) -> bool {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -77,7 +77,7 @@ impl Pace {
 
 /// The timing of the stream of one pad.
 #[derive(Debug, Default)]
-pub(crate) struct Untimed {
+pub(crate) struct TimestampGenerator {
     stream: Mutex<Stream>,
     is_untimed: AtomicBool,
 }
@@ -94,7 +94,7 @@ enum Stream {
     Untimed(Pace),
 }
 
-impl Untimed {
+impl TimestampGenerator {
     /// Whether the units of the stream came without times.
     pub(crate) fn is_untimed(&self) -> bool {
         self.is_untimed.load(Ordering::Relaxed)

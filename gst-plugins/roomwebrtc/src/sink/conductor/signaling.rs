@@ -16,7 +16,7 @@ impl Conductor {
         match event {
             Event::State(state) => {
                 self.signaling_state(state.into());
-                self.tell_roster(now, Input::InRoom(state == State::Joined));
+                self.update_roster(now, Input::InRoom(state == State::Joined));
             }
             Event::Joined { client_id, ice_servers } => {
                 gst::info!(CAT, "in the room as {client_id}");
@@ -24,10 +24,10 @@ impl Conductor {
                 self.ice_servers = ice_servers;
                 self.warn_of_ice_servers();
             }
-            Event::PeerReady(peer) => self.tell_roster(now, Input::PeerReady(peer)),
-            Event::PeerChanged(peer) => self.tell_roster(now, Input::PeerChanged(peer)),
-            Event::PeerGone(id, reason) => self.tell_roster(now, Input::PeerGone(id, reason)),
-            Event::Signal(signal) => self.tell_roster(now, Input::Signal(signal)),
+            Event::PeerReady(peer) => self.update_roster(now, Input::PeerReady(peer)),
+            Event::PeerChanged(peer) => self.update_roster(now, Input::PeerChanged(peer)),
+            Event::PeerGone(id, reason) => self.update_roster(now, Input::PeerGone(id, reason)),
+            Event::Signal(signal) => self.update_roster(now, Input::Signal(signal)),
             Event::Refused { code, message, target_id, .. } => {
                 self.refused(now, code, &message, target_id.as_deref());
             }
@@ -59,7 +59,7 @@ impl Conductor {
         if code == ErrorCode::TargetBusy
             && let Some(id) = target_id.and_then(|id| ClientId::new(id).ok())
         {
-            self.tell_roster(now, Input::Busy(id));
+            self.update_roster(now, Input::Busy(id));
         }
     }
 
@@ -75,7 +75,7 @@ impl Conductor {
     }
 
     fn assigned(&self, client_id: &ClientId) {
-        if self.shared.set_client_id(client_id.as_str())
+        if self.published.set_client_id(client_id.as_str())
             && let Some(element) = self.element.upgrade()
         {
             element.notify("assigned-client-id");
@@ -84,15 +84,15 @@ impl Conductor {
 
     fn signaling_state(&self, state: SignalingState) {
         let Some(element) = self.element.upgrade() else { return };
-        if self.shared.set_signaling_state(state) {
+        if self.published.set_signaling_state(state) {
             element.notify("signaling-state");
             element.notify("signaling-reason");
-            post(&element, self.shared.signaling().message());
+            post(&element, self.published.signaling().message());
         }
     }
 
     fn signaling_reason(&self, reason: String) {
-        self.shared.set_signaling_reason(reason);
+        self.published.set_signaling_reason(reason);
         if let Some(element) = self.element.upgrade() {
             element.notify("signaling-reason");
         }

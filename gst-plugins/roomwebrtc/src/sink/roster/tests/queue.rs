@@ -6,20 +6,20 @@ fn limit(max_receivers: usize) -> Limits {
     Limits { max_receivers, ..Limits::default() }
 }
 
-fn no_place(name: &str) -> Did {
-    Did::Noticed(Notice::NoPlace(id(name), 1))
+fn no_slot(name: &str) -> Observed {
+    Observed::Noticed(Notice::NoSlot(id(name), 1))
 }
 
-fn no_port(name: &str) -> Did {
-    Did::Noticed(Notice::NoPort(id(name)))
+fn no_port(name: &str) -> Observed {
+    Observed::Noticed(Notice::NoPort(id(name)))
 }
 
 #[test]
 fn places_go_to_receivers_in_the_order_of_arrival() {
     let mut scenario = Scenario::with(limit(1));
     scenario.watcher("first");
-    assert_eq!(scenario.join("zoe"), [asked("zoe"), no_place("zoe")]);
-    assert_eq!(scenario.join("amy"), [asked("amy"), no_place("amy")]);
+    assert_eq!(scenario.join("zoe"), [asked("zoe"), no_slot("zoe")]);
+    assert_eq!(scenario.join("amy"), [asked("amy"), no_slot("amy")]);
     assert_eq!(scenario.run_for(1000 * S), [], "one line in the log for each, however long it waits");
     scenario.handle(Input::PeerGone(id("first"), GoneReason::Left));
     assert_eq!(scenario.served(), ["zoe"]);
@@ -35,10 +35,10 @@ fn a_receiver_that_waits_again_is_logged_again() {
     scenario.join("zoe");
     scenario.fail("amy");
     scenario.connect("zoe");
-    assert_eq!(scenario.run_for(S), [no_place("amy")]);
+    assert_eq!(scenario.run_for(S), [no_slot("amy")]);
     scenario.fail("zoe");
     scenario.connect("amy");
-    assert_eq!(scenario.run_for(S), [no_place("zoe")]);
+    assert_eq!(scenario.run_for(S), [no_slot("zoe")]);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_receiver_that_never_answers_gives_its_place_up_when_others_wait() {
     let did = scenario.nothing_until(3 * S);
     assert_eq!(did, [failure("mute", EndReason::NoAnswer), vec![started("viewer")]].concat(), "after 5 s");
     scenario.connect("viewer");
-    assert_eq!(scenario.run_for(1000 * S), [no_place("mute")]);
+    assert_eq!(scenario.run_for(1000 * S), [no_slot("mute")]);
 }
 
 #[test]
