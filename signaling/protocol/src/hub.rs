@@ -1,4 +1,18 @@
-//! The server as a value. This file has its inputs and outputs; the modules below have the rules.
+//! The server as a value. This file defines its inputs, outputs and settings; the files in `hub/` hold the rules.
+//!
+//! | file | decides |
+//! | --- | --- |
+//! | `dispatch.rs` | what each message type does, and `register` |
+//! | `join.rs`, `verify.rs` | whether a client may enter a room: token, password, limits, the holder of its id |
+//! | `rights.rs`, `rules.rs` | what a token grants (rooms, roles, id), and which rooms have passwords |
+//! | `membership.rs`, `room.rs` | who is in which room, who sees whom, which role a message reaches |
+//! | `relay.rs` | where a relayed message goes |
+//! | `refusal.rs` | which error a client gets, and whether it closes the connection |
+//! | `session.rs`, `clock.rs` | the state of a connection, its heartbeat and its deadlines |
+//! | `attempts.rs` | how many wrong passwords a network may try |
+//! | `reconfigure.rs`, `removal.rs` | what new settings and operators take away |
+//! | `request.rs`, `message.rs` | how requests are parsed, and how answers are written |
+//! | `census.rs` | what metrics and operators can see |
 //!
 //! Architecture invariants: a message of a client is never an [`Input`] itself, only the text of one; after an
 //! [`Output::Close`] the connection is forgotten, and has left its room.
@@ -8,19 +22,21 @@ mod census;
 mod clock;
 mod dispatch;
 mod join;
+mod membership;
+mod message;
 mod reconfigure;
+mod refusal;
 mod relay;
 mod removal;
 mod request;
 mod rights;
 mod room;
 mod rules;
-mod say;
 mod session;
 mod verify;
 
 pub use rights::{
-    Auth, Claim, Denied, Grant, KeyPrint, PasswordHash, RoomPattern, RoomRule, Secret, Verdict,
+    Auth, Claim, DenyList, Grant, KeyPrint, PasswordHash, RoomPattern, RoomRule, Secret, Verdict,
 };
 pub use rules::RoomRules;
 
@@ -33,12 +49,12 @@ use attempts::Attempts;
 use bytestring::ByteString;
 pub use census::{Counts, MemberInfo, RoomInfo};
 use clock::after;
+use message::Message;
+use refusal::Refusal;
 pub use removal::REMOVED_FOR;
 use removal::Removals;
-use request::Refusal;
 use room::Room;
-use say::Say;
-use session::{On, Place, Registered, Session};
+use session::{Awaits, Place, Registered, Session};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -71,7 +87,7 @@ pub enum Input {
     BadFrame(ConnId),
     /// A frame over the size limit arrived. Answered with close code 1009.
     TooBig(ConnId),
-    /// Anything else arrived (a pong, a ping, part of a message): the peer lives.
+    /// Anything else arrived (a pong, a ping, part of a message): the peer is alive.
     Alive(ConnId),
     /// The outbound queue of this connection is full, or the peer has not read from it for too long. Answered with
     /// `slow_consumer` and close code 4008, both best effort: the shell discards what was queued.
@@ -162,19 +178,19 @@ pub struct HubConfig {
     pub ice_servers: Vec<IceServer>,
     /// The TURN servers in `joined`, with credentials made for each join (none).
     pub turn: Option<TurnConfig>,
-    /// Whether clients need a token (they don't).
+    /// Whether clients need a token (no).
     pub auth: Auth,
     /// The users and tokens that are denied (none).
-    pub denied: Denied,
+    pub denied: DenyList,
     /// The rooms that have passwords (none).
     pub room_rules: Vec<RoomRule>,
-    /// Rooms at a time (10,000).
+    /// The most rooms at a time (10,000).
     pub max_rooms: usize,
-    /// Members of a room (1,000).
+    /// The most members of a room (1,000).
     pub max_members: usize,
-    /// Senders among them (16).
+    /// The most senders among them (16).
     pub max_senders: usize,
-    /// Size of a list of peers, in bytes (512 KiB). A longer list is cut off, because it has to fit into an outbound
+    /// The longest list of peers, in bytes (512 KiB). A longer list is cut off, because it has to fit into an outbound
     /// queue.
     pub max_peers_bytes: usize,
 }
@@ -192,7 +208,7 @@ impl Default for HubConfig {
             ice_servers: Vec::new(),
             turn: None,
             auth: Auth::None,
-            denied: Denied::default(),
+            denied: DenyList::default(),
             room_rules: Vec::new(),
             max_rooms: 10_000,
             max_members: 1_000,
@@ -202,7 +218,7 @@ impl Default for HubConfig {
     }
 }
 
-/// The server as a value: inputs and the time go in, outputs come out.
+/// The server as a value. After each input, call [`Hub::poll_output`] until it returns `None`.
 #[derive(Debug)]
 pub struct Hub {
     config: HubConfig,
@@ -227,8 +243,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A server without connections. `seed` feeds what has to be random: ids for clients that bring none, names for
-    /// TURN.
+    /// A server without connections. `seed` feeds all random values: ids for clients that bring none, and the names in
+    /// TURN credentials.
     pub fn new(config: HubConfig, seed: [u8; 32], wall_clock: WallClock) -> Self {
         Self {
             rules: RoomRules::new(&config.room_rules),
@@ -280,12 +296,12 @@ impl Hub {
         self.outputs.pop_front()
     }
 
-    /// When to call [`Hub::handle_timeout`] next. Perhaps nothing happens then.
+    /// When to call [`Hub::handle_timeout`] next. That call may have no effect.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Performs what is due at `now`. Calling it early is harmless.
+    /// Performs the actions that are due at `now`. An early call is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, conn)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, conn));
@@ -298,12 +314,13 @@ impl Hub {
         }
     }
 
-    /// Announces that the server goes away, and refuses `register` and `join` from now on. Members can talk until
-    /// [`Hub::close_all`]. Old clients that were joined by rule 11 get no announcement: they would not understand it.
-    pub fn drain(&mut self, _now: Instant, retry_after: Duration) {
+    /// Announces the shutdown of the server, and refuses `register` and `join` from now on. Members can exchange messages
+    /// until [`Hub::close_all`]. Old clients that were joined by rule 11 get no announcement, because they would not
+    /// understand it.
+    pub fn drain(&mut self, retry_after: Duration) {
         self.draining = true;
         let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-        let text = Say::Draining { retry_after_ms }.text();
+        let text = Message::Draining { retry_after_ms }.text();
         let understands = |registered: &Registered| match &registered.place {
             Place::Nowhere => true,
             Place::Automatic(_) => false,
@@ -320,7 +337,7 @@ impl Hub {
         }
     }
 
-    /// Closes every connection with 1012. Nobody is informed of who left, because everybody does.
+    /// Closes every connection with 1012, without `peer_left`: all members leave together.
     pub fn close_all(&mut self) {
         let conns = std::mem::take(&mut self.sessions).into_keys();
         self.outputs.extend(conns.map(|conn| Output::Close(conn, close::SERVICE_RESTART, "going away")));
@@ -353,17 +370,12 @@ impl Hub {
         self.rooms.values().map(Room::len).sum()
     }
 
-    /// The rooms, in order.
-    pub fn room_ids(&self) -> impl Iterator<Item = &RoomId> {
-        self.rooms.keys()
-    }
-
     /// The members of a room, in order of their ids. Empty if there is no such room.
     pub fn members_of(&self, room_id: &RoomId) -> Vec<PeerEntry> {
         self.rooms.get(room_id).map(Room::entries).unwrap_or_default()
     }
 
-    /// A number that can't be guessed without the seed.
+    /// A random number that nobody can guess without the seed.
     fn draw(&mut self) -> u64 {
         self.drawn += 1;
         let digest = Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_le_bytes()).finalize();
@@ -389,16 +401,16 @@ impl Hub {
         if let Some(at) = session.due {
             self.deadlines.remove(&(at, conn));
         }
-        match session.waiting.map(|waiting| waiting.on) {
-            Some(On::Holder(holder, _)) => self.withdraw(conn, holder),
-            Some(On::Register(_) | On::Token(_) | On::Password(..)) | None => {}
+        match session.pending.map(|pending| pending.awaits) {
+            Some(Awaits::Holder(holder, _)) => self.withdraw(conn, holder),
+            Some(Awaits::RegisterToken(_) | Awaits::JoinToken(_) | Awaits::JoinPassword(..)) | None => {}
         }
         if let Some(probe) = session.probe {
             self.retries.extend(probe.challengers);
         }
     }
 
-    /// Continues the joins whose id became free.
+    /// Runs the joins again whose id became free.
     fn settle(&mut self, now: Instant) {
         while let Some(conn) = self.retries.pop_front() {
             self.retry(now, conn);

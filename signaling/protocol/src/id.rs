@@ -1,4 +1,4 @@
-//! Names on the wire: rooms, clients, users, media sessions, processes. Each is checked once, when it is made.
+//! Names on the wire: rooms, clients, users, media sessions, processes. Each is checked once, when it is created.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -87,7 +87,7 @@ macro_rules! id {
                 check(text)?;
                 Ok(Self(text.into()))
             }
-            /// The name itself.
+            /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -132,7 +132,7 @@ id!(
     |text| text
 );
 id!(
-    /// The user that a token was made for. Other clients never see it.
+    /// The user for whom a token was issued. Other clients never see it.
     UserId,
     |text| text
 );
@@ -148,19 +148,19 @@ id!(
 pub struct Instance(Arc<str>);
 
 impl Instance {
-    /// Writes random bytes of the caller's as lower-case hexadecimal.
+    /// Makes a secret of random bytes, as lower-case hexadecimal.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(hex(&bytes).into())
     }
-    /// Reads what a client calls its secret: an id of at least [`MIN_INSTANCE_BYTES`]. A shorter secret could be found
-    /// by trying, because others see its [`Epoch`].
+    /// Checks the secret that a client sent: an id of at least [`MIN_INSTANCE_BYTES`]. A shorter secret could be found by
+    /// trying, because others see its [`Epoch`].
     pub fn new(text: &str) -> Result<Self, IdError> {
         if text.len() < MIN_INSTANCE_BYTES {
             return Err(IdError::TooShort(text.len()));
         }
         Self::of_old_client(text)
     }
-    /// Reads the same from a client of protocol 0, which was promised no minimum.
+    /// Checks the secret of a client of protocol 0, which has no minimum length.
     pub(crate) fn of_old_client(text: &str) -> Result<Self, IdError> {
         check(text)?;
         Ok(Self(text.into()))
@@ -169,7 +169,7 @@ impl Instance {
     pub fn expose(&self) -> &str {
         &self.0
     }
-    /// What other clients may see of it.
+    /// The digest of it that other clients may see.
     pub fn epoch(&self) -> Epoch {
         let digest = Sha256::digest(self.0.as_bytes());
         Epoch(hex(&digest[..8]).into())

@@ -1,11 +1,12 @@
-//! What limits per address count by. One host usually owns a whole /64 of IPv6, and one customer a whole /48.
+//! The networks by which limits per address count: one host usually owns a whole /64 of IPv6, and one customer a whole
+//! /48.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
 };
 
-/// How many times the limit of a host holds for a site, the /48 that includes it.
+/// The limit of a site (a /48), as a multiple of the limit of a host.
 pub const SITE_FACTOR: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
 
 /// An IPv4 address, a /64 of IPv6, or a /48 of IPv6.
@@ -17,7 +18,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// The networks of an address for which limits hold: that of the host, and with IPv6 that of its site.
+    /// The networks of an address that have limits: the network of the host and, with IPv6, that of its site.
     pub fn of(ip: IpAddr) -> impl Iterator<Item = Self> {
         let (host, site) = match ip.to_canonical() {
             IpAddr::V4(ip) => (ip.into(), None),
@@ -36,7 +37,7 @@ impl Network {
         Self { address, is_site: false }
     }
 
-    /// Whether this is the network of a site, for which [`SITE_FACTOR`] times the limit of a host holds.
+    /// Whether this is the network of a site, whose limit is [`SITE_FACTOR`] times that of a host.
     pub fn is_site(self) -> bool {
         self.is_site
     }

@@ -1,19 +1,18 @@
-//! How often something may happen: a token bucket on virtual time, one instant of memory each.
+//! Limits how often events may happen: token buckets on virtual time.
 //!
-//! A bucket fills with time, up to a burst; what happens takes from it. Instead of the level, which would have to be
-//! brought up to date again and again, a [`Bucket`] knows the moment at which it would be full (the generic cell rate
-//! algorithm). What fills it, the [`Rate`], is the same for many buckets and is kept outside of them: it may change
-//! while they are in use.
+//! A bucket fills with time, up to a burst, and events take from it. A [`Bucket`] stores one instant: the moment at which
+//! it will be full (the generic cell rate algorithm). The [`Rate`] at which it fills is the same for many buckets, so it
+//! is kept outside of them, and may change while they are in use.
 
 use std::{
     num::NonZeroU32,
     time::{Duration, Instant},
 };
 
-/// No bucket holds or owes more than comes in within a year, so that no sum of instants overflows.
+/// No bucket holds or owes more than the income of a year, so that no sum of instants overflows.
 const MAX_NANOS: u64 = 365 * 24 * 3_600 * 1_000_000_000;
 
-/// How fast buckets fill, and what fits into them.
+/// How fast buckets fill, and how much they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     amount: NonZeroU32,
@@ -25,12 +24,12 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// So much a second, and at most `burst` at once.
+    /// A rate of `amount` per second, and of at most `burst` at the same moment.
     pub const fn per_second(amount: NonZeroU32, burst: NonZeroU32) -> Self {
         Self::new(amount, Duration::from_secs(1), burst)
     }
 
-    /// `amount` in the time `per`, and at most `burst` at once.
+    /// A rate of `amount` in the time `per`, and of at most `burst` at the same moment.
     pub const fn new(amount: NonZeroU32, per: Duration, burst: NonZeroU32) -> Self {
         let per = at_most_max(per.as_nanos());
         let capacity = Duration::from_nanos(nanos_for(burst.get() as u64, per, amount));
@@ -42,11 +41,11 @@ impl Rate {
     }
 }
 
-/// How long it takes until `wanted` has come in, rounded up.
+/// The time in nanoseconds in which `wanted` comes in, rounded up.
 const fn nanos_for(wanted: u64, per: u64, amount: NonZeroU32) -> u64 {
     let amount = amount.get() as u64;
     match wanted.checked_mul(per) {
-        // A division of 128 bits takes longer than everything else here.
+        // A division of 128 bits takes longer than all other steps together.
         Some(product) => at_most_max(product.div_ceil(amount) as u128),
         None => at_most_max((wanted as u128 * per as u128).div_ceil(amount as u128)),
     }
@@ -57,21 +56,21 @@ const fn at_most_max(nanos: u128) -> u64 {
     if nanos < MAX_NANOS as u128 { nanos as u64 } else { MAX_NANOS }
 }
 
-/// What is left of a [`Rate`] for one of those whom it is for. Use the same rate with it, or one that replaces it.
+/// The state of one user of a [`Rate`]. Use it with the same rate always, or with one that replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
-    /// Full from then on.
+    /// The time from which it is full.
     full_at: Instant,
 }
 
 impl Bucket {
-    /// A full one.
+    /// A full bucket.
     pub fn new(now: Instant) -> Self {
         Self { full_at: now }
     }
 
-    /// Takes `amount` if it is there; else takes nothing and tells when it will be. An amount over the burst counts
-    /// as the burst, or it would never be there.
+    /// Takes `amount` if the bucket holds that much. Otherwise takes nothing and returns the time from which it will. An
+    /// amount over the burst counts as the burst, because the bucket would never hold more.
     pub fn take(&mut self, now: Instant, rate: &Rate, amount: u32) -> Result<(), Instant> {
         let time = rate.time_for(amount.min(rate.burst.get()).into());
         let full_at = self.full_at.max(now) + time;
@@ -83,19 +82,19 @@ impl Bucket {
         Ok(())
     }
 
-    /// Takes `amount` whether it is there or not: what is missing is owed, and [`Bucket::wait`] says how long.
+    /// Takes `amount` even if the bucket holds less. The bucket owes the rest, and [`Bucket::wait`] returns for how long.
     pub fn charge(&mut self, now: Instant, rate: &Rate, amount: u64) {
         let full_at = self.full_at.max(now) + rate.time_for(amount);
         self.full_at = full_at.min(now + rate.capacity + Duration::from_nanos(MAX_NANOS));
     }
 
-    /// When there is `amount` again; nothing is taken. `None`: there is.
+    /// The time from which the bucket holds `amount`; nothing is taken. `None`: it does already.
     pub fn wait(&self, now: Instant, rate: &Rate, amount: u32) -> Option<Instant> {
         let mut copy = *self;
         copy.take(now, rate, amount).err()
     }
 
-    /// Whether it is full, and therefore as good as a new one.
+    /// Whether it is full, and so equivalent to a new one.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
@@ -115,13 +114,13 @@ mod tests {
             .prop_map(|(amount, per, burst)| rate(amount, Duration::from_millis(per), burst))
     }
 
-    /// What comes in over a time, as a fraction.
+    /// The income of a time, as a fraction.
     fn income(rate: &Rate, time: Duration) -> f64 {
         f64::from(rate.amount.get()) * time.as_secs_f64() / Duration::from_nanos(rate.per).as_secs_f64()
     }
 
     #[test]
-    fn a_burst_at_once_then_the_rate() {
+    fn a_burst_is_followed_by_the_rate() {
         let (rate, start) = (rate(10, Duration::from_secs(1), 3), Instant::now());
         let mut bucket = Bucket::new(start);
         let tenths = |count| start + Duration::from_millis(100) * count;
@@ -131,18 +130,18 @@ mod tests {
         assert_eq!(bucket.take(tenths(1), &rate, 1), Ok(()));
         assert!(!bucket.is_full(tenths(3)) && bucket.is_full(tenths(4)));
         assert_eq!(bucket.wait(tenths(4), &rate, 3), None);
-        // More than ever fits is asked for: all there is.
+        // An amount over the burst takes the burst.
         assert_eq!(bucket.take(tenths(4), &rate, 1_000), Ok(()));
         assert_eq!(bucket.take(tenths(4), &rate, 1), Err(tenths(5)));
     }
 
     #[test]
-    fn what_is_charged_over_what_is_there_is_owed() {
+    fn a_charge_over_the_contents_is_owed() {
         let (rate, start) = (rate(1_000, Duration::from_secs(1), 100), Instant::now());
         let mut bucket = Bucket::new(start);
         bucket.charge(start, &rate, 600);
         assert_eq!(bucket.wait(start, &rate, 1), Some(start + Duration::from_millis(501)));
-        // No charge is so large that it can't be added, nor so large that the bucket never fills again.
+        // The largest charges neither overflow nor keep the bucket empty for ever.
         bucket.charge(start, &rate, u64::MAX);
         bucket.charge(start, &rate, u64::MAX);
         assert!(bucket.is_full(start + Duration::from_nanos(2 * MAX_NANOS)));
@@ -150,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_burst_and_rate_in_any_window(
+        fn no_window_has_more_than_burst_and_rate(
             rate in rates(),
             steps in prop::collection::vec((0..500_u64, 1..3_000_u32), 1..60),
         ) {
@@ -174,7 +173,7 @@ mod tests {
         }
 
         #[test]
-        fn who_waits_as_long_as_told_gets_it_and_not_a_moment_earlier(
+        fn an_amount_is_there_at_the_returned_time_and_not_earlier(
             rate in rates(),
             charged in 0..10_000_000_u64,
             amount in 1..3_000_u32,
@@ -190,7 +189,7 @@ mod tests {
         }
 
         #[test]
-        fn who_keeps_to_the_rate_is_never_refused(rate in rates(), count in 1..200_u32) {
+        fn events_at_the_rate_are_never_refused(rate in rates(), count in 1..200_u32) {
             let start = Instant::now();
             let (mut bucket, mut now) = (Bucket::new(start), start);
             for _ in 0..count {
@@ -200,7 +199,7 @@ mod tests {
         }
 
         #[test]
-        fn a_clock_that_stands_or_steps_back_gives_nothing_away(rate in rates(), back in 0..10_000_u64) {
+        fn a_clock_that_stands_or_steps_back_adds_nothing(rate in rates(), back in 0..10_000_u64) {
             let start = Instant::now() + Duration::from_secs(100);
             let mut bucket = Bucket::new(start);
             prop_assert_eq!(bucket.take(start, &rate, rate.burst.get()), Ok(()));

@@ -1,5 +1,6 @@
-//! One pass over a frame: is it a message at all (rule 13), of which type, for whom, and where in the text is its
-//! `from`. Relays are cut and pasted from what came; everything else in them stays byte for byte.
+//! Reads the envelope of a frame in one pass, without parsing it into values: whether it is a message (rule 13), its
+//! `type`, its `target_id`, and the place of its `from`. A relayed message is the received text with `from` replaced; all
+//! other bytes stay as they are.
 
 use bytestring::ByteString;
 use std::{borrow::Cow, ops::Range};
@@ -9,45 +10,45 @@ pub const MAX_DEPTH: u32 = 32;
 /// How many characters a number may have (rule 13).
 pub const MAX_NUMBER: usize = 40;
 
-/// Why a frame is no message.
+/// Why a frame is not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Bad {
-    /// RFC 8259 doesn't allow it, or half of a surrogate pair stands alone in it.
+    /// The text violates RFC 8259, or has half of a surrogate pair.
     #[error("not JSON, at byte {0}")]
     Syntax(usize),
-    /// Something else than an object.
+    /// The value is not an object.
     #[error("not a JSON object")]
     NotObject,
-    /// Over [`MAX_DEPTH`].
+    /// The nesting exceeds [`MAX_DEPTH`].
     #[error("nested deeper than {MAX_DEPTH}")]
     TooDeep,
-    /// Over [`MAX_NUMBER`], or beyond what a double can hold: common parsers raise at both.
+    /// A number exceeds [`MAX_NUMBER`], or the range of a double. Common parsers raise on both.
     #[error("a number of more than {MAX_NUMBER} characters or out of range")]
     Number,
-    /// Two parsers could disagree on which of the two counts.
-    #[error("`{0}` is there twice")]
+    /// A field occurs twice. Parsers disagree on which of the two counts.
+    #[error("`{0}` occurs twice")]
     Twice(&'static str),
-    /// No `type`, or an empty one.
-    #[error("no `type`")]
+    /// `type` is missing or empty.
+    #[error("`type` is missing")]
     NoType,
-    /// A field of the envelope that is something else than text.
+    /// A field of the envelope is not a string.
     #[error("`{0}` is not a string")]
     NotText(&'static str),
 }
 
-/// What the server needs to know of a message to pass it on.
+/// The fields that the server needs to relay a message.
 #[derive(Debug, Clone)]
 pub struct Envelope<'a> {
     /// The `type`, never empty.
     pub kind: Cow<'a, str>,
-    /// The `target_id`. `null` and "" are none.
+    /// The `target_id`. `null` and "" count as absent.
     pub target: Option<Cow<'a, str>>,
     frame: &'a str,
-    /// Where the value of `type` is, with its quotes.
+    /// The place of the value of `type`, with its quotes.
     kind_at: Range<usize>,
-    /// Where `from` and its value are, with one of the commas beside them.
+    /// The place of `from` and its value, with one of the adjacent commas.
     from_at: Option<Range<usize>>,
-    /// Where the last brace is.
+    /// The place of the last brace.
     end: usize,
 }
 
@@ -55,30 +56,30 @@ impl<'a> Envelope<'a> {
     /// Reads a frame.
     pub fn scan(frame: &'a str) -> Result<Self, Bad> {
         let mut scanner = Scanner { bytes: frame.as_bytes(), at: 0 };
-        let mut fields = Fields { frame, ..Fields::default() };
+        let mut found = Found { frame, ..Found::default() };
         scanner.space();
         if scanner.peek() != Some(b'{') {
             return Err(Bad::NotObject);
         }
-        scanner.members(1, |member| fields.add(&member))?;
+        scanner.members(1, |field| found.add(&field))?;
         let end = scanner.at - 1;
         scanner.space();
         if scanner.peek().is_some() {
             return Err(Bad::Syntax(scanner.at));
         }
-        let Some((kind, kind_at)) = fields.kind.filter(|(kind, _)| !kind.is_empty()) else {
+        let Some((kind, kind_at)) = found.kind.filter(|(kind, _)| !kind.is_empty()) else {
             return Err(Bad::NoType);
         };
-        let target = fields.target.filter(|target| !target.is_empty());
-        Ok(Self { kind, target, frame, kind_at, from_at: fields.from, end })
+        let target = found.target.filter(|target| !target.is_empty());
+        Ok(Self { kind, target, frame, kind_at, from_at: found.from, end })
     }
 
-    /// The message with `id` as its only `from`. `id` has no control characters, as rule 2 wants it.
+    /// The message with `id` as its only `from`. `id` must have no control characters (rule 2).
     pub fn with_from(&self, id: &str) -> ByteString {
         const KEY: &str = ",\"from\":\"";
         let (head, tail) = self.frame.split_at(self.end);
         let cut = self.from_at.clone().unwrap_or(self.end..self.end);
-        // Exactly what is needed: Bytes then keeps this very allocation.
+        // The exact size, because Bytes keeps this allocation only if it is full.
         let escapes = id.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
         let size = self.frame.len() - cut.len() + KEY.len() + id.len() + escapes + 1;
         let mut text = String::with_capacity(size);
@@ -100,30 +101,30 @@ impl<'a> Envelope<'a> {
         text.into()
     }
 
-    /// The message with another `type`, a plain word.
-    pub fn with_kind(&self, word: &str) -> ByteString {
-        [&self.frame[..self.kind_at.start], "\"", word, "\"", &self.frame[self.kind_at.end..]].concat().into()
+    /// The message with another `type`, which must need no escapes.
+    pub fn with_kind(&self, kind: &str) -> ByteString {
+        [&self.frame[..self.kind_at.start], "\"", kind, "\"", &self.frame[self.kind_at.end..]].concat().into()
     }
 }
 
-/// One member of the outermost object.
-struct Member {
-    key: Text,
+/// One name and value of the outermost object.
+struct Field {
+    key: StringLiteral,
     value: Range<usize>,
-    /// Whether the value is a string and, if so, whether it has escapes.
-    text: Option<Text>,
-    /// What to cut so that this member is gone and the commas still fit.
+    /// The value, if it is a string.
+    text: Option<StringLiteral>,
+    /// The text to cut to remove this field with one comma.
     cut: Range<usize>,
 }
 
 /// A string literal, with its quotes.
 #[derive(Clone)]
-struct Text {
+struct StringLiteral {
     at: Range<usize>,
     escaped: bool,
 }
 
-impl Text {
+impl StringLiteral {
     fn read<'a>(&self, frame: &'a str) -> Result<Cow<'a, str>, Bad> {
         let literal = &frame[self.at.clone()];
         if self.escaped {
@@ -134,32 +135,32 @@ impl Text {
     }
 }
 
-/// What was found among the members.
+/// The fields of the envelope that were found.
 #[derive(Default)]
-struct Fields<'a> {
+struct Found<'a> {
     frame: &'a str,
     kind: Option<(Cow<'a, str>, Range<usize>)>,
-    /// Empty for null.
+    /// `null` as "".
     target: Option<Cow<'a, str>>,
     from: Option<Range<usize>>,
 }
 
-impl Fields<'_> {
-    fn add(&mut self, member: &Member) -> Result<(), Bad> {
-        match &*member.key.read(self.frame)? {
+impl Found<'_> {
+    fn add(&mut self, field: &Field) -> Result<(), Bad> {
+        match &*field.key.read(self.frame)? {
             "type" => {
-                let text = member.text.as_ref().ok_or(Bad::NotText("type"))?.read(self.frame)?;
-                once("type", self.kind.replace((text, member.value.clone())).is_none())
+                let text = field.text.as_ref().ok_or(Bad::NotText("type"))?.read(self.frame)?;
+                once("type", self.kind.replace((text, field.value.clone())).is_none())
             }
             "target_id" => {
-                let text = match &member.text {
+                let text = match &field.text {
                     Some(text) => text.read(self.frame)?,
-                    None if &self.frame[member.value.clone()] == "null" => Cow::Borrowed(""),
+                    None if &self.frame[field.value.clone()] == "null" => Cow::Borrowed(""),
                     None => return Err(Bad::NotText("target_id")),
                 };
                 once("target_id", self.target.replace(text).is_none())
             }
-            "from" => once("from", self.from.replace(member.cut.clone()).is_none()),
+            "from" => once("from", self.from.replace(field.cut.clone()).is_none()),
             _ => Ok(()),
         }
     }
@@ -204,30 +205,30 @@ impl Scanner<'_> {
         if self.eat(byte) { Ok(()) } else { Err(self.bad()) }
     }
 
-    /// Any value; `depth` is its own where it is an object or an array. Tells where a string was.
-    fn value(&mut self, depth: u32) -> Result<Option<Text>, Bad> {
+    /// Skips any value; `depth` is that of an object or an array. Returns the value if it is a string.
+    fn value(&mut self, depth: u32) -> Result<Option<StringLiteral>, Bad> {
         match self.peek() {
             Some(b'"') => return self.string().map(Some),
             Some(b'{') => self.members(depth, |_| Ok(()))?,
             Some(b'[') => self.elements(depth)?,
             Some(b'-' | b'0'..=b'9') => self.number()?,
-            Some(b't') => self.word("true")?,
-            Some(b'f') => self.word("false")?,
-            Some(b'n') => self.word("null")?,
+            Some(b't') => self.literal("true")?,
+            Some(b'f') => self.literal("false")?,
+            Some(b'n') => self.literal("null")?,
             _ => return Err(self.bad()),
         }
         Ok(None)
     }
 
-    fn word(&mut self, word: &str) -> Result<(), Bad> {
-        if !self.rest().starts_with(word.as_bytes()) {
+    fn literal(&mut self, text: &str) -> Result<(), Bad> {
+        if !self.rest().starts_with(text.as_bytes()) {
             return Err(self.bad());
         }
-        self.at += word.len();
+        self.at += text.len();
         Ok(())
     }
 
-    fn members(&mut self, depth: u32, mut each: impl FnMut(Member) -> Result<(), Bad>) -> Result<(), Bad> {
+    fn members(&mut self, depth: u32, mut each: impl FnMut(Field) -> Result<(), Bad>) -> Result<(), Bad> {
         self.open(b'{', depth)?;
         if self.eat(b'}') {
             return Ok(());
@@ -249,7 +250,7 @@ impl Scanner<'_> {
                 (None, Some(next)) => start..next + 1,
                 (None, None) => start..end,
             };
-            each(Member { key, value: begin..end, text, cut })?;
+            each(Field { key, value: begin..end, text, cut })?;
             if next.is_none() {
                 return self.expect(b'}');
             }
@@ -310,7 +311,7 @@ impl Scanner<'_> {
         if count == 0 { Err(self.bad()) } else { Ok(()) }
     }
 
-    fn string(&mut self) -> Result<Text, Bad> {
+    fn string(&mut self) -> Result<StringLiteral, Bad> {
         let start = self.at;
         let mut escaped = false;
         self.expect(b'"')?;
@@ -319,19 +320,19 @@ impl Scanner<'_> {
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Text { at: start..self.at, escaped });
+                    return Ok(StringLiteral { at: start..self.at, escaped });
                 }
                 Some(b'\\') => escaped = true,
                 _ => return Err(self.bad()),
             }
-            // Lines end with two of them.
+            // A line of SDP ends with two escapes.
             while self.peek() == Some(b'\\') {
                 self.escape()?;
             }
         }
     }
 
-    /// A backslash and what belongs to it.
+    /// Skips an escape sequence.
     fn escape(&mut self) -> Result<(), Bad> {
         let start = self.at;
         let letter = self.bytes.get(start + 1).copied();
@@ -340,7 +341,7 @@ impl Scanner<'_> {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(()),
             Some(b'u') => match self.hex()? {
                 0xD800..=0xDBFF => {
-                    self.word("\\u")?;
+                    self.literal("\\u")?;
                     if matches!(self.hex()?, 0xDC00..=0xDFFF) { Ok(()) } else { Err(Bad::Syntax(start)) }
                 }
                 0xDC00..=0xDFFF => Err(Bad::Syntax(start)),
@@ -361,12 +362,12 @@ impl Scanner<'_> {
     }
 }
 
-/// How many bytes at the start mean nothing but themselves in a string: up to a quote, a backslash or a control
-/// character. Eight at a time, as SDP is long.
+/// The number of bytes before the first quote, backslash or control character. It reads eight bytes at a time, because
+/// SDP is long.
 fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;
-    // In each of these the lowest bit that is set belongs to the first byte that matches; higher ones may err.
+    // The lowest bit that is set belongs to the first byte that matches. Higher bits may be wrong.
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
     let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     let (words, tail) = bytes.as_chunks::<8>();

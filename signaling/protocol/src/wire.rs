@@ -1,5 +1,7 @@
-//! The shapes of messages on the wire. The rules of their exchange are in [`crate::hub`] and [`crate::client`], whose
-//! internal inputs are separate types.
+//! The shapes of messages on the wire, and all words that occur in them: roles, error codes, close codes.
+//!
+//! The rules of their exchange are in [`crate::hub`] and [`crate::client`]. A new error code is added here; see
+//! `hub/refusal.rs` for the other places.
 
 use crate::id::{ClientId, Epoch, RoomId, SessionId};
 use serde::{Deserialize, Serialize};
@@ -9,29 +11,29 @@ use serde_json::Value;
 pub const PROTOCOL: u32 = 1;
 /// The default port of the server.
 pub const DEFAULT_PORT: u16 = 8765;
-/// The room of old clients that name no room.
+/// The room of old clients that name none.
 pub const DEFAULT_ROOM: &str = "room_default";
 
-/// Defines an enum whose variants are words on the wire, each written once.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$attribute:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+/// Defines an enum whose variants are strings on the wire, each written once.
+macro_rules! string_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$attribute:meta])* $variant:ident = $name_on_wire:literal),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum $name { $($(#[$attribute])* #[serde(rename = $word)] $variant,)* }
+        pub enum $name { $($(#[$attribute])* #[serde(rename = $name_on_wire)] $variant,)* }
 
         impl $name {
             /// Every value.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The word on the wire.
+            /// The string on the wire.
             pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
+                match self { $(Self::$variant => $name_on_wire,)* }
             }
         }
     };
 }
 
-words! {
+string_enum! {
     /// What a member of a room does there.
     #[derive(Default)]
     Role {
@@ -44,12 +46,12 @@ words! {
 }
 
 impl Role {
-    /// Reads the word on the wire.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|role| role.as_str() == word)
+    /// Parses the string on the wire.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|role| role.as_str() == name)
     }
 
-    /// The role that messages without a target are for.
+    /// The role that receives messages without a target.
     #[must_use]
     pub fn opposite(self) -> Self {
         match self {
@@ -59,7 +61,7 @@ impl Role {
     }
 }
 
-/// One ICE candidate as RTCIceCandidateInit has it (W3C WebRTC 1.0, section 4.8.2).
+/// One ICE candidate in the form of RTCIceCandidateInit (W3C WebRTC 1.0, section 4.8.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IceCandidate {
@@ -73,7 +75,7 @@ pub struct IceCandidate {
     pub sdp_m_line_index: Option<u32>,
 }
 
-/// One entry of what RTCPeerConnection takes as `iceServers`.
+/// One entry of the `iceServers` of an RTCPeerConnection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceServer {
     /// `stun:`, `turn:` and `turns:` URLs.
@@ -91,20 +93,20 @@ pub struct IceServer {
 pub struct PeerEntry {
     /// Its id.
     pub client_id: ClientId,
-    /// What it does in the room.
+    /// Its role in the room.
     pub role: Role,
     /// The protocol version that it speaks; 0 is old.
     #[serde(default)]
     pub protocol: u32,
-    /// Which process it is, if it published that.
+    /// The digest that identifies its process, if it sent an `instance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
-    /// What it published about itself in `join`: any JSON.
+    /// The `meta` of its `join`: any JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Value>,
 }
 
-words! {
+string_enum! {
     /// Why a member is no longer in its room.
     LeftReason {
         /// The member left by request.
@@ -118,8 +120,8 @@ words! {
     }
 }
 
-words! {
-    /// The stable words of `error` messages.
+string_enum! {
+    /// The stable codes of `error` messages.
     #[expect(missing_docs, reason = "the table of error codes in protocol.md defines each of them")]
     ErrorCode {
         NotRegistered = "not_registered",
@@ -145,7 +147,7 @@ words! {
     }
 }
 
-/// WebSocket close codes of ours (RFC 6455 section 7.4.2 leaves 4000 to 4999 to applications).
+/// The WebSocket close codes of this protocol (RFC 6455, section 7.4.2, leaves 4000 to 4999 to applications).
 pub mod close {
     /// A message arrived before `register`.
     pub const NOT_REGISTERED: u16 = 4000;
@@ -157,17 +159,17 @@ pub mod close {
     pub const BAD_MESSAGES: u16 = 4003;
     /// The outbound queue overflowed.
     pub const SLOW_CONSUMER: u16 = 4008;
-    /// No token, an invalid one or an expired one.
+    /// The token is missing, invalid or expired.
     pub const UNAUTHORIZED: u16 = 4010;
     /// The connection was silent for too long (RFC 6455 registry: an unexpected condition).
     pub const SILENT: u16 = 1011;
     /// A message was longer than the limit (RFC 6455).
     pub const TOO_BIG: u16 = 1009;
-    /// The server restarts; clients should come back later (RFC 6455 registry).
+    /// The server restarts; clients should reconnect later (RFC 6455 registry).
     pub const SERVICE_RESTART: u16 = 1012;
 }
 
-/// A message of the server itself.
+/// A message of the server itself, as clients read it. The Hub writes the same shapes from borrowed fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "protocol.md, section From the server, defines each field")]
@@ -216,7 +218,7 @@ pub enum ServerMessage {
     },
 }
 
-/// A message from one peer to another about one media session.
+/// A message from one peer to another about a media session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "protocol.md, section From a client, defines each field")]

@@ -142,7 +142,7 @@ impl World {
                 self.now += Duration::from_millis(ms.into());
                 return self.hub.handle_timeout(self.now);
             }
-            Step::Drain => return self.hub.drain(self.now, Duration::from_secs(1)),
+            Step::Drain => return self.hub.drain(Duration::from_secs(1)),
             Step::CloseAll => return self.hub.close_all(),
         };
         self.hub.handle(self.now, input);
@@ -175,7 +175,7 @@ impl World {
         }
         self.rights.check(self.now);
         assert_eq!(self.hub.connections(), self.open.len());
-        let members: usize = self.hub.room_ids().map(|room| self.hub.members_of(room).len()).sum();
+        let members: usize = self.hub.rooms_after(None).map(|room| room.members.len()).sum();
         assert_eq!(members, self.hub.members());
         assert_eq!(self.hub.poll_timeout().is_none(), self.open.is_empty());
     }

@@ -1,5 +1,5 @@
-//! How many wrong passwords an address may try. Attempts are counted per password, not per room; otherwise every room
-//! that shares a password would grant more attempts.
+//! Limits the wrong passwords of an address. Attempts are counted per password, not per room; otherwise every room that
+//! shares a password would grant more attempts.
 
 use super::{ConnId, rights::PasswordHash};
 use crate::{
@@ -13,10 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many wrong passwords in a row a host may try. One is forgiven each twelve seconds.
+/// How many wrong passwords in a row a host may try. Every twelve seconds, one is forgiven.
 const ATTEMPTS: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 const FORGIVEN: Duration = Duration::from_secs(12);
-/// How many records are kept at most. Only an attacker with very many addresses causes more.
+/// The most records that are kept. Only an attacker with very many addresses causes more.
 const MAX_RECORDS: usize = 16_384;
 
 /// The failed attempts at passwords, by network.
@@ -70,8 +70,8 @@ impl Attempts {
         }
     }
 
-    /// Drops the records that are forgiven, and if that isn't enough, those that will be soon. Nobody is locked out by
-    /// the failures of others.
+    /// Drops the records that are forgiven and, if that isn't enough, those that will be forgiven soon. The failures of
+    /// one network lock out no other network.
     fn make_space(&mut self, now: Instant) {
         for early in 0..=ATTEMPTS.get() {
             if self.records.len() < MAX_RECORDS {

@@ -1,4 +1,4 @@
-//! What an operator may look at: counters, rooms and their members.
+//! The operator's view: counters, rooms and their members.
 
 use super::{ConnId, Hub};
 use crate::{
@@ -7,14 +7,13 @@ use crate::{
 };
 use std::{ops::Bound, time::Instant};
 
-/// The types of messages that have a counter of their own. All other types are `other`; frames that are no message are
-/// `bad`.
+/// The message types with a counter of their own. All other types count as `other`, frames that are no message as `bad`.
 const KINDS: [&str; 11] =
     ["other", "bad", "register", "join", "leave", "offer", "answer", "candidate", "bye", "peers", "ping"];
 const OTHER: usize = 0;
 const BAD: usize = 1;
 
-/// The counters of a Hub, from its start on.
+/// The counters of a Hub since it was created.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     messages: [u64; KINDS.len()],
@@ -23,7 +22,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Frames from clients, by the type of their message. `other`: a type that is not the server's; `bad`: no message.
+    /// Frames from clients, by message type. `other` are types without a counter of their own, `bad` are frames that are
+    /// no message.
     pub fn messages(&self) -> impl Iterator<Item = (&'static str, u64)> {
         KINDS.into_iter().zip(self.messages)
     }
@@ -39,12 +39,12 @@ impl Counts {
     }
 
     pub(super) fn message(&mut self, kind: &str) {
-        self.messages[place(kind)] += 1;
+        self.messages[index(kind)] += 1;
     }
 
-    /// The message will be read again.
+    /// Takes back the count of a message that will be read again.
     pub(super) fn uncount(&mut self, kind: &str) {
-        self.messages[place(kind)] -= 1;
+        self.messages[index(kind)] -= 1;
     }
 
     pub(super) fn bad(&mut self) {
@@ -62,7 +62,7 @@ impl Counts {
     }
 }
 
-fn place(kind: &str) -> usize {
+fn index(kind: &str) -> usize {
     let known = KINDS.iter().skip(BAD + 1).position(|known| *known == kind);
     known.map_or(OTHER, |known| known + BAD + 1)
 }

@@ -1,10 +1,9 @@
-//! Time: the heartbeat (rule 10), and the deadlines of requests and tokens.
+//! Time: the heartbeat (rule 10), and the deadlines of `register`, of automatic joins and of tokens.
 
 use super::{
     ConnId, Hub, Output,
-    request::Refusal,
-    session::{Life, Place, Stage, heartbeat},
-    verify::EXPIRED,
+    refusal::Refusal,
+    session::{Liveness, Place, Registration, heartbeat},
 };
 use crate::{
     turn::WallClock,
@@ -12,22 +11,22 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// A difference between two readings of the wall clock that is no drift: somebody set the clock, or the machine slept.
+/// A larger difference between two readings of the wall clock is no drift: the clock was set, or the machine slept.
 const CLOCK_WAS_SET: Duration = Duration::from_secs(1);
 
 impl Hub {
-    /// A sign of life. It keeps the id of the connection from those who want it.
+    /// Records a sign of life. The connection keeps its id, and the clients that want that id are refused.
     pub(super) fn heard(&mut self, now: Instant, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.life = Life::Heard(now);
+        session.liveness = Liveness::Heard(now);
         let Some(probe) = session.probe.take() else { return };
         for challenger in probe.challengers {
-            self.refuse(challenger, taken().of("join"));
+            self.refuse(challenger, Refusal::id_taken().of("join"));
         }
     }
 
-    /// Enters the next deadline of a connection. If an earlier one is entered already, it stays: the next one is
-    /// entered when that time comes.
+    /// Enters the next deadline of a connection. An earlier entry stays, and the next deadline is entered when that entry
+    /// is due.
     pub(super) fn schedule(&mut self, now: Instant, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let next = session.next_due(now, conn, &self.config, &self.wall_clock);
@@ -40,8 +39,8 @@ impl Hub {
         self.deadlines.insert((next, conn));
     }
 
-    /// Reads the wall clock anew. Tokens expire by it, also when it was set or the machine slept meanwhile. Call it
-    /// before [`Hub::handle_timeout`].
+    /// Sets the reading of the wall clock, by which tokens expire. After a step of the clock, the deadlines of all tokens
+    /// are computed again. Call it before [`Hub::handle_timeout`].
     pub fn set_wall_clock(&mut self, wall_clock: WallClock) {
         let expected = self.wall_clock.unix(wall_clock.at);
         self.wall_clock = wall_clock;
@@ -53,35 +52,35 @@ impl Hub {
         }
     }
 
-    /// Performs what is due for a connection.
+    /// Performs the actions that are due for a connection.
     pub(super) fn due(&mut self, now: Instant, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         if session.held {
             // The peer can't be heard because its socket isn't read.
-            session.life = Life::Heard(now);
+            session.liveness = Liveness::Heard(now);
         }
         if session.probe.as_ref().is_some_and(|probe| probe.until <= now) {
             return self.close(conn, close::SILENT, "silent, and its id wanted", LeftReason::Timeout);
         }
-        match session.life {
-            Life::Heard(at) if after(at, heartbeat(conn, &self.config)) <= now => {
-                session.life = Life::Pinged(now);
+        match session.liveness {
+            Liveness::Heard(at) if after(at, heartbeat(conn, &self.config)) <= now => {
+                session.liveness = Liveness::Pinged(now);
                 self.outputs.push_back(Output::Ping(conn));
             }
-            Life::Pinged(at) if after(at, self.config.heartbeat_grace) <= now => {
+            Liveness::Pinged(at) if after(at, self.config.heartbeat_grace) <= now => {
                 return self.close(conn, close::SILENT, "silent", LeftReason::Timeout);
             }
-            Life::Heard(_) | Life::Pinged(_) => {}
+            Liveness::Heard(_) | Liveness::Pinged(_) => {}
         }
-        let is_free = session.waiting.is_none();
-        match &mut session.stage {
-            Stage::New(until) if *until <= now && is_free => {
-                self.refuse(conn, Refusal::new(ErrorCode::NotRegistered, "register in time"));
+        let is_free = session.pending.is_none();
+        match &mut session.registration {
+            Registration::Missing(until) if *until <= now && is_free => {
+                self.refuse(conn, Refusal::new(ErrorCode::NotRegistered, "no `register` arrived in time"));
             }
-            Stage::Registered(registered) => {
+            Registration::Done(registered) => {
                 let unix = self.wall_clock.unix(now);
                 if registered.pass.as_ref().is_some_and(|pass| pass.grant.until <= unix) {
-                    return self.refuse(conn, Refusal::new(ErrorCode::Unauthorized, EXPIRED));
+                    return self.refuse(conn, Refusal::token_expired());
                 }
                 if let Place::Automatic(at) = &mut registered.place
                     && at.is_some_and(|at| at <= now)
@@ -93,17 +92,12 @@ impl Hub {
                     }
                 }
             }
-            Stage::New(_) => {}
+            Registration::Missing(_) => {}
         }
     }
 }
 
-/// The answer to a join whose id belongs to a client that is there.
-pub(super) fn taken() -> Refusal {
-    Refusal::new(ErrorCode::ClientIdTaken, "another client in this room has this id, and is there")
-}
-
-/// The time after a wait, which settings can't make long enough to overflow.
+/// The time after a wait. A wait of more than a year counts as a year, so that no setting makes the sum overflow.
 pub(super) fn after(now: Instant, wait: Duration) -> Instant {
     const YEAR: Duration = Duration::from_hours(365 * 24);
     now + wait.min(YEAR)

@@ -2,9 +2,10 @@
 
 use super::{
     ConnId, Hub, Output,
-    request::Refusal,
+    refusal::Refusal,
+    request::Join,
     rights::Auth,
-    room::{Gate, Join},
+    room::Gate,
     session::{Place, Session},
 };
 use crate::{
@@ -15,11 +16,11 @@ use crate::{
 use bytestring::ByteString;
 use std::time::Instant;
 
-/// The author of a message, and the room in which it is heard.
-enum Speaker {
+/// The author of a message.
+enum Author {
     /// A member of this room, with this id.
     Member(RoomId, ClientId),
-    /// An old client that has to join first (rule 11).
+    /// An old client that has to join a room first (rule 11).
     Outside(Join),
 }
 
@@ -32,17 +33,17 @@ impl Hub {
         text: &ByteString,
         envelope: &Envelope<'_>,
     ) -> Result<(), Refusal> {
-        match self.speaker(conn, &envelope.kind)? {
-            Speaker::Member(room_id, client_id) => match &envelope.target {
+        match self.author(conn, &envelope.kind)? {
+            Author::Member(room_id, client_id) => match &envelope.target {
                 Some(target) => self.relay_to(conn, &room_id, &client_id, envelope, target),
                 None => self.relay_to_all(conn, &room_id, &client_id, envelope),
             },
-            Speaker::Outside(join) => {
+            Author::Outside(join) => {
                 self.join(now, conn, join)?;
                 // The message is read again once the client is in the room, and counted then.
                 self.counts.uncount(&envelope.kind);
-                match self.sessions.get_mut(&conn).and_then(|session| session.waiting.as_mut()) {
-                    Some(waiting) => waiting.then = Some(text.clone()),
+                match self.sessions.get_mut(&conn).and_then(|session| session.pending.as_mut()) {
+                    Some(pending) => pending.then = Some(text.clone()),
                     None => self.read(now, conn, text.clone()),
                 }
                 Ok(())
@@ -50,26 +51,26 @@ impl Hub {
         }
     }
 
-    fn speaker(&self, conn: ConnId, kind: &str) -> Result<Speaker, Refusal> {
-        let outside = || Refusal::new(ErrorCode::NotJoined, "join a room first");
+    fn author(&self, conn: ConnId, kind: &str) -> Result<Author, Refusal> {
         let is_offer = kind == "offer";
-        let registered = self.sessions.get(&conn).and_then(Session::registered).ok_or_else(outside)?;
+        let registered =
+            self.sessions.get(&conn).and_then(Session::registered).ok_or_else(Refusal::in_no_room)?;
         match &registered.place {
-            Place::Nowhere => Err(outside()),
+            Place::Nowhere => Err(Refusal::in_no_room()),
             Place::Automatic(_) => {
                 let role = if is_offer { Role::Sender } else { Role::Receiver };
-                self.default_join(conn, role).map(Speaker::Outside).ok_or_else(outside)
+                self.default_join(conn, role).map(Author::Outside).ok_or_else(Refusal::in_no_room)
             }
             Place::In(room_id) => {
                 let client_id = &registered.client_id;
                 if is_offer && registered.protocol == 0 {
                     let member = self.rooms.get(room_id).and_then(|room| room.member(client_id.as_str()));
-                    // Its offer is late, so it was taken for a receiver. The default room may be another one by now.
+                    // It was joined as a receiver because its offer came late. The default room may have changed since.
                     if member.is_some_and(|member| member.automatic && member.role == Role::Receiver) {
-                        return Ok(Speaker::Outside(Join::automatic(room_id.clone(), Role::Sender)));
+                        return Ok(Author::Outside(Join::automatic(room_id.clone(), Role::Sender)));
                     }
                 }
-                Ok(Speaker::Member(room_id.clone(), client_id.clone()))
+                Ok(Author::Member(room_id.clone(), client_id.clone()))
             }
         }
     }
@@ -83,8 +84,8 @@ impl Hub {
         target: &str,
     ) -> Result<(), Refusal> {
         if envelope.kind == "offer" && self.is_between_receivers(conn, room_id, from, target) {
-            let words = "a receiver offers nothing to another receiver: join as `sender`";
-            return Err(Refusal::new(ErrorCode::Forbidden, words).target(target));
+            let message = "a receiver can't send an offer to a receiver: join as `sender`";
+            return Err(Refusal::forbidden(message).target(target));
         }
         let room = self.rooms.get_mut(room_id);
         match room.and_then(|room| room.target(from, &envelope.kind, target)) {
@@ -96,14 +97,14 @@ impl Hub {
             Some((_, Gate::Drop)) => Ok(()),
             Some((_, Gate::Busy)) => Err(busy(target)),
             None => {
-                let words = "nobody else in this room has that id";
-                Err(Refusal::new(ErrorCode::TargetNotFound, words).target(target))
+                let message = "no other member of this room has this id";
+                Err(Refusal::new(ErrorCode::TargetNotFound, message).target(target))
             }
         }
     }
 
-    /// Whether a message goes from one receiver to another, the author being held to its role. Old clients could
-    /// always offer in any role; they still can where no token limits their role.
+    /// Whether a message is from a receiver to a receiver, and the role of the author limits its messages. Old clients
+    /// can offer in any role, unless the server requires tokens.
     fn is_between_receivers(&self, conn: ConnId, room_id: &RoomId, from: &ClientId, target: &str) -> bool {
         let Some(room) = self.rooms.get(room_id) else { return false };
         let receives = |id: &str| room.member(id).is_some_and(|member| member.role == Role::Receiver);
@@ -132,7 +133,7 @@ impl Hub {
             Gate::Drop => {}
             Gate::Busy => refused.push(id.clone()),
         });
-        // An old client that can't take two frames at once gets the first error only.
+        // A client of rule 11 gets the first error only, because old clients expect one answer at most.
         let is_limited = room.member(from.as_str()).is_none_or(|member| member.automatic);
         refused.truncate(if is_limited { 1 } else { usize::MAX });
         let last = refused.pop();
@@ -144,6 +145,6 @@ impl Hub {
 }
 
 fn busy(target: &str) -> Refusal {
-    let words = "an old receiver that has a sender already";
-    Refusal::new(ErrorCode::TargetBusy, words).target(target)
+    let message = "this receiver speaks an old protocol and is bound to another sender";
+    Refusal::new(ErrorCode::TargetBusy, message).target(target)
 }

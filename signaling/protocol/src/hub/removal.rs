@@ -1,10 +1,10 @@
-//! Removals by an operator: one member of a room, or all of them. A client whose removal takes it by surprise joins again
-//! once by itself, so the room stays closed to it for a while.
+//! Removal by an operator of one member of a room, or of all of them. A client that did not expect its removal joins again
+//! once, so the room stays closed to it for a while.
 
-use super::{ConnId, Hub, Output, request::Refusal, room::Room, say::Say};
+use super::{ConnId, Hub, Output, message::Message, refusal::Refusal, room::Room};
 use crate::{
     id::{ClientId, RoomId},
-    wire::{ErrorCode, LeftReason},
+    wire::LeftReason,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,6 @@ impl Removals {
         room_id: &RoomId,
         client_id: &ClientId,
     ) -> Result<(), &'static str> {
-        // Nearly always there are none.
         if self.rooms.get(room_id).is_some_and(|until| now < *until) {
             return Err("an operator has closed the room: try again in a minute");
         }
@@ -73,8 +72,8 @@ impl Hub {
         members.len()
     }
 
-    /// Members that are removed together get no news of each other.
-    fn remove_members(&mut self, now: Instant, room_id: &RoomId, conns: &[ConnId], words: &'static str) {
+    /// Removes members together, without news of each other.
+    fn remove_members(&mut self, now: Instant, room_id: &RoomId, conns: &[ConnId], message: &'static str) {
         let removed: BTreeSet<ConnId> = conns.iter().copied().collect();
         let old: BTreeSet<ConnId> = self.rooms.get(room_id).map(Room::automatic).unwrap_or_default();
         let departures: Vec<_> = removed.iter().filter_map(|conn| self.take_out(*conn)).collect();
@@ -83,10 +82,10 @@ impl Hub {
             self.announce_departure(departure, LeftReason::Kicked);
         }
         for conn in &removed {
-            self.refuse(*conn, Refusal::new(ErrorCode::Forbidden, words));
+            self.refuse(*conn, Refusal::forbidden(message));
             // An old client that was joined automatically doesn't know `left`.
             if !old.contains(conn) {
-                self.outputs.push_back(Output::Send(*conn, Say::Left.text()));
+                self.outputs.push_back(Output::Send(*conn, Message::Left.text()));
             }
         }
         self.settle(now);

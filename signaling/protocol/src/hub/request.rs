@@ -1,67 +1,18 @@
-//! Parses the messages that are for the server itself, and names what is wrong with them.
+//! Parses the requests to the server itself, `register` and `join`, and reports what is wrong with them.
 
-use super::{join::Proof, rights::Secret, room::Join, session::Process};
+use super::{
+    refusal::Refusal,
+    rights::{Pass, PasswordHash, Secret},
+};
 use crate::{
-    id::{ClientId, IdError, Instance, RoomId},
+    id::{ClientId, Epoch, Instance, RoomId},
     wire::{ErrorCode, Role},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 
-/// How long `meta` may be, as text.
+/// The longest `meta`, in bytes of JSON.
 const MAX_META: usize = 1024;
-/// How many bytes of a client's own text an `error` repeats.
-const MAX_ECHO: usize = 128;
-/// How long the message of an `error` may be, in bytes: parsers quote what they can't read.
-const MAX_MESSAGE: usize = 256;
-
-/// Why a request was not granted.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) code: ErrorCode,
-    pub(super) message: Cow<'static, str>,
-    /// The type of the message that it answers.
-    pub(super) request: Option<String>,
-    pub(super) target_id: Option<String>,
-}
-
-impl Refusal {
-    pub(super) fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        let mut message = message.into();
-        if message.len() > MAX_MESSAGE {
-            message = format!("{}…", cut(&message, MAX_MESSAGE)).into();
-        }
-        Self { code, message, request: None, target_id: None }
-    }
-
-    pub(super) fn bad(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorCode::BadMessage, message)
-    }
-
-    fn id(field: &str, error: IdError) -> Self {
-        Self::new(ErrorCode::InvalidId, format!("{field}: {error}"))
-    }
-
-    /// Names the type of the message that this answers, unless it is named already.
-    pub(super) fn of(mut self, request: &str) -> Self {
-        self.request.get_or_insert_with(|| echo(request));
-        self
-    }
-
-    pub(super) fn target(mut self, target_id: &str) -> Self {
-        self.target_id = Some(echo(target_id));
-        self
-    }
-}
-
-fn echo(text: &str) -> String {
-    cut(text, MAX_ECHO).into()
-}
-
-fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
 
 /// A well-formed `register`.
 #[derive(Debug)]
@@ -72,6 +23,48 @@ pub(super) struct Register {
     pub(super) protocol: u32,
     pub(super) process: Option<Process>,
     pub(super) token: Option<Secret>,
+}
+
+/// One process of a client (rule 7).
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    pub(super) instance: Instance,
+    pub(super) epoch: Epoch,
+}
+
+impl Process {
+    fn new(instance: Instance) -> Self {
+        Self { epoch: instance.epoch(), instance }
+    }
+}
+
+/// A request to enter a room.
+#[derive(Debug, Clone)]
+pub(super) struct Join {
+    pub(super) room_id: RoomId,
+    pub(super) role: Role,
+    pub(super) meta: Option<Box<RawValue>>,
+    /// By rule 11, without a `join`: the client receives relays and errors only.
+    pub(super) automatic: bool,
+    pub(super) proof: Proof,
+}
+
+impl Join {
+    /// The join of an old client that sends none (rule 11).
+    pub(super) fn automatic(room_id: RoomId, role: Role) -> Self {
+        Self { room_id, role, meta: None, automatic: true, proof: Proof::default() }
+    }
+}
+
+/// The token and the password of a `join`, and the part of them that has been verified.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Proof {
+    pub(super) token: Option<Secret>,
+    /// The rights of that token, once it is verified. They replace those of the client when it enters the room.
+    pub(super) pass: Option<Box<Pass>>,
+    pub(super) password: Option<Secret>,
+    /// The hash against which the password was verified.
+    pub(super) passed: Option<PasswordHash>,
 }
 
 #[derive(Deserialize)]
@@ -85,16 +78,16 @@ struct RegisterFields {
 /// Parses a `register`.
 pub(super) fn register(text: &str) -> Result<Register, Refusal> {
     let fields: RegisterFields = fields(text)?;
-    let client_id = given(fields.client_id)
-        .map(|id| ClientId::new(id).map_err(|error| Refusal::id("client_id", error)))
+    let client_id = non_empty(fields.client_id)
+        .map(|id| ClientId::new(id).map_err(|error| Refusal::invalid_id("client_id", error)))
         .transpose()?;
     let protocol = fields.protocol.unwrap_or_default();
     let parse = if protocol == 0 { Instance::of_old_client } else { Instance::new };
-    let instance = given(fields.instance)
-        .map(|secret| parse(&secret).map_err(|error| Refusal::id("instance", error)))
+    let instance = non_empty(fields.instance)
+        .map(|secret| parse(&secret).map_err(|error| Refusal::invalid_id("instance", error)))
         .transpose()?;
     let process = instance.map(Process::new);
-    let token = given(fields.token).map(Secret::new);
+    let token = non_empty(fields.token).map(Secret::new);
     Ok(Register { client_id, protocol, process, token })
 }
 
@@ -108,33 +101,33 @@ struct JoinFields<'a> {
     meta: Option<&'a RawValue>,
 }
 
-/// Parses a `join`. An old client that names no room means `default_room`.
+/// Parses a `join`. `default_room` is the room of an old client that names none.
 pub(super) fn join(text: &str, default_room: Option<&RoomId>) -> Result<Join, Refusal> {
     let fields: JoinFields<'_> = fields(text)?;
     let room_id = match (fields.room_id, default_room) {
-        (None, None) => return Err(Refusal::bad("no `room_id`")),
+        (None, None) => return Err(Refusal::bad("`room_id` is missing")),
         (None, Some(room)) => room.clone(),
         (Some(id), Some(room)) if id.is_empty() => room.clone(),
-        (Some(id), _) => RoomId::new(id).map_err(|error| Refusal::id("room_id", error))?,
+        (Some(id), _) => RoomId::new(id).map_err(|error| Refusal::invalid_id("room_id", error))?,
     };
-    let unknown = Refusal::new(ErrorCode::UnknownRole, "a role is `sender` or `receiver`");
-    let role = match given(fields.role) {
+    let unknown = Refusal::new(ErrorCode::UnknownRole, "`role` must be `sender` or `receiver`");
+    let role = match non_empty(fields.role) {
         None => Role::Receiver,
-        Some(word) => Role::from_word(&word).ok_or(unknown)?,
+        Some(name) => Role::from_name(&name).ok_or(unknown)?,
     };
     if fields.meta.is_some_and(|meta| meta.get().len() > MAX_META) {
-        return Err(Refusal::bad(format!("`meta` has at most {MAX_META} bytes")));
+        return Err(Refusal::bad(format!("`meta` must have at most {MAX_META} bytes of JSON")));
     }
     let proof = Proof {
-        token: given(fields.token).map(Secret::new),
-        password: given(fields.password).map(Secret::new),
+        token: non_empty(fields.token).map(Secret::new),
+        password: non_empty(fields.password).map(Secret::new),
         ..Proof::default()
     };
     Ok(Join { room_id, role, meta: fields.meta.map(ToOwned::to_owned), automatic: false, proof })
 }
 
-/// Empty text counts as absent.
-fn given(text: Option<String>) -> Option<String> {
+/// An empty text counts as absent.
+fn non_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 

@@ -1,6 +1,8 @@
-//! What clients may do: the proof that they bring, the result of its verification, and what the operator requires. The
-//! Hub decides what follows. Signatures and hashes are verified outside of it, in answer to
-//! [`Output::Verify`](super::Output::Verify).
+//! The rights of clients: what a token grants ([`Grant`]: rooms, roles, an id), what an operator denies ([`DenyList`]),
+//! and what the server requires ([`Auth`], [`RoomRule`]).
+//!
+//! Signatures and hashes are verified outside of the Hub, in answer to [`Output::Verify`](super::Output::Verify). The
+//! effect of the verdict is decided in `verify.rs`.
 
 use crate::{
     id::{ClientId, IdError, RoomId, UserId, composed},
@@ -9,7 +11,7 @@ use crate::{
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-/// A token or a password of a client. `Debug` doesn't show it.
+/// A token or a password of a client. Its `Debug` output is redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
@@ -34,7 +36,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The hash of a password, in the format of the verifier. `Debug` doesn't show it.
+/// The hash of a password, in the format of the verifier. Its `Debug` output is redacted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PasswordHash(Arc<str>);
 
@@ -78,14 +80,14 @@ pub enum Verdict {
     Passed,
     /// The claim is false. The text is for the client; a password needs none.
     Refused(String),
-    /// Too many other claims are being verified.
+    /// The claim was not verified, because too many others are waiting.
     Busy,
 }
 
 /// What a token grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The user that it was made for.
+    /// The user for whom it was issued.
     pub user: UserId,
     /// The id of the token, if it has one.
     pub id: Option<String>,
@@ -95,9 +97,9 @@ pub struct Grant {
     pub rooms: Vec<RoomPattern>,
     /// The roles that it grants.
     pub roles: BTreeSet<Role>,
-    /// The servers that it was made for. Empty: any.
+    /// The servers for which it was issued (`aud`). Empty: any.
     pub audience: Vec<String>,
-    /// When it expires by the wall clock, since 1970, leeway included.
+    /// When it expires by the wall clock, as a time since 1970, leeway included.
     pub until: Duration,
     /// The key that signed it.
     pub key: KeyPrint,
@@ -130,7 +132,7 @@ impl Grant {
     }
 }
 
-/// A grant that a client has, with a digest of its token: the same token need not be verified again.
+/// The grant of a client, with a digest of its token, so that the same token is not verified again.
 #[derive(Debug, Clone)]
 pub(super) struct Pass {
     pub(super) grant: Grant,
@@ -157,16 +159,16 @@ impl fmt::Debug for KeyPrint {
     }
 }
 
-/// Users and tokens that an operator denies, although their tokens are valid otherwise.
+/// Users and tokens that an operator denies, although the tokens are valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Denied {
+pub struct DenyList {
     /// Users.
     pub users: BTreeSet<UserId>,
     /// Ids of tokens.
     pub tokens: BTreeSet<String>,
 }
 
-impl Denied {
+impl DenyList {
     /// Whether a grant is denied. The error is for the client.
     pub(super) fn check(&self, grant: &Grant) -> Result<(), &'static str> {
         if self.users.contains(&grant.user) {
@@ -182,10 +184,10 @@ impl Denied {
 /// Whether clients need a token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Auth {
-    /// They don't; tokens are ignored.
+    /// No; tokens are ignored.
     #[default]
     None,
-    /// They do.
+    /// Yes.
     Token {
         /// The keys whose tokens are valid.
         keys: BTreeSet<KeyPrint>,
@@ -199,7 +201,7 @@ impl Auth {
     pub(super) fn check(&self, grant: &Grant) -> Result<(), &'static str> {
         let Self::Token { keys, audience } = self else { return Ok(()) };
         if !keys.contains(&grant.key) {
-            return Err("the token's key is not in use any more");
+            return Err("the key of the token is no longer in use");
         }
         // RFC 7519 section 4.1.3: a server that the audience doesn't name must reject the token.
         match audience {
@@ -225,7 +227,7 @@ impl RoomPattern {
     /// Parses `name` or `prefix*`; `*` alone is every room.
     pub fn new(text: &str) -> Result<Self, IdError> {
         let Some(prefix) = text.strip_suffix('*') else { return RoomId::new(text).map(Self::Exact) };
-        // A prefix that no name can begin with is an error.
+        // A prefix with which no name can begin is an error.
         RoomId::new(format!("{prefix}x"))?;
         Ok(Self::Prefix(composed(prefix).into_owned()))
     }
@@ -253,7 +255,7 @@ impl fmt::Display for RoomPattern {
 pub struct RoomRule {
     /// The rooms.
     pub rooms: RoomPattern,
-    /// The password of these rooms. `None`: they need none, although a less specific rule has one.
+    /// The password of these rooms. `None`: they need none, even if a less specific rule has one.
     pub password: Option<PasswordHash>,
 }
 

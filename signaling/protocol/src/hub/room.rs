@@ -1,12 +1,11 @@
-//! One room: its members, which of them see each other (rule 6), and the sender that an old receiver is bound to
-//! (rule 12).
+//! One room: its members, which of them see each other (rule 6), which of them a message reaches by its author's role
+//! (rule 4), and the sender that an old receiver is bound to (rule 12).
 
 use super::{
     ConnId,
     census::{MemberInfo, RoomInfo},
-    join::Proof,
+    message::{ListedPeer, PeerList},
     rights::PasswordHash,
-    say::{Entry, Peers},
 };
 use crate::{
     id::{ClientId, Epoch, RoomId},
@@ -18,22 +17,10 @@ use std::{
     time::Instant,
 };
 
-/// How many entries a list of peers has at most (rule 6).
+/// The most entries of a list of peers (rule 6).
 const MAX_PEERS: usize = 1_000;
 /// The size of an entry in a list of peers, without its id and its `meta`.
 const ENTRY_BYTES: usize = 128;
-
-/// A request to enter a room.
-#[derive(Debug, Clone)]
-pub(super) struct Join {
-    pub(super) room_id: RoomId,
-    pub(super) role: Role,
-    pub(super) meta: Option<Box<RawValue>>,
-    /// By rule 11, without a `join`: the client gets relays and errors only.
-    pub(super) automatic: bool,
-    /// What shows that the client may.
-    pub(super) proof: Proof,
-}
 
 /// One member.
 #[derive(Debug)]
@@ -44,7 +31,7 @@ pub(super) struct Member {
     pub(super) protocol: u32,
     pub(super) epoch: Option<Epoch>,
     pub(super) meta: Option<Box<RawValue>>,
-    /// Joined by rule 11: it gets relays and errors only.
+    /// Joined by rule 11: it receives relays and errors only.
     pub(super) automatic: bool,
     /// The hash of the password that it knew.
     pub(super) passed: Option<PasswordHash>,
@@ -63,8 +50,8 @@ impl Member {
             && self.meta.as_deref().map(RawValue::get) == other.meta.as_deref().map(RawValue::get)
     }
 
-    fn entry<'a>(&'a self, client_id: &'a ClientId) -> Entry<'a> {
-        Entry {
+    fn listed<'a>(&'a self, client_id: &'a ClientId) -> ListedPeer<'a> {
+        ListedPeer {
             client_id,
             role: self.role,
             protocol: self.protocol,
@@ -82,9 +69,9 @@ fn sees(viewer: Role, other: Role) -> bool {
 /// Whether a message reaches a member (rule 12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gate {
-    /// It does.
+    /// It is delivered.
     Pass,
-    /// It would confuse an old receiver. Its author is not informed.
+    /// It is dropped because it would confuse an old receiver. Its author is not informed.
     Drop,
     /// It is an offer to an old receiver that is bound to another sender.
     Busy,
@@ -160,7 +147,7 @@ impl Room {
         audience
     }
 
-    /// Takes a member out, if it is there. Returns the members that have to be informed.
+    /// Removes a member. Returns the members that have to be informed; `None`: there was no such member.
     pub(super) fn remove(&mut self, id: &ClientId) -> Option<Vec<ConnId>> {
         let member = self.members.remove(id)?;
         self.forget(id);
@@ -177,7 +164,7 @@ impl Room {
         self.senders.iter().filter_map(|id| Some((id, self.member(id.as_str())?)))
     }
 
-    /// All members, or the senders only, without those that were joined by rule 11.
+    /// All members or only the senders, in both cases without those that were joined by rule 11.
     fn viewers(&self, all: bool, mut each: impl FnMut(&Member)) {
         let mut each = |member: &Member| {
             if !member.automatic {
@@ -191,7 +178,7 @@ impl Room {
         }
     }
 
-    /// Undoes what followed from the role of a member.
+    /// Removes the entries that depend on the role of a member.
     fn forget(&mut self, id: &ClientId) {
         self.bound.remove(id);
         if let Ok(place) = self.senders.binary_search(id) {
@@ -200,10 +187,10 @@ impl Room {
         }
     }
 
-    /// The members that this one sees: all are counted, and as many listed as fit into about this many bytes.
-    pub(super) fn peers_of(&self, id: &ClientId, max_bytes: usize) -> Peers<'_> {
-        let Some(viewer) = self.members.get(id) else { return Peers::default() };
-        let mut peers = Peers::default();
+    /// The members that this one sees. All are counted; the list ends at about this many bytes.
+    pub(super) fn peers_of(&self, id: &ClientId, max_bytes: usize) -> PeerList<'_> {
+        let Some(viewer) = self.members.get(id) else { return PeerList::default() };
+        let mut peers = PeerList::default();
         let mut bytes = 0;
         let everyone: Box<dyn Iterator<Item = (&ClientId, &Member)>> = match viewer.role {
             Role::Sender => Box::new(self.all()),
@@ -214,15 +201,15 @@ impl Room {
             let meta = member.meta.as_ref().map_or(0, |meta| meta.get().len());
             bytes += ENTRY_BYTES + peer_id.as_str().len() + meta;
             if peers.peers.len() < MAX_PEERS && bytes <= max_bytes {
-                peers.peers.push(member.entry(peer_id));
+                peers.peers.push(member.listed(peer_id));
             }
         }
         peers
     }
 
     /// A member as others see it.
-    pub(super) fn entry<'a>(&'a self, id: &'a ClientId) -> Option<Entry<'a>> {
-        self.members.get(id).map(|member| member.entry(id))
+    pub(super) fn listed<'a>(&'a self, id: &'a ClientId) -> Option<ListedPeer<'a>> {
+        self.members.get(id).map(|member| member.listed(id))
     }
 
     /// The room as an operator sees it.
@@ -280,7 +267,7 @@ impl Room {
         }
     }
 
-    /// Whether a message with a target reaches it. `None`: there is no such target.
+    /// The connection of a target, and whether the message reaches it. `None`: there is no such target.
     pub(super) fn target(&mut self, from: &ClientId, kind: &str, to: &str) -> Option<(ConnId, Gate)> {
         let (id, member) = self.members.get_key_value(to).filter(|(id, _)| *id != from)?;
         Some((member.conn, gate(&mut self.bound, kind, from, id, member)))
@@ -305,7 +292,7 @@ fn gate(
             Gate::Pass
         }
         Some(_) if offer => Gate::Busy,
-        // Candidates of a session for which it got no offer.
+        // Candidates of a session whose offer it did not receive.
         _ => Gate::Drop,
     }
 }

@@ -1,11 +1,11 @@
-//! The rules of rooms, as an index: thousands of rules must not make each join and each reload look at all of them.
+//! An index of the rules of rooms, so that a join and a reload take the same time with one rule and with thousands.
 
 use super::rights::{PasswordHash, RoomPattern, RoomRule};
 use crate::id::RoomId;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
 
-/// The passwords of rooms. The most specific rule of a room counts: its full name, else the longest prefix.
+/// The passwords of rooms. The most specific rule of a room counts: its full name, otherwise the longest prefix.
 #[derive(Debug, Default)]
 pub struct RoomRules {
     exact: BTreeMap<RoomId, Option<PasswordHash>>,
@@ -31,7 +31,7 @@ impl RoomRules {
         exact.or_else(|| self.longest_prefix(room_id.as_str()))?.as_ref()
     }
 
-    /// Whether the rooms of a pattern need a password, as far as no more specific rule says otherwise.
+    /// Whether the rooms of a pattern need a password, unless a more specific rule says otherwise.
     pub fn is_closed(&self, rooms: &RoomPattern) -> bool {
         match rooms {
             RoomPattern::Exact(name) => self.password_of(name).is_some(),
@@ -41,8 +41,9 @@ impl RoomRules {
 
     /// The rule with the longest prefix of a name.
     ///
-    /// In the order of the map, the entry at or before the name is either such a prefix, or it differs from the name
-    /// somewhere: then every prefix of the name that the map has is a prefix of what both have in common.
+    /// In the order of the map, the entry at or before the name is either a prefix of the name, or it differs from the
+    /// name at some character. In that case, every entry that is a prefix of the name is a prefix of their common part,
+    /// so the search continues with that part.
     fn longest_prefix(&self, name: &str) -> Option<&Option<PasswordHash>> {
         let mut name = name;
         loop {

@@ -2,12 +2,11 @@
 
 use super::{
     ConnId, HubConfig, after,
-    request::Register,
+    request::{Join, Process, Register},
     rights::{Pass, PasswordHash},
-    room::Join,
 };
 use crate::{
-    id::{ClientId, Epoch, Instance, RoomId},
+    id::{ClientId, RoomId},
     turn::WallClock,
 };
 use bytestring::ByteString;
@@ -16,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The part of the heartbeat by which connections differ: a crowd that came at one moment is not pinged at one moment.
+/// The heartbeats of connections differ by up to this part of it, so that connections that were opened at the same
+/// moment are not all pinged at the same moment.
 const SPREAD: u32 = 5;
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// When it was last heard.
-    pub(super) life: Life,
+    pub(super) liveness: Liveness,
     /// Its entry in the Hub's deadlines; never later than [`Session::next_due`].
     pub(super) due: Option<Instant>,
     /// The address of the peer.
@@ -34,19 +33,18 @@ pub(super) struct Session {
     pub(super) bad: u8,
     /// The number of `register` messages that were `forbidden`.
     pub(super) forbidden: u8,
-    /// Whether the shell was told not to read from this connection.
+    /// Whether the shell was asked not to read from this connection.
     pub(super) held: bool,
-    /// Whether the client has registered.
-    pub(super) stage: Stage,
+    pub(super) registration: Registration,
     /// Present while other connections want the id that this one has.
     pub(super) probe: Option<Box<Probe>>,
     /// The last request, while it can't be answered yet.
-    pub(super) waiting: Option<Box<Waiting>>,
+    pub(super) pending: Option<Box<PendingRequest>>,
 }
 
 /// The heartbeat (rule 10).
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Life {
+pub(super) enum Liveness {
     /// The last frame arrived then.
     Heard(Instant),
     /// A ping was sent then, and nothing has arrived since.
@@ -55,14 +53,14 @@ pub(super) enum Life {
 
 /// Whether a client has registered.
 #[derive(Debug)]
-pub(super) enum Stage {
-    /// Not yet; it has to by then.
-    New(Instant),
+pub(super) enum Registration {
+    /// Not yet. The connection is closed at that time.
+    Missing(Instant),
     /// It has an id.
-    Registered(Box<Registered>),
+    Done(Box<Registered>),
 }
 
-/// The contents of `register`, and where the client went from there.
+/// The contents of `register`, and where the client is now.
 #[derive(Debug)]
 pub(super) struct Registered {
     pub(super) client_id: ClientId,
@@ -70,7 +68,7 @@ pub(super) struct Registered {
     pub(super) protocol: u32,
     pub(super) process: Option<Process>,
     pub(super) place: Place,
-    /// The rights of its token, on a server that needs tokens.
+    /// The rights of its token, on a server that requires tokens.
     pub(super) pass: Option<Box<Pass>>,
 }
 
@@ -79,22 +77,17 @@ impl Registered {
     pub(super) fn owns_its_id(&self) -> bool {
         self.pass.as_ref().is_some_and(|pass| pass.grant.client_id.as_ref() == Some(&self.client_id))
     }
-}
 
-/// One process of a client (rule 7).
-#[derive(Debug, Clone)]
-pub(super) struct Process {
-    pub(super) instance: Instance,
-    pub(super) epoch: Epoch,
-}
-
-impl Process {
-    pub(super) fn new(instance: Instance) -> Self {
-        Self { epoch: instance.epoch(), instance }
+    /// The room that it is in.
+    pub(super) fn room_id(&self) -> Option<&RoomId> {
+        match &self.place {
+            Place::In(room_id) => Some(room_id),
+            Place::Nowhere | Place::Automatic(_) => None,
+        }
     }
 }
 
-/// Where a registered client is.
+/// Where a registered client is. [`Place::In`] mirrors the members of the room: only `membership.rs` changes either.
 #[derive(Debug)]
 pub(super) enum Place {
     /// In no room.
@@ -108,29 +101,29 @@ pub(super) enum Place {
 
 /// A request that can't be answered yet. The shell does not read from the connection meanwhile.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) on: On,
+pub(super) struct PendingRequest {
+    pub(super) awaits: Awaits,
     /// The message of an old client that made it join a room, to be read again when it is in.
     pub(super) then: Option<ByteString>,
 }
 
-/// The event that a request waits for.
+/// The event that a pending request waits for, with the request itself.
 #[derive(Debug)]
-pub(super) enum On {
+pub(super) enum Awaits {
     /// A sign of life from the holder of the id, or the end of the time for it (rule 8).
     Holder(ConnId, Join),
     /// The verdict on the token of a `register`.
-    Register(Register),
+    RegisterToken(Register),
     /// The verdict on the token of a `join`.
-    Token(Join),
+    JoinToken(Join),
     /// The verdict on the password of a `join`, which has to match this hash.
-    Password(PasswordHash, Join),
+    JoinPassword(PasswordHash, Join),
 }
 
-/// The connections that want the id of another one, which was pinged to see whether it lives.
+/// The connections that want the id of another one, which was pinged to find out whether its peer is alive.
 #[derive(Debug)]
 pub(super) struct Probe {
-    /// If the holder is still silent then, it loses its id.
+    /// A holder that is still silent then loses its id.
     pub(super) until: Instant,
     /// In order of arrival.
     pub(super) challengers: Vec<ConnId>,
@@ -139,30 +132,30 @@ pub(super) struct Probe {
 impl Session {
     pub(super) fn new(now: Instant, ip: IpAddr, room: Option<RoomId>, config: &HubConfig) -> Self {
         Self {
-            life: Life::Heard(now),
+            liveness: Liveness::Heard(now),
             due: None,
             ip,
             room,
             bad: 0,
             forbidden: 0,
             held: false,
-            stage: Stage::New(after(now, config.register_timeout)),
+            registration: Registration::Missing(after(now, config.register_timeout)),
             probe: None,
-            waiting: None,
+            pending: None,
         }
     }
 
     pub(super) fn registered(&self) -> Option<&Registered> {
-        match &self.stage {
-            Stage::New(_) => None,
-            Stage::Registered(registered) => Some(registered),
+        match &self.registration {
+            Registration::Missing(_) => None,
+            Registration::Done(registered) => Some(registered),
         }
     }
 
     pub(super) fn registered_mut(&mut self) -> Option<&mut Registered> {
-        match &mut self.stage {
-            Stage::New(_) => None,
-            Stage::Registered(registered) => Some(registered),
+        match &mut self.registration {
+            Registration::Missing(_) => None,
+            Registration::Done(registered) => Some(registered),
         }
     }
 
@@ -174,14 +167,14 @@ impl Session {
         config: &HubConfig,
         clock: &WallClock,
     ) -> Instant {
-        let heartbeat = match self.life {
-            Life::Heard(at) => after(at, heartbeat(conn, config)),
-            Life::Pinged(at) => after(at, config.heartbeat_grace),
+        let heartbeat = match self.liveness {
+            Liveness::Heard(at) => after(at, heartbeat(conn, config)),
+            Liveness::Pinged(at) => after(at, config.heartbeat_grace),
         };
-        let (stage, grant) = match &self.stage {
+        let (registration, grant) = match &self.registration {
             // The time for `register` stands still while its token is being verified.
-            Stage::New(until) => (Some(*until).filter(|_| self.waiting.is_none()), None),
-            Stage::Registered(registered) => {
+            Registration::Missing(until) => (Some(*until).filter(|_| self.pending.is_none()), None),
+            Registration::Done(registered) => {
                 let automatic = match registered.place {
                     Place::Automatic(at) => at,
                     Place::Nowhere | Place::In(_) => None,
@@ -191,7 +184,7 @@ impl Session {
             }
         };
         let probe = self.probe.as_ref().map(|probe| probe.until);
-        [stage, grant, probe].into_iter().flatten().fold(heartbeat, Instant::min)
+        [registration, grant, probe].into_iter().flatten().fold(heartbeat, Instant::min)
     }
 }
 

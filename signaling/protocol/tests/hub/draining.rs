@@ -14,7 +14,7 @@ fn everyone_is_told_and_goes_on_talking_until_the_end() {
     let idle = world.client("idle");
     let fresh = world.connect();
     assert!(!world.hub.is_draining());
-    world.hub.drain(world.now, LATER);
+    world.hub.drain(LATER);
     assert!(world.hub.is_draining());
     let told = json!({"type": "draining", "retry_after_ms": 2_500});
     assert_eq!(world.take(), [Said(a, told.clone()), Said(b, told.clone()), Said(idle, told)]);
@@ -33,7 +33,7 @@ fn nobody_comes_in_any_more() {
     let mut world = World::new();
     let idle = world.client("idle");
     let old = world.old("old");
-    world.hub.drain(world.now, LATER);
+    world.hub.drain(LATER);
     world.take();
     world.join(idle, "r", "sender");
     assert_eq!(world.take(), [error(idle, "server_draining", "join"), Closed(idle, 1012)]);
@@ -51,7 +51,7 @@ fn who_waited_for_an_id_is_refused_when_its_time_comes() {
     let a = world.member("r", "a", "sender");
     let other = world.process("a", "another process");
     world.join(other, "r", "sender");
-    world.hub.drain(world.now, LATER);
+    world.hub.drain(LATER);
     world.take();
     world.pass(Duration::from_secs(2));
     assert_eq!(world.take(), [Closed(a, 1011), error(other, "server_draining", "join"), Closed(other, 1012)]);

@@ -125,7 +125,7 @@ fn it_gets_nothing_but_relays_and_errors() {
     world.join(s, ROOM, "receiver");
     world.say(s, json!({"type": "leave"}));
     world.input(Input::Disconnected(v));
-    world.hub.drain(world.now, DELAY);
+    world.hub.drain(DELAY);
     assert_eq!(types_to(&world.take(), old), Vec::<&str>::new());
     world.say(old, json!({"type": "x", "target_id": "v"}));
     let not_found = json!({"type": "error", "code": "target_not_found", "request": "x", "target_id": "v"});

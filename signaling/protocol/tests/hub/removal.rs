@@ -3,7 +3,7 @@
 use crate::world::{Closed, Out, Said, World, error};
 use room_protocol::{
     ClientId, RoomId, UserId,
-    hub::{ConnId, Denied, Grant, REMOVED_FOR},
+    hub::{ConnId, DenyList, Grant, REMOVED_FOR},
     wire::Role,
 };
 use serde_json::json;
@@ -132,7 +132,7 @@ fn a_denied_user_or_token_is_closed_and_refused() {
     world.take();
     world.reconfigure(|config| {
         let users = [UserId::new("ann").expect("a user")].into();
-        config.denied = Denied { users, tokens: ["t1".to_owned()].into() };
+        config.denied = DenyList { users, tokens: ["t1".to_owned()].into() };
     });
     assert_eq!(
         world.take(),

@@ -2,7 +2,7 @@
 
 use crate::world::{START_OF_WORLD, Said, World, error, secret_of};
 use room_protocol::{
-    HubConfig, Instance, RoomId,
+    HubConfig, Instance,
     hub::Event,
     turn::{TurnConfig, TurnSecret, WallClock},
     wire::IceServer,
@@ -133,7 +133,7 @@ fn a_client_leaves() {
 fn the_last_one_closes_the_room() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
-    assert_eq!(world.hub.room_ids().map(RoomId::as_str).collect::<Vec<_>>(), ["r"]);
+    assert_eq!(world.hub.rooms_after(None).map(|room| room.room_id.as_str()).collect::<Vec<_>>(), ["r"]);
     world.input(room_protocol::hub::Input::Disconnected(a));
     assert_eq!((world.hub.rooms(), world.hub.members(), world.hub.connections()), (0, 0, 0));
     assert_eq!(world.hub.poll_timeout(), None);
@@ -226,7 +226,7 @@ fn an_old_client_whose_url_names_a_room_is_joined_there() {
     world.say(polite, json!({"type": "join"}));
     world.pass(Duration::from_millis(500));
     world.take();
-    assert_eq!(world.hub.room_ids().map(ToString::to_string).collect::<Vec<_>>(), ["r"]);
+    assert_eq!(world.hub.rooms_after(None).map(|room| room.room_id.to_string()).collect::<Vec<_>>(), ["r"]);
     assert_eq!(world.hub.members(), 2);
 }
 

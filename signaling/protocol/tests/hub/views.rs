@@ -265,7 +265,7 @@ impl Play {
     fn check(&self) {
         self.check_arrivals();
         let hub = &self.world.hub;
-        let rooms: Vec<RoomId> = hub.room_ids().cloned().collect();
+        let rooms: Vec<RoomId> = hub.rooms_after(None).map(|room| room.room_id.clone()).collect();
         let mut members = 0;
         for room in &rooms {
             let entries = hub.members_of(room);

@@ -4,7 +4,7 @@ use super::{Algorithm, Keys, check_hash};
 use crate::config::{FilePath, Loader, Located};
 use room_protocol::{
     UserId,
-    hub::{Auth, Denied, PasswordHash, RoomPattern, RoomRule},
+    hub::{Auth, DenyList, PasswordHash, RoomPattern, RoomRule},
 };
 use serde::Deserialize;
 use std::{collections::BTreeSet, fmt};
@@ -66,7 +66,7 @@ impl fmt::Debug for RoomSettings {
 
 impl AuthSettings {
     /// The users and tokens that are denied. Problems are reported to the loader.
-    pub(crate) fn denied(&self, loader: &mut Loader) -> Denied {
+    pub(crate) fn denied(&self, loader: &mut Loader) -> DenyList {
         let mut users = BTreeSet::new();
         for user in self.denied_users.iter().flat_map(|users| &users.value) {
             match (UserId::new(user), &self.denied_users) {
@@ -79,9 +79,9 @@ impl AuthSettings {
                 (Err(_), None) => {}
             }
         }
-        let denied = Denied { users, tokens: self.denied_tokens.iter().flatten().cloned().collect() };
+        let denied = DenyList { users, tokens: self.denied_tokens.iter().flatten().cloned().collect() };
         let has_users = self.mode.as_ref().is_some_and(|mode| mode.value == Mode::Token);
-        if denied != Denied::default() && !has_users {
+        if denied != DenyList::default() && !has_users {
             loader.warn("auth: nobody is denied, because clients need no token: set auth.mode to \"token\"");
         }
         denied

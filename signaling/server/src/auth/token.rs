@@ -123,7 +123,7 @@ impl Claims {
             |text: &String| RoomPattern::new(text).map_err(|error| format!("the token's room: {error}"));
         let rooms = self.room.into_vec().iter().map(pattern).collect::<Result<Vec<_>, _>>()?;
         let role = |text: &String| {
-            Role::from_word(text).ok_or_else(|| "the token's role must be sender or receiver".to_owned())
+            Role::from_name(text).ok_or_else(|| "the token's role must be sender or receiver".to_owned())
         };
         let roles = self.role.into_vec().iter().map(role).collect::<Result<BTreeSet<_>, _>>()?;
         if rooms.is_empty() || roles.is_empty() {

@@ -16,7 +16,7 @@ use crate::{
 use bytes::Bytes;
 use room_protocol::{
     ClientId, Hub, HubConfig, RoomId,
-    hub::{Claim, ConnId, Denied, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
+    hub::{Claim, ConnId, DenyList, Event, Input, MemberInfo, Output, PeerInfo, RoomInfo, Verdict},
     turn::WallClock,
 };
 use std::{
@@ -57,7 +57,7 @@ pub(crate) struct Shell {
     metrics: Metrics,
     passwords: Passwords,
     /// What operators have denied since the server started, in addition to the configuration.
-    denied: RefCell<Denied>,
+    denied: RefCell<DenyList>,
     /// When the alarm is set to go off.
     alarm: Cell<Option<Instant>>,
     /// It has to go off earlier.
@@ -76,7 +76,7 @@ impl Shell {
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
         let queues = Shared::new();
         queues.budget().set(config.limits.max_queue, config.limits.max_queues);
-        let first = hub_config(&config, &Denied::default());
+        let first = hub_config(&config, &DenyList::default());
         Self {
             hub: RefCell::new(Hub::new(first, seed, wall_clock())),
             peers: RefCell::default(),
@@ -136,12 +136,12 @@ impl Shell {
     }
 
     /// The users and tokens that are denied, by the configuration or by operators since the start.
-    pub(crate) fn denied(&self) -> Denied {
+    pub(crate) fn denied(&self) -> DenyList {
         self.hub_config(&self.config()).denied
     }
 
     /// Changes what operators deny in addition to the configuration. Returns what `change` returns.
-    pub(crate) fn change_denied(&self, change: impl FnOnce(&mut Denied) -> bool) -> bool {
+    pub(crate) fn change_denied(&self, change: impl FnOnce(&mut DenyList) -> bool) -> bool {
         let is_changed = change(&mut self.denied.borrow_mut());
         if is_changed {
             let config = self.hub_config(&self.config());
@@ -473,7 +473,7 @@ impl Shell {
     /// Announces the end, lets members go on for [`Config::drain`], then closes all. Ends early when all are gone.
     pub(crate) async fn drain(&self) {
         let config = self.config();
-        self.hub.borrow_mut().drain(self.now(), config.retry_after);
+        self.hub.borrow_mut().drain(config.retry_after);
         self.deliver(Vec::new());
         let _ = time::timeout(config.drain, self.all_gone()).await;
         self.hub.borrow_mut().close_all();
@@ -490,7 +490,7 @@ impl Shell {
 }
 
 /// The settings of the Hub. A list of peers has to fit into a queue, together with other messages.
-fn hub_config(config: &Config, denied_here: &Denied) -> HubConfig {
+fn hub_config(config: &Config, denied_here: &DenyList) -> HubConfig {
     let mut denied = config.hub.denied.clone();
     denied.users.extend(denied_here.users.iter().cloned());
     denied.tokens.extend(denied_here.tokens.iter().cloned());

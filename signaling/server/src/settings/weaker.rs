@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use room_protocol::{
         UserId,
-        hub::{Denied, PasswordHash, RoomRule},
+        hub::{DenyList, PasswordHash, RoomRule},
     };
 
     fn with(change: impl FnOnce(&mut Config)) -> Config {
@@ -110,7 +110,7 @@ mod tests {
             (
                 with(|config| {
                     let users = [UserId::new("ann").unwrap()].into();
-                    config.hub.denied = Denied { users, tokens: ["t".to_owned()].into() };
+                    config.hub.denied = DenyList { users, tokens: ["t".to_owned()].into() };
                 }),
                 with(|_| {}),
                 vec!["auth.denied_users: \"ann\"", "auth.denied_tokens: \"t\""],
