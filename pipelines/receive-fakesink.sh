@@ -1,12 +1,13 @@
 #!/bin/sh
-# Receives and decodes a camera of a room and prints how many frames per second come, showing nothing.
+# Receives and decodes a camera of a room, and prints the frames per second. Needs no display.
+#
 #   receive-fakesink.sh --room living_room
-#   receive-fakesink.sh --room living_room --frames 300     ends with success after 300 frames
+#   receive-fakesink.sh --room living_room --frames 300     exits with success after 300 frames
 #
 # Options:
-#   --sender ID       which sender (SENDER, the first that is there)
-#   --latency MS      jitter buffer (LATENCY, 50)
-#   --frames N        end after N frames (FRAMES, goes on)
+#   --sender ID       sender to receive (SENDER, the first one in the room)
+#   --latency MS      size of the jitter buffer (LATENCY, 50)
+#   --frames N        exit after N frames (FRAMES, no limit)
 
 set -eu
 . "$(dirname "$0")/lib/common.sh"
@@ -24,5 +25,6 @@ need_room_element roomwebrtcsrc
 need decodebin gstreamer1.0-plugins-base
 need avdec_h264 gstreamer1.0-libav
 need fpsdisplaysink gstreamer1.0-plugins-bad
-launch -v roomwebrtcsrc ROOM_PROPERTIES latency="$LATENCY" ! decodebin \
+room=$(room_properties)
+launch -v roomwebrtcsrc $room latency="$LATENCY" ! decodebin \
     ! fpsdisplaysink text-overlay=false sync=false video-sink="fakesink num-buffers=$FRAMES"

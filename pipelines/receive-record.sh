@@ -1,14 +1,15 @@
 #!/bin/sh
-# Records the H.264 video of a room into MP4 files, as it was sent (nothing is encoded again). A sender that restarts,
-# with another size as well, is recorded into the same file. A sender of another codec is reported and not recorded.
+# Records the H.264 video of a room into MP4 files without encoding it again. A sender that restarts, even with another
+# size, is recorded into the same file. A sender of another codec is reported and not recorded.
+#
 #   receive-record.sh --room living_room --file cam.mp4
-#   receive-record.sh --room living_room --file part-%03d.mp4 --split 60     a new file each minute
+#   receive-record.sh --room living_room --file part-%03d.mp4 --split 60     a new file every minute
 #
 # Options:
-#   --file NAME       where to (FILE, recording.mp4); with --split it has a number in it, such as %03d
-#   --split SECONDS   begin a new file so often, at a keyframe
-#   --sender ID       which sender (SENDER, the first that is there)
-#   --latency MS      jitter buffer (LATENCY, 200: a recording wants completeness)
+#   --file NAME       output file (FILE, recording.mp4); with --split, its name needs a number such as %03d
+#   --split SECONDS   begin a new file at this interval, at a keyframe (SPLIT, one file)
+#   --sender ID       sender to record (SENDER, the first one in the room)
+#   --latency MS      size of the jitter buffer (LATENCY, 200: completeness matters more than delay)
 
 set -eu
 . "$(dirname "$0")/lib/common.sh"
@@ -32,4 +33,5 @@ if [ -n "$SPLIT" ]; then
 else
     set -- mp4mux ! filesink location="$(quoted "$FILE")"
 fi
-launch -e roomwebrtcsrc ROOM_PROPERTIES codecs="<h264>" latency="$LATENCY" ! h264parse ! "$@"
+room=$(room_properties)
+launch -e roomwebrtcsrc $room codecs="<h264>" latency="$LATENCY" ! h264parse ! "$@"

@@ -1,16 +1,18 @@
 #!/bin/sh
-# Sends color and depth of a RealSense camera into a room, as two videos of one sender. Depth comes as colors, seen from
-# where the color picture is taken, so that the two cover each other.
+# Sends color and depth of a RealSense camera into a room, as two streams of one sender. Depth is sent as colors, aligned to
+# the view of the color camera.
+#
 #   send-realsense-rgbd.sh --room living_room
+#   send-realsense-rgbd.sh --room living_room --align none --size 1280x720
 #
 # Options:
-#   --align color|none  move depth to the color picture's view (ALIGN, color), or leave it
-#   --serial NUMBER   which camera (SERIAL, the first); `gst-device-monitor-1.0 Video/Source` lists them
-#   --recording FILE  play a recording (.bag) instead (RECORDING)
-#   --loop            begin the recording again at its end
-#   --size WxH        of the picture (SIZE, what the camera does by itself)
-#   --fps N           frames per second (FPS, likewise)
-#   --codec h264|vp8  what to send (CODEC, h264)
+#   --align color|none  align depth to the color camera, or not (ALIGN, color)
+#   --serial NUMBER   serial number of the camera (SERIAL, the first camera); see `gst-device-monitor-1.0 Video/Source`
+#   --recording FILE  play a recording (.bag) instead of a camera (RECORDING)
+#   --loop            repeat the recording
+#   --size WxH        size of the picture (SIZE, chosen by the element)
+#   --fps N           frames per second (FPS, chosen by the element)
+#   --codec h264|vp8  codec of the stream (CODEC, h264)
 
 set -eu
 . "$(dirname "$0")/lib/common.sh"
@@ -24,13 +26,15 @@ while [ $# -gt 0 ]; do
     esac
     shift "$used"
 done
-case $ALIGN in color | none) ;; *) die "--align is color or none, not $ALIGN" ;; esac
+case $ALIGN in color | none) ;; *) die "--align $ALIGN is not supported; use color or none" ;; esac
 
 need_realsense
 need_room_element roomwebrtcsink
 choose_encoder "$CODEC"
 caps=$(realsense_caps)
-launch -e roomwebrtcsink name=room ROOM_PROPERTIES \
-    realsensesrc name=camera CAMERA_PROPERTIES align="$ALIGN" colorize=true \
+room=$(room_properties)
+camera=$(realsense_properties)
+launch -e roomwebrtcsink name=room $room \
+    realsensesrc name=camera $camera align="$ALIGN" colorize=true \
     camera.src ! queue ! "$caps" ! $encoder ! room. \
     camera.depth ! queue ! "$caps" ! $encoder ! room.

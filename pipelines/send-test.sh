@@ -1,14 +1,15 @@
 #!/bin/sh
 # Sends a moving test picture into a room.
-#   send-test.sh --room living_room            into the server at 127.0.0.1:8765
-#   send-test.sh --room living_room --serve    with a server of its own: open http://127.0.0.1:8765/?room=living_room
+#
+#   send-test.sh --room living_room            uses the server at 127.0.0.1:8765
+#   send-test.sh --room living_room --serve    runs a server; open http://127.0.0.1:8765/?room=living_room
 #
 # Options:
-#   --codec h264|vp8  what to send (CODEC, h264)
-#   --size WxH        of the picture (SIZE, 1280x720)
+#   --codec h264|vp8  codec of the stream (CODEC, h264)
+#   --size WxH        size of the picture (SIZE, 1280x720)
 #   --fps N           frames per second (FPS, 30)
-#   --serve           run the signaling server inside
-#   --frames N        end after N frames (FRAMES, goes on)
+#   --serve           run a signaling server inside the sender
+#   --frames N        exit after N frames (FRAMES, no limit)
 
 set -eu
 . "$(dirname "$0")/lib/common.sh"
@@ -31,5 +32,6 @@ need_room_element roomwebrtcsink
 need videotestsrc gstreamer1.0-plugins-base
 choose_encoder "$CODEC"
 raw=$(raw_video "$SIZE" "$FPS")
+room=$(room_properties)
 launch -e videotestsrc is-live=true pattern=ball num-buffers="$FRAMES" \
-    ! "$raw" ! $encoder ! roomwebrtcsink ROOM_PROPERTIES $serve
+    ! "$raw" ! $encoder ! roomwebrtcsink $room $serve

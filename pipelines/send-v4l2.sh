@@ -1,14 +1,15 @@
 #!/bin/sh
-# Sends a camera of this machine into a room.
+# Sends the picture of a camera of this machine (V4L2) into a room.
+#
 #   send-v4l2.sh --room living_room
 #   send-v4l2.sh --room living_room --device /dev/video2 --mjpeg --size 1920x1080
 #
 # Options:
-#   --device PATH     the camera (DEVICE, /dev/video0); `v4l2-ctl --list-devices` names them
-#   --size WxH        of the picture (SIZE, 640x480)
+#   --device PATH     device of the camera (DEVICE, /dev/video0); see `v4l2-ctl --list-devices`
+#   --size WxH        size of the picture (SIZE, 640x480)
 #   --fps N           frames per second (FPS, 30)
-#   --mjpeg           take JPEG from the camera: many have their large sizes only so
-#   --codec h264|vp8  what to send (CODEC, h264)
+#   --mjpeg           receive JPEG from the camera; many cameras offer large sizes only as JPEG
+#   --codec h264|vp8  codec of the stream (CODEC, h264)
 
 set -eu
 . "$(dirname "$0")/lib/common.sh"
@@ -31,8 +32,8 @@ need_room_element roomwebrtcsink
 need v4l2src gstreamer1.0-plugins-good
 need videoconvert gstreamer1.0-plugins-base
 if [ "$dry_run" = 0 ]; then
-    [ -e "$DEVICE" ] || die "there is no camera at $DEVICE; here are: $(echo /dev/video*)"
-    [ -r "$DEVICE" ] || die "$DEVICE can't be read. Be in its group: sudo adduser $(id -un) video, then log in again"
+    [ -e "$DEVICE" ] || die "there is no camera at $DEVICE; found: $(set +f && echo /dev/video*)"
+    [ -r "$DEVICE" ] || die "$DEVICE is not readable. Join its group with sudo adduser $(id -un) video, then log in again"
 fi
 choose_encoder "$CODEC"
 raw=$(raw_video "$SIZE" "$FPS")
@@ -42,4 +43,5 @@ if [ "$mjpeg" = 1 ]; then
 else
     set -- "$raw"
 fi
-launch -e v4l2src device="$(quoted "$DEVICE")" ! "$@" ! videoconvert ! $encoder ! roomwebrtcsink ROOM_PROPERTIES
+room=$(room_properties)
+launch -e v4l2src device="$(quoted "$DEVICE")" ! "$@" ! videoconvert ! $encoder ! roomwebrtcsink $room

@@ -1,6 +1,12 @@
-# Common options, checks and the launch of the pipeline scripts. Sourced, never run.
-# The leading comment of a script is its --help. A script reads its own options, passes others to common_option or
-# receiver_option, names what it needs, and ends in launch.
+# Options, checks and the launch that the pipeline scripts share. Sourced by them, never run.
+# The leading comment of a script is its --help. A script handles its own options, passes others to common_option,
+# receiver_option or realsense_option, checks for the elements that it needs, and ends with launch.
+#
+# Several arguments in one variable are separated by newlines: $room, $camera, $encoder and others expand to one argument
+# per line, because the lines below restrict word splitting to newlines and switch off globbing.
+IFS='
+'
+set -f
 
 ROOM=${ROOM:-room_default}
 SERVER=${SERVER:-ws://127.0.0.1:8765}
@@ -11,26 +17,26 @@ dry_run=0
 here=$(cd "$(dirname "$0")" && pwd)
 
 common_options='  --room ROOM       room to join (ROOM, room_default)
-  --server URI      signaling server (SERVER, ws://127.0.0.1:8765); host alone is port 8765
+  --server URI      signaling server (SERVER, ws://127.0.0.1:8765); a host without port and path means port 8765
   --client-id ID    name in the room (CLIENT_ID, chosen by the server)
-  --stun URI        STUN server, stun://host:port (STUN, those of the server)
-  --turn URI        TURN server, turn://user:password@host:port (TURN, those of the server)
+  --stun URI        STUN server, stun://host:port (STUN, servers from the signaling server)
+  --turn URI        TURN server, turn://user:password@host:port (TURN, servers from the signaling server)
   --dry-run         print the gst-launch line instead of running it
-  --help            this text
-Names in capitals can also be set in the environment. Ctrl-C ends the program.'
+  --help            show this text
+In parentheses: the environment variable that sets the option, too, and the default. Ctrl-C ends the program.'
 
 die() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2
     exit 2
 }
 
-# The value of the option in $1.
+# Prints the value of the option $1.
 value() {
-    [ $# -ge 2 ] || die "$1 needs a value (see --help)"
+    [ $# -ge 2 ] || die "$1 needs a value; see --help"
     printf '%s' "$2"
 }
 
-# Reads one option that all scripts have, and sets `used` to the number of its arguments.
+# Handles an option that all scripts have, and sets `used` to the number of arguments consumed.
 common_option() {
     used=2
     case $1 in
@@ -45,11 +51,11 @@ common_option() {
             printf '%s\n' "$common_options"
             exit 0
             ;;
-        *) die "unknown option: $1 (see --help)" ;;
+        *) die "unknown option: $1; see --help" ;;
     esac
 }
 
-# Reads one option that all receivers have, or one that all scripts have.
+# Handles an option that all receivers have, or one that all scripts have.
 receiver_option() {
     used=2
     case $1 in
@@ -67,7 +73,7 @@ quoted() {
     esac
 }
 
-# Prints the properties of the room element, one a line.
+# Prints the properties of roomwebrtcsink or roomwebrtcsrc, one per line. Call it after all options are read.
 room_properties() {
     printf 'signaling-uri=%s\nroom=%s\n' "$(quoted "$SERVER")" "$(quoted "$ROOM")"
     [ -z "$CLIENT_ID" ] || printf 'client-id=%s\n' "$(quoted "$CLIENT_ID")"
@@ -87,7 +93,7 @@ need() {
         die "GStreamer has no element $1. On Debian: sudo apt install $2"
 }
 
-# Makes GStreamer find plugin $2 in the build directory, unless element $1 exists.
+# Adds the build directory to the plugin path if element $1 is not installed and plugin $2 is built.
 find_built() {
     command -v gst-launch-1.0 >/dev/null ||
         die 'GStreamer is missing. On Debian: sudo apt install gstreamer1.0-tools'
@@ -98,7 +104,7 @@ find_built() {
     fi
 }
 
-# Exits unless our own element $1 exists.
+# Exits unless $1, roomwebrtcsink or roomwebrtcsrc, exists.
 need_room_element() {
     [ "$dry_run" = 0 ] || return 0
     find_built "$1" libgstroomwebrtc.so
@@ -112,13 +118,13 @@ need_room_element() {
 need_realsense() {
     [ "$dry_run" = 0 ] || return 0
     find_built realsensesrc libgstrealsense.so
-    if exists realsensesrc; then return; fi
+    if exists realsensesrc; then return 0; fi
     ! gst-inspect-1.0 -b | grep -q libgstrealsense ||
-        die 'The plugin of realsensesrc does not load: librealsense is missing. docs/troubleshooting.md says how to install it'
+        die 'The plugin of realsensesrc does not load, because librealsense is missing. docs/troubleshooting.md describes the installation'
     die 'GStreamer has no element realsensesrc. Build it with: cargo build --release -p gst-plugin-realsense'
 }
 
-# Reads one option of the RealSense senders, or one that all scripts have.
+# Handles an option of the RealSense senders, or one that all scripts have.
 realsense_option() {
     used=2
     case $1 in
@@ -132,19 +138,19 @@ realsense_option() {
     esac
 }
 
-# Prints the properties of realsensesrc, one a line.
+# Prints the properties of realsensesrc, one per line. Call it after all options are read.
 realsense_properties() {
     [ -z "${SERIAL:-}" ] || printf 'serial=%s\n' "$(quoted "$SERIAL")"
     [ -z "${RECORDING:-}" ] || printf 'recording-location=%s\n' "$(quoted "$RECORDING")"
     [ -z "${loop:-}" ] || printf '%s\n' "$loop"
 }
 
-# Prints caps with SIZE and FPS as far as they are given.
+# Prints caps with SIZE and FPS, each only if it is set.
 realsense_caps() {
     case ${SIZE:-} in
         '') printf 'video/x-raw' ;;
         [1-9]*x[1-9]*) printf 'video/x-raw,width=%s,height=%s' "${SIZE%x*}" "${SIZE#*x}" ;;
-        *) die "--size is like 1280x720, not $SIZE" ;;
+        *) die "--size $SIZE is not a size; write it like 1280x720" ;;
     esac
     [ -z "${FPS:-}" ] || printf ',framerate=%s/1' "$FPS"
 }
@@ -153,8 +159,9 @@ realsense_caps() {
 choose_encoder() {
     case $1 in
         h264) need x264enc gstreamer1.0-plugins-ugly && encoder=x264enc ;;
-        vp8) need vp8enc gstreamer1.0-plugins-good && encoder='vp8enc deadline=1' ;;
-        *) die "--codec is h264 or vp8, not $1" ;;
+        vp8) need vp8enc gstreamer1.0-plugins-good && encoder='vp8enc
+deadline=1' ;;
+        *) die "--codec $1 is not supported; use h264 or vp8" ;;
     esac
 }
 
@@ -162,28 +169,14 @@ choose_encoder() {
 raw_video() {
     case $1 in
         [1-9]*x[1-9]*) printf 'video/x-raw,width=%s,height=%s,framerate=%s/1' "${1%x*}" "${1#*x}" "$2" ;;
-        *) die "--size is like 1280x720, not $1" ;;
+        *) die "--size $1 is not a size; write it like 1280x720" ;;
     esac
 }
 
-# Becomes gst-launch-1.0 with these arguments, in which ROOM_PROPERTIES stands for those of the room and
-# CAMERA_PROPERTIES for those of realsensesrc.
-# Scripts that send or record add -e: Ctrl-C then ends the stream, and what is downstream of it can finish. Without -e,
-# Ctrl-C stops at once. The element leaves the room in both cases.
+# Replaces this process with gst-launch-1.0, so that Ctrl-C reaches it directly, or prints its line for --dry-run.
+# Scripts that send or record add -e: on Ctrl-C, the stream then ends with EOS, and elements downstream can finish. Without
+# -e, Ctrl-C stops the pipeline immediately. The element leaves the room in both cases.
 launch() {
-    for argument in "$@"; do
-        shift
-        case $argument in
-            ROOM_PROPERTIES) properties=$(room_properties) ;;
-            CAMERA_PROPERTIES) properties=$(realsense_properties) ;;
-            *) set -- "$@" "$argument" && continue ;;
-        esac
-        while IFS= read -r property; do
-            [ -z "$property" ] || set -- "$@" "$property"
-        done <<EOT
-$properties
-EOT
-    done
     [ "$dry_run" = 1 ] || exec gst-launch-1.0 "$@"
     printf 'gst-launch-1.0'
     for argument in "$@"; do
