@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The two ends of the demo: `demo.py send URI ROOM [realsense [RECORDING]]` and `demo.py watch URI ROOM [SECONDS]`.
 
-The sender is `videotestsrc ! x264enc ! roomwebrtcsink` (v4l2src where there is a camera, or realsensesrc) with a clock drawn in the corner of
-the picture, which the watcher reads: so it knows how old each picture is when it has been decoded.
+The sender is `videotestsrc ! x264enc ! roomwebrtcsink`, with v4l2src or realsensesrc if there is a camera. It draws a clock in a
+corner of the picture. The watcher reads the clock, and thus knows the age of each decoded picture.
 """
 
 import pathlib
@@ -24,7 +24,7 @@ import barcode  # noqa: E402
 
 WIDTH, HEIGHT, RATE = 640, 480, 30
 RAW = f"video/x-raw,format=I420,width={WIDTH},height={HEIGHT}"
-# The corner that the clock takes: cells of a macroblock each.
+# The width of the clock in the corner. Each of its cells is a macroblock wide.
 CLOCK_WIDTH = 16 * barcode.COLUMNS
 
 
@@ -33,7 +33,7 @@ def luma(memory: bytes) -> np.ndarray:
 
 
 def run(pipeline: Gst.Pipeline, seconds: float | None = None) -> None:
-    """Plays until a signal, the end, an error (then exits with it) or for some seconds."""
+    """Plays until a signal, EOS, an error, or for some seconds. An error becomes the exit message."""
     loop = GLib.MainLoop()
     failure = None
 
@@ -63,7 +63,7 @@ def run(pipeline: Gst.Pipeline, seconds: float | None = None) -> None:
 
 
 def camera(kind: str) -> str:
-    """A RealSense camera where one is asked for, or the first other camera of this machine, or the test picture."""
+    """The source: a RealSense camera if requested, otherwise the first camera of this machine, otherwise the test picture."""
     if kind == "realsense":
         return f"realsensesrc name=realsense ! videoconvert ! videoscale ! videorate ! {RAW},framerate={RATE}/1"
     devices = sorted(pathlib.Path("/dev").glob("video*"))
@@ -99,7 +99,7 @@ def send(uri: str, room: str, kind: str = "", recording: str = "") -> None:
 
 
 class Watcher:
-    """Counts pictures, tells once a second."""
+    """Counts pictures, and prints the rate and latency once a second."""
 
     def __init__(self):
         self.ages, self.pictures, self.since = [], 0, time.monotonic()
@@ -114,15 +114,15 @@ class Watcher:
             self.ages.append(barcode.age_ms(mark))
         return Gst.FlowReturn.OK
 
-    def tell(self):
+    def report(self):
         now = time.monotonic()
         ages, self.ages = self.ages, []
         pictures, self.pictures = self.pictures, 0
         self.total += pictures
         self.all_ages += ages
         latency = f"{statistics.median(ages):.0f} ms from camera to decoded picture" if ages else "no clock seen"
-        words = f"{pictures / (now - self.since):5.1f} frames/s, {latency}" if pictures else "no picture yet"
-        print(f"  {words}", flush=True)
+        line = f"{pictures / (now - self.since):5.1f} frames/s, {latency}" if pictures else "no picture yet"
+        print(f"  {line}", flush=True)
         self.since = now
         return True
 
@@ -136,9 +136,9 @@ def watch(uri: str, room: str, seconds: str | None = None) -> None:
         source.set_property(name, value)
     watcher = Watcher()
     pipeline.get_by_name("sink").connect("new-sample", watcher.picture)
-    GLib.timeout_add(1000, watcher.tell)
+    GLib.timeout_add(1000, watcher.report)
     run(pipeline, float(seconds) if seconds else None)
-    watcher.tell()
+    watcher.report()
     if not watcher.all_ages:
         sys.exit("no picture arrived")
     ages = sorted(watcher.all_ages)

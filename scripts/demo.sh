@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and shows a room at work: server, sender, viewer page, receiver. Ctrl-C ends all of it.
+# Installs what is missing, builds, and runs a room: server, sender, viewer page, receiver. Ctrl-C stops all of them.
 #
-#   scripts/demo.sh               until Ctrl-C
-#   scripts/demo.sh --seconds 10  ends by itself, and fails unless pictures arrived
-#   scripts/demo.sh --yes         installs without asking
-#   scripts/demo.sh --recording walk.bag   with a RealSense recording for a camera
+#   scripts/demo.sh                        runs until Ctrl-C
+#   scripts/demo.sh --seconds 10           stops after 10 seconds, and fails if no pictures arrived
+#   scripts/demo.sh --yes                  installs without asking
+#   scripts/demo.sh --recording walk.bag   uses a RealSense recording as the camera
 #
-# The camera is a RealSense where one is plugged in, else one of video4linux, else a test picture.
+# The camera is a RealSense camera if one is plugged in, otherwise a V4L2 camera, otherwise a test picture.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -16,15 +16,15 @@ crates=(-p room-signaling -p gst-plugin-roomwebrtc)
 if grep -qs RealSense /sys/bus/usb/devices/*/product; then realsense=realsensesrc; fi
 while [ $# -gt 0 ]; do
     case "$1" in
-        --seconds) seconds=${2:?--seconds wants a number}; shift ;;
+        --seconds) seconds=${2:?--seconds needs a number}; shift ;;
         -y|--yes) setup_arguments+=(--yes) ;;
         --recording)
-            recording=$(realpath -e "${2:?--recording wants a file}")
+            recording=$(realpath -e "${2:?--recording needs a file}")
             realsense="realsensesrc recording-location='$recording' loop=true"
             shift
             ;;
-        -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-        *) die "unknown argument: $1 (see --help)" ;;
+        -h|--help) help; exit 0 ;;
+        *) die "unknown argument: $1; see --help" ;;
     esac
     shift
 done
@@ -34,7 +34,7 @@ if [ -n "$realsense" ]; then
     crates+=(-p gst-plugin-realsense)
 fi
 "$root/scripts/setup.sh" demo ${setup_arguments[@]+"${setup_arguments[@]}"}
-say "Building (minutes at the first time)"
+say "Building (the first build takes minutes)"
 if [ -n "$realsense" ]; then use_librealsense; fi
 cargo build -q --release --locked --manifest-path "$root/Cargo.toml" "${crates[@]}"
 binaries="${CARGO_TARGET_DIR:-$root/target}/release"
@@ -43,7 +43,7 @@ work=$(mktemp -d)
 use_plugins "$binaries" "$work/registry.bin"
 started=()
 
-# Ends what was started, newest first, and waits for it.
+# Stops the programs that were started, newest first, and waits for them.
 clean_up() {
     trap '' INT TERM
     local i
@@ -61,13 +61,13 @@ clean_up() {
 trap clean_up EXIT
 trap 'say; say stopping; exit 130' INT
 trap 'exit 143' TERM
-set -m # a process group for each background job
+set -m # Each background job gets its own process group.
 
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 port=8765
 while listening "$port"; do
-    say "Port $port of this machine is taken by another program; trying the next."
+    say "Port $port is in use by another program; trying the next one."
     port=$((port + 1))
 done
 uri="ws://127.0.0.1:$port"
@@ -101,18 +101,18 @@ or with GStreamer:
     export GST_PLUGIN_PATH=$binaries
     gst-launch-1.0 roomwebrtcsrc room=$room$elsewhere ! decodebin ! autovideosink
 
-A receiver of the demo's own says what it gets${seconds:+, for $seconds s}; Ctrl-C ends everything:
+The demo also runs a receiver, which reports what it gets${seconds:+, for $seconds s}. Ctrl-C stops everything:
 TEXT
 
 /usr/bin/python3 "$root/scripts/demo.py" watch "$uri" "$room" ${seconds:+"$seconds"} &
 watcher=$!
 started+=("$watcher")
 status=0
-# Whoever ends first: the watcher after its time, or anyone that fails.
+# Continues when the watcher ends after its time, or when any of the programs fails.
 wait -n "$watcher" "$sender" "$server" || status=$?
 if kill -0 "$watcher" 2>/dev/null; then
     cat "$work/sender.log" "$work/server.log" >&2
-    die "the sender or the server ended early, see above"
+    die "the sender or the server ended early; see its log above"
 fi
 if [ "$status" != 0 ]; then cat "$work/sender.log" >&2; fi
 exit "$status"

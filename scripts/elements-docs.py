@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/elements.md that gst-inspect-1.0 knows, between their markers. With --check, it only says
-whether they are up to date.
+"""Generates the tables of docs/elements.md from the output of gst-inspect-1.0.
 
-GST_PLUGIN_PATH has to name the folder of the built plugins. A marker is a line such as
+    scripts/elements-docs.py           updates the tables
+    scripts/elements-docs.py --check   changes nothing, and fails if the tables are out of date
+
+GST_PLUGIN_PATH has to contain the folder of the built plugins. A table follows a marker, a line such as
 
     <!-- gst-inspect roomwebrtcsink properties -->
 
-and everything up to the next `<!-- end -->` belongs to it. Parts: properties, signals, actions, pads.
+and ends at the next `<!-- end -->`. Parts: properties, signals, actions, pads.
 """
 
 import argparse
@@ -17,14 +19,14 @@ import sys
 
 DOCUMENT = pathlib.Path(__file__).resolve().parents[1] / "docs" / "elements.md"
 MARKER = re.compile(r"(<!-- gst-inspect (\S+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-# Those of every GstBin.
+# Properties and signals of every GstBin.
 INHERITED = {"async-handling", "message-forward", "name", "parent"}
 INHERITED_SIGNALS = {"pad-added", "pad-removed", "no-more-pads"}
 TYPES = {"gchararray": "string", "gboolean": "boolean", "GstElement*": "element", "GBytes*": "bytes", "void": ""}
 
 
 def inspect(element: str) -> str:
-    """What gst-inspect-1.0 prints, without colors."""
+    """The output of gst-inspect-1.0, without colors."""
     command = ["gst-inspect-1.0", "--no-colors", element]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -47,7 +49,7 @@ def access(flags: str) -> str:
 
 
 def default(details: str) -> str:
-    """The default as one writes it in gst-launch-1.0, with the range of a number and the values of an enumeration."""
+    """The default in the syntax of gst-launch-1.0, with the range of a number and the values of an enumeration."""
     value = re.search(r"Default: (.*)", details)
     value = value.group(1).strip() if value else ""
     value = re.sub(r'^-?\d+, "(.*)"$', r"\1", value).replace("(string)", "").strip('"')
@@ -104,7 +106,7 @@ PARTS = {
 
 
 def filled(document: str) -> str:
-    """The document with every part between markers made anew."""
+    """The document with every table generated again."""
     texts: dict[str, str] = {}
 
     def part(found: re.Match) -> str:
@@ -116,7 +118,7 @@ def filled(document: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; fail if the tables are out of date")
     options = parser.parse_args()
     before = DOCUMENT.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Called by meson.build: builds with cargo and puts the results where meson looks for them.
+# Called by meson.build: builds crates with cargo, and copies the results to where meson expects them.
+#
 #   meson-cargo.sh CARGO SOURCE_ROOT BUILD_ROOT OUTPUT_DIRECTORY CRATE... -- FILE...
 set -eu
 cargo=$1 source=$2 build=$3 output=$4
@@ -12,7 +13,7 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
-# Unquoted: two words a crate.
+# Not quoted, because each crate is two arguments.
 "$cargo" build --release --locked --manifest-path "$source/Cargo.toml" $crates
 for file in "$@"; do
     cp "$CARGO_TARGET_DIR/release/$file" "$output/"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the demo or the tests need on Debian 12, and only what is missing.
+# Installs the missing dependencies of the demo or of the tests, on Debian 12 or later.
 #
-#   scripts/setup.sh demo         to build, to stream, to watch (with --realsense: RealSense cameras, too)
-#   scripts/setup.sh test         that and what scripts/test.sh needs
-#   scripts/setup.sh test --yes   asks nothing (CI=true does the same)
+#   scripts/setup.sh demo               dependencies for building, sending and receiving
+#   scripts/setup.sh demo --realsense   and for RealSense cameras
+#   scripts/setup.sh test               and for scripts/test.sh
+#   scripts/setup.sh test --yes         installs without asking, like CI=true
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -25,9 +26,9 @@ test_packages=(
 
 ask_yes() {
     if [ "$yes" = 1 ]; then return; fi
-    [ -t 0 ] || die "$1 Nobody is there to answer: run again with --yes."
+    [ -t 0 ] || die "$1 There is no terminal to ask on; run again with --yes."
     read -r -p "$1 [Y/n] " answer
-    case "$answer" in ''|[Yy]*) ;; *) die "not without it." ;; esac
+    case "$answer" in ''|[Yy]*) ;; *) die "stopped, because it is required" ;; esac
 }
 
 is_installed() {
@@ -35,7 +36,7 @@ is_installed() {
 }
 
 install_packages() {
-    command -v apt-get >/dev/null || die "only Debian and its kin are known here; install by hand: $*"
+    command -v apt-get >/dev/null || die "only Debian and its derivatives are supported; install these packages yourself: $*"
     local missing=() package
     for package in "$@"; do
         is_installed "$package" || missing+=("$package")
@@ -44,24 +45,24 @@ install_packages() {
     say "Installing from Debian: ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >/dev/null
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
-    # Tests start these by themselves; as services they would take ports of this machine.
+    # The tests start these programs themselves. As services, they would occupy ports.
     for package in caddy coturn haproxy nginx; do
         [[ " ${missing[*]} " == *" $package "* ]] && [ -d /run/systemd/system ] || continue
         as_root systemctl disable --now "$package" >/dev/null 2>&1 || true
     done
 }
 
-# The version that the workspace asks for (`rust-version`) or a later one.
+# Installs the Rust version that the workspace requires (`rust-version`), unless that or a later one is installed.
 install_rust() {
     local wanted have
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
     have=$(cargo --version 2>/dev/null | cut -d' ' -f2 || true)
     if [ -n "$have" ] && [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -1)" = "$wanted" ]; then return; fi
     if command -v rustup >/dev/null; then
-        ask_yes "Rust $wanted is needed, ${have:-none} is the default here. Install it beside with rustup?"
+        ask_yes "Rust $wanted is needed, but the default is ${have:-not set}. Install it in addition with rustup?"
         rustup toolchain install "$wanted" --profile minimal -c clippy -c rustfmt
         mkdir -p "$root/.cache"
-        printf '%s\n' "$wanted" >"$root/.cache/rust-toolchain" # common.sh picks it up
+        printf '%s\n' "$wanted" >"$root/.cache/rust-toolchain" # Read by common.sh.
     else
         ask_yes "Rust $wanted or later is needed. Install it with rustup (https://rustup.rs) into $HOME/.cargo?"
         curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
@@ -71,7 +72,7 @@ install_rust() {
 
 install_python() {
     if [ ! -x "$python" ]; then
-        say "Making a Python environment in .venv"
+        say "Creating a Python environment in .venv"
         /usr/bin/python3 -m venv --system-site-packages "$root/.venv"
     fi
     local wanted="$root/tests/requirements.txt" done_mark="$root/.venv/installed-requirements"
@@ -83,14 +84,14 @@ install_python() {
 
 install_nextest() {
     if cargo nextest --version >/dev/null 2>&1; then return; fi
-    say "Installing cargo-nextest from crates.io (builds for some minutes, once)"
+    say "Installing cargo-nextest from crates.io (takes some minutes, once)"
     cargo install -q --locked cargo-nextest
 }
 
-# A Debian 13 tree with GStreamer 1.26, in which tests/test_gst126.py runs the same plugin file.
+# Makes a Debian 13 tree with GStreamer 1.26, in which tests/test_gst126.py runs the same plugin file.
 make_trixie() {
     [ ! -d "$trixie" ] || return 0
-    say "Making a Debian 13 tree with GStreamer 1.26 in .cache/trixie (860 MB, about a minute)"
+    say "Creating a Debian 13 tree with GStreamer 1.26 in .cache/trixie (860 MB, about a minute)"
     mkdir -p "$root/.cache"
     as_root rm -rf "$trixie.part"
     as_root mmdebstrap -q --variant=apt \
@@ -107,8 +108,8 @@ for argument in "$@"; do
         demo|test) mode=$argument ;;
         -y|--yes) yes=1 ;;
         --realsense) realsense=1 ;;
-        -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-        *) die "unknown argument: $argument (see --help)" ;;
+        -h|--help) help; exit 0 ;;
+        *) die "unknown argument: $argument; see --help" ;;
     esac
 done
 
@@ -131,5 +132,5 @@ case "$mode" in
         install_nextest
         make_trixie
         ;;
-    *) die "say demo or test (see --help)" ;;
+    *) die "the argument demo or test is missing; see --help" ;;
 esac

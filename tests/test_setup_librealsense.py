@@ -28,7 +28,7 @@ def sdk(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> pathlib.Path:
 def test_an_installed_sdk_is_used(sdk: pathlib.Path):
     done = setup(sdk)
     assert (done.returncode, done.stdout) == (0, ""), "nothing needs to be set"
-    assert "is here (/opt/sdk/lib)" in done.stderr
+    assert "is installed in /opt/sdk/lib" in done.stderr
 
 
 @pytest.mark.parametrize("sdk", ["2.54.2"], indirect=True)
