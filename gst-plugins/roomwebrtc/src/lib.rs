@@ -7,6 +7,7 @@ mod guard;
 mod h264_repair;
 mod log;
 mod peer;
+mod property;
 mod sdp;
 mod signaling;
 mod sink;

@@ -1,7 +1,10 @@
 //! The signaling properties of both elements.
 
-use super::SignalingState;
-use crate::peer::{IceConfig, check_url};
+use super::status;
+use crate::{
+    peer::{IceConfig, check_url},
+    property::{PropertyTable, field},
+};
 use gst::{glib, prelude::*};
 use gst_webrtc::WebRTCICETransportPolicy;
 use room_signaling_client::{
@@ -9,7 +12,7 @@ use room_signaling_client::{
     protocol::{ClientId, Instance, RoomId},
     wire::{DEFAULT_ROOM, IceServer, Role},
 };
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::LazyLock};
 
 const DEFAULT_URI: &str = "ws://127.0.0.1:8765";
 /// The limit of the protocol.
@@ -76,168 +79,130 @@ pub(crate) fn random_instance() -> Instance {
     Instance::from_random(bytes)
 }
 
+/// The signaling properties of both elements.
+static PROPERTIES: LazyLock<PropertyTable<SignalingSettings>> = LazyLock::new(|| {
+    let text =
+        |name, nick, blurb| glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_ready();
+    let port = |name, nick, blurb, default: u16| {
+        let spec = glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).mutable_ready();
+        spec.maximum(u16::MAX.into()).default_value(default.into())
+    };
+    PropertyTable::new(vec![
+        field!(
+            text(
+                "signaling-uri",
+                "Signaling URI",
+                "WebSocket URI of the signaling server, such as ws://host:8765, or wss://host/path for TLS. The default \
+                 port is 8765; in a URI with a path it is that of the scheme, 80 or 443",
+            )
+            .default_value(DEFAULT_URI),
+            uri
+        ),
+        field!(
+            text("room", "Room", "Name of the room to join: 1 to 128 bytes of UTF-8").default_value(DEFAULT_ROOM),
+            room
+        ),
+        field!(
+            text(
+                "client-id",
+                "Client id",
+                "Unique id of this element in the room (null: assigned by the signaling server, and kept across reconnects)",
+            ),
+            client_id
+        ),
+        field!(
+            text(
+                "token",
+                "Token",
+                "Token for a server that requires one (null: none). A new one that is set in PLAYING extends the stay in the \
+                 room",
+            )
+            .mutable_playing(),
+            token
+        ),
+        field!(text("password", "Password", "Password of the room (null: none)"), password),
+        field!(
+            text(
+                "meta",
+                "Meta",
+                "Description of this client for the other members of the room: JSON of at most 1024 bytes (null: none)",
+            ),
+            meta
+        ),
+        field!(
+            text(
+                "tls-ca-file",
+                "TLS CA file",
+                "PEM file of certificate authorities to trust in addition to those of the system, for wss (null: none)",
+            ),
+            tls_ca_file
+        ),
+        field!(
+            text(
+                "ice-servers",
+                "ICE servers",
+                "STUN and TURN servers in the format of RTCPeerConnection, as JSON such as \
+                 [{\"urls\":[\"turn:host:3478\"],\"username\":\"u\",\"credential\":\"p\"}] (null: use the servers provided \
+                 by the signaling server)",
+            ),
+            ice_servers
+        ),
+        field!(
+            text(
+                "stun-server",
+                "STUN server",
+                "STUN server, as stun://host:port, to use instead of those in ice-servers (null: use those in ice-servers)",
+            ),
+            stun_server
+        ),
+        field!(
+            gst::ParamSpecArray::builder("turn-servers")
+                .nick("TURN servers")
+                .blurb(
+                    "TURN servers to use in addition to those in ice-servers: <\"turn://user:password@host:port\", ...>. User \
+                     and password are percent-encoded; ?transport=tcp at the end selects TCP (default: none)",
+                )
+                .element_spec(
+                    &glib::ParamSpecString::builder("turn-server")
+                        .nick("TURN server")
+                        .blurb("turn://user:password@host:port")
+                        .build(),
+                )
+                .mutable_ready(),
+            turn_servers
+        ),
+        field!(
+            glib::ParamSpecEnum::builder_with_default("ice-transport-policy", WebRTCICETransportPolicy::All)
+                .nick("ICE transport policy")
+                .blurb("Whether media may use direct connections to peers (all) or TURN servers only (relay)")
+                .mutable_ready(),
+            ice_transport_policy
+        ),
+        field!(
+            port("min-rtp-port", "Lowest RTP port", "Lowest local UDP port for media (0: any port)", 0),
+            min_rtp_port
+        ),
+        field!(
+            port("max-rtp-port", "Highest RTP port", "Highest local UDP port for media", u16::MAX),
+            max_rtp_port
+        ),
+    ])
+});
+
 /// The specifications of the signaling properties, including the read-only ones.
 pub(crate) fn properties() -> Vec<glib::ParamSpec> {
-    let text =
-        |name: &'static str, nick: &'static str, blurb: &'static str, default: Option<&'static str>| {
-            glib::ParamSpecString::builder(name)
-                .nick(nick)
-                .blurb(blurb)
-                .default_value(default)
-                .mutable_ready()
-                .build()
-        };
-    let port = |name: &'static str, nick: &'static str, blurb: &'static str, default: u32| {
-        glib::ParamSpecUInt::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .maximum(u16::MAX.into())
-            .default_value(default)
-            .mutable_ready()
-            .build()
-    };
-    let mut all = vec![
-        text(
-            "signaling-uri",
-            "Signaling URI",
-            "WebSocket address of the signaling server, such as ws://host:8765, or wss://host/path for TLS. Without port \
-             and path the port is 8765; with a path it is that of the scheme, 80 or 443",
-            Some(DEFAULT_URI),
-        ),
-        text("room", "Room", "Name of the room to join: 1 to 128 bytes of UTF-8", Some(DEFAULT_ROOM)),
-        text(
-            "client-id",
-            "Client id",
-            "Name in the room, unique there (null: chosen by the server and kept over reconnects)",
-            None,
-        ),
-        glib::ParamSpecString::builder("token")
-            .nick("Token")
-            .blurb("Token for servers that require one (null: none); a fresh one set in PLAYING extends the stay in the room")
-            .mutable_playing()
-            .build(),
-        text("password", "Password", "Password of the room (null: none)", None),
-        text(
-            "meta",
-            "Meta",
-            "Description of this client for the other members of the room: JSON text of at most 1024 bytes (null: none)",
-            None,
-        ),
-        text(
-            "tls-ca-file",
-            "TLS CA file",
-            "PEM file of certificate authorities to trust besides those of the system, for wss (null: none)",
-            None,
-        ),
-        text(
-            "ice-servers",
-            "ICE servers",
-            "STUN and TURN servers in the form of RTCPeerConnection, as JSON text such as \
-             [{\"urls\":[\"turn:host:3478\"],\"username\":\"u\",\"credential\":\"p\"}] (null: those provided by the \
-             signaling server)",
-            None,
-        ),
-        text(
-            "stun-server",
-            "STUN server",
-            "STUN server, stun://host:port, used instead of those in ice-servers (null: those in ice-servers)",
-            None,
-        ),
-        gst::ParamSpecArray::builder("turn-servers")
-            .nick("TURN servers")
-            .blurb(
-                "TURN servers in addition to those in ice-servers: <\"turn://user:password@host:port\", ...>, with user \
-                 and password percent-encoded and ?transport=tcp for TCP (default: none)",
-            )
-            .element_spec(
-                &glib::ParamSpecString::builder("turn-server")
-                    .nick("TURN server")
-                    .blurb("turn://user:password@host:port")
-                    .build(),
-            )
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("ice-transport-policy", WebRTCICETransportPolicy::All)
-            .nick("ICE transport policy")
-            .blurb("Whether media may use direct connections to peers (all) or TURN servers only (relay)")
-            .mutable_ready()
-            .build(),
-        port("min-rtp-port", "Lowest RTP port", "Lowest local UDP port for media (0: any)", 0),
-        port("max-rtp-port", "Highest RTP port", "Highest local UDP port for media", u16::MAX.into()),
-    ];
-    all.extend(read_only_properties());
-    all
-}
-
-fn read_only_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecEnum::builder_with_default("signaling-state", SignalingState::Idle)
-            .nick("Signaling state")
-            .blurb("State of the connection to the signaling server")
-            .read_only()
-            .build(),
-        glib::ParamSpecString::builder("assigned-client-id")
-            .nick("Assigned client id")
-            .blurb("Name that this element has in the room: client-id, or the one chosen by the server (null: not joined yet)")
-            .read_only()
-            .build(),
-        glib::ParamSpecString::builder("signaling-reason")
-            .nick("Signaling reason")
-            .blurb("Why the element is not in its room (null: it is, or no attempt to join has failed yet)")
-            .read_only()
-            .build(),
-    ]
+    PROPERTIES.specs().chain(status::PROPERTIES.specs()).collect()
 }
 
 impl SignalingSettings {
-    /// Sets a property; returns false if it is none of these.
+    /// Sets a property. False if this is not a writable signaling property.
     pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        let text = || value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty());
-        let port = || value.get::<u32>().ok().and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
-        match name {
-            "signaling-uri" => self.uri = text().unwrap_or_else(|| DEFAULT_URI.to_owned()),
-            "room" => self.room = text().unwrap_or_else(|| DEFAULT_ROOM.to_owned()),
-            "client-id" => self.client_id = text(),
-            "token" => self.token = text(),
-            "password" => self.password = text(),
-            "meta" => self.meta = text(),
-            "tls-ca-file" => self.tls_ca_file = text(),
-            "ice-servers" => self.ice_servers = text(),
-            "stun-server" => self.stun_server = text(),
-            "turn-servers" => {
-                self.turn_servers = value
-                    .get::<gst::ArrayRef<'_>>()
-                    .map(|list| list.iter().filter_map(|uri| uri.get::<String>().ok()).collect())
-                    .unwrap_or_default();
-            }
-            "ice-transport-policy" => {
-                self.ice_transport_policy = value.get().unwrap_or(WebRTCICETransportPolicy::All);
-            }
-            "min-rtp-port" => self.min_rtp_port = port(),
-            "max-rtp-port" => self.max_rtp_port = port(),
-            _ => return false,
-        }
-        true
+        PROPERTIES.set(self, name, value)
     }
 
-    /// The value of a property; `None` if it is none of these. The element itself knows the read-only ones.
+    /// The value of a property. `None` if this is not a writable signaling property.
     pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
-        Some(match name {
-            "signaling-uri" => self.uri.to_value(),
-            "room" => self.room.to_value(),
-            "client-id" => self.client_id.to_value(),
-            "token" => self.token.to_value(),
-            "password" => self.password.to_value(),
-            "meta" => self.meta.to_value(),
-            "tls-ca-file" => self.tls_ca_file.to_value(),
-            "ice-servers" => self.ice_servers.to_value(),
-            "stun-server" => self.stun_server.to_value(),
-            "turn-servers" => gst::Array::new(&self.turn_servers).to_value(),
-            "ice-transport-policy" => self.ice_transport_policy.to_value(),
-            "min-rtp-port" => u32::from(self.min_rtp_port).to_value(),
-            "max-rtp-port" => u32::from(self.max_rtp_port).to_value(),
-            _ => return None,
-        })
+        PROPERTIES.get(self, name)
     }
 
     /// The signaling server as logs and messages show it: its address without the query, which may hold a secret.

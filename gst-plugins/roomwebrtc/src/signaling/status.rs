@@ -1,9 +1,13 @@
 //! The state of the connection to the signaling server, as both elements show it: in the properties `signaling-state` and
 //! `signaling-reason`, in the message `room-signaling-state`, and as a warning if the server can't be reached.
 
-use crate::log::CAT;
+use crate::{
+    log::CAT,
+    property::{Property, PropertyTable},
+};
 use gst::{glib, prelude::*};
 use room_signaling_client::State;
+use std::sync::LazyLock;
 
 /// The state of the connection to the signaling server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -54,7 +58,42 @@ pub(crate) struct SignalingStatus {
     pub(crate) client_id: Option<String>,
 }
 
+/// The read-only signaling properties of both elements.
+pub(super) static PROPERTIES: LazyLock<PropertyTable<SignalingStatus>> = LazyLock::new(|| {
+    PropertyTable::new(vec![
+        Property::read_only(
+            glib::ParamSpecEnum::builder_with_default("signaling-state", SignalingState::Idle)
+                .nick("Signaling state")
+                .blurb("State of the connection to the signaling server")
+                .read_only()
+                .build(),
+            |status| status.state.to_value(),
+        ),
+        Property::read_only(
+            glib::ParamSpecString::builder("assigned-client-id")
+                .nick("Assigned client id")
+                .blurb("Id of this element in the room: client-id, or the id assigned by the server (null: not joined yet)")
+                .read_only()
+                .build(),
+            |status| status.client_id.to_value(),
+        ),
+        Property::read_only(
+            glib::ParamSpecString::builder("signaling-reason")
+                .nick("Signaling reason")
+                .blurb("Why the element is not in the room (null: it is, or no attempt to join has failed yet)")
+                .read_only()
+                .build(),
+            |status| status.reason.to_value(),
+        ),
+    ])
+});
+
 impl SignalingStatus {
+    /// The value of a property. `None` if this is not a read-only signaling property.
+    pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
+        PROPERTIES.get(self, name)
+    }
+
     /// Changes the state; returns whether that is a change.
     pub(crate) fn set_state(&mut self, state: SignalingState) -> bool {
         // A failed element stays failed, although its client closes after that.

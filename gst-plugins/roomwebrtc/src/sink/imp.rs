@@ -5,10 +5,10 @@ use super::{
     command_sender::CommandSender,
     conductor::{Command, Conductor, ConductorConfig},
     inner_server,
+    published::{self, PublishedState},
     session::MAX_STREAMS,
     settings::{self, Settings},
     sink_pad::SinkPad,
-    stats::PublishedState,
     timing::SharedTime,
 };
 use crate::{
@@ -71,25 +71,11 @@ impl ObjectImpl for RoomWebRtcSink {
 
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut all = signaling::properties();
-            all.extend(settings::properties());
-            all.push(
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb(
-                        "Counters of streams and sessions, described in docs/elements.md; reading never waits",
-                    )
-                    .read_only()
-                    .build(),
-            );
-            all.push(
-                glib::ParamSpecBoxed::builder::<Vec<String>>("receivers")
-                    .nick("Receivers")
-                    .blurb("Ids of the receivers that have a media session, in alphabetical order")
-                    .read_only()
-                    .build(),
-            );
-            all
+            signaling::properties()
+                .into_iter()
+                .chain(settings::properties())
+                .chain(published::properties())
+                .collect()
         });
         &PROPERTIES
     }
@@ -112,18 +98,13 @@ impl ObjectImpl for RoomWebRtcSink {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        match pspec.name() {
-            "stats" => self.published.stats().to_value(),
-            "receivers" => self.published.receivers().to_value(),
-            "signaling-state" => self.published.signaling().state.to_value(),
-            "assigned-client-id" => self.published.signaling().client_id.to_value(),
-            "signaling-reason" => self.published.signaling().reason.to_value(),
-            name => {
-                let properties = lock(&self.properties);
-                let value = properties.sink.get(name).or_else(|| properties.signaling.get(name));
-                value.unwrap_or_else(|| pspec.default_value().clone())
-            }
-        }
+        let name = pspec.name();
+        let read_only = self.published.get(name);
+        let value = read_only.or_else(|| {
+            let properties = lock(&self.properties);
+            properties.sink.get(name).or_else(|| properties.signaling.get(name))
+        });
+        value.unwrap_or_else(|| pspec.default_value().clone())
     }
 
     fn signals() -> &'static [glib::subclass::Signal] {

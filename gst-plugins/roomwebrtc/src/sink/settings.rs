@@ -1,11 +1,13 @@
-//! The sink's own properties, beside those of signaling.
+//! The sink's own properties; those of signaling are in `signaling/settings.rs`. To add one: a field in [`Settings`] and a
+//! row in [`PROPERTIES`]. A property that takes effect in PLAYING is a field of [`RuntimeSettings`].
 
+use crate::property::{PropertyTable, field};
 use gst::{glib, prelude::*};
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 /// The values of the sink's own properties.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch")]
 pub(crate) struct Settings {
     pub(crate) runtime: RuntimeSettings,
     pub(crate) target_id: Option<String>,
@@ -17,11 +19,11 @@ pub(crate) struct Settings {
     pub(crate) signaling_server_allow_hosts: Vec<String>,
 }
 
-/// The values of the properties that take effect at once. All others take effect when the element starts.
+/// The values of the properties that take effect in every state. Others take effect when the element starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RuntimeSettings {
     pub(crate) keyframe_interval_min: Duration,
-    /// 0 is no limit.
+    /// 0: no limit.
     pub(crate) max_receivers: u32,
     pub(crate) receiver_timeout: Duration,
 }
@@ -45,144 +47,159 @@ impl Default for Settings {
     }
 }
 
-/// The property specifications of [`Settings`].
-pub(crate) fn properties() -> Vec<glib::ParamSpec> {
+static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(|| {
     let defaults = Settings::default();
-    let flag = |name: &'static str, nick: &'static str, blurb: &'static str, default: bool| {
-        glib::ParamSpecBoolean::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .default_value(default)
-            .mutable_ready()
-            .build()
+    let flag = |name, nick, blurb, default: bool| {
+        glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_ready()
     };
-    let milliseconds = |name: &'static str, nick: &'static str, blurb: &'static str, default: Duration| {
-        glib::ParamSpecUInt::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .default_value(to_ms(default))
-            .mutable_playing()
-            .build()
+    let number = |name, nick, blurb, default: u32| {
+        glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_playing()
     };
-    vec![
-        glib::ParamSpecString::builder("target-id")
-            .nick("Target id")
-            .blurb("Id of the only receiver to send to (null: every receiver)")
-            .mutable_ready()
-            .build(),
-        milliseconds(
-            "keyframe-interval-min",
-            "Minimum keyframe interval",
-            "Shortest time in ms between two keyframes that receivers or the application force from the encoder",
-            defaults.runtime.keyframe_interval_min,
+    let milliseconds = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    PropertyTable::new(vec![
+        field!(
+            glib::ParamSpecString::builder("target-id")
+                .nick("Target id")
+                .blurb("Id of the only receiver to serve (null: serve every receiver)")
+                .mutable_ready(),
+            target_id
         ),
-        flag(
-            "retransmission",
-            "Retransmission",
-            "Retransmit lost packets that receivers request (NACK and RTX, RFC 4585 and RFC 4588)",
-            defaults.retransmission,
+        field!(
+            number(
+                "keyframe-interval-min",
+                "Minimum keyframe interval",
+                "Minimum time in ms between two keyframes that receivers or the application request from the encoder",
+                milliseconds(defaults.runtime.keyframe_interval_min),
+            ),
+            runtime.keyframe_interval_min
         ),
-        glib::ParamSpecUInt::builder("max-receivers")
-            .nick("Maximum receivers")
-            .blurb("Number of receivers that are served at the same time; others wait, in the order of their arrival (0: no limit)")
-            .default_value(defaults.runtime.max_receivers)
-            .mutable_playing()
-            .build(),
-        milliseconds(
-            "receiver-timeout",
-            "Receiver timeout",
-            "Time in ms without RTCP of a receiver, and at least three of its RTCP intervals, after which its session ends",
-            defaults.runtime.receiver_timeout,
+        field!(
+            flag(
+                "retransmission",
+                "Retransmission",
+                "Retransmit lost packets that receivers request (NACK and RTX, RFC 4585 and RFC 4588)",
+                defaults.retransmission,
+            ),
+            retransmission
         ),
-        flag(
-            "tune-upstream",
-            "Tune upstream",
-            "Configure a known upstream encoder for low latency (x264enc: tune=zerolatency, ...), leaving properties that the user changed alone",
-            defaults.tune_upstream,
+        field!(
+            number(
+                "max-receivers",
+                "Maximum receivers",
+                "Maximum number of receivers to serve at the same time; others wait in the order of their arrival (0: no \
+                 limit)",
+                defaults.runtime.max_receivers,
+            ),
+            runtime.max_receivers
         ),
-        flag(
-            "data-channel",
-            "Data channel",
-            "Offer every receiver a data channel named room, for the action send-data and the signal data",
-            defaults.data_channel,
+        field!(
+            number(
+                "receiver-timeout",
+                "Receiver timeout",
+                "Time in ms, at least three of the receiver's RTCP intervals, without RTCP after which a session ends",
+                milliseconds(defaults.runtime.receiver_timeout),
+            ),
+            runtime.receiver_timeout
         ),
-        flag(
-            "run-signaling-server",
-            "Run signaling server",
-            "Run a signaling server, with the viewer page, inside this process, and join a room on it",
-            defaults.run_signaling_server,
+        field!(
+            flag(
+                "tune-upstream",
+                "Tune upstream",
+                "Configure a known upstream encoder for low latency (x264enc: tune=zerolatency, ...), leaving properties that the user changed alone",
+                defaults.tune_upstream,
+            ),
+            tune_upstream
         ),
-        glib::ParamSpecString::builder("signaling-server-listen")
-            .nick("Signaling server listen address")
-            .blurb("Address and port of the signaling server inside (run-signaling-server); port 0 selects a free one")
-            .default_value(Some(defaults.signaling_server_listen.as_str()))
-            .mutable_ready()
-            .build(),
-        gst::ParamSpecArray::builder("signaling-server-allow-hosts")
-            .nick("Signaling server host names")
-            .blurb(
-                "Host names under which the signaling server inside serves the viewer page, besides localhost, its \
-                 address, and the name of this machine with and without .local: <\"robot.example\", ...>; \"*\" means \
-                 any (default: none)",
-            )
-            .element_spec(
-                &glib::ParamSpecString::builder("host").nick("Host name").blurb("name or name:port").build(),
-            )
-            .mutable_ready()
-            .build(),
-    ]
+        field!(
+            flag(
+                "data-channel",
+                "Data channel",
+                "Offer every receiver a data channel named room, for the action send-data and the signal data",
+                defaults.data_channel,
+            ),
+            data_channel
+        ),
+        field!(
+            flag(
+                "run-signaling-server",
+                "Run signaling server",
+                "Run a signaling server with the viewer page in this process, and join a room on it (signaling-uri is ignored)",
+                defaults.run_signaling_server,
+            ),
+            run_signaling_server
+        ),
+        field!(
+            glib::ParamSpecString::builder("signaling-server-listen")
+                .nick("Signaling server listen address")
+                .blurb(
+                    "Address and port on which the embedded signaling server (run-signaling-server) listens; port 0 selects \
+                     a free port",
+                )
+                .default_value(defaults.signaling_server_listen.as_str())
+                .mutable_ready(),
+            signaling_server_listen
+        ),
+        field!(
+            gst::ParamSpecArray::builder("signaling-server-allow-hosts")
+                .nick("Signaling server host names")
+                .blurb(
+                    "Host names under which the embedded signaling server serves the viewer page, in addition to localhost, \
+                     its address, and the name of this machine with and without .local: <\"robot.example\", ...>; \"*\" \
+                     allows any (default: none)",
+                )
+                .element_spec(
+                    &glib::ParamSpecString::builder("host").nick("Host name").blurb("name or name:port").build(),
+                )
+                .mutable_ready(),
+            signaling_server_allow_hosts
+        ),
+    ])
+});
+
+/// The specifications of the properties in [`Settings`].
+pub(crate) fn properties() -> impl Iterator<Item = glib::ParamSpec> {
+    PROPERTIES.specs()
 }
 
 impl Settings {
-    /// Sets one of [`properties`]; false if it is none of them.
+    /// Sets a property. False if the sink has no property of this name.
     pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        let flag = || value.get::<bool>().unwrap_or_default();
-        let number = || value.get::<u32>().unwrap_or_default();
-        let text = || value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty());
-        match name {
-            "target-id" => self.target_id = text(),
-            "keyframe-interval-min" => {
-                self.runtime.keyframe_interval_min = Duration::from_millis(number().into());
-            }
-            "retransmission" => self.retransmission = flag(),
-            "max-receivers" => self.runtime.max_receivers = number(),
-            "receiver-timeout" => self.runtime.receiver_timeout = Duration::from_millis(number().into()),
-            "tune-upstream" => self.tune_upstream = flag(),
-            "data-channel" => self.data_channel = flag(),
-            "run-signaling-server" => self.run_signaling_server = flag(),
-            "signaling-server-listen" => {
-                self.signaling_server_listen =
-                    text().unwrap_or_else(|| Self::default().signaling_server_listen);
-            }
-            "signaling-server-allow-hosts" => {
-                self.signaling_server_allow_hosts = value
-                    .get::<gst::ArrayRef<'_>>()
-                    .map(|list| list.iter().filter_map(|host| host.get::<String>().ok()).collect())
-                    .unwrap_or_default();
-            }
-            _ => return false,
-        }
-        true
+        PROPERTIES.set(self, name, value)
     }
 
-    /// Reads one of [`properties`].
+    /// The value of a property. `None` if the sink has no property of this name.
     pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
-        Some(match name {
-            "target-id" => self.target_id.to_value(),
-            "keyframe-interval-min" => to_ms(self.runtime.keyframe_interval_min).to_value(),
-            "retransmission" => self.retransmission.to_value(),
-            "max-receivers" => self.runtime.max_receivers.to_value(),
-            "receiver-timeout" => to_ms(self.runtime.receiver_timeout).to_value(),
-            "tune-upstream" => self.tune_upstream.to_value(),
-            "data-channel" => self.data_channel.to_value(),
-            "run-signaling-server" => self.run_signaling_server.to_value(),
-            "signaling-server-listen" => self.signaling_server_listen.to_value(),
-            "signaling-server-allow-hosts" => gst::Array::new(&self.signaling_server_allow_hosts).to_value(),
-            _ => return None,
-        })
+        PROPERTIES.get(self, name)
     }
 }
 
-fn to_ms(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_property_has_its_documented_default_and_can_be_set() {
+        gst::init().expect("GStreamer");
+        let mut settings = Settings::default();
+        for spec in properties() {
+            let name = spec.name();
+            let before = settings.get(name).expect(name);
+            let text = |value: &glib::Value| value.serialize().ok();
+            // GStreamer gives every array the default null.
+            if name != "signaling-server-allow-hosts" {
+                assert_eq!(text(&before), text(spec.default_value()), "{name}");
+            }
+            let value = match before.type_() {
+                glib::Type::BOOL => (!before.get::<bool>().expect(name)).to_value(),
+                glib::Type::U32 => 1234_u32.to_value(),
+                glib::Type::STRING => "other".to_value(),
+                _ => gst::Array::new(["robot.example"]).to_value(),
+            };
+            assert!(settings.set(name, &value), "{name}");
+            assert_eq!(text(&settings.get(name).expect(name)), text(&value), "{name}");
+        }
+        assert!(settings.set("signaling-server-listen", &None::<String>.to_value()));
+        assert_eq!(settings.signaling_server_listen, Settings::default().signaling_server_listen);
+        assert!(!settings.set("no-such", &true.to_value()));
+    }
 }

@@ -1,16 +1,19 @@
-//! The source's own properties, beside those of signaling.
+//! The source's own properties; those of signaling are in `signaling/settings.rs`. To add one: a field in [`Settings`] and
+//! a row in [`PROPERTIES`].
 
 use crate::{
     codec::{CODECS, Codec},
+    property::{PropertyTable, field},
     signaling::SignalingSettings,
 };
 use gst::{glib, prelude::*};
 use room_signaling_client::protocol::ClientId;
+use std::sync::LazyLock;
 
-/// Milliseconds that packets may be late or out of order before they count as lost.
+/// The jitter buffer's latency in ms.
 const DEFAULT_LATENCY_MS: u32 = 50;
 
-/// What the user decides.
+/// The values of the source's writable properties.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) signaling: SignalingSettings,
@@ -34,102 +37,94 @@ impl Default for Settings {
     }
 }
 
-/// The specifications of all properties but those that are read-only here.
+static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(|| {
+    PropertyTable::new(vec![
+        field!(
+            glib::ParamSpecString::builder("sender-id")
+                .nick("Sender id")
+                .blurb("Id of the only sender to receive from (null: the first sender, and when it has left, the next one)")
+                .mutable_ready(),
+            sender_id
+        ),
+        field!(
+            glib::ParamSpecUInt::builder("latency")
+                .nick("Latency")
+                .blurb("Time in ms for which packets may be late, reordered or retransmitted before they count as lost")
+                .default_value(DEFAULT_LATENCY_MS)
+                .maximum(60_000)
+                .mutable_ready(),
+            latency_ms
+        ),
+        field!(
+            gst::ParamSpecArray::builder("codecs")
+                .nick("Codecs")
+                .blurb("Codecs to accept, as <h264, vp8, opus>; other streams are not received (default: all of these)")
+                .element_spec(
+                    &glib::ParamSpecString::builder("codec").nick("Codec").blurb("h264, vp8 or opus").build(),
+                )
+                .mutable_ready(),
+            codecs
+        ),
+        field!(
+            glib::ParamSpecBoolean::builder("retransmission")
+                .nick("Retransmission")
+                .blurb("Request retransmission of lost packets (NACK and RTX, RFC 4585 and RFC 4588)")
+                .default_value(true)
+                .mutable_ready(),
+            retransmission
+        ),
+        field!(
+            glib::ParamSpecBoolean::builder("eos-on-bye")
+                .nick("EOS on bye")
+                .blurb(
+                    "Send EOS on all pads and leave the room when the sender says bye, which it also does at its own EOS \
+                     (false: wait for this sender or the next one, and resume on the same pads)",
+                )
+                .default_value(false)
+                .mutable_playing(),
+            eos_on_bye
+        ),
+    ])
+});
+
+/// The specifications of all properties in [`Settings`], and of the read-only ones of signaling.
 pub(super) fn properties() -> Vec<glib::ParamSpec> {
-    let mut specs = crate::signaling::properties();
-    specs.extend([
-        glib::ParamSpecString::builder("sender-id")
-            .nick("Sender id")
-            .blurb("Receive from this member of the room only (null: from the first sender, when it has left from the next)")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("latency")
-            .nick("Latency")
-            .blurb("Time in ms for which packets may be late, out of order or sent again before they count as lost")
-            .default_value(DEFAULT_LATENCY_MS)
-            .maximum(60_000)
-            .mutable_ready()
-            .build(),
-        gst::ParamSpecArray::builder("codecs")
-            .nick("Codecs")
-            .blurb("Codecs that are taken: <h264, vp8, opus>; streams of others stay away (default: all of these)")
-            .element_spec(&glib::ParamSpecString::builder("codec").nick("Codec").blurb("h264, vp8 or opus").build())
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecBoolean::builder("retransmission")
-            .nick("Retransmission")
-            .blurb("Ask the sender for lost packets again (NACK and RTX, RFC 4585 and 4588)")
-            .default_value(true)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecBoolean::builder("eos-on-bye")
-            .nick("EOS on bye")
-            .blurb(
-                "Send EOS on all pads when the sender says goodbye, as it does at its own EOS, and leave the room \
-                 (false: wait for it, or for the next sender, and go on on the same pads)",
-            )
-            .default_value(false)
-            .mutable_playing()
-            .build(),
-    ]);
-    specs
+    crate::signaling::properties().into_iter().chain(PROPERTIES.specs()).collect()
 }
 
 impl Settings {
-    /// Sets a property; false where it is not one of [`properties`].
+    /// Sets a property. False if the source has no writable property of this name.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        match name {
-            "sender-id" => {
-                self.sender_id = value.get::<Option<String>>().ok().flatten().filter(|id| !id.is_empty());
-            }
-            "latency" => self.latency_ms = value.get().unwrap_or(DEFAULT_LATENCY_MS),
-            "codecs" => {
-                self.codecs = value
-                    .get::<gst::ArrayRef<'_>>()
-                    .map(|list| list.iter().filter_map(|codec| codec.get::<String>().ok()).collect())
-                    .unwrap_or_default();
-            }
-            "retransmission" => self.retransmission = value.get().unwrap_or(true),
-            "eos-on-bye" => self.eos_on_bye = value.get().unwrap_or(false),
-            _ => return self.signaling.set(name, value),
-        }
-        true
+        PROPERTIES.set(self, name, value) || self.signaling.set(name, value)
     }
 
-    /// The value of a property; `None` where it is not one of [`properties`].
+    /// The value of a property. `None` if the source has no writable property of this name.
     pub(super) fn get(&self, name: &str) -> Option<glib::Value> {
-        Some(match name {
-            "sender-id" => self.sender_id.to_value(),
-            "latency" => self.latency_ms.to_value(),
-            "codecs" => gst::Array::new(&self.codecs).to_value(),
-            "retransmission" => self.retransmission.to_value(),
-            "eos-on-bye" => self.eos_on_bye.to_value(),
-            _ => return self.signaling.get(name),
-        })
+        PROPERTIES.get(self, name).or_else(|| self.signaling.get(name))
     }
 
-    /// What makes no sense, in words that name the property and what would be right.
+    /// Checks the values. The error names the property and a valid value.
     pub(super) fn check(&self) -> Result<(), String> {
         self.wanted_sender()?;
         if let Some(codec) = self.codecs.iter().find(|name| Codec::of_name(name).is_none()) {
-            return Err(format!("codecs has {codec:?}: known are {}", known_codecs()));
+            return Err(format!("codecs has {codec:?}: the known codecs are {}", known_codecs()));
         }
         if self.codecs.is_empty() {
             return Err(format!(
-                "codecs is empty, so nothing could be received: known are {}",
+                "codecs is empty, so nothing could be received: the known codecs are {}",
                 known_codecs()
             ));
         }
         Ok(())
     }
 
-    /// `sender-id`, checked.
+    /// The value of `sender-id`. The error says why it is no id.
     pub(super) fn wanted_sender(&self) -> Result<Option<ClientId>, String> {
         let check = |id: &String| ClientId::new(id).map_err(|error| format!("sender-id is {id:?}: {error}"));
         self.sender_id.as_ref().map(check).transpose()
     }
 
-    /// `latency` as GStreamer counts.
+    /// The value of `latency`.
     pub(super) fn latency(&self) -> gst::ClockTime {
         gst::ClockTime::from_mseconds(self.latency_ms.into())
     }
@@ -164,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_named() {
+    fn an_invalid_value_is_an_error_that_names_the_property() {
         gst::init().expect("GStreamer");
         let mut settings = Settings::default();
         assert!(settings.check().is_ok());

@@ -7,12 +7,13 @@
 mod pads;
 mod perform;
 mod signaling;
+mod stats;
 
 use super::{
+    published::PublishedState,
     roster::{Input, Limits, Roster},
     session::{Session, SessionEvent, StreamInfo},
     settings::{RuntimeSettings, Settings},
-    stats::PublishedState,
 };
 use crate::{guard, log::CAT, signaling::SignalingSettings, stream_key::StreamKey};
 use gst::glib;
@@ -240,8 +241,16 @@ impl Conductor {
             self.next_tick = Some(now + TICK);
         }
         if std::mem::take(&mut self.changed) {
-            self.published.publish(self.pads.known(), self.roster.receivers(), &self.sessions, now);
+            self.publish(now);
         }
+    }
+
+    fn publish(&self, now: Instant) {
+        let receivers = self.sessions.iter().filter_map(|(id, active)| {
+            let receiver = self.roster.receivers().get(id)?;
+            Some((id.to_string(), stats::receiver_stats(receiver, active, now)))
+        });
+        self.published.publish(self.pads.known().cloned().collect(), receivers.collect());
     }
 
     fn gather_stats(&self) {

@@ -3,7 +3,7 @@
 
 use crate::{
     log::CAT,
-    sink::{fanout::DRAIN, keyframes::KeyframeGate, session::StreamInfo, stats::PublishedState},
+    sink::{fanout::DRAIN, keyframes::KeyframeGate, published::PublishedState, session::StreamInfo},
     stream_key::StreamKey,
 };
 use gst::{glib, prelude::*};
@@ -170,7 +170,7 @@ impl Pads {
                 && let Some(ghost) = pad.ghost.upgrade()
             {
                 gst::debug!(CAT, obj = ghost, "asking the encoder for a keyframe");
-                published.keyframe_forced();
+                published.count_forced_keyframe();
                 stream.fanout.count_keyframe_request();
                 ghost.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
             }

@@ -146,7 +146,7 @@ impl Receiver {
     }
 
     /// The state in statistics.
-    pub(crate) fn state(&self) -> &'static str {
+    pub(crate) fn state_name(&self) -> &'static str {
         match &self.state {
             ReceiverState::Active(session) => session.step.name(),
             _ => "idle",
