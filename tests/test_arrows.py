@@ -180,7 +180,10 @@ def circle(graph):
     return next((found for node in sorted(graph) if (found := visit(node))), None)
 
 
-@pytest.mark.parametrize("crate", ["signaling/protocol", "signaling/server", "signaling/daemon", "signaling/client"])
+CRATES_WITHOUT_CIRCLES = ["signaling/protocol", "signaling/server", "signaling/daemon", "signaling/client", "gst-plugins/roomwebrtc"]
+
+
+@pytest.mark.parametrize("crate", CRATES_WITHOUT_CIRCLES)
 def test_no_circles_between_files(crate):
     found = circle(file_arrows(ROOT / crate))
     assert not found, " -> ".join("::".join(module) or "lib" for module in found)

@@ -54,9 +54,10 @@ impl<S> PropertyTable<S> {
         Self(rows)
     }
 
-    /// The specifications, for `ObjectImpl::properties`.
-    pub(crate) fn specs(&self) -> impl Iterator<Item = glib::ParamSpec> {
-        self.0.iter().map(|row| row.spec.clone())
+    /// The specifications, for `ObjectImpl::properties`. Because GObject installs a specification in one class only, each
+    /// class needs a table of its own here.
+    pub(crate) fn into_specs(self) -> impl Iterator<Item = glib::ParamSpec> {
+        self.0.into_iter().map(|row| row.spec)
     }
 
     /// The value of a property. `None` if the table has no property of this name.

@@ -80,7 +80,9 @@ pub(crate) fn random_instance() -> Instance {
 }
 
 /// The signaling properties of both elements.
-static PROPERTIES: LazyLock<PropertyTable<SignalingSettings>> = LazyLock::new(|| {
+static PROPERTIES: LazyLock<PropertyTable<SignalingSettings>> = LazyLock::new(table);
+
+fn table() -> PropertyTable<SignalingSettings> {
     let text =
         |name, nick, blurb| glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_ready();
     let port = |name, nick, blurb, default: u16| {
@@ -187,11 +189,11 @@ static PROPERTIES: LazyLock<PropertyTable<SignalingSettings>> = LazyLock::new(||
             max_rtp_port
         ),
     ])
-});
+}
 
-/// The specifications of the signaling properties, including the read-only ones.
+/// The specifications of the signaling properties, including the read-only ones, for one class of elements.
 pub(crate) fn properties() -> Vec<glib::ParamSpec> {
-    PROPERTIES.specs().chain(status::PROPERTIES.specs()).collect()
+    table().into_specs().chain(status::table().into_specs()).collect()
 }
 
 impl SignalingSettings {
@@ -417,6 +419,7 @@ mod tests {
 
     #[test]
     fn an_empty_value_means_the_default_and_each_element_has_its_own_secret() {
+        gst::init().expect("GStreamer");
         let mut settings = SignalingSettings::default();
         settings.set("client-id", &"".to_value());
         settings.set("room", &None::<String>.to_value());
@@ -431,6 +434,7 @@ mod tests {
 
     #[test]
     fn ice_servers_of_the_property_go_before_those_of_the_server() {
+        gst::init().expect("GStreamer");
         let theirs =
             vec![IceServer { urls: vec!["stun:theirs".to_owned()], username: None, credential: None }];
         let mut settings = SignalingSettings::default();

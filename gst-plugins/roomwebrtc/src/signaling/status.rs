@@ -59,7 +59,9 @@ pub(crate) struct SignalingStatus {
 }
 
 /// The read-only signaling properties of both elements.
-pub(super) static PROPERTIES: LazyLock<PropertyTable<SignalingStatus>> = LazyLock::new(|| {
+static PROPERTIES: LazyLock<PropertyTable<SignalingStatus>> = LazyLock::new(table);
+
+pub(super) fn table() -> PropertyTable<SignalingStatus> {
     PropertyTable::new(vec![
         Property::read_only(
             glib::ParamSpecEnum::builder_with_default("signaling-state", SignalingState::Idle)
@@ -86,7 +88,7 @@ pub(super) static PROPERTIES: LazyLock<PropertyTable<SignalingStatus>> = LazyLoc
             |status| status.reason.to_value(),
         ),
     ])
-});
+}
 
 impl SignalingStatus {
     /// The value of a property. `None` if this is not a read-only signaling property.

@@ -16,7 +16,9 @@ use std::{
 };
 
 /// The read-only properties of the sink, besides those of signaling.
-static PROPERTIES: LazyLock<PropertyTable<PublishedState>> = LazyLock::new(|| {
+static PROPERTIES: LazyLock<PropertyTable<PublishedState>> = LazyLock::new(table);
+
+fn table() -> PropertyTable<PublishedState> {
     PropertyTable::new(vec![
         Property::read_only(
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
@@ -35,11 +37,11 @@ static PROPERTIES: LazyLock<PropertyTable<PublishedState>> = LazyLock::new(|| {
             |state| state.receivers().to_value(),
         ),
     ])
-});
+}
 
 /// The specifications of the properties that [`PublishedState::get`] reads.
 pub(crate) fn properties() -> impl Iterator<Item = glib::ParamSpec> {
-    PROPERTIES.specs()
+    table().into_specs()
 }
 
 /// Shared by the element and its conductor.

@@ -1,5 +1,5 @@
 //! The sink's own properties; those of signaling are in `signaling/settings.rs`. To add one: a field in [`Settings`] and a
-//! row in [`PROPERTIES`]. A property that takes effect in PLAYING is a field of [`RuntimeSettings`].
+//! row in [`table`]. A property that takes effect in PLAYING is a field of [`RuntimeSettings`].
 
 use crate::property::{PropertyTable, field};
 use gst::{glib, prelude::*};
@@ -47,7 +47,9 @@ impl Default for Settings {
     }
 }
 
-static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(|| {
+static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(table);
+
+fn table() -> PropertyTable<Settings> {
     let defaults = Settings::default();
     let flag = |name, nick, blurb, default: bool| {
         glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_ready()
@@ -154,11 +156,11 @@ static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(|| {
             signaling_server_allow_hosts
         ),
     ])
-});
+}
 
 /// The specifications of the properties in [`Settings`].
 pub(crate) fn properties() -> impl Iterator<Item = glib::ParamSpec> {
-    PROPERTIES.specs()
+    table().into_specs()
 }
 
 impl Settings {

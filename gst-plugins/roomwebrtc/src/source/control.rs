@@ -6,9 +6,9 @@
 
 use super::{
     RoomWebRtcSrc,
-    link::{self, Link},
+    link::{self, Link, LinkEvent},
     message,
-    output::{Output, OutputContext},
+    output::{Output, OutputContext, OutputEvent},
     outputs::Outputs,
     senders::{GOODBYE_GRACE, Senders},
     session::{Action, Session, SessionEvent, SessionEvents},
@@ -19,7 +19,6 @@ use crate::{
     guard,
     log::CAT,
     signaling::{SignalingState, warn_unreachable},
-    stream_key::StreamKey,
     time::SessionClock,
 };
 use gst::{glib, prelude::*};
@@ -40,20 +39,14 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The input of the control thread.
 pub(super) enum Command {
-    /// An event of the signaling client of this generation.
-    Signaling(u64, Event),
-    /// The signaling client of this generation has ended.
-    SignalingEnded(u64),
+    /// An event of a signaling client.
+    Link(LinkEvent),
     /// An event of the session with this number.
     Session(u64, SessionEvent),
     /// A session has been torn down.
     SessionEnded,
-    /// Downstream needs a keyframe of this stream.
-    Keyframe(StreamKey),
-    /// An end of stream has passed the pad with this name.
-    OutputEnded(StreamKey),
-    /// The application sent an end of stream before there were pads.
-    EndOfStream,
+    /// An event of a pad.
+    Output(OutputEvent),
     /// The property `token` was set.
     Token(String),
     /// Leave the room and end.
@@ -76,12 +69,16 @@ impl Control {
     ) -> Result<Self, String> {
         let wanted = settings.wanted_sender()?;
         let (commands, inbox) = mpsc::channel();
-        let link = Link::start(options, commands.clone()).map_err(|error| error.to_string())?;
+        // Sending fails only when the thread has ended, and then nothing is left to do.
+        let sender = commands.clone();
+        let link_events = Arc::new(move |event| sender.send(Command::Link(event)).is_ok());
+        let link = Link::start(options, link_events).map_err(|error| error.to_string())?;
+        let sender = commands.clone();
         let outputs = Arc::new(Outputs::new(OutputContext {
             element: element.downgrade(),
             group: gst::GroupId::next(),
             latency: settings.latency(),
-            commands: commands.clone(),
+            events: Arc::new(move |event| drop(sender.send(Command::Output(event)))),
             clock: Arc::new(SessionClock::default()),
         }));
         let (alive, ended) = mpsc::channel::<()>();
@@ -196,28 +193,30 @@ impl Controller {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Signaling(generation, event) if self.link.is_current(generation) => self.on_event(event),
+            Command::Link(LinkEvent::Signaling(generation, event)) if self.link.is_current(generation) => {
+                self.on_event(event);
+            }
             Command::Session(number, event) if number == self.session_number => self.on_session_event(event),
-            Command::SignalingEnded(generation) => self.link.ended(generation, Instant::now()),
+            Command::Link(LinkEvent::Ended(generation)) => self.link.ended(generation, Instant::now()),
             Command::SessionEnded => self.teardowns = self.teardowns.saturating_sub(1),
-            Command::Keyframe(key) => {
+            Command::Output(OutputEvent::KeyframeNeeded(key)) => {
                 if let Some(session) = &self.session {
                     session.ask_for_keyframe(key);
                 }
             }
-            Command::OutputEnded(name) => {
+            Command::Output(OutputEvent::Ended(name)) => {
                 if let Some(output) = self.outputs.take_ended(name) {
                     remove_aside(output);
                 }
             }
-            Command::EndOfStream => self.finish("end of stream"),
+            Command::Output(OutputEvent::EndOfStream) => self.finish("end of stream"),
             Command::Token(token) => self.link.set_token(&token),
             Command::Stop => {
                 self.finish("closed");
                 self.stopped = Some(Instant::now());
             }
             // The client or the session has been replaced.
-            Command::Signaling(..) | Command::Session(..) => {}
+            Command::Link(_) | Command::Session(..) => {}
         }
     }
 

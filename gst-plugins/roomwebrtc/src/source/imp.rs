@@ -59,10 +59,7 @@ impl ObjectImpl for RoomWebRtcSrc {
             specs.push(
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb(
-                        "Who sends, and what came: application/x-room-source-stats with a stream for each pad and, \
-                         while it is read now and then, the statistics of webrtcbin in the field webrtc",
-                    )
+                    .blurb("State of the session and counters of each pad, described in docs/elements.md; reading never waits")
                     .read_only()
                     .build(),
             );

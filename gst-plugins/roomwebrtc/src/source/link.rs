@@ -4,7 +4,6 @@
 //! already (the one before has left, or a session failed), the element leaves and comes back under the same id with
 //! another instance secret, which to all senders is a new process.
 
-use super::control::Command;
 use crate::signaling::{random_instance, runtime};
 use room_signaling_client::{
     Event, Events, Handle, Media, Options, OptionsError,
@@ -12,17 +11,27 @@ use room_signaling_client::{
     wire::{Body, Signal},
 };
 use std::{
-    sync::mpsc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 /// How long a client may take to say goodbye before the next one comes regardless.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 
+/// An event of the signaling client of a generation.
+pub(super) enum LinkEvent {
+    Signaling(u64, Event),
+    /// The client has ended.
+    Ended(u64),
+}
+
+/// Receives the events of all clients. False once nothing handles them any more. Never blocks.
+pub(super) type LinkEvents = Arc<dyn Fn(LinkEvent) -> bool + Send + Sync>;
+
 /// The way to the signaling server.
 pub(super) struct Link {
     options: Options,
-    commands: mpsc::Sender<Command>,
+    events: LinkEvents,
     /// Tells the events of one client from those of the one before.
     generation: u64,
     state: State,
@@ -38,10 +47,10 @@ enum State {
 }
 
 impl Link {
-    /// Starts a client. Its events come as commands with the generation 0.
-    pub(super) fn start(options: Options, commands: mpsc::Sender<Command>) -> Result<Self, OptionsError> {
-        let handle = spawn(&options, 0, &commands)?;
-        Ok(Self { options, commands, generation: 0, state: State::Up(handle) })
+    /// Starts a client, whose generation is 0.
+    pub(super) fn start(options: Options, events: LinkEvents) -> Result<Self, OptionsError> {
+        let handle = spawn(&options, 0, &events)?;
+        Ok(Self { options, events, generation: 0, state: State::Up(handle) })
     }
 
     /// Whether events of this generation count.
@@ -133,30 +142,25 @@ impl Link {
         self.state = State::Over;
         self.options.client.instance = random_instance();
         self.generation += 1;
-        self.state = State::Up(spawn(&self.options, self.generation, &self.commands)?);
+        self.state = State::Up(spawn(&self.options, self.generation, &self.events)?);
         Ok(())
     }
 }
 
-fn spawn(
-    options: &Options,
-    generation: u64,
-    commands: &mpsc::Sender<Command>,
-) -> Result<Handle, OptionsError> {
+fn spawn(options: &Options, generation: u64, link_events: &LinkEvents) -> Result<Handle, OptionsError> {
     let _context = runtime().enter();
     let (handle, events) = room_signaling_client::spawn(options.clone())?;
-    runtime().spawn(pass_on(events, generation, commands.clone()));
+    runtime().spawn(forward(events, generation, link_events.clone()));
     Ok(handle)
 }
 
-async fn pass_on(mut events: Events, generation: u64, commands: mpsc::Sender<Command>) {
+async fn forward(mut events: Events, generation: u64, link_events: LinkEvents) {
     while let Some(event) = events.recv().await {
-        if commands.send(Command::Signaling(generation, event)).is_err() {
+        if !link_events(LinkEvent::Signaling(generation, event)) {
             return;
         }
     }
-    // Nobody is left to be told where this fails.
-    let _ = commands.send(Command::SignalingEnded(generation));
+    link_events(LinkEvent::Ended(generation));
 }
 
 /// What an event says about who is in the room.

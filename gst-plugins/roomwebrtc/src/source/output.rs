@@ -6,7 +6,6 @@
 
 use super::{
     RoomWebRtcSrc,
-    control::Command,
     timeline::{AccessUnit, Decision, DownstreamState, Timeline},
 };
 use crate::{
@@ -19,8 +18,21 @@ use gst::{glib, prelude::*};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
-    mpsc,
 };
+
+/// What happens at the pads, for the thread that owns the session.
+#[derive(Debug)]
+pub(super) enum OutputEvent {
+    /// Downstream needs a keyframe of this stream.
+    KeyframeNeeded(StreamKey),
+    /// EOS has passed the pad with this name.
+    Ended(StreamKey),
+    /// The application sent EOS before there were pads.
+    EndOfStream,
+}
+
+/// Receives the events of all outputs. Never blocks.
+pub(super) type OutputEvents = Arc<dyn Fn(OutputEvent) + Send + Sync>;
 
 /// What all outputs of one run of the element share.
 #[derive(Clone)]
@@ -28,7 +40,7 @@ pub(super) struct OutputContext {
     pub(super) element: glib::WeakRef<RoomWebRtcSrc>,
     pub(super) group: gst::GroupId,
     pub(super) latency: gst::ClockTime,
-    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) events: OutputEvents,
     pub(super) clock: Arc<SessionClock>,
 }
 
@@ -131,8 +143,7 @@ impl Output {
                 gst::log!(CAT, obj = self.pad, "dropping {unit:?}");
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 if ask {
-                    // Fails when the control thread has ended, and then nothing is received any more.
-                    let _ = self.context.commands.send(Command::Keyframe(self.key));
+                    (self.context.events)(OutputEvent::KeyframeNeeded(self.key));
                 }
             }
         }
@@ -200,11 +211,11 @@ impl Output {
     }
 
     fn add_probes(&self, element: &RoomWebRtcSrc, pad: &gst::Pad) {
-        let (key, commands, state) = (self.key, self.context.commands.clone(), self.state.clone());
+        let (key, events, state) = (self.key, self.context.events.clone(), self.state.clone());
         pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
             match info.event() {
                 Some(event) if gst_video::ForceKeyUnitEvent::is(event) => {
-                    let _ = commands.send(Command::Keyframe(key));
+                    events(OutputEvent::KeyframeNeeded(key));
                 }
                 Some(event) => {
                     if let gst::EventView::Latency(event) = event.view() {
@@ -226,7 +237,7 @@ impl Output {
         });
         let (group, id) =
             (self.context.group, self.pad.create_stream_id(element, Some(self.name.pad_name().as_str())));
-        let (name, commands) = (self.name, self.context.commands.clone());
+        let (name, events) = (self.name, self.context.events.clone());
         pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             let Some((kind, seqnum)) = info.event().map(|event| (event.type_(), event.seqnum())) else {
                 return gst::PadProbeReturn::Ok;
@@ -236,7 +247,7 @@ impl Output {
                 let event = gst::event::StreamStart::builder(&id).group_id(group).seqnum(seqnum).build();
                 info.data = Some(gst::PadProbeData::Event(event));
             } else if kind == gst::EventType::Eos {
-                let _ = commands.send(Command::OutputEnded(name));
+                events(OutputEvent::Ended(name));
             }
             gst::PadProbeReturn::Ok
         });

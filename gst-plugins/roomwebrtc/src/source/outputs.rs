@@ -1,9 +1,6 @@
 //! The outputs of one run of the element: which stream leaves through which pad.
 
-use super::{
-    control::Command,
-    output::{Output, OutputContext},
-};
+use super::output::{Output, OutputContext, OutputEvent};
 use crate::{codec::MediaKind, log::CAT, stream_key::StreamKey};
 use gst::glib;
 use std::{
@@ -116,8 +113,7 @@ impl Outputs {
                 Err(error) => gst::warning!(CAT, "no pad for the end of the stream: {error}"),
             }
         }
-        // Fails when the control thread has ended, and then there is nothing left to end.
-        let _ = self.context.commands.send(Command::EndOfStream);
+        (self.context.events)(OutputEvent::EndOfStream);
         true
     }
 

@@ -1,5 +1,5 @@
 //! The source's own properties; those of signaling are in `signaling/settings.rs`. To add one: a field in [`Settings`] and
-//! a row in [`PROPERTIES`].
+//! a row in [`table`].
 
 use crate::{
     codec::{CODECS, Codec},
@@ -37,7 +37,9 @@ impl Default for Settings {
     }
 }
 
-static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(|| {
+static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(table);
+
+fn table() -> PropertyTable<Settings> {
     PropertyTable::new(vec![
         field!(
             glib::ParamSpecString::builder("sender-id")
@@ -85,11 +87,11 @@ static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(|| {
             eos_on_bye
         ),
     ])
-});
+}
 
 /// The specifications of all properties in [`Settings`], and of the read-only ones of signaling.
 pub(super) fn properties() -> Vec<glib::ParamSpec> {
-    crate::signaling::properties().into_iter().chain(PROPERTIES.specs()).collect()
+    crate::signaling::properties().into_iter().chain(table().into_specs()).collect()
 }
 
 impl Settings {
