@@ -1,4 +1,4 @@
-//! Joins a room and prints what happens there, for a time in seconds or until it is stopped:
+//! Joins a room and prints its events, for a number of seconds or until it is stopped:
 //! `cargo run -p room-signaling-client --example watch -- ws://127.0.0.1:8765 living_room sender 60`
 
 use room_signaling_client::{ClientConfig, Options, new_instance, protocol::RoomId, spawn, wire::Role};
@@ -10,7 +10,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let uri = arguments.next().unwrap_or_else(|| "ws://127.0.0.1:8765".to_owned());
     let room = RoomId::new(arguments.next().unwrap_or_else(|| "room_default".to_owned()))?;
-    // Senders see everybody, receivers only the senders.
+    // Senders see all members, receivers see the senders.
     let role = if arguments.next().as_deref() == Some("sender") { Role::Sender } else { Role::Receiver };
     let seconds: u64 = arguments.next().map_or(Ok(u64::MAX), |text| text.parse())?;
     let (handle, mut events) = spawn(Options::new(uri, ClientConfig::new(room, role, new_instance())))?;

@@ -1,4 +1,5 @@
-//! Opens a WebSocket: resolves the name, connects, negotiates TLS, upgrades. The caller limits the time.
+//! Opens a WebSocket: name resolution, TCP, TLS, upgrade. The caller limits the time. The errors name the host, the cause
+//! and the fix.
 
 use crate::{
     options::Target,
@@ -18,10 +19,10 @@ use tokio_tungstenite::{
 
 /// How long one address may take before the next one is tried in parallel (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
-/// The limit for a message of the server. It relays up to 64 KiB, and lists up to 1,000 members of about 1.3 KiB.
+/// The longest message of a server, in bytes. A server relays up to 64 KiB, and lists up to 1,000 members of 1.3 KiB.
 const MAX_MESSAGE: usize = 2 << 20;
 
-/// How long what was sent may stay without an acknowledgment before the connection counts as broken.
+/// How long sent data may stay unacknowledged before the connection counts as broken.
 #[cfg(target_os = "linux")]
 const UNDELIVERED: Duration = Duration::from_secs(5);
 
@@ -62,9 +63,9 @@ async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let stream = first_to_answer(addresses)
         .await
         .map_err(|error| ConnectError::Later(format!("{host:?} port {port} can't be reached: {error}")))?;
-    // Messages are small and must not wait for the acknowledgment of those before (Nagle's algorithm).
+    // Messages are small, and must not wait for the acknowledgment of earlier ones (Nagle's algorithm).
     stream.set_nodelay(true).map_err(|error| ConnectError::Later(error.to_string()))?;
-    // After this machine has got another address, the system would repeat what it can't deliver for a quarter of an hour.
+    // After a change of this machine's address, the system would retransmit for a quarter of an hour.
     #[cfg(target_os = "linux")]
     socket2::SockRef::from(&stream)
         .set_tcp_user_timeout(Some(UNDELIVERED))
@@ -72,8 +73,8 @@ async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     Ok(stream)
 }
 
-/// Tries the addresses in order, each [`STAGGER`] after the one before or as soon as that failed. The first to answer
-/// wins, so a network that drops IPv6 costs a quarter of a second instead of the whole time limit.
+/// Tries the addresses in order, each [`STAGGER`] after the previous one or as soon as that one has failed. The first that
+/// answers is used, so a network that drops IPv6 costs a quarter of a second instead of the whole time limit.
 async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut untried = addresses.into_iter();
     let mut attempts = JoinSet::new();
@@ -100,7 +101,7 @@ fn tls_error(host: &str, port: u16, error: io::Error) -> ConnectError {
         return ConnectError::Later(format!("TLS with {host:?} port {port} failed: {error}"));
     };
     match tls {
-        // The clock of a machine without a battery is wrong until it is set over the network.
+        // Without a battery, the clock of a machine is wrong until it is set over the network.
         TlsError::InvalidCertificate(
             reason @ (CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }),
         ) => ConnectError::Later(format!(
@@ -111,7 +112,7 @@ fn tls_error(host: &str, port: u16, error: io::Error) -> ConnectError {
             certificate_advice(reason)
         )),
         TlsError::InvalidMessage(_) => ConnectError::Misconfigured(format!(
-            "{host:?} port {port} does not speak TLS: write ws:// for a server without TLS, or the port of its TLS"
+            "{host:?} port {port} does not speak TLS: write ws:// for a server without TLS, or the port on which it speaks TLS"
         )),
         _ => ConnectError::Later(format!("TLS with {host:?} port {port} failed: {tls}")),
     }
@@ -120,16 +121,16 @@ fn tls_error(host: &str, port: u16, error: io::Error) -> ConnectError {
 fn certificate_advice(reason: &CertificateError) -> &'static str {
     match reason {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "connect by a name for which it was issued, or get one for this name"
+            "connect to a name for which it was issued, or install one for this name"
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "renew it, and check the clocks of both machines"
         }
-        // rustls has no variant of its own for the certificates that `openssl req -x509` makes by default.
+        // rustls has no variant for the certificates that `openssl req -x509` makes by default.
         CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
-            "it belongs to an authority itself; make one for the server, with basicConstraints=CA:FALSE"
+            "it is the certificate of an authority: make one for the server, with basicConstraints=CA:FALSE"
         }
-        _ => "name the PEM file of the authority that signed it as the file of trusted authorities",
+        _ => "set the PEM file of the authority that signed it as the file of trusted authorities",
     }
 }
 
@@ -140,7 +141,7 @@ fn ws_error(host: &str, port: u16, error: WsError) -> ConnectError {
             let server = format!("{host:?} port {port}");
             match status {
                 StatusCode::NOT_FOUND => ConnectError::Later(format!(
-                    "{server} answers HTTP {status}: check the path of the address, unless its server is being replaced"
+                    "{server} answers HTTP {status}: check the path of the address, unless the server is being replaced"
                 )),
                 _ if is_temporary(status) => ConnectError::Later(format!("{server} answers HTTP {status}")),
                 _ => ConnectError::Misconfigured(format!(
@@ -155,7 +156,7 @@ fn ws_error(host: &str, port: u16, error: WsError) -> ConnectError {
     }
 }
 
-/// Whether a later attempt may get another answer. Proxies answer 404 or 5xx while the server behind them is away.
+/// Whether a later attempt may get another answer. Proxies answer 404 or 5xx while the server behind them is down.
 fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(

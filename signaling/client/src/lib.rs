@@ -1,11 +1,18 @@
-//! An async client of room signaling: one task that owns the WebSocket and drives [`room_protocol::Client`],
-//! reconnecting for ever.
+//! An async client of room signaling: one task that owns the WebSocket, drives [`room_protocol::Client`] and reconnects
+//! for ever.
 //!
-//! What is said when, what a reconnect keeps and when to try again is all decided in [`room_protocol::client`]; here
-//! are sockets, TLS, the clock and random numbers.
+//! This crate adds sockets, TLS, the clock and random numbers. [`room_protocol::client`] makes all decisions: which message
+//! is sent when, which media sessions survive a reconnect, and when to connect again.
 //!
-//! What happens is told to `tracing`, without tokens, passwords and instances. The WebSocket library logs whole frames
-//! at trace level: keep the targets `tungstenite` and `tokio_tungstenite` above that.
+//! | file | content |
+//! | --- | --- |
+//! | `options.rs` | the options, and the checks before the first attempt |
+//! | `task.rs` | the task: inputs, timers, logging |
+//! | `connect.rs` | name resolution, TCP, TLS, the WebSocket upgrade, and the explanation of their errors |
+//! | `socket.rs` | an open WebSocket |
+//!
+//! The crate logs with `tracing`, without tokens, passwords and instances. The WebSocket library logs whole frames at trace
+//! level, so keep the targets `tungstenite` and `tokio_tungstenite` above that level.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,7 +22,7 @@
 //! let (handle, mut events) = room_signaling_client::spawn(Options::new("ws://127.0.0.1:8765", config))?;
 //! while let Some(event) = events.recv().await {
 //!     if let Event::PeerReady(peer) = event {
-//!         println!("{} is there", peer.client_id);
+//!         println!("{} is in the room", peer.client_id);
 //!         handle.shutdown();
 //!     }
 //! }
@@ -34,13 +41,13 @@ pub use room_protocol::{self as protocol, client::*, wire};
 use protocol::{ClientId, Instance, SessionId, hub::Secret};
 use tokio::sync::mpsc;
 
-/// Speaks to the task. Cheap to clone; when the last one is dropped, the client shuts down.
+/// Controls the task. It is cheap to clone. The client shuts down when the last handle is dropped. No method waits.
 #[derive(Debug, Clone)]
 pub struct Handle {
     inputs: mpsc::UnboundedSender<Input>,
 }
 
-/// What the task says, in order. The task goes on when this is dropped.
+/// The events of the client, in order. The client keeps running if this is dropped.
 #[derive(Debug)]
 pub struct Events {
     events: mpsc::UnboundedReceiver<Event>,
@@ -48,55 +55,58 @@ pub struct Events {
 
 /// Checks `options` and starts the task on the current tokio runtime, which needs its I/O and time drivers.
 ///
-/// Reads the certificate files when TLS is wanted: some milliseconds. Everything that can be known to be wrong without
-/// the network is an error here; what the network shows to be wrong is [`Event::Failed`].
+/// For a `wss` address, this reads the certificate files, which takes some milliseconds.
+///
+/// # Errors
+///
+/// If the options are wrong, as far as that can be found without the network. An error that only the network shows is
+/// [`Event::Failed`].
 pub fn spawn(options: Options) -> Result<(Handle, Events), OptionsError> {
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| OptionsError::NoRuntime)?;
     let target = options::check(&options)?;
     let (inputs, commands) = mpsc::unbounded_channel();
-    let (teller, events) = mpsc::unbounded_channel();
-    runtime.spawn(task::run(options.client, options.token_source, target, commands, teller));
+    let (sender, events) = mpsc::unbounded_channel();
+    runtime.spawn(task::run(options.client, options.token_source, target, commands, sender));
     Ok((Handle { inputs }, Events { events }))
 }
 
-/// The secret of this process, from the randomness of the operating system. Make it once and keep it for all clients
-/// of the process that must not disturb each other's ids.
+/// Makes a secret for this process, with random numbers of the operating system. Make it once, and use it for all
+/// connections of the process that may take over each other's id.
 ///
 /// # Panics
 ///
-/// If the operating system has no random numbers to give, which none that is supported does.
+/// If the operating system provides no random numbers. No supported system fails to.
 pub fn new_instance() -> Instance {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
+    getrandom::fill(&mut bytes).expect("the operating system provides random numbers");
     Instance::from_random(bytes)
 }
 
 impl Handle {
-    /// Says `signal` to a peer. Never waits: what the socket can't take yet is queued without a limit of its own, and
-    /// thrown away with the connection. Dropped when not in the room.
+    /// Sends `signal` to a peer. Frames that the socket can't take yet are queued without a limit, and discarded if the
+    /// connection ends. The signal is dropped if the client is not in its room.
     pub fn send(&self, signal: wire::Signal) {
         self.input(Input::Send(signal));
     }
 
-    /// Reports the state of the media session with a peer. `session` is `None` only where the offer named none. Never
-    /// waits.
+    /// Reports the state of the media session with a peer. `session` is `None` only if the offer named none.
     pub fn media(&self, peer: &ClientId, session: Option<&SessionId>, media: Media) {
         self.input(Input::Media { peer: peer.clone(), session: session.cloned(), media });
     }
 
-    /// Gives a fresh token: in the room it lets the client stay for longer, and from here on it is the one that is
-    /// used. Never waits.
+    /// Sets a new token, which the client uses from here on. In the room, it extends the client's stay.
     pub fn set_token(&self, token: &str) {
         self.input(Input::Token(Secret::new(token)));
     }
 
-    /// Says goodbye and closes. [`Events::recv`] ends when that is done; bound the wait yourself. Never waits.
+    /// Sends `bye` and `leave`, and closes the connection. [`Events::recv`] returns `None` when that is done, within about
+    /// a second.
     pub fn shutdown(&self) {
         self.input(Input::Shutdown);
     }
 
     fn input(&self, input: Input) {
-        // The task is gone only when the client is closed, and then nothing has an effect.
+        // An error means that the task has ended. A closed client ignores all inputs.
         let _ = self.inputs.send(input);
     }
 }
@@ -107,7 +117,7 @@ impl Events {
         self.events.recv().await
     }
 
-    /// The next event if there is one already.
+    /// The next event, if one is queued.
     pub fn try_recv(&mut self) -> Option<Event> {
         self.events.try_recv().ok()
     }

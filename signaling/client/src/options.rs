@@ -1,4 +1,5 @@
-//! Where to connect. The options are checked before any attempt, so that a mistake is reported at once, with its fix.
+//! The options of a client. They are checked before the first attempt, so that a mistake is reported immediately, with
+//! its fix.
 
 use crate::ClientConfig;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -19,24 +20,23 @@ use tokio_rustls::{
 };
 use tokio_tungstenite::tungstenite::http::Uri;
 
-/// Where to connect, and with which identity.
+/// The address of the server, and the identity of the client.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `ws://host:port/path` or `wss://host:port/path`; without a scheme it is `ws`. An IPv6 address is written in
-    /// brackets.
+    /// `ws://host:port/path` or `wss://host:port/path`. The default scheme is `ws`. An IPv6 address is written in brackets.
     ///
-    /// An address without port and path (`ws://host`) means port 8765, because that is the server's own. One with a path
-    /// (`wss://host/ws`) means the port of its scheme, 443 or 80, because such an address leads to a proxy.
+    /// The default port of an address without a path (`ws://host`) is 8765, the default of the server. An address with a
+    /// path (`wss://host/ws`) leads to a proxy, so its default port is that of the scheme, 443 or 80.
     ///
-    /// The client adds the room to the query (`?room=living_room`), so that a balancer can route by it. A query in the
-    /// address is kept.
+    /// The client adds the room to the query (`?room=living_room`), so that a load balancer can route by it. It keeps a
+    /// query of the address.
     pub uri: String,
-    /// PEM file of certificate authorities to trust besides those of the system, for `wss`.
+    /// A PEM file of certificate authorities to trust in addition to those of the system, for `wss`.
     pub tls_ca_file: Option<PathBuf>,
     /// The identity of this client and its room.
     pub client: ClientConfig,
-    /// Provides a token before each connection, instead of the one in `client`, for servers whose tokens are short-lived.
-    /// With a source, an expired token is no failure.
+    /// Provides a token before each connection, for servers whose tokens are short-lived. It replaces the token in `client`.
+    /// With a source, an expired token is not a failure.
     pub token_source: Option<Arc<dyn TokenSource>>,
 }
 
@@ -58,15 +58,15 @@ pub trait TokenSource: fmt::Debug + Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// The address can't be used.
-    #[error("{uri:?} is no address of a signaling server: {problem}")]
+    #[error("{uri:?} is not the address of a signaling server: {problem}")]
     Uri {
         /// The address as it was given.
         uri: String,
-        /// What is wrong, and what to write instead.
+        /// The mistake and its fix.
         problem: String,
     },
     /// Certificate authorities were named, but the connection would be plain text.
-    #[error("{uri:?} is without TLS, but {} names authorities for it: write wss:// or leave the file out", path.display())]
+    #[error("{uri:?} does not use TLS, but the file {} with certificate authorities is set: write wss://, or leave the file out", path.display())]
     PlainTextWithCa {
         /// The address.
         uri: String,
@@ -78,25 +78,27 @@ pub enum OptionsError {
     CaFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// The file of certificate authorities contains none.
-    #[error("{} has no certificate: it must be PEM, with the lines -----BEGIN CERTIFICATE-----", path.display())]
+    /// The file of certificate authorities contains no certificate.
+    #[error("{} has no certificate: it must be a PEM file with -----BEGIN CERTIFICATE----- lines", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
     /// There is no certificate authority to trust.
     #[error(
-        "this system has no certificate authorities: install ca-certificates, or name a PEM file with the server's"
+        "this system has no certificate authorities: install ca-certificates, or set a PEM file with the authority of the server"
     )]
     NoAuthorities,
     /// The TLS library refuses its configuration.
     #[error("TLS can't be set up: {0}")]
     Tls(#[from] tokio_rustls::rustls::Error),
     /// The call was made outside of a tokio runtime.
-    #[error("no tokio runtime here: call this within Runtime::enter() or an async function")]
+    #[error(
+        "there is no tokio runtime in this thread: call this function within Runtime::enter() or an async function"
+    )]
     NoRuntime,
 }
 
@@ -123,13 +125,13 @@ pub(crate) fn check(options: &Options) -> Result<Target, OptionsError> {
     };
     let authority = uri.authority().ok_or_else(|| wrong(EXAMPLE))?;
     if authority.as_str().contains('@') {
-        return Err(wrong("an address has no user and password: use token and password"));
+        return Err(wrong("an address can't contain a user and a password: set token and password instead"));
     }
     let host = authority.host();
     if host.is_empty() || host == "[]" {
         return Err(wrong(&format!("the host is missing; {EXAMPLE}")));
     }
-    // The host is followed by ":port" or by nothing. http::Uri itself reads a port out of range as none.
+    // The host is followed by ":port" or by nothing. http::Uri reads a port out of range as a missing one.
     let port = match authority.as_str()[host.len()..].strip_prefix(':') {
         None => default_port(&uri, secure),
         Some(digits) => digits
@@ -145,7 +147,7 @@ pub(crate) fn check(options: &Options) -> Result<Target, OptionsError> {
         format!("{scheme}://{host}:{port}{}?{query}", uri.path()).parse().map_err(|_| wrong(EXAMPLE))?;
     let tls = if secure {
         let name = ServerName::try_from(bare.clone()).map_err(|_| {
-            wrong("no certificate can be valid for this host: use its name or its IP address")
+            wrong("no certificate can be valid for this host name: use a valid name or an IP address")
         })?;
         Some((connector(options.tls_ca_file.as_deref())?, name))
     } else if let Some(path) = &options.tls_ca_file {
@@ -167,7 +169,7 @@ fn default_port(uri: &Uri, secure: bool) -> u16 {
     }
 }
 
-/// The query of the upgrade request. A room that the address names already is kept.
+/// The query of the upgrade request. If the address names a room already, it is kept.
 fn query_with_room(query: Option<&str>, room: &str) -> String {
     let query = query.unwrap_or_default();
     if query.split('&').any(|field| field == "room" || field.starts_with("room=")) {
@@ -180,7 +182,7 @@ fn query_with_room(query: Option<&str>, room: &str) -> String {
 /// All characters but the unreserved ones (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The address without anything that might be a password.
+/// The address without the part that may contain a password.
 fn shown(uri: &str) -> String {
     match (uri.find("://"), uri.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => format!("{}…{}", &uri[..scheme + 3], &uri[at..]),

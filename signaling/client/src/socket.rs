@@ -1,4 +1,4 @@
-//! An open WebSocket that never makes its owner wait for writing.
+//! An open WebSocket. Sending never waits: frames are queued, and written while the owner waits for input.
 
 use futures_util::{Sink, Stream as _};
 use room_protocol::{ByteString, client::Input};
@@ -17,16 +17,16 @@ use tokio_tungstenite::{
     tungstenite::{Bytes, Error, Message, Utf8Bytes},
 };
 
-/// How long saying goodbye may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long closing may take, the queued frames included.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Plain TCP or TLS over it.
+/// TCP, or TLS over TCP.
 pub(crate) type Stream = Box<dyn AsyncStream>;
 
 pub(crate) trait AsyncStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> AsyncStream for T {}
 
-/// A WebSocket and what still has to be written to it.
+/// A WebSocket, and the frames that have to be written to it.
 pub(crate) struct Socket {
     websocket: WebSocketStream<Stream>,
     queue: VecDeque<Message>,
@@ -38,7 +38,7 @@ impl Socket {
     }
 
     pub(crate) fn send(&mut self, frame: ByteString) {
-        // Text to text: the check that it is UTF-8 can't fail.
+        // The check for UTF-8 can't fail, because a ByteString is UTF-8.
         if let Ok(text) = Utf8Bytes::try_from(frame.into_bytes()) {
             self.queue.push_back(Message::Text(text));
         }
@@ -48,8 +48,7 @@ impl Socket {
         self.queue.push_back(Message::Ping(Bytes::new()));
     }
 
-    /// Writes what is queued as far as it goes, and gives what comes as an input. After [`Input::Disconnected`] there
-    /// is nothing left to poll. Cancel safe.
+    /// Writes queued frames, and waits for the next input. Do not call it again after [`Input::Disconnected`]. Cancel safe.
     pub(crate) async fn next(&mut self) -> Input {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -82,9 +81,10 @@ impl Socket {
         websocket.poll_flush(cx)
     }
 
-    /// Writes what is queued, closes, and waits for the other end to have read it, all within [`FAREWELL`].
+    /// Writes queued frames, closes the WebSocket and waits until the server has closed it, too, all within
+    /// [`CLOSE_TIMEOUT`].
     pub(crate) async fn close(mut self) {
-        let farewell = async {
+        let closing = async {
             if std::future::poll_fn(|cx| self.poll_write(cx)).await.is_ok()
                 && self.websocket.close(None).await.is_ok()
             {
@@ -94,8 +94,8 @@ impl Socket {
                 }
             }
         };
-        if timeout(FAREWELL, farewell).await.is_err() {
-            tracing::debug!("the server did not answer the goodbye");
+        if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
+            tracing::debug!("the server did not close the connection in time");
         }
     }
 }

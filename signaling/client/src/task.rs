@@ -1,4 +1,4 @@
-//! The task that owns the socket and the clock, and drives the Client.
+//! The task that owns the socket and the clock: it passes inputs to the [`Client`] and performs its outputs.
 
 use crate::{
     TokenSource,
@@ -14,16 +14,17 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep_until};
 use tracing::{debug, info, warn};
 
+/// An attempt to connect.
 type Attempt = Pin<Box<dyn Future<Output = Result<Opened, ConnectError>> + Send>>;
 
-/// A way to the server, and a fresh token for it where somebody makes such.
+/// An open connection, with the new token for it if there is a token source.
 struct Opened {
     socket: Socket,
     token: Option<Secret>,
 }
 
-/// The way to the server, as far as there is one.
-enum Link {
+/// The transport to the server, if there is one.
+enum Transport {
     None,
     Opening(Attempt),
     Open(Box<Socket>),
@@ -32,15 +33,15 @@ enum Link {
 struct Task {
     target: Target,
     token_source: Option<Arc<dyn TokenSource>>,
-    /// To be told to the client before anything else.
+    /// The token that the client has to get before the next input.
     token: Option<Secret>,
-    link: Link,
-    /// Sockets that are saying goodbye.
-    leaving: JoinSet<()>,
+    transport: Transport,
+    /// Sockets that are being closed.
+    closing: JoinSet<()>,
     events: mpsc::UnboundedSender<Event>,
 }
 
-/// Runs until the client is closed and its goodbye is said.
+/// Runs until the client is closed and its last messages are sent.
 pub(crate) async fn run(
     mut config: ClientConfig,
     token_source: Option<Arc<dyn TokenSource>>,
@@ -48,11 +49,17 @@ pub(crate) async fn run(
     mut commands: mpsc::UnboundedReceiver<Input>,
     events: mpsc::UnboundedSender<Event>,
 ) {
-    info!(uri = %target.uri, room = ?config.room, role = ?config.role, "signaling starts");
+    info!(uri = %target.uri, room = ?config.room, role = ?config.role, "the client starts");
     config.token_renews |= token_source.is_some();
     let mut client = Client::new(config, getrandom::u64().unwrap_or_default(), Instant::now());
-    let mut task =
-        Task { target, token_source, token: None, link: Link::None, leaving: JoinSet::new(), events };
+    let mut task = Task {
+        target,
+        token_source,
+        token: None,
+        transport: Transport::None,
+        closing: JoinSet::new(),
+        events,
+    };
     loop {
         while let Some(output) = client.poll_output() {
             task.perform(output);
@@ -71,9 +78,9 @@ pub(crate) async fn run(
             }
             () = until(deadline) => client.handle_timeout(Instant::now()),
         }
-        while task.leaving.try_join_next().is_some() {}
+        while task.closing.try_join_next().is_some() {}
     }
-    while task.leaving.join_next().await.is_some() {}
+    while task.closing.join_next().await.is_some() {}
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -85,14 +92,14 @@ async fn until(deadline: Option<Instant>) {
 
 impl Task {
     fn perform(&mut self, output: Output) {
-        match (output, &mut self.link) {
-            (Output::Connect, _) => self.link = Link::Opening(self.attempt()),
-            (Output::Send(frame), Link::Open(socket)) => socket.send(frame),
-            (Output::Ping, Link::Open(socket)) => socket.ping(),
+        match (output, &mut self.transport) {
+            (Output::Connect, _) => self.transport = Transport::Opening(self.attempt()),
+            (Output::Send(frame), Transport::Open(socket)) => socket.send(frame),
+            (Output::Ping, Transport::Open(socket)) => socket.ping(),
             (Output::Send(_) | Output::Ping, _) => {}
-            (Output::Disconnect, Link::Opening(_)) => self.link = Link::None,
-            (Output::Disconnect, _) => self.say_goodbye(),
-            (Output::Event(event), _) => self.tell(event),
+            (Output::Disconnect, Transport::Opening(_)) => self.transport = Transport::None,
+            (Output::Disconnect, _) => self.close(),
+            (Output::Event(event), _) => self.emit(event),
         }
     }
 
@@ -103,27 +110,31 @@ impl Task {
                 None => None,
                 Some(source) => match source.token().await {
                     Ok(token) => Some(Secret::new(token)),
-                    Err(words) => return Err(ConnectError::Later(format!("there is no token: {words}"))),
+                    Err(reason) => {
+                        return Err(ConnectError::Later(format!(
+                            "the token source returned no token: {reason}"
+                        )));
+                    }
                 },
             };
             connect(target).await.map(|socket| Opened { socket, token })
         })
     }
 
-    /// What the socket has to say. Cancel safe.
+    /// Waits for the next input from the network. Cancel safe.
     async fn next(&mut self) -> Input {
-        match &mut self.link {
-            Link::None => std::future::pending().await,
-            Link::Opening(attempt) => {
+        match &mut self.transport {
+            Transport::None => std::future::pending().await,
+            Transport::Opening(attempt) => {
                 let opened = attempt.await;
-                self.link = Link::None;
+                self.transport = Transport::None;
                 self.opened(opened)
             }
-            Link::Open(socket) => {
+            Transport::Open(socket) => {
                 let input = socket.next().await;
                 if let Input::Disconnected(code) = input {
                     debug!(?code, "the connection ended");
-                    self.say_goodbye();
+                    self.close();
                 }
                 input
             }
@@ -134,7 +145,7 @@ impl Task {
         match opened {
             Ok(Opened { socket, token }) => {
                 self.token = token;
-                self.link = Link::Open(Box::new(socket));
+                self.transport = Transport::Open(Box::new(socket));
                 Input::Connected
             }
             Err(ConnectError::Later(reason)) => Input::Unreachable(reason),
@@ -142,31 +153,35 @@ impl Task {
         }
     }
 
-    /// In the background: a dead connection must not delay the next one.
-    fn say_goodbye(&mut self) {
-        if let Link::Open(socket) = std::mem::replace(&mut self.link, Link::None) {
-            self.leaving.spawn(socket.close());
+    /// Closes the socket in the background, because a dead connection must not delay the next one.
+    fn close(&mut self) {
+        if let Transport::Open(socket) = std::mem::replace(&mut self.transport, Transport::None) {
+            self.closing.spawn(socket.close());
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn emit(&mut self, event: Event) {
         match &event {
-            Event::State(state) => info!(?state, uri = %self.target.uri, "signaling"),
+            Event::State(state) => {
+                info!(?state, uri = %self.target.uri, "the state of the client has changed")
+            }
             Event::Disconnected(reason) => {
                 info!(uri = %self.target.uri, %reason, "the connection to the server is lost");
             }
             Event::Unreachable(reason) => {
                 warn!(uri = %self.target.uri, %reason, "the server can't be reached");
             }
-            Event::Failed(failure) => warn!(%failure, "signaling failed"),
+            Event::Failed(failure) => warn!(%failure, "the client gives up"),
             Event::Refused { code, message, request, target_id } => {
-                warn!(?code, ?message, ?request, ?target_id, "the server refuses");
+                warn!(?code, ?message, ?request, ?target_id, "the server refuses a message");
             }
-            Event::PeerReady(peer) => debug!(peer = ?peer.client_id, "peer ready"),
-            Event::PeerGone(peer, reason) => debug!(?peer, ?reason, "peer gone"),
+            Event::PeerReady(peer) => debug!(peer = ?peer.client_id, "a peer needs a media session"),
+            Event::PeerGone(peer, reason) => {
+                debug!(?peer, ?reason, "the media session with a peer has to end")
+            }
             Event::Joined { .. } | Event::PeerChanged(_) | Event::Signal(_) => {}
         }
-        // Whoever doesn't listen any more doesn't want to know.
+        // An error means that the application has dropped its events.
         let _ = self.events.send(event);
     }
 }

@@ -1,5 +1,14 @@
-//! The other end as a value: register, join, who is there, which media sessions are still good, when to try again.
-//! This file is the connection to the server; what is known of the room is in `peers`.
+//! The client as a value: it registers, joins a room, follows the peers there, and reconnects.
+//!
+//! | file | decides |
+//! | --- | --- |
+//! | `client.rs` (this one) | the connection to the server, from connecting to leaving |
+//! | `client/api.rs` | inputs, outputs and events |
+//! | `client/peers.rs` | which peers are present, and which media sessions survive a reconnect |
+//! | `client/backoff.rs` | the delay before the next attempt to connect |
+//! | `client/failure.rs` | which errors and close codes are final |
+//! | `client/link.rs` | timeouts of the connection, and when credentials are renewed |
+//! | `client/frames.rs` | how messages are read and written |
 
 mod api;
 mod backoff;
@@ -17,7 +26,7 @@ pub use self::{
 use self::{
     backoff::Backoff,
     frames::Incoming,
-    link::{Connection, Link, Stage},
+    link::{Connection, Link, Progress},
     peers::Peers,
 };
 use crate::{
@@ -29,21 +38,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A WebSocket that is not open by then will not be: name, TCP, TLS and upgrade together.
+/// How long it may take to open a WebSocket: name resolution, TCP, TLS and upgrade together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// No server may send a client away for longer than this.
+/// The longest `retry_after_ms` that a client obeys.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 const NO_CONNECTION: &str = "no connection within 5 s";
-const NO_ANSWER: &str = "the server accepts the connection, but does not answer";
+const NO_ANSWER: &str = "the server accepts the connection but does not answer";
 const SILENT: &str = "the server stopped answering";
 const REMOVED: &str = "the server removed this client from the room";
-/// Over this time the clients of a server that drained come back.
+/// The clients of a server that restarts reconnect at random times within this span.
 const RETRY_SPREAD: Duration = Duration::from_secs(1);
 
-/// How many different reasons are reported by [`Event::Unreachable`] until the client is in the room.
+/// The most reasons that [`Event::Unreachable`] reports until the client is in the room.
 pub const MAX_REASONS: usize = 16;
 
-/// The other end as a value: inputs and the time go in, outputs come out.
+/// The client as a value. After each input, call [`Client::poll_output`] until it returns `None`.
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
@@ -51,13 +60,13 @@ pub struct Client {
     link: Link,
     backoff: Backoff,
     peers: Peers,
-    /// Why attempts to get into the room failed, as far as it was reported.
+    /// The reasons of failed attempts that were reported.
     reported: BTreeSet<String>,
     outputs: VecDeque<Output>,
 }
 
 impl Client {
-    /// A client that wants to connect at once. `seed` feeds the jitter of its backoff.
+    /// A client that connects immediately. `seed` feeds the jitter of its backoff.
     pub fn new(config: ClientConfig, seed: u64, now: Instant) -> Self {
         let mut client = Self {
             peers: Peers::new(config.role),
@@ -68,7 +77,7 @@ impl Client {
             reported: BTreeSet::new(),
             outputs: VecDeque::new(),
         };
-        client.tell(Event::State(State::Connecting));
+        client.emit(Event::State(State::Connecting));
         client.connect(now);
         client
     }
@@ -91,13 +100,13 @@ impl Client {
                     self.on_disconnected(now, None, Some(&reason));
                 }
             }
-            Input::Misconfigured(words) => self.on_misconfigured(now, words),
+            Input::Misconfigured(message) => self.on_misconfigured(now, message),
             Input::Send(signal) => self.send_signal(signal),
-            Input::Token(token) => self.take_token(&token),
+            Input::Token(token) => self.set_token(&token),
             Input::Media { peer, session, media } => {
                 let in_room = self.is_joined();
                 let events = self.peers.media(&peer, session, media, in_room);
-                self.tell_all(events);
+                self.emit_all(events);
             }
             Input::Shutdown => self.shutdown(),
         }
@@ -108,31 +117,31 @@ impl Client {
         self.outputs.pop_front()
     }
 
-    /// When [`Client::handle_timeout`] wants to be called next.
+    /// When to call [`Client::handle_timeout`] next. `None`: nothing is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.link {
             Link::Waiting { until } | Link::Connecting { until } => Some(*until),
             Link::Up(connection) => {
-                let stage = match connection.stage {
-                    Stage::Registering { until } | Stage::Joining { until } => Some(until),
-                    Stage::Joined => {
+                let progress = match connection.progress {
+                    Progress::Registering { until } | Progress::Joining { until } => Some(until),
+                    Progress::Joined => {
                         [self.peers.next_expiry(), connection.refresh_at].into_iter().flatten().min()
                     }
                 };
-                Some(stage.map_or(connection.silent_at(), |at| at.min(connection.silent_at())))
+                Some(progress.map_or(connection.silent_at(), |at| at.min(connection.silent_at())))
             }
             Link::Closed => None,
         }
     }
 
-    /// The time has come. Harmless when it hasn't.
+    /// Performs the actions that are due at `now`. An early call is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.link {
             Link::Waiting { until } if *until <= now => self.connect(now),
             Link::Connecting { until } if *until <= now => self.hang_up(now, NO_CONNECTION),
             Link::Up(connection) => {
                 if connection.is_overdue(now) {
-                    let reason = if connection.stage == Stage::Joined { SILENT } else { NO_ANSWER };
+                    let reason = if connection.progress == Progress::Joined { SILENT } else { NO_ANSWER };
                     return self.hang_up(now, reason);
                 }
                 if connection.silent_at() <= now {
@@ -145,20 +154,20 @@ impl Client {
                 }
                 if self.is_joined() {
                     let events = self.peers.expire(now);
-                    self.tell_all(events);
+                    self.emit_all(events);
                 }
             }
             _ => {}
         }
     }
 
-    /// Who is in the room, of those that this client has to do with: the members of the opposite role.
-    /// While the server is out of reach: who was there last.
+    /// The peers in the room: the members of the opposite role. While the server can't be reached, these are the peers
+    /// that were present last.
     pub fn peers(&self) -> impl Iterator<Item = &PeerEntry> {
         self.peers.present()
     }
 
-    /// Where this client stands.
+    /// The state of this client.
     pub fn state(&self) -> State {
         self.state
     }
@@ -177,18 +186,18 @@ impl Client {
         }
     }
 
-    /// The connection ended, or could not be opened. `reason` says why if the close code does not.
+    /// The connection ended, or could not be opened. `reason` replaces the reason that follows from the close code.
     fn on_disconnected(&mut self, now: Instant, close_code: Option<u16>, reason: Option<&str>) {
-        let (retry_after, said) = match &mut self.link {
+        let (retry_after, last_error) = match &mut self.link {
             Link::Connecting { .. } => (None, None),
-            Link::Up(connection) => (connection.retry_after, connection.said.take()),
+            Link::Up(connection) => (connection.retry_after, connection.last_error.take()),
             Link::Waiting { .. } | Link::Closed => return,
         };
         let was_in = self.is_joined();
         self.link = Link::Closed;
-        let reason = reason.map_or_else(|| failure::reason(close_code, said.as_ref()), str::to_owned);
-        match close_code.and_then(|code| failure::of_close(&self.config, code, said)) {
-            // The token was valid once, and the next one will be.
+        let reason = reason.map_or_else(|| failure::reason(close_code, last_error.as_ref()), str::to_owned);
+        match close_code.and_then(|code| failure::of_close(&self.config, code, last_error)) {
+            // The token was valid before, and a new one will come.
             Some(Failure { code: Some(ErrorCode::Unauthorized), .. })
                 if was_in && self.config.token_renews =>
             {
@@ -214,9 +223,9 @@ impl Client {
         match frames::read(frame) {
             Some(Incoming::Server(message)) => self.on_server(now, message),
             Some(Incoming::Signal(from, signal)) if self.is_joined() => {
-                let events = self.peers.hear(&from, &signal);
-                self.tell_all(events);
-                self.tell(Event::Signal(signal));
+                let events = self.peers.receive(&from, &signal);
+                self.emit_all(events);
+                self.emit(Event::Signal(signal));
             }
             _ => {}
         }
@@ -225,40 +234,43 @@ impl Client {
     fn on_server(&mut self, now: Instant, message: ServerMessage) {
         let me = self.config.client_id.clone();
         let Link::Up(connection) = &mut self.link else { return };
-        match (message, connection.stage) {
-            (ServerMessage::Registered { client_id, heartbeat_s, .. }, Stage::Registering { .. }) => {
+        match (message, connection.progress) {
+            (ServerMessage::Registered { client_id, heartbeat_s, .. }, Progress::Registering { .. }) => {
                 connection.set_heartbeat(heartbeat_s);
-                connection.stage = Stage::Joining { until: now + ANSWER_TIMEOUT };
+                connection.progress = Progress::Joining { until: now + ANSWER_TIMEOUT };
                 self.config.client_id = Some(client_id);
                 self.outputs.push_back(Output::Send(frames::join(&self.config)));
             }
-            (ServerMessage::Joined { peers, total, ice_servers, ice_ttl_s, .. }, Stage::Joining { .. }) => {
+            (
+                ServerMessage::Joined { peers, total, ice_servers, ice_ttl_s, .. },
+                Progress::Joining { .. },
+            ) => {
                 connection.joined(now, ice_ttl_s);
                 self.on_joined(now, peers, total, ice_servers);
             }
-            // We asked for fresh credentials. Who is there is known, and nothing has changed for them.
-            (ServerMessage::Joined { ice_servers, ice_ttl_s, .. }, Stage::Joined) => {
+            // The answer to the join that renews credentials. The peers are known already.
+            (ServerMessage::Joined { ice_servers, ice_ttl_s, .. }, Progress::Joined) => {
                 connection.joined(now, ice_ttl_s);
                 if let Some(client_id) = me {
-                    self.tell(Event::Joined { client_id, ice_servers });
+                    self.emit(Event::Joined { client_id, ice_servers });
                 }
             }
-            (ServerMessage::PeerJoined(entry), Stage::Joined) if me.as_ref() != Some(&entry.client_id) => {
+            (ServerMessage::PeerJoined(entry), Progress::Joined) if me.as_ref() != Some(&entry.client_id) => {
                 let events = self.peers.joined(entry);
-                self.tell_all(events);
+                self.emit_all(events);
             }
-            (ServerMessage::PeerLeft { client_id, reason }, Stage::Joined) => {
+            (ServerMessage::PeerLeft { client_id, reason }, Progress::Joined) => {
                 let events = self.peers.left(now, &client_id, reason);
-                self.tell_all(events);
+                self.emit_all(events);
             }
-            // Removed from the room. Joining again brings an error that says why, if there is a reason.
-            (ServerMessage::Left, Stage::Joined) => self.hang_up(now, REMOVED),
+            // This client was removed from the room. If it must stay out, the next join gets an error with the reason.
+            (ServerMessage::Left, Progress::Joined) => self.hang_up(now, REMOVED),
             (ServerMessage::Draining { retry_after_ms }, _) => {
                 connection.retry_after = Some(Duration::from_millis(retry_after_ms).min(MAX_RETRY_AFTER));
             }
-            (ServerMessage::Error { code, message, request, target_id }, stage) => {
-                connection.said = Some((code, message.clone()));
-                self.on_error(now, stage, Event::Refused { code, message, request, target_id });
+            (ServerMessage::Error { code, message, request, target_id }, progress) => {
+                connection.last_error = Some((code, message.clone()));
+                self.on_error(now, progress, Event::Refused { code, message, request, target_id });
             }
             _ => {}
         }
@@ -277,15 +289,15 @@ impl Client {
         self.enter(State::Joined);
         let cut_off = total > peers.len();
         peers.retain(|entry| entry.client_id != client_id);
-        self.tell(Event::Joined { client_id, ice_servers });
+        self.emit(Event::Joined { client_id, ice_servers });
         let events = self.peers.reconcile(now, peers, cut_off);
-        self.tell_all(events);
+        self.emit_all(events);
     }
 
-    /// Before we are in the room, an error answers `register` or `join`; later it is about some message.
-    fn on_error(&mut self, now: Instant, stage: Stage, refused: Event) {
+    /// Before the client is in its room, an error answers `register` or `join`; later, it answers any message.
+    fn on_error(&mut self, now: Instant, progress: Progress, refused: Event) {
         let failure = match &refused {
-            Event::Refused { code, message, .. } if stage != Stage::Joined => {
+            Event::Refused { code, message, .. } if progress != Progress::Joined => {
                 failure::of_error(&self.config, *code, message)
             }
             _ => None,
@@ -297,8 +309,8 @@ impl Client {
             Event::Refused { code, message, .. } => failure::refusal(*code, message),
             _ => String::new(),
         };
-        self.tell(refused);
-        if stage != Stage::Joined {
+        self.emit(refused);
+        if progress != Progress::Joined {
             self.hang_up(now, &reason);
         }
     }
@@ -306,15 +318,15 @@ impl Client {
     fn send_signal(&mut self, mut signal: Signal) {
         if self.is_joined() && !frames::is_empty_candidate(&signal) {
             signal.from = None;
-            self.peers.address(&mut signal);
+            self.peers.prepare(&mut signal);
             self.outputs.push_back(Output::Send(frames::signal(&signal)));
         }
     }
 
-    fn take_token(&mut self, token: &Secret) {
+    fn set_token(&mut self, token: &Secret) {
         self.config.token = Some(token.expose().to_owned());
         if self.is_joined() {
-            self.outputs.push_back(Output::Send(frames::join_anew(&self.config)));
+            self.outputs.push_back(Output::Send(frames::join_with_token(&self.config)));
         }
     }
 
@@ -324,7 +336,7 @@ impl Client {
             self.outputs.extend(byes.iter().map(|bye| Output::Send(frames::signal(bye))));
             self.outputs.push_back(Output::Send(frames::leave()));
         }
-        self.let_go();
+        self.disconnect();
         self.enter(State::Closed);
     }
 
@@ -333,7 +345,7 @@ impl Client {
         self.outputs.push_back(Output::Connect);
     }
 
-    /// Ends the connection from this side, to try again later.
+    /// Ends the connection from this side. Another attempt follows.
     fn hang_up(&mut self, now: Instant, reason: &str) {
         self.outputs.push_back(Output::Disconnect);
         self.on_disconnected(now, None, Some(reason));
@@ -346,42 +358,42 @@ impl Client {
         };
         self.link = Link::Waiting { until: now + delay };
         if self.state == State::Joined {
-            self.tell(Event::Disconnected(reason));
+            self.emit(Event::Disconnected(reason));
             self.enter(State::Reconnecting);
         } else if self.reported.len() < MAX_REASONS && self.reported.insert(reason.clone()) {
-            self.tell(Event::Unreachable(reason));
+            self.emit(Event::Unreachable(reason));
         }
     }
 
     fn fail(&mut self, failure: Failure) {
-        self.let_go();
-        self.tell(Event::Failed(failure));
+        self.disconnect();
+        self.emit(Event::Failed(failure));
         self.enter(State::Closed);
     }
 
-    /// Ends the connection from this side, for good.
-    fn let_go(&mut self) {
+    /// Ends the connection from this side. No attempt follows.
+    fn disconnect(&mut self) {
         if let Link::Up(_) | Link::Connecting { .. } = std::mem::replace(&mut self.link, Link::Closed) {
             self.outputs.push_back(Output::Disconnect);
         }
     }
 
     fn is_joined(&self) -> bool {
-        matches!(&self.link, Link::Up(Connection { stage: Stage::Joined, .. }))
+        matches!(&self.link, Link::Up(Connection { progress: Progress::Joined, .. }))
     }
 
     fn enter(&mut self, state: State) {
         if self.state != state {
             self.state = state;
-            self.tell(Event::State(state));
+            self.emit(Event::State(state));
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
 
-    fn tell_all(&mut self, events: Vec<Event>) {
+    fn emit_all(&mut self, events: Vec<Event>) {
         self.outputs.extend(events.into_iter().map(Output::Event));
     }
 }

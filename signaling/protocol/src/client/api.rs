@@ -1,4 +1,4 @@
-//! What a Client is told and what it tells.
+//! The inputs, outputs and events of a [`Client`](super::Client), and its configuration.
 
 use super::Failure;
 use crate::{
@@ -9,30 +9,30 @@ use crate::{
 use bytestring::ByteString;
 use std::fmt;
 
-/// Who this client is and where it wants to be.
+/// The identity of a client, and its room.
 #[derive(Clone)]
 pub struct ClientConfig {
-    /// Absent: the server makes one at first; it is kept over reconnects.
+    /// The id. Absent: the server chooses one, which the client keeps when it reconnects.
     pub client_id: Option<ClientId>,
-    /// The room to be in.
+    /// The room to join.
     pub room: RoomId,
-    /// What to do there.
+    /// The role in that room.
     pub role: Role,
     /// The secret of this process.
     pub instance: Instance,
-    /// For servers with users.
+    /// The token, for servers that require one.
     pub token: Option<String>,
-    /// Whether fresh tokens come by [`Input::Token`]: then one that expires is no reason to give up, and the client
-    /// connects again.
+    /// Whether new tokens arrive by [`Input::Token`]. If so, the client reconnects after its token has expired; otherwise
+    /// an expired token is a failure.
     pub token_renews: bool,
-    /// Of the room.
+    /// The password of the room.
     pub password: Option<String>,
-    /// What others are told of this client: any JSON up to 1 KiB.
+    /// A description of this client for its peers: any JSON up to 1 KiB.
     pub meta: Option<serde_json::Value>,
 }
 
 impl ClientConfig {
-    /// A client with an id of the server's making, no token, no password and no meta.
+    /// A client whose id the server chooses, without token, password and meta.
     pub fn new(room: RoomId, role: Role, instance: Instance) -> Self {
         Self {
             client_id: None,
@@ -48,7 +48,7 @@ impl ClientConfig {
 }
 
 impl fmt::Debug for ClientConfig {
-    /// Without token and password, for logs.
+    /// Redacts the token and the password, and omits the instance.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientConfig")
             .field("client_id", &self.client_id)
@@ -62,47 +62,49 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-/// What happens to the Client.
+/// An event for the client.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// The WebSocket asked for by [`Output::Connect`] is open.
+    /// The WebSocket that [`Output::Connect`] asked for is open.
     Connected,
-    /// A text frame came.
+    /// A text frame arrived.
     Frame(ByteString),
-    /// Any other frame came: the server lives.
+    /// Any other frame arrived: the server is alive.
     Alive,
-    /// The WebSocket could not be opened, or has ended, with the close code where there was one.
-    /// Nothing of that socket may come after this, or after [`Output::Disconnect`].
+    /// The WebSocket could not be opened, or has ended, with its close code if there was one. No input of that socket may
+    /// follow, nor after [`Output::Disconnect`].
     Disconnected(Option<u16>),
-    /// The WebSocket could not be opened, and will not be as things are configured, in words that say what to do: no
-    /// trust in the certificate, no signaling server there. Fatal unless this client has been in its room before: then
-    /// the configuration was right, and running media must not end because somebody is working at the server.
+    /// The WebSocket could not be opened, and no attempt can succeed with this configuration: the certificate is not
+    /// trusted, or there is no signaling server at the address. The text says how to correct that. It is a failure unless
+    /// this client has been in its room before: in that case the configuration was right, and media must not end because
+    /// of work on the server.
     Misconfigured(String),
     /// The WebSocket could not be opened, but a later attempt may succeed. The text names the host and the cause.
     Unreachable(String),
-    /// Say this to a peer. Dropped when not in the room: what it is about starts anew after the next join.
-    /// A missing `session_id` is filled in where the session with the target is known; an empty candidate is dropped.
+    /// Send this message to a peer. It is dropped if the client is not in the room, because its media session begins again
+    /// after the next join. A missing `session_id` is filled in if the session with the target is known. An empty
+    /// candidate is dropped.
     Send(Signal),
     /// The state of the media session with a peer, which decides what a reconnect keeps. A report on a session that is
     /// not the peer's current one has no effect, so a late report cannot be attributed to the next session.
     Media {
         /// The other end of the session.
         peer: ClientId,
-        /// The session; `None` only where the offer named none, as old senders do.
+        /// The session. `None` only if the offer named none, as with old senders.
         session: Option<SessionId>,
         /// Its state.
         media: Media,
     },
-    /// A fresh token. It is used from here on; in the room, it is said at once and lets the client stay for longer.
+    /// A new token. The client uses it from here on. In the room, it sends the token immediately, which extends its stay.
     Token(Secret),
-    /// Say `bye` to every peer with a session, `leave`, close, and never come back.
+    /// Send `bye` to every peer with a session, leave the room, and close for ever.
     Shutdown,
 }
 
 /// The state of the media session with one peer, as its owner sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Media {
-    /// A session was begun: offered or answered. Sending or receiving the offer has the same effect.
+    /// A session was offered or answered. Sending or receiving the offer has the same effect.
     Started,
     /// Media flows.
     Connected,
@@ -112,7 +114,7 @@ pub enum Media {
     Ended,
 }
 
-/// What the Client wants done.
+/// An action for the owner of the socket to perform.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// Open a WebSocket.
@@ -121,77 +123,77 @@ pub enum Output {
     Send(ByteString),
     /// Write a WebSocket ping.
     Ping,
-    /// Flush, close the WebSocket or stop opening it, and tell nothing more of it.
+    /// Flush and close the WebSocket, or stop opening it. No further input of it may follow.
     Disconnect,
-    /// Tell the owner.
+    /// An event for the application.
     Event(Event),
 }
 
-/// Where the Client stands.
+/// The state of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// On its way to the server.
+    /// It has not been in its room yet.
     Connecting,
-    /// In the room.
+    /// It is in its room.
     Joined,
-    /// The server is out of reach; another try comes. Media goes on.
+    /// It has lost the server, and will connect again. Media continues.
     Reconnecting,
-    /// Over: by [`Input::Shutdown`] or [`Event::Failed`].
+    /// It has ended, by [`Input::Shutdown`] or [`Event::Failed`].
     Closed,
 }
 
-/// What the owner is told.
+/// An event for the application.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The state changed. The first one is [`State::Connecting`], the last one [`State::Closed`].
+    /// The state has changed. The first state is [`State::Connecting`], the last one [`State::Closed`].
     State(State),
-    /// In the room, at first or again, or with fresh credentials. Comes before any peer event of that connection.
+    /// The client has entered its room, or has renewed its credentials. Precedes all peer events of that connection.
     Joined {
         /// The id in use.
         client_id: ClientId,
-        /// What to give every new RTCPeerConnection.
+        /// The ICE servers for every new media session.
         ice_servers: Vec<IceServer>,
     },
-    /// This peer, of the opposite role, wants a (new) media session: it is new here, or a new process, or its session
-    /// never connected or broke off. Whatever session there was with it has been ended by [`Event::PeerGone`] before.
+    /// This peer, of the opposite role, needs a new media session: it is new in the room, it is a new process, or its
+    /// session never connected or broke. [`Event::PeerGone`] has ended its earlier session, if it had one.
     PeerReady(PeerEntry),
-    /// A known peer whose `meta` changed. Its session goes on.
+    /// The `meta` of a known peer has changed. Its session continues.
     PeerChanged(PeerEntry),
-    /// End the media session with this peer now.
+    /// The media session with this peer has to end now.
     PeerGone(ClientId, GoneReason),
-    /// A peer says something about media; `from` is always there. An offer of a new session comes after the
-    /// [`Event::PeerGone`] and [`Event::PeerReady`] that end the one before. After a `bye`, end that session.
+    /// A message of a peer about media; `from` is always present. An offer of a new session follows the
+    /// [`Event::PeerGone`] and [`Event::PeerReady`] that replace the earlier session. After a `bye`, end the session.
     Signal(Signal),
     /// The server answered a request with an error that does not end the connection.
     Refused {
         /// The code on the wire.
         code: ErrorCode,
-        /// The server's words.
+        /// The explanation of the server.
         message: String,
-        /// The offending type.
+        /// The type of the refused message.
         request: Option<String>,
-        /// Whom it was for.
+        /// The target of the refused message.
         target_id: Option<String>,
     },
-    /// The connection to the server is lost, for this reason; another attempt follows. Comes before
-    /// [`State::Reconnecting`].
+    /// The connection to the server is lost, for this reason; another attempt follows. Precedes [`State::Reconnecting`].
     Disconnected(String),
-    /// An attempt to get into the room failed, for this reason; another one follows. Each reason is reported once until
-    /// the client is in the room, and at most [`super::MAX_REASONS`] of them are.
+    /// An attempt to enter the room failed, for this reason; another attempt follows. Until the client is in the room, each
+    /// reason is reported once, and at most [`super::MAX_REASONS`] reasons are.
     Unreachable(String),
-    /// It can't work: the configuration must change. Nothing follows but [`State::Closed`].
+    /// No attempt can succeed before the configuration changes. Only [`State::Closed`] follows.
     Failed(Failure),
 }
 
-/// Why a session has to end.
+/// Why a media session has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GoneReason {
-    /// It left, or was removed by the server.
+    /// The peer left, or the server removed it.
     Left,
-    /// A new process has its id, or it began a new session itself.
+    /// A new process has the id of the peer, or the peer began a new session.
     Replaced,
-    /// Not seen in the room for 30 s, or gone before its media connected, or its media ended while it was away.
+    /// The peer was absent for 30 s, or left before its media connected, or its media ended while it was absent.
     Absent,
-    /// It is there and is the same process, but its session never connected or broke off. [`Event::PeerReady`] follows.
+    /// The peer is present and is the same process, but its session never connected or broke. [`Event::PeerReady`]
+    /// follows.
     Restart,
 }

@@ -1,10 +1,11 @@
-//! When to try again: full jitter, so that the clients of a server that came back don't all come at once.
+//! Computes the delay before the next attempt to connect: exponential backoff with full jitter, so that the clients of a
+//! restarted server do not reconnect at the same moment.
 
 use std::time::Duration;
 
-/// The ceiling of the first delay; it doubles with every attempt.
+/// The ceiling of the first delay. It doubles with every attempt.
 const FIRST: Duration = Duration::from_millis(100);
-/// The ceiling that it doubles up to.
+/// The highest ceiling.
 const MOST: Duration = Duration::from_secs(10);
 
 /// Draws delays from 0 to a ceiling that grows from [`FIRST`] to [`MOST`].
@@ -26,18 +27,18 @@ impl Backoff {
         self.jitter(doubled.min(MOST))
     }
 
-    /// Something between nothing and `most`.
+    /// A random time from 0 to `most`.
     pub(super) fn jitter(&mut self, most: Duration) -> Duration {
         let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX - 1);
         Duration::from_micros(self.next() % (micros + 1))
     }
 
-    /// It worked: the next outage starts with short delays again.
+    /// Starts again with short delays, after a success.
     pub(super) fn reset(&mut self) {
         self.attempts = 0;
     }
 
-    /// SplitMix64 (Steele, Lea and Flood, 2014): good enough to spread clients, and every seed will do.
+    /// SplitMix64 (Steele, Lea and Flood, 2014). It spreads clients well enough, with any seed.
     fn next(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.random;

@@ -1,4 +1,4 @@
-//! Between text frames and what they mean to a client.
+//! Reads and writes the text frames of a client. Unknown messages and values of later protocol versions are tolerated.
 
 use super::ClientConfig;
 use crate::{
@@ -9,15 +9,15 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What a frame of the server's says.
+/// A message that the client knows.
 pub(super) enum Incoming {
-    /// Something of the server's own.
+    /// From the server itself.
     Server(ServerMessage),
-    /// Something of a peer's, with `from`.
+    /// From a peer.
     Signal(ClientId, Signal),
 }
 
-/// Reads a frame. `None`: nothing that this client knows; a later version may have more words.
+/// Reads a frame. `None`: the message is unknown or invalid. Later versions may have more types.
 pub(super) fn read(frame: &str) -> Option<Incoming> {
     let Ok(Value::Object(mut message)) = serde_json::from_str(frame) else { return None };
     match message.get("type")?.as_str()? {
@@ -30,7 +30,7 @@ pub(super) fn read(frame: &str) -> Option<Incoming> {
 }
 
 fn read_signal(mut message: Map<String, Value>) -> Option<Incoming> {
-    // It came here, so whom it names is of no interest; and "" means absent (rule 3).
+    // The target is this client. An empty `session_id` counts as absent (rule 3).
     message.remove("target_id");
     if message.get("session_id").is_some_and(|id| id == "") {
         message.remove("session_id");
@@ -40,8 +40,8 @@ fn read_signal(mut message: Map<String, Value>) -> Option<Incoming> {
     (!is_empty_candidate(&signal)).then_some(Incoming::Signal(from, signal))
 }
 
-/// Words of a later version must not hide what this one can read: one entry of `peers` all the others, an unknown
-/// reason that somebody left.
+/// Replaces values that only a later version knows, so that the rest can be read: an unreadable entry of `peers` is removed,
+/// and an unknown `reason` becomes `disconnected`.
 fn read_leniently(message: &mut Map<String, Value>) {
     if let Some(reason) = message.get_mut("reason")
         && LeftReason::deserialize(&*reason).is_err()
@@ -49,15 +49,15 @@ fn read_leniently(message: &mut Map<String, Value>) {
         *reason = Value::from("disconnected");
     }
     let Some(Value::Array(peers)) = message.get_mut("peers") else { return };
-    let told = peers.len();
+    let sent = peers.len();
     peers.retain(|peer| PeerEntry::deserialize(peer).is_ok());
-    let unreadable = (told - peers.len()) as u64;
+    let unreadable = (sent - peers.len()) as u64;
     if let Some(total) = message.get("total").and_then(Value::as_u64) {
         message.insert("total".to_owned(), total.saturating_sub(unreadable).into());
     }
 }
 
-/// End-of-candidates as some write it. Nobody needs it, and aiortc raises on it (rule 15).
+/// An empty candidate means the end of candidates. No client needs it, and aiortc raises an exception on it (rule 15).
 pub(super) fn is_empty_candidate(signal: &Signal) -> bool {
     matches!(&signal.body, Body::Candidate { candidate } if candidate.candidate.trim().is_empty())
 }
@@ -95,13 +95,13 @@ pub(super) fn register(config: &ClientConfig) -> ByteString {
     })
 }
 
-/// The token is known from `register`.
+/// A `join` without a token, because the server knows it from `register`.
 pub(super) fn join(config: &ClientConfig) -> ByteString {
     join_with(config, None)
 }
 
-/// With the token, which is another one than that of `register`.
-pub(super) fn join_anew(config: &ClientConfig) -> ByteString {
+/// A `join` with a new token.
+pub(super) fn join_with_token(config: &ClientConfig) -> ByteString {
     join_with(config, config.token.as_deref())
 }
 
@@ -124,6 +124,6 @@ pub(super) fn signal(signal: &Signal) -> ByteString {
 }
 
 fn write(message: &impl Serialize) -> ByteString {
-    // Can't fail: these types have text keys only and no serializer of their own that could.
+    // This can't fail: all keys are strings, and no type has a serializer that fails.
     serde_json::to_string(message).unwrap_or_default().into()
 }

@@ -1,21 +1,21 @@
-//! The connection to the server: how far it is, and whether anybody is at the other end.
+//! The connection to the server: its progress, its timeouts, and the time to renew credentials.
 
 use crate::wire::ErrorCode;
 use std::time::{Duration, Instant};
 
-/// A server that hasn't answered `register` or `join` by then will not. It probes an old socket for 2 s (rule 8).
+/// How long the server may take to answer `register` or `join`. It may have to probe an old socket for 2 s (rule 8).
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// More silence than the server's heartbeat explains, after which we ask; and after which we stop waiting for an answer.
-/// Together with the usual heartbeat less than the 30 s that others keep our media sessions for.
+/// Silence in excess of the server's heartbeat after which the client pings, and silence after that ping after which it
+/// reconnects. Together with the usual heartbeat, that is less than the 30 s for which peers keep media sessions.
 pub const SILENCE_GRACE: Duration = Duration::from_secs(5);
 /// The heartbeat of a server that names none (rule 10).
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
-/// No server may make a client join again more often, nor need it be longer until then.
+/// The shortest and the longest time between joins that renew credentials.
 const REFRESH: (Duration, Duration) = (Duration::from_secs(30), Duration::from_hours(24));
-/// No server may make a client deaf for longer than this.
+/// The longest heartbeat that a client believes, because it bounds how late a dead connection is noticed.
 const MAX_HEARTBEAT: Duration = Duration::from_mins(5);
 
-/// The way to the server.
+/// The connection to the server, if there is one.
 #[derive(Debug)]
 pub(super) enum Link {
     Waiting { until: Instant },
@@ -27,22 +27,23 @@ pub(super) enum Link {
 /// One open WebSocket.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stage: Stage,
-    /// When the last frame came.
+    pub(super) progress: Progress,
+    /// When the last frame arrived.
     pub(super) heard: Instant,
-    /// Since when a ping of ours waits for an answer.
+    /// When the ping was sent that has no answer yet.
     pub(super) pinged: Option<Instant>,
     pub(super) heartbeat: Duration,
-    /// What a `draining` server wants.
+    /// The delay that `draining` asked for.
     pub(super) retry_after: Option<Duration>,
     /// The last error, which may explain a close code.
-    pub(super) said: Option<(ErrorCode, String)>,
-    /// When to join again, so that new media sessions don't get credentials that have expired.
+    pub(super) last_error: Option<(ErrorCode, String)>,
+    /// When to join again, so that new media sessions get credentials that have not expired.
     pub(super) refresh_at: Option<Instant>,
 }
 
+/// How far the client has got on an open connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum Progress {
     Registering { until: Instant },
     Joining { until: Instant },
     Joined,
@@ -51,12 +52,12 @@ pub(super) enum Stage {
 impl Connection {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            stage: Stage::Registering { until: now + ANSWER_TIMEOUT },
+            progress: Progress::Registering { until: now + ANSWER_TIMEOUT },
             heard: now,
             pinged: None,
             heartbeat: DEFAULT_HEARTBEAT,
             retry_after: None,
-            said: None,
+            last_error: None,
             refresh_at: None,
         }
     }
@@ -67,15 +68,15 @@ impl Connection {
         }
     }
 
-    /// In the room, with credentials that are good for so many seconds, or for ever: half of that time is left for
-    /// sessions that begin with them late.
+    /// The client is in the room, with credentials that are valid for `ttl_s` seconds, or for ever. They are renewed after
+    /// half of that time, so that a session that begins later has the other half.
     pub(super) fn joined(&mut self, now: Instant, ttl_s: Option<u64>) {
-        self.stage = Stage::Joined;
+        self.progress = Progress::Joined;
         self.refresh_at =
             ttl_s.map(|seconds| now + Duration::from_secs(seconds / 2).clamp(REFRESH.0, REFRESH.1));
     }
 
-    /// When the next step against silence is due: first a ping, then the end.
+    /// When the next reaction to silence is due: first a ping, then the end of the connection.
     pub(super) fn silent_at(&self) -> Instant {
         match self.pinged {
             Some(at) => at + SILENCE_GRACE,
@@ -83,10 +84,10 @@ impl Connection {
         }
     }
 
-    /// Whether nobody answers.
+    /// Whether an answer is overdue.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        match self.stage {
-            Stage::Registering { until } | Stage::Joining { until } if until <= now => true,
+        match self.progress {
+            Progress::Registering { until } | Progress::Joining { until } if until <= now => true,
             _ => self.pinged.is_some() && self.silent_at() <= now,
         }
     }

@@ -1,9 +1,9 @@
-//! Who is there, and which media sessions are still good: the one place for reconciliation.
+//! Decides which peers are present, and which media sessions survive a reconnect. No other file decides that.
 //!
-//! Senders begin media sessions, receivers wait for offers. So a sender ends a session that isn't connected yet as soon
-//! as either end's socket was disturbed (something may have been lost on the way) and begins a new one, and it begins a
-//! new one when media broke off that had worked. A receiver can't begin one: it ends nothing on suspicion, and lets a
-//! new offer end what was before.
+//! Senders begin media sessions, receivers wait for offers. A sender therefore replaces a session that is not connected
+//! yet as soon as the socket of either end was replaced, because messages may have been lost; and it replaces a connected
+//! session whose media broke. A receiver can't begin a session, so it ends none on suspicion: a new offer replaces the
+//! earlier session.
 
 use super::{Event, GoneReason, Media};
 use crate::{
@@ -15,41 +15,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a media session lives on whose peer is not in the room that we came back to.
+/// How long a media session is kept whose peer is absent when the client has joined its room again.
 const ABSENT_LIMIT: Duration = Duration::from_secs(30);
 
-/// The members of the room that this client has to do with: those of the opposite role.
+/// The members of the opposite role, and those whose media session continues although they are absent.
 #[derive(Debug)]
 pub(super) struct Peers {
     role: Role,
-    known: BTreeMap<ClientId, Peer>,
+    known: BTreeMap<ClientId, KnownPeer>,
 }
 
 #[derive(Debug)]
-struct Peer {
+struct KnownPeer {
     entry: PeerEntry,
     presence: Presence,
-    session: Session,
+    session: MediaSession,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
-    /// In the room, as far as the server told.
+    /// In the room, as far as this client knows.
     Here,
-    /// Not in the room; only the media session keeps it, until the time if there is one.
+    /// Not in the room. Only its media session keeps it known, until that time if there is one.
     Absent(Option<Instant>),
 }
 
 /// The media session with a peer.
 #[derive(Debug, Default)]
-struct Session {
-    phase: Phase,
-    /// The one that was named last. Kept after its end, because reports on it may still arrive.
+struct MediaSession {
+    phase: MediaPhase,
+    /// The latest id. It is kept after the end of the session, because reports on it may still arrive.
     id: Option<SessionId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Phase {
+enum MediaPhase {
     #[default]
     None,
     Started,
@@ -61,14 +61,13 @@ impl Peers {
         Self { role, known: BTreeMap::new() }
     }
 
-    /// Those who are in the room now.
+    /// The peers that are in the room now.
     pub(super) fn present(&self) -> impl Iterator<Item = &PeerEntry> {
         self.known.values().filter(|peer| peer.presence == Presence::Here).map(|peer| &peer.entry)
     }
 
-    /// The room as the server lists it after a join, the first one or a later one. A list that was cut off (rule 6)
-    /// proves no absence: a peer that is not on it keeps its presence. Only its negotiation is disturbed, because our
-    /// socket is a new one.
+    /// Applies the list of peers after a join. A list that was cut off (rule 6) proves no absence: a peer that is not on it
+    /// stays present. But its unfinished negotiation is disturbed, because the socket of this client is a new one.
     pub(super) fn reconcile(&mut self, now: Instant, listed: Vec<PeerEntry>, cut_off: bool) -> Vec<Event> {
         let mut events = Vec::new();
         let unlisted: Vec<ClientId> = self
@@ -81,35 +80,36 @@ impl Peers {
             if !cut_off {
                 events.extend(self.lose(&id, Some(now + ABSENT_LIMIT)));
             } else if let Some(peer) = self.known.get(&id).filter(|peer| peer.presence == Presence::Here) {
-                events.extend(self.back_in_a_room_with(peer.entry.clone()));
+                events.extend(self.upsert(peer.entry.clone(), true));
             }
         }
         for entry in listed {
-            events.extend(self.back_in_a_room_with(entry));
+            events.extend(self.upsert(entry, true));
         }
         events
     }
 
-    /// `peer_joined`: new, changed, or back.
+    /// Applies `peer_joined`: the peer is new, changed, or back.
     pub(super) fn joined(&mut self, entry: PeerEntry) -> Vec<Event> {
-        // The server tells of a member whom we know with nothing changed when the same process has a new socket.
+        // The server announces a known member without a change if the same process has a new socket.
         let same_again = self.known.get(&entry.client_id).is_some_and(|peer| peer.entry == entry);
         self.upsert(entry, same_again)
     }
 
-    /// `peer_left`.
+    /// Applies `peer_left`.
     pub(super) fn left(&mut self, now: Instant, id: &ClientId, reason: LeftReason) -> Vec<Event> {
         match reason {
             LeftReason::Left | LeftReason::Kicked => self.remove(id, GoneReason::Left),
             LeftReason::Disconnected | LeftReason::Timeout => {
-                let connected = self.known.get(id).is_some_and(|peer| peer.session.phase == Phase::Connected);
-                // Where media flows, its own liveness decides and nothing else.
+                let connected =
+                    self.known.get(id).is_some_and(|peer| peer.session.phase == MediaPhase::Connected);
+                // If media flows, only the liveness of the media decides.
                 self.lose(id, (!connected).then(|| now + ABSENT_LIMIT))
             }
         }
     }
 
-    /// The owner reports on a media session. Outside the room nothing starts anew: the next join sees to it.
+    /// Applies a report on a media session. Outside of the room no session begins again; the next join does that.
     pub(super) fn media(
         &mut self,
         id: &ClientId,
@@ -120,16 +120,16 @@ impl Peers {
         let Some(peer) = self.known.get_mut(id) else { return Vec::new() };
         let before = peer.session.phase;
         match media {
-            Media::Started => peer.session = Session { phase: Phase::Started, id: session },
+            Media::Started => peer.session = MediaSession { phase: MediaPhase::Started, id: session },
             _ if peer.session.id != session => {}
-            Media::Connected => peer.session.phase = Phase::Connected,
+            Media::Connected => peer.session.phase = MediaPhase::Connected,
             Media::Ended if peer.presence != Presence::Here => return self.remove(id, GoneReason::Absent),
             Media::Ended => {
-                peer.session.phase = Phase::None;
-                // The session worked, neither end said `bye`, and the peer is there: the network between them changed,
-                // or the peer gave up waiting for us. Old receivers cannot take a second offer.
+                peer.session.phase = MediaPhase::None;
+                // The session was connected, neither end sent `bye`, and the peer is present: the network has changed,
+                // or the peer gave up waiting. Old receivers can't handle a second offer.
                 let restarts = in_room && self.role == Role::Sender && peer.entry.protocol > 0;
-                if restarts && before == Phase::Connected {
+                if restarts && before == MediaPhase::Connected {
                     return restart(&peer.entry, GoneReason::Restart);
                 }
             }
@@ -137,8 +137,8 @@ impl Peers {
         Vec::new()
     }
 
-    /// A peer says something. A new offer ends the session that was before it.
-    pub(super) fn hear(&mut self, from: &ClientId, signal: &Signal) -> Vec<Event> {
+    /// Applies a message of a peer. An offer of a new session replaces the earlier one.
+    pub(super) fn receive(&mut self, from: &ClientId, signal: &Signal) -> Vec<Event> {
         let Some(peer) = self.known.get_mut(from) else { return Vec::new() };
         let replaced = matches!(signal.body, Body::Offer { .. })
             && signal.session_id.is_some()
@@ -147,8 +147,8 @@ impl Peers {
         if replaced { restart(&peer.entry, GoneReason::Replaced) } else { Vec::new() }
     }
 
-    /// We say something to a peer: fills in the session, and keeps in mind which one it is.
-    pub(super) fn address(&mut self, signal: &mut Signal) {
+    /// Prepares a message to a peer: fills in a missing `session_id`, and applies the message to the session.
+    pub(super) fn prepare(&mut self, signal: &mut Signal) {
         let Some(peer) = signal.target_id.as_ref().and_then(|id| self.known.get_mut(id)) else { return };
         if signal.session_id.is_none() {
             signal.session_id.clone_from(&peer.session.id);
@@ -156,11 +156,11 @@ impl Peers {
         peer.session.follow(signal);
     }
 
-    /// What to say when we go: one `bye` for each session whose peer can hear it.
+    /// The messages for a shutdown: one `bye` for each session whose peer is present.
     pub(super) fn byes(&self) -> Vec<Signal> {
         self.known
             .iter()
-            .filter(|(_, peer)| peer.presence == Presence::Here && peer.session.phase != Phase::None)
+            .filter(|(_, peer)| peer.presence == Presence::Here && peer.session.phase != MediaPhase::None)
             .map(|(id, peer)| Signal {
                 body: Body::Bye,
                 target_id: Some(id.clone()),
@@ -170,59 +170,55 @@ impl Peers {
             .collect()
     }
 
-    /// When [`Peers::expire`] has something to do, while we are in the room.
+    /// When [`Peers::expire`] is due, while this client is in its room.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.known.values().filter_map(Peer::expiry).min()
+        self.known.values().filter_map(KnownPeer::expiry).min()
     }
 
-    /// Gives up those who were absent for too long.
+    /// Gives up the peers that were absent for too long.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Event> {
-        let over: Vec<ClientId> = self
+        let expired: Vec<ClientId> = self
             .known
             .iter()
             .filter(|(_, peer)| peer.expiry().is_some_and(|at| at <= now))
             .map(|(id, _)| id.clone())
             .collect();
-        over.iter().flat_map(|id| self.remove(id, GoneReason::Absent)).collect()
+        expired.iter().flat_map(|id| self.remove(id, GoneReason::Absent)).collect()
     }
 
-    fn back_in_a_room_with(&mut self, entry: PeerEntry) -> Vec<Event> {
-        self.upsert(entry, true)
-    }
-
-    /// `disturbed`: our socket or the peer's is a new one, so what was being negotiated may be lost.
+    /// Adds or changes a peer. `disturbed`: the socket of one end is a new one, so messages of a negotiation may be lost.
     fn upsert(&mut self, entry: PeerEntry, disturbed: bool) -> Vec<Event> {
         let id = entry.client_id.clone();
         if entry.role == self.role {
             return self.remove(&id, GoneReason::Left);
         }
         let Some(peer) = self.known.get_mut(&id) else {
-            self.known.insert(id, Peer::new(entry.clone()));
+            self.known.insert(id, KnownPeer::new(entry.clone()));
             return vec![Event::PeerReady(entry)];
         };
         if !peer.is_same_process(&entry) {
-            *peer = Peer::new(entry);
+            *peer = KnownPeer::new(entry);
             return restart(&peer.entry, GoneReason::Replaced);
         }
         peer.presence = Presence::Here;
         let changed = peer.entry != entry;
         peer.entry = entry;
-        if disturbed && self.role == Role::Sender && peer.session.phase != Phase::Connected {
-            peer.session = Session::default();
+        if disturbed && self.role == Role::Sender && peer.session.phase != MediaPhase::Connected {
+            peer.session = MediaSession::default();
             return restart(&peer.entry, GoneReason::Restart);
         }
         if changed { vec![Event::PeerChanged(peer.entry.clone())] } else { Vec::new() }
     }
 
-    /// Not in the room any more, but perhaps only its socket broke.
+    /// The peer is no longer in the room, but perhaps only its socket broke.
     fn lose(&mut self, id: &ClientId, limit: Option<Instant>) -> Vec<Event> {
         let Some(peer) = self.known.get_mut(id) else { return Vec::new() };
-        let worth_keeping = match peer.session.phase {
-            Phase::Connected => true,
-            Phase::Started => self.role == Role::Receiver,
-            Phase::None => false,
+        let is_kept = match peer.session.phase {
+            MediaPhase::Connected => true,
+            MediaPhase::Started => self.role == Role::Receiver,
+            MediaPhase::None => false,
         };
-        if worth_keeping {
+        if is_kept {
             peer.presence = Presence::Absent(limit);
             return Vec::new();
         }
@@ -234,15 +230,15 @@ impl Peers {
     }
 }
 
-impl Peer {
+impl KnownPeer {
     fn new(entry: PeerEntry) -> Self {
-        Self { entry, presence: Presence::Here, session: Session::default() }
+        Self { entry, presence: Presence::Here, session: MediaSession::default() }
     }
 
-    /// Old clients tell no epoch and don't come back by themselves: one that was away is a new process.
+    /// Old clients have no epoch and do not reconnect, so an old client that was absent is a new process.
     fn is_same_process(&self, entry: &PeerEntry) -> bool {
         match (&self.entry.epoch, &entry.epoch) {
-            (Some(known), Some(told)) => known == told,
+            (Some(known), Some(new)) => known == new,
             (None, None) => self.presence == Presence::Here,
             _ => false,
         }
@@ -256,19 +252,19 @@ impl Peer {
     }
 }
 
-impl Session {
+impl MediaSession {
     fn is_other_than(&self, id: Option<&SessionId>) -> bool {
-        self.phase != Phase::None && self.id.as_ref() != id
+        self.phase != MediaPhase::None && self.id.as_ref() != id
     }
 
-    /// What one end says to the other begins a session or ends it.
+    /// Applies a message that one end sent to the other: an offer begins a session, a `bye` ends it.
     fn follow(&mut self, signal: &Signal) {
         let id = &signal.session_id;
         match signal.body {
-            Body::Offer { .. } if self.phase == Phase::None || self.is_other_than(id.as_ref()) => {
-                *self = Session { phase: Phase::Started, id: id.clone() };
+            Body::Offer { .. } if self.phase == MediaPhase::None || self.is_other_than(id.as_ref()) => {
+                *self = MediaSession { phase: MediaPhase::Started, id: id.clone() };
             }
-            Body::Bye if id.is_none() || self.id == *id => self.phase = Phase::None,
+            Body::Bye if id.is_none() || self.id == *id => self.phase = MediaPhase::None,
             _ => {}
         }
     }
