@@ -1,21 +1,20 @@
-// The tiles: one for each video stream of each sender. Ids of senders come from the network, so they are only ever set
-// as text.
+// The tiles: one for each video stream of each sender. Ids of senders are untrusted, so they are inserted as text only.
 
 const LABELS = {
   connecting: 'connecting',
   live: 'live',
-  stalled: 'no picture',
+  stalled: 'no video',
   interrupted: 'connection lost, reconnecting',
   failed: 'failed',
   waiting: 'restarting',
   ended: 'ended',
 };
-/** While the other streams of a session are in these states, the tile of a refused stream keeps saying why. */
+/** While the session is in one of these states, the tile of a refused stream shows the reason instead. */
 const UNDER_WAY = new Set(['connecting', 'live', 'stalled', 'interrupted']);
 const GAP = 12;
 const ASPECT = 16 / 9;
 
-/** The number of columns that makes `count` tiles of 16:9 largest in a space of this size; at least 1. */
+/** The number of columns, at least 1, for which `count` tiles of 16:9 are largest in a space of this size. */
 export function bestColumns(count, width, height, gap = GAP) {
   let best = { columns: 1, area: 0 };
   for (let columns = 1; columns <= count; columns += 1) {
@@ -25,7 +24,7 @@ export function bestColumns(count, width, height, gap = GAP) {
     const used = Math.min(wide, tall * ASPECT);
     if (used > best.area) best = { columns, area: used };
   }
-  // Tiles narrower than 240 pixels show nothing, so let the page scroll instead.
+  // Below a width of 240 pixels, tiles are too small to be useful, so the page scrolls instead.
   const most = Math.max(1, Math.floor((width + gap) / (240 + gap)));
   return Math.min(best.columns, most);
 }
@@ -40,7 +39,7 @@ export class Grid {
     new ResizeObserver(() => this.#layout()).observe(root);
   }
 
-  /** Makes sure that the sender has a tile, before its streams are known. */
+  /** Ensures that the sender has a tile before its streams are known. */
   expect(sender) {
     if (!this.#tiles.has(sender)) this.#resize(sender, 1);
   }
@@ -89,8 +88,7 @@ export class Grid {
     const columns = bestColumns(this.#root.childElementCount, width, height);
     const wide = (width - GAP * (columns - 1)) / columns;
     this.#root.style.setProperty('--columns', columns);
-    // Rows are at most as tall as a picture and at least 80 % of that; beyond it the page scrolls. A single tile fills
-    // the page.
+    // Rows are between 80 % and 100 % as tall as a picture; if they do not fit, the page scrolls. A single tile fills the page.
     const tall = wide / ASPECT;
     const rows = this.#root.childElementCount > 1 ? `minmax(${tall * 0.8}px, ${tall}px)` : 'minmax(0, 1fr)';
     this.#root.style.gridAutoRows = rows;
@@ -99,7 +97,7 @@ export class Grid {
 
 class Tile {
   #video = null;
-  /** The last picture of the session before, until the current session has one. */
+  /** The last picture of the previous session, until the current session has one. */
   #still = null;
   #state;
   #size;
@@ -127,14 +125,14 @@ class Tile {
     this.#state.title = this.#state.textContent;
   }
 
-  /** Shows why this stream can't be shown, whatever becomes of the others. */
+  /** Shows why the browser cannot play this stream, regardless of the other streams. */
   refuse(refusal) {
     this.freeze();
     this.#refusal = refusal;
     this.mark('connecting', '');
   }
 
-  /** Plays the track in a new video element, above the last picture of the session before. */
+  /** Plays the track in a new video element, above the last picture of the previous session. */
   play(track) {
     this.freeze();
     this.#refusal = '';
@@ -151,7 +149,7 @@ class Tile {
     this.#video = video;
     this.element.querySelector('.caption').before(video);
     video.play().catch((error) => {
-      if (error.name === 'NotAllowedError') video.controls = true; // Autoplay is off, so the user starts it.
+      if (error.name === 'NotAllowedError') video.controls = true; // The browser blocks autoplay, so the user has to start it.
     });
   }
 

@@ -2,9 +2,9 @@
 // secrets.js (where to connect, and which secrets the server may have), signaling.js (the connection), presence.js (who
 // is in the room), peer.js (a media session), recovery.js (new sessions for failed ones), grid.js (the tiles).
 //
-// Address: ?room=living_room&server=ws://host:port&id=name, all of it optional. A password or a token goes into the
-// fragment (#password=…&token=…), which browsers never send and which this page takes out of the address bar; without it
-// the page asks for what the server requires.
+// Address: ?room=living_room&server=ws://host:port&id=name, all optional. A password or a token goes into the fragment
+// (#password=…&token=…), which browsers never send, and which this page removes from the address bar. Otherwise the page asks
+// for the secret that the server requires.
 
 import { serverAddress } from './address.js';
 import { Grid } from './grid.js';
@@ -14,9 +14,11 @@ import { Recovery } from './recovery.js';
 import { Secrets, takeFromAddress, toFragment } from './secrets.js';
 import { DEFAULT_ROOM, Signaling } from './signaling.js';
 
-/** How long a tile stays after its sender ended the session: the sender may begin another one at once. */
+/** How long a tile stays after its sender ended the session, because the sender may begin another one immediately. */
 const ENDED_MS = 5_000;
-const LABELS = { connecting: 'connecting…', joined: 'connected', reconnecting: 'reconnecting…', stopped: 'stopped' };
+const LABELS = { connecting: 'connecting…', joined: 'connected', reconnecting: 'reconnecting…', stopped: 'not connected' };
+/** Titles of the notice while the page needs an answer of the user. */
+const QUESTIONS = { password: 'Password required', token: 'Token required', confirmation: 'Send a secret to another server?' };
 
 const query = new URLSearchParams(location.search);
 const room = (query.get('room') ?? '').trim().normalize('NFC') || DEFAULT_ROOM;
@@ -66,7 +68,7 @@ function start() {
   );
   listen();
   if (secrets.locked && !secrets.isEmpty) {
-    signaling.hold(`This link leads to another server, ${server.host}, and holds a secret for it.`, 'confirmation');
+    signaling.hold(`This link leads to another server, ${server.host}, and contains a secret for it.`, 'confirmation');
   } else {
     signaling.connect();
   }
@@ -130,7 +132,7 @@ function message(message) {
       if (current(from, message) || recovery.settled(from)) ended(from);
       break;
     case 'error':
-      // An answer or a candidate was too late for a sender that has left. Its `peer_left` has the consequences.
+      // An answer or a candidate came too late for a sender that has left; `peer_left` handles that.
       console.warn('the server reports:', message.code, message.message);
       break;
   }
@@ -184,7 +186,10 @@ function peerChanged(peer) {
   showNotice();
 }
 
-/** A session failed. Unless the sender has left, too, its tile shows why, and another session is asked for if that can help. */
+/**
+ * A session failed. Unless the sender has left, too, its tile shows the reason, and the page requests another session if that
+ * can help.
+ */
 function failed(peer) {
   const actions = presence.media(peer.sender, 'stopped');
   apply(actions);
@@ -236,20 +241,20 @@ function leave() {
   signaling.close();
 }
 
-/** The secrets that came with the link. */
+/** The secrets of the link. */
 function fromHistory() {
   return history.state?.secrets ?? {};
 }
 
-/** The secrets in the form's visible fields. Those that are not asked for stay as they are. */
+/** The secrets in the visible fields of the form. Other secrets remain unchanged. */
 function typedSecrets() {
   const visible = [...page.secrets.querySelectorAll('input')].filter((input) => !input.parentElement.hidden);
   return Object.fromEntries(visible.map((input) => [input.id, input.value || undefined]));
 }
 
 /**
- * Shows the form for the secret that might help, and for the token if there is one that may be wrong. For a server that
- * the user has not confirmed, the question for its confirmation comes first.
+ * Shows the form for the secret that might help, and the token if there is one that may be wrong. A server that the user has
+ * not confirmed has to be confirmed first.
  */
 function askFor(wants) {
   const locked = Boolean(wants) && secrets.locked;
@@ -263,7 +268,7 @@ function askFor(wants) {
   password.parentElement.hidden = wants !== 'password';
   token.parentElement.hidden = wants !== 'token' && !token.value && !known;
   if (!token.value) token.value = known ?? '';
-  // A password manager knows passwords by the host of the page, so it must not fill one in for another server.
+  // A password manager selects passwords by the host of the page, so it must not fill one in for another server.
   password.autocomplete = server.foreign ? 'off' : 'current-password';
   const [fields, button] = server.foreign ? [` for ${server.host}`, `Send to ${server.host}`] : ['', 'Join'];
   password.previousElementSibling.textContent = `Password of the room${fields}`;
@@ -276,7 +281,7 @@ function askForConfirmation(wants) {
   const [yes, no] = page.confirm.querySelectorAll('button');
   const secret = wants === 'confirmation' ? 'the secret in this link' : `a ${wants}`;
   page.confirm.querySelector('p').textContent =
-    `This page comes from ${location.host || 'a file'}. Give ${server.host} ${secret} only if you know and trust that server.`;
+    `This page is from ${location.host || 'a file'}. Give ${server.host} ${secret} only if you know and trust that server.`;
   yes.textContent = wants === 'confirmation' ? `Send it to ${server.host}` : `I trust ${server.host}`;
   no.hidden = wants !== 'confirmation';
 }
@@ -289,14 +294,16 @@ function showStatus(state, detail, wants = null) {
   showNotice(state === 'stopped' ? detail : undefined);
 }
 
-/** What the page says without any tile, and below the bar if something is wrong. */
+/** Updates the notice, which is visible if there is no tile, or if the page is not connected. */
 function showNotice(fatal = page.status.dataset.state === 'stopped' ? page.status.title : undefined) {
   const tiles = document.querySelector('.tile');
   const present = presence.present();
-  let [title, text] = [`Waiting for a camera in room ${room}`, 'Pictures appear here on their own.'];
-  if (fatal) [title, text] = ['Not connected', fatal];
-  else if (page.status.dataset.state !== 'joined') [title, text] = ['Connecting…', page.status.title];
-  else if (present.length) [title, text] = [`Waiting for the picture of ${present.join(', ')}`, ''];
+  const state = page.status.dataset.state;
+  let [title, text] = [`Waiting for a camera in room ${room}`, 'The video starts automatically.'];
+  if (fatal) [title, text] = [QUESTIONS[signaling?.wants] ?? 'Not connected', fatal];
+  else if (state === 'reconnecting') [title, text] = ['Reconnecting…', page.status.title];
+  else if (state !== 'joined') [title, text] = ['Connecting…', page.status.title];
+  else if (present.length) [title, text] = [`Waiting for video from ${present.join(', ')}`, ''];
   page.notice.hidden = Boolean(tiles) && !fatal;
   page.notice.querySelector('h1').textContent = title;
   page.notice.querySelector('p').textContent = text;
@@ -306,7 +313,7 @@ function randomHex(bytes) {
   return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (b) => b.toString(16).padStart(2, '0')).join('');
 }
 
-/** A copy of what this page knows, for tests and for debugging. */
+/** A copy of the state of the page, for tests and for debugging. */
 Object.defineProperty(window, 'roomViewer', {
   get: () => ({
     room,

@@ -1,17 +1,17 @@
-// One media session with one sender: an RTCPeerConnection that answers one offer. A sender that offers again gets a new
-// Peer; nothing is renegotiated.
+// One media session with one sender: an RTCPeerConnection that answers one offer. Another offer gets a new Peer; there is no
+// renegotiation.
 
 import { offeredStreams } from './sdp.js';
 
-/** A session that is not connected by then has failed, even if ICE is still trying. */
+/** A session that is not connected after this time has failed, even if ICE is still trying. */
 const CONNECT_TIMEOUT_MS = 30_000;
 /** After this time without a decoded frame the picture counts as frozen. */
 const STALL_MS = 3_000;
 
 /**
- * `state`: 'connecting', 'live', 'stalled' (connected, but no frames arrive), 'interrupted' (ICE lost the sender and is
- * looking for it), 'failed' (for good; `detail` says why) or 'closed'.
- * `hopeless`: the session failed in a way that the same offer would repeat, so asking for another one is no use.
+ * `state`: 'connecting', 'live', 'stalled' (connected, but no frames arrive), 'interrupted' (ICE lost the connection
+ * and tries to restore it), 'failed' (for good; `detail` says why) or 'closed'.
+ * `hopeless`: the same offer would fail again, so requesting another one cannot help.
  * `on`: {state(peer), streams(peer, [{track} or {refusal}]), send(message)}.
  */
 export class Peer {
@@ -35,12 +35,12 @@ export class Peer {
     this.#on = on;
   }
 
-  /** Whether a message with this `session_id` belongs to this session. Without an id it is about the current one. */
+  /** Whether a message with this `session_id` belongs to this session. A message without an id belongs to the current one. */
   owns(sessionId) {
     return !sessionId || !this.sessionId || sessionId === this.sessionId;
   }
 
-  /** Answers the offer. A failure ends up in `state`, never in an exception. */
+  /** Answers the offer. A failure is reported in `state`, not as an exception. */
   async accept(offer) {
     let answer;
     try {
@@ -52,7 +52,7 @@ export class Peer {
       await this.#pc.setLocalDescription();
       answer = this.#pc.localDescription.sdp;
     } catch (error) {
-      this.#fail(`this browser can't answer the offer: ${error.message}`, { hopeless: true, tell: true });
+      this.#fail(`this browser cannot answer the offer: ${error.message}`, { hopeless: true, tell: true });
       return;
     }
     if (this.state === 'closed') return;
@@ -60,7 +60,7 @@ export class Peer {
     this.#announce(offeredStreams(offer, answer));
   }
 
-  /** Adds a candidate of the sender, once there is a description that it can belong to. */
+  /** Adds a candidate of the sender, as soon as there is a remote description. */
   addCandidate(candidate) {
     if (!candidate?.candidate || this.state === 'closed' || this.state === 'failed') return;
     if (this.#queue) {
@@ -72,10 +72,10 @@ export class Peer {
     });
   }
 
-  /** Checks whether frames arrive; to be called about once a second. */
+  /** Checks whether frames arrive. Call it about once a second. */
   async poll(now = performance.now()) {
     if (this.state === 'connecting' && now - this.#startedAt > CONNECT_TIMEOUT_MS) {
-      this.#fail('no connection to the camera in 30 s');
+      this.#fail('no connection to the camera within 30 s');
     }
     if (this.state !== 'live' && this.state !== 'stalled') return;
     const stats = await this.#pc.getStats();
@@ -102,7 +102,7 @@ export class Peer {
     const { pc, refused } = openConnection(this.#iceServers);
     this.#pc = pc;
     pc.onicecandidate = ({ candidate }) => {
-      // The end of gathering comes as null or as an empty candidate. Neither belongs on the wire.
+      // The end of gathering is a null or an empty candidate, which is not sent.
       if (!candidate?.candidate) return;
       const { sdpMid, sdpMLineIndex } = candidate;
       this.#send({ type: 'candidate', candidate: { candidate: candidate.candidate, sdpMid, sdpMLineIndex } });
@@ -121,7 +121,7 @@ export class Peer {
     }
   }
 
-  /** Shows the streams that the browser takes, and says which it does not. */
+  /** Shows the streams that the browser accepts, and the reason for the others. */
   #announce(offered) {
     const streams = offered.map(({ mid, codecs, accepted }) => {
       const track = this.#tracks.find(({ transceiver }) => transceiver.mid === mid)?.track;
@@ -129,7 +129,7 @@ export class Peer {
       return { refusal: `this browser does not know the codec of this camera${codecs.length ? ` (${codecs.join(', ')})` : ''}` };
     });
     if (streams.length && streams.every(({ refusal }) => refusal)) {
-      // The sender learns it from the answer, and may offer another codec.
+      // The answer informs the sender, which may offer another codec.
       this.#fail(streams[0].refusal, { hopeless: true });
     } else {
       this.#on.streams(this, streams);
@@ -146,7 +146,7 @@ export class Peer {
         this.#become('interrupted');
         break;
       case 'failed':
-        this.#fail('the connection to the camera is lost');
+        this.#fail('the connection to the camera was lost');
         break;
     }
   }
@@ -173,8 +173,8 @@ export class Peer {
 }
 
 /**
- * A connection with those ICE servers that the browser takes, and the URLs of those that it refuses: one bad URL makes
- * the constructor throw, whatever the others are.
+ * Opens a connection with the ICE servers that the browser accepts, and returns the URLs of those that it refuses. One bad URL
+ * makes the constructor throw, even if the others are valid.
  */
 function openConnection(iceServers) {
   const open = (servers) => new RTCPeerConnection({ iceServers: servers, bundlePolicy: 'max-bundle' });

@@ -1,6 +1,5 @@
-// The senders in the room, and which media sessions survive a reconnect (docs/protocol.md). No socket and no clock is
-// needed: the time comes in as milliseconds of any monotonic clock, and every method returns what the owner has to do,
-// in order:
+// The senders in the room, and which media sessions survive a reconnect (docs/protocol.md). It uses no socket and no clock: the
+// time is an argument, in milliseconds of any monotonic clock, and every method returns the actions for the caller, in order:
 //   {do: 'end', id, reason}   end the media session with this sender: 'left', 'absent' or 'stopped'
 //   {do: 'replaced', id}      a new process has this id: its old session is dead, and the new process will offer
 
@@ -19,16 +18,16 @@ export class Presence {
   }
 
   /**
-   * Whether this member may offer media: a known sender may. So may anybody if the server announces nobody, as servers
-   * before protocol version 1 do, or if it announces too many to list.
+   * Whether this member may offer media. Known senders may. Every member may if the server announces no members, like servers
+   * before protocol version 1, or if its list is incomplete.
    */
   mayOffer(id) {
     return typeof id === 'string' && (this.#senders.has(id) || !this.#complete);
   }
 
   /**
-   * Applies `joined`. `peers` lists the members; a server that announces nobody sends none. A `total` above their number
-   * means that the list was cut.
+   * Applies `joined`. `peers` lists the members; servers that announce no members omit it. A `total` above their number means
+   * that the list is incomplete.
    */
   joined(peers, total, now) {
     const actions = [];
@@ -46,7 +45,7 @@ export class Presence {
       if (sender.media === 'none') actions.push(...this.#forget(id, 'absent'));
       else sender.deadline = now + ABSENT_MS;
     }
-    // The same limit holds, from now on, for senders that were absent before the connection was lost.
+    // From now on, the limit also applies to senders that were absent before the connection was lost.
     for (const sender of this.#senders.values()) {
       if (!sender.present) sender.deadline ??= now + ABSENT_MS;
     }
@@ -75,7 +74,7 @@ export class Presence {
     if (!sender) return [];
     if (reason === 'left' || reason === 'kicked') return this.#forget(id, 'left');
     if (sender.media !== 'connected') return this.#forget(id, 'absent');
-    sender.present = false; // From here on the media itself decides.
+    sender.present = false; // From now on, only the state of the media counts.
     return [];
   }
 
@@ -94,20 +93,20 @@ export class Presence {
     return this.#forget(id, 'stopped');
   }
 
-  /** When `tick` is due; null if nothing is waiting. */
+  /** When `tick` is due; null if no sender is absent. */
   deadline() {
     const waiting = [...this.#senders.values()].map((s) => s.deadline).filter((d) => d !== null);
     return waiting.length ? Math.min(...waiting) : null;
   }
 
-  /** Ends the sessions whose senders were absent for too long. */
+  /** Ends the sessions of senders that have been absent for too long. */
   tick(now) {
     const due = [...this.#senders].filter(([, s]) => s.deadline !== null && s.deadline <= now);
     return due.flatMap(([id]) => this.#forget(id, 'absent'));
   }
 
   #forget(id, reason) {
-    // Returned even without media, because the owner may still show the last picture of a replaced process.
+    // Returned even without media, because the caller may still show the last picture of a replaced process.
     return this.#senders.delete(id) ? [{ do: 'end', id, reason }] : [];
   }
 }

@@ -1,9 +1,9 @@
-// Gets a new offer from senders whose media session failed while they are still in the room.
+// Requests a new offer from senders whose media session failed while they are still in the room.
 //
-// A sender that was told `bye` offers again when this page changes: when it joins its room again with another `meta`.
-// Sessions with other senders are not touched by that, so one broken camera never interrupts the others. Senders that
-// know nothing of `meta` offer to whoever joins, so the page leaves the room and joins it again as long as no other
-// session could suffer. The pauses grow from 0.5 s to 60 s until a session connects.
+// A sender that received `bye` offers again when this page joins the room again with another `meta`. Sessions with other senders
+// are not affected, so one broken camera never interrupts the others. Senders that do not support `meta` offer to every member
+// that joins, so if there are no other sessions, the page leaves the room and joins it again. The pauses grow from 0.5 s to
+// 60 s until a session connects.
 
 const FIRST_MS = 500;
 const LAST_MS = 60_000;
@@ -24,18 +24,18 @@ export class Recovery {
     this.#env = env;
   }
 
-  /** The session with this sender failed, and the sender was told. */
+  /** The session with this sender failed, and the sender was informed. */
   failed(sender) {
     this.#owing.add(sender);
     this.#schedule();
   }
 
-  /** Nothing more is expected of this sender: it offered, said `bye`, or left. Returns whether an offer was expected. */
+  /** No offer of this sender is expected any more: it offered, sent `bye`, or left. Returns whether one was expected. */
   settled(sender) {
     return this.#owing.delete(sender);
   }
 
-  /** A session connected, so the network works: the next failure is answered soon. */
+  /** A session connected, so the network works, and the next request may follow soon. */
   connected() {
     this.#pause = FIRST_MS;
   }
@@ -51,7 +51,7 @@ export class Recovery {
 
   #ask() {
     if (!this.#owing.size) return;
-    // A sender that is not in the room offers by itself when it is back.
+    // A sender that is not in the room offers when it returns.
     if (this.#do.present().some((id) => this.#owing.has(id))) {
       if (this.#do.hasOtherSessions()) this.#do.changeMeta();
       else this.#do.rejoin();

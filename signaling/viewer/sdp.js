@@ -1,10 +1,10 @@
-// What the page has to know of session descriptions: which of the streams that a sender offers this browser takes.
+// Reads session descriptions: which streams a sender offers, and which of them this browser accepts.
 
-/** Formats that repair other streams and carry no picture of their own. */
+/** Formats that only repair other streams. */
 const NO_CODEC = new Set(['rtx', 'red', 'ulpfec', 'flexfec-03']);
 
 /**
- * The video streams of an offer, in its order: [{mid, codecs, accepted}]. `mid` is the identifier in the answer, `codecs`
+ * The video streams of an offer, in their order: [{mid, codecs, accepted}]. `mid` is the identifier in the answer, `codecs`
  * are the names of the codecs offered, and `accepted` is false if the answer rejects the stream.
  */
 export function offeredStreams(offer, answer) {

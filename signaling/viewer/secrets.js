@@ -1,19 +1,19 @@
-// The password and the token, and the rule on who may have them: the server that this page came from, and any other
-// server only after the user has confirmed it by its name. A link can name any server, and a page that asked for a
-// password on that server's behalf would lend it the name and the certificate of its own host.
+// The password and the token, and the rule for sending them: the server of this page gets them, and another server only after
+// the user has confirmed its host name. A link can name any server, and users would trust a request for a password because of
+// the host name and certificate of this page.
 
 export class Secrets {
   #values;
   #foreign;
   #confirmed = false;
 
-  /** `values`: {password?, token?}. `foreign`: the server is not the one that this page came from. */
+  /** `values`: {password?, token?}. `foreign`: the server is not the server of this page. */
   constructor(values, foreign) {
     this.#values = values;
     this.#foreign = foreign;
   }
 
-  /** Whether the server may neither get nor ask for a secret before the user has confirmed it. */
+  /** Whether the server must not get a secret, because the user has not confirmed it. */
   get locked() {
     return this.#foreign && !this.#confirmed;
   }
@@ -22,7 +22,7 @@ export class Secrets {
     return !this.#values.password && !this.#values.token;
   }
 
-  /** What the server may get now. */
+  /** The secrets that the server may get now. */
   get forServer() {
     return this.locked ? {} : { ...this.#values };
   }
@@ -32,20 +32,20 @@ export class Secrets {
     this.#confirmed = true;
   }
 
-  /** The user declined: what the link brought is forgotten. */
+  /** The user declined, so the secrets of the link are discarded. */
   discard() {
     this.#values = {};
   }
 
-  /** The user typed these. */
+  /** The user entered these. */
   replace(values) {
     Object.assign(this.#values, values);
   }
 }
 
 /**
- * Takes the secrets out of the address bar, where bystanders and the browser's history would see them. They are kept in
- * the state of this history entry, so that reloading the page keeps them, too.
+ * Removes the secrets from the address bar, where bystanders and the browser's history would see them. Stores them in the
+ * state of this history entry, so that they survive a reload of the page.
  */
 export function takeFromAddress(location, history) {
   const fragment = new URLSearchParams(location.hash.slice(1));
@@ -55,7 +55,7 @@ export function takeFromAddress(location, history) {
   return secrets;
 }
 
-/** The fragment that hands these secrets to another view of this page. */
+/** The fragment that passes these secrets to another instance of this page. */
 export function toFragment(secrets) {
   const given = Object.entries(secrets).filter(([, value]) => value);
   return given.length ? `#${new URLSearchParams(given)}` : '';

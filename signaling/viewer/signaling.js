@@ -12,26 +12,26 @@ const JOIN_TIMEOUT_MS = 10_000;
 const PING_MS = 10_000;
 /** The longest pause that a draining server may impose. */
 const RETRY_AFTER_MAX_MS = 60_000;
-/** After that pause the clients come back spread over this time. */
+/** After that pause, clients reconnect spread over this time. */
 const RETRY_SPREAD_MS = 1_000;
 /** Fresh TURN credentials are requested after half of their lifetime, within these bounds. */
 const REFRESH_MIN_MS = 30_000;
 const REFRESH_MAX_MS = 24 * 3_600_000;
 
-/** What to tell the user after a close that no retry can mend (docs/protocol.md lists the close codes). */
+/** The text for the user after a close that a retry cannot fix (docs/protocol.md lists the close codes). */
 const FATAL = new Map([
-  [4001, 'This viewer was opened again elsewhere and replaced here.'],
+  [4001, 'This viewer was opened again elsewhere, which replaced this one.'],
   [4002, 'Another client in the room uses this id.'],
-  [4003, 'The server rejected the messages of this page: their versions do not match.'],
-  [4010, 'The server requires a token: none was given, or it is wrong or has expired.'],
+  [4003, 'The server rejected the messages of this page, because the versions of page and server do not match.'],
+  [4010, 'The server requires a valid token.'],
   [1009, 'A message of this page was too large for the server.'],
 ]);
 /** Refusals of `join` that are temporary. */
 const PASSING = new Set(['room_full', 'too_many_rooms', 'too_many_attempts', 'server_draining']);
 
 /**
- * Full jitter: anything between nothing and a bound that doubles with each attempt, from 100 ms to 10 s.
- * `random` gives [0, 1).
+ * Full jitter: a pause between 0 and a bound that doubles with each attempt, from 100 ms to 10 s. `random` returns a number
+ * in [0, 1).
  */
 export function backoff(attempt, random) {
   const bound = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 30));
@@ -44,11 +44,11 @@ export function fatalClose(code) {
 }
 
 /**
- * States: 'connecting', 'joined', 'reconnecting' and 'stopped' (`detail` says why, and `wants` says what might help:
- * 'token', 'password', whatever `hold` was told, or null), from which `retry` starts again.
+ * States: 'connecting', 'joined', 'reconnecting' and 'stopped'. `detail` has the reason. In 'stopped', `wants` names the input
+ * that might help ('token', 'password', the argument of `hold`, or null), and `retry` starts again.
  * `config`: {url, room, clientId, instance, token?, password?}.
  * `on`: {state(state, detail, wants), iceServers(list), joined(message), message(message)}. `iceServers` and then `joined`
- * precede every message of a stay in the room; `iceServers` is repeated with fresh credentials.
+ * precede all messages of a membership; `iceServers` is repeated with fresh credentials.
  */
 export class Signaling {
   #config;
@@ -62,9 +62,9 @@ export class Signaling {
   #lastError = null;
   #leaving = 0;
   #timers = { retry: null, join: null, ping: null, refresh: null };
-  /** How many answers to `join` are outstanding that concern a stay that goes on: they change nothing in the room. */
+  /** The number of outstanding answers to `join` that only refresh the current membership. */
   #refreshing = 0;
-  /** What others see of this page; changing it asks senders for a new offer. */
+  /** Data of this page that other members see. A change makes senders offer again. */
   #meta;
   #heard = true;
   state = 'connecting';
@@ -77,7 +77,7 @@ export class Signaling {
     this.#env = env;
   }
 
-  /** Connects now, also in the middle of a pause (the machine is online again). */
+  /** Connects immediately, even during a pause, for example because the machine is online again. */
   connect() {
     if (this.state === 'stopped' || this.#socket) return;
     this.#clear('retry');
@@ -86,13 +86,14 @@ export class Signaling {
     try {
       socket = new this.#env.WebSocket(this.#config.url);
     } catch (error) {
-      this.#stop(`The browser refuses to connect to ${this.#config.url}: ${error.message}`);
+      this.#stop(`The browser refused to connect to ${this.#config.url}: ${error.message}`);
       return;
     }
     this.#socket = socket;
     this.#opened = false;
     this.#lastError = null;
-    this.#timers.join = this.#env.setTimeout(() => this.#lost(null, 'no answer'), JOIN_TIMEOUT_MS);
+    const onSilence = () => this.#lost(null, `The server at ${this.#config.url} does not answer.`);
+    this.#timers.join = this.#env.setTimeout(onSilence, JOIN_TIMEOUT_MS);
     // Events of an abandoned socket must not affect its successor.
     const current = (f) => (event) => socket === this.#socket && f(event);
     socket.onopen = current(() => {
@@ -104,7 +105,7 @@ export class Signaling {
     socket.onclose = current((event) => this.#lost(event.code, event.reason));
   }
 
-  /** Does not connect before `retry`. */
+  /** Prevents connecting until `retry` is called. */
   hold(why, wants) {
     this.#stop(why, wants);
   }
@@ -132,7 +133,7 @@ export class Signaling {
     this.#join();
   }
 
-  /** Joins the same room again with another `meta`: senders to which this page said `bye` make a new offer. */
+  /** Joins the same room again with another `meta`. Senders that received a `bye` from this page then offer again. */
   changeMeta() {
     if (this.state !== 'joined') return;
     this.#meta = { offers_requested: (this.#meta?.offers_requested ?? 0) + 1 };
@@ -167,7 +168,7 @@ export class Signaling {
     if (typeof message?.type !== 'string') return;
     switch (message.type) {
       case 'registered':
-        this.#config.clientId = message.client_id; // The server may have chosen it. It is kept over reconnects.
+        this.#config.clientId = message.client_id; // The server may have chosen it. Reconnects use the same id.
         this.#join();
         break;
       case 'joined':
@@ -180,9 +181,9 @@ export class Signaling {
         this.#refused(message);
         break;
       case 'left':
-        // Unless the page asked to leave, it was removed. Joining again brings an error that says why, if there is a reason.
+        // Unless the page left on its own, it was removed. If there is a reason, the next join fails with it.
         if (this.#leaving) this.#leaving -= 1;
-        else this.#lost(null, 'removed from the room');
+        else this.#lost(null, 'This viewer was removed from the room.');
         break;
       case 'pong':
         break;
@@ -195,7 +196,7 @@ export class Signaling {
     this.#on.iceServers(message.ice_servers ?? []);
     this.#refreshLater(message.ice_ttl_s);
     if (this.#refreshing) {
-      // The stay goes on, so sessions that are still being negotiated must not start again.
+      // The membership continues, so sessions that are being negotiated must not start again.
       this.#refreshing -= 1;
       return;
     }
@@ -207,7 +208,7 @@ export class Signaling {
     this.#on.joined(message);
   }
 
-  /** Joining the same room again brings fresh credentials, and the server tells nobody else. */
+  /** Requests fresh credentials by joining the same room again, which other members do not notice. */
   #refreshLater(seconds) {
     this.#clear('refresh');
     if (!Number.isFinite(seconds)) return;
@@ -223,12 +224,12 @@ export class Signaling {
     if (message.request !== 'join' && message.request !== 'register') {
       this.#on.message(message);
     } else if (message.code === 'unauthorized') {
-      this.#stop(`${FATAL.get(4010)} The server says: ${this.#lastError}`, 'token');
+      this.#stop(`${FATAL.get(4010)} Its answer: ${this.#lastError}`, 'token');
     } else if (PASSING.has(message.code)) {
       this.#lost(null, this.#lastError);
     } else {
       const wants = message.code === 'forbidden' ? 'password' : null;
-      this.#stop(`The server does not let this page into the room: ${this.#lastError}`, wants);
+      this.#stop(`The server refused the join: ${this.#lastError}`, wants);
     }
   }
 
@@ -237,20 +238,20 @@ export class Signaling {
     this.#drop();
     const fatal = fatalClose(code);
     if (fatal) {
-      this.#stop(this.#lastError ? `${fatal} The server says: ${this.#lastError}` : fatal, code === 4010 ? 'token' : null);
+      this.#stop(this.#lastError ? `${fatal} Its answer: ${this.#lastError}` : fatal, code === 4010 ? 'token' : null);
       return;
     }
     const { random } = this.#env;
     const wait = this.#retryAfter ? this.#retryAfter + random() * RETRY_SPREAD_MS : backoff(this.#attempt, random);
     this.#attempt += 1;
     this.#retryAfter = 0;
-    const detail = this.#lastError ?? (reason || this.#refusal || `no connection to ${this.#config.url}`);
+    const detail = this.#lastError ?? (reason || this.#refusal || `No connection to ${this.#config.url}`);
     this.#become('reconnecting', detail);
     if (!this.#opened) this.#askWhy();
     this.#timers.retry = this.#env.setTimeout(() => this.connect(), wait);
   }
 
-  /** A browser does not say why a WebSocket was refused. The server does, over HTTP. */
+  /** Gets the reason for a refused WebSocket from the server over HTTP, because browsers do not report it. */
   async #askWhy() {
     const refusal = await this.#env.refusal?.(this.#config.url);
     if (!refusal || this.#opened) return;
@@ -258,12 +259,12 @@ export class Signaling {
     if (this.state === 'reconnecting') this.#become('reconnecting', refusal);
   }
 
-  /** Detects a server that vanished without closing the connection (cable, suspend). */
+  /** Detects a server that disappeared without closing the connection, for example because of an unplugged cable. */
   #watch() {
     this.#clear('ping');
     this.#timers.ping = this.#env.setTimeout(() => {
       if (!this.#heard) {
-        this.#lost(null, 'the server stopped answering');
+        this.#lost(null, 'The server stopped answering.');
         return;
       }
       this.#heard = false;
@@ -319,7 +320,7 @@ function browser() {
   };
 }
 
-/** Why the server at this WebSocket URL refuses the page, in words; null if it does not, or does not answer. */
+/** The reason why the server at this WebSocket URL refuses the page; null if it does not refuse, or does not answer. */
 async function refusal(url) {
   const address = new URL('ws', url.replace(/^ws/, 'http'));
   address.search = `?origin=${location.origin}`;

@@ -68,7 +68,7 @@ test('an offer is answered and its streams are shown', async () => {
   assert.equal(peer.state, 'live');
 });
 
-test('a stream whose codec the browser lacks is refused alone', async () => {
+test('a stream with an unknown codec is refused, and the others are shown', async () => {
   behavior.answer = head + line('VP8', 9) + line('H264', 0);
   const { peer, seen } = session();
   await peer.accept(OFFER);
@@ -77,7 +77,7 @@ test('a stream whose codec the browser lacks is refused alone', async () => {
   assert.match(seen.streams[1], /codec of this camera \(H264\)/);
 });
 
-test('without any codec in common the session is over, and the sender learns it from the answer', async () => {
+test('without a common codec the session ends, and the answer informs the sender', async () => {
   behavior.answer = head + line('VP8', 0) + line('H264', 0);
   const { peer, seen } = session();
   await peer.accept(OFFER);
@@ -93,7 +93,7 @@ test('an offer that the browser rejects ends the session with a bye', async () =
   assert.match(peer.detail, /no such format/);
 });
 
-test('a bad ICE URL is left out and named, and the others are used', async () => {
+test('a bad ICE URL is reported, and the other servers are used', async () => {
   const { peer, seen } = session([{ urls: 'stun:' }, { urls: 'stun:good' }]);
   await peer.accept(OFFER);
   const used = connections.find(({ closed }) => !closed);
@@ -104,7 +104,7 @@ test('a bad ICE URL is left out and named, and the others are used', async () =>
   assert.match(peer.detail, /lost; .*“stun:”/);
 });
 
-test('a browser that can make no connection says so', async () => {
+test('a browser that cannot open a connection reports it', async () => {
   behavior.refuses = 'too many connections';
   for (const servers of [[], [{ urls: 'stun:good' }], null]) {
     const { peer } = session(servers);
@@ -116,7 +116,7 @@ test('a browser that can make no connection says so', async () => {
   }
 });
 
-test('candidates wait for the description', async () => {
+test('candidates wait for the remote description', async () => {
   const { peer } = session();
   peer.addCandidate({ candidate: 'early' });
   peer.addCandidate({ candidate: '' });
@@ -125,7 +125,7 @@ test('candidates wait for the description', async () => {
   assert.deepEqual(connections[0].candidates, ['early', 'late']);
 });
 
-test('a session that does not connect in 30 s has failed', async () => {
+test('a session that is not connected after 30 s has failed', async () => {
   const { peer } = session();
   await peer.accept(OFFER);
   await peer.poll(performance.now() + 29_000);

@@ -34,7 +34,7 @@ test('a sender that restarts while the page is connected is replaced once', () =
   assert.deepEqual(presence.peerJoined(camera('cam', 'e2')), []);
 });
 
-test('an announcement of the new process does not end the session that it has offered already', () => {
+test('an announcement of a new process does not end the session that it has already offered', () => {
   const presence = watching();
   presence.peerJoined(camera('cam', 'e2'));
   presence.media('cam', 'started');
@@ -46,7 +46,7 @@ test('a change of meta touches no session', () => {
   assert.deepEqual(presence.peerJoined({ ...camera('cam'), meta: { name: 'front door' } }), []);
 });
 
-test('media ends at once when a sender leaves or is kicked', () => {
+test('media ends immediately when a sender leaves or is kicked', () => {
   for (const reason of ['left', 'kicked']) {
     const presence = watching();
     assert.deepEqual(presence.peerLeft('cam', reason), [{ do: 'end', id: 'cam', reason: 'left' }]);
@@ -54,7 +54,7 @@ test('media ends at once when a sender leaves or is kicked', () => {
   }
 });
 
-test('running media outlives the signaling connection of its sender, until the media itself stops', () => {
+test('running media outlives the signaling connection of its sender until the media stops', () => {
   for (const reason of ['disconnected', 'timeout']) {
     const presence = watching();
     assert.deepEqual(presence.peerLeft('cam', reason), []);
@@ -70,13 +70,13 @@ test('a session that never connected ends with the signaling connection of its s
   assert.deepEqual(presence.peerLeft('cam', 'disconnected'), [{ do: 'end', id: 'cam', reason: 'absent' }]);
 });
 
-test('a session that fails while its sender is in the room is left to the owner', () => {
+test('a failed session of a sender in the room is left to the caller', () => {
   const presence = watching();
   assert.deepEqual(presence.media('cam', 'stopped'), []);
   assert.deepEqual(presence.present(), ['cam']);
 });
 
-test('a sender missing after a reconnect has 30 s to come back', () => {
+test('a sender missing after a reconnect has 30 s to return', () => {
   const presence = watching();
   assert.deepEqual(join(presence, [], 1000), []);
   assert.equal(presence.deadline(), 1000 + ABSENT_MS);
@@ -85,7 +85,7 @@ test('a sender missing after a reconnect has 30 s to come back', () => {
   assert.equal(presence.deadline(), null);
 });
 
-test('a sender that comes back within the 30 s keeps its session', () => {
+test('a sender that returns within 30 s keeps its session', () => {
   const presence = watching();
   join(presence, [], 1000);
   assert.deepEqual(presence.peerJoined(camera('cam')), []);
@@ -93,41 +93,41 @@ test('a sender that comes back within the 30 s keeps its session', () => {
   assert.deepEqual(presence.tick(100_000), []);
 });
 
-test('a missing sender whose media stops is over before its 30 s', () => {
+test('a missing sender is forgotten before the 30 s if its media stops', () => {
   const presence = watching();
   join(presence, [], 1000);
   assert.deepEqual(presence.media('cam', 'stopped'), [{ do: 'end', id: 'cam', reason: 'stopped' }]);
   assert.equal(presence.deadline(), null);
 });
 
-test('repeated reconnects do not extend the time of a missing sender', () => {
+test('repeated reconnects do not extend the 30 s of a missing sender', () => {
   const presence = watching();
   join(presence, [], 1000);
   join(presence, [], 20_000);
   assert.equal(presence.deadline(), 1000 + ABSENT_MS);
 });
 
-test('a sender lost before the page lost its own connection gets the 30 s from the reconnect on', () => {
+test('a sender lost before the page lost its connection gets 30 s from the reconnect on', () => {
   const presence = watching();
   presence.peerLeft('cam', 'disconnected');
   join(presence, [], 7000);
   assert.equal(presence.deadline(), 7000 + ABSENT_MS);
 });
 
-test('a list that was cut proves nobody absent', () => {
+test('an incomplete list proves no sender absent', () => {
   const presence = watching();
   assert.deepEqual(presence.joined([], 1001, 0), []);
   assert.equal(presence.deadline(), null);
   assert.deepEqual(presence.present(), ['cam']);
 });
 
-test('a sender that owes an offer and is missing after a reconnect is over', () => {
+test('a sender that owes an offer is forgotten if it is missing after a reconnect', () => {
   const presence = watching();
   presence.peerJoined(camera('cam', 'e2'));
   assert.deepEqual(join(presence, [], 0), [{ do: 'end', id: 'cam', reason: 'absent' }]);
 });
 
-test('receivers are ignored, and a sender that becomes a receiver is over', () => {
+test('receivers are ignored, and a sender that becomes a receiver is forgotten', () => {
   const presence = watching();
   assert.deepEqual(presence.peerJoined({ client_id: 'other', role: 'receiver' }), []);
   assert.deepEqual(presence.present(), ['cam']);
@@ -144,7 +144,7 @@ test('senders without an epoch keep their session', () => {
   assert.deepEqual(join(presence, [old]), []);
 });
 
-test('an offer of a sender that the server never announced is media like any other', () => {
+test('an offer of an unannounced sender starts media as well', () => {
   const presence = new Presence();
   assert.deepEqual(presence.media('ghost', 'started'), []);
   presence.media('ghost', 'connected');
@@ -162,7 +162,7 @@ test('only announced senders may offer', () => {
   assert.equal(presence.mayOffer('new'), false);
 });
 
-test('anybody may offer if the server announces nobody, or not everybody', () => {
+test('every member may offer if the server announces nobody, or not everybody', () => {
   const presence = new Presence();
   presence.joined(undefined, undefined, 0);
   assert.equal(presence.mayOffer('cam'), true);
@@ -172,7 +172,7 @@ test('anybody may offer if the server announces nobody, or not everybody', () =>
   assert.equal(presence.mayOffer('unlisted'), false);
 });
 
-test('a server that announces nobody proves nobody absent', () => {
+test('a server that announces nobody proves no sender absent', () => {
   const presence = new Presence();
   presence.joined(undefined, undefined, 0);
   presence.media('cam', 'connected');
@@ -181,7 +181,7 @@ test('a server that announces nobody proves nobody absent', () => {
   assert.equal(presence.deadline(), null);
 });
 
-test('malformed entries of the list are left out', () => {
+test('malformed entries of the list are ignored', () => {
   const presence = new Presence();
   assert.deepEqual(join(presence, [null, 7, {}, { client_id: 3, role: 'sender' }, camera('cam')]), []);
   assert.deepEqual(presence.present(), ['cam']);

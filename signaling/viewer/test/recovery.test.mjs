@@ -37,14 +37,14 @@ test('without other sessions the page leaves and joins', () => {
   assert.deepEqual(it.asked, ['rejoin']);
 });
 
-test('sessions with other senders are left alone', () => {
+test('sessions with other senders are not affected', () => {
   const it = world({ others: true });
   it.recovery.failed('cam');
   it.pass();
   assert.deepEqual(it.asked, ['meta']);
 });
 
-test('a sender that does not offer is asked again, after pauses that grow to a minute', () => {
+test('a sender that does not offer gets further requests, after pauses that grow to a minute', () => {
   const it = world({ others: true });
   it.recovery.failed('cam');
   for (let i = 0; i < 9; i += 1) it.pass();
@@ -53,7 +53,7 @@ test('a sender that does not offer is asked again, after pauses that grow to a m
   assert.equal(it.pauses.at(-1), 60_000);
 });
 
-test('nothing is asked of a sender that offered, or that is not in the room', () => {
+test('there is no request to a sender that offered, or that is not in the room', () => {
   const it = world();
   it.recovery.failed('cam');
   assert.equal(it.recovery.settled('cam'), true);
@@ -69,7 +69,7 @@ test('nothing is asked of a sender that offered, or that is not in the room', ()
   assert.deepEqual(it.asked, ['rejoin']);
 });
 
-test('several failures share one timer, and a connection makes the pauses short again', () => {
+test('several failures share one timer, and a connection resets the pauses', () => {
   const it = world({ present: ['a', 'b'] });
   it.recovery.failed('a');
   it.recovery.failed('b');

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Secrets, takeFromAddress, toFragment } from '../secrets.js';
 
-test('the server of the page gets what the link brought', () => {
+test('the server of the page gets the secrets of the link', () => {
   const secrets = new Secrets({ password: 'p', token: 't' }, false);
   assert.equal(secrets.locked, false);
   assert.deepEqual(secrets.forServer, { password: 'p', token: 't' });
@@ -19,7 +19,7 @@ test('another server gets nothing before the user has confirmed it', () => {
   assert.deepEqual([secrets.locked, secrets.forServer], [false, { token: 't', password: 'typed' }]);
 });
 
-test('what the user declines to send is forgotten', () => {
+test('secrets that the user declines to send are discarded', () => {
   const secrets = new Secrets({ token: 't' }, true);
   secrets.discard();
   secrets.confirm();
@@ -42,7 +42,7 @@ test('a new fragment replaces the secrets before it', () => {
   assert.deepEqual(taken, { password: undefined, token: 'new' });
 });
 
-test('secrets go into a fragment and come back', () => {
+test('secrets survive the way into a fragment and back', () => {
   assert.equal(toFragment({}), '');
   assert.equal(toFragment({ password: undefined }), '');
   const hash = toFragment({ password: 'a&b=c #', token: undefined });

@@ -92,7 +92,7 @@ class World {
   }
 }
 
-test('it registers, joins as a receiver and passes messages on', () => {
+test('the page registers, joins as a receiver, and passes messages on', () => {
   const world = new World();
   world.enter();
   world.say({ type: 'offer', from: 'cam', sdp: 'v=0' });
@@ -120,7 +120,7 @@ test('a lost connection is opened again with the same id and instance', () => {
   assert.equal(world.signaling.state, 'joined');
 });
 
-test('it reconnects without end, at intervals that grow to 10 s', () => {
+test('reconnects never end, at intervals that grow to 10 s', () => {
   const world = new World();
   for (let i = 0; i < 50; i += 1) {
     world.close(1006);
@@ -129,7 +129,7 @@ test('it reconnects without end, at intervals that grow to 10 s', () => {
   }
 });
 
-test('it joins again for fresh credentials before they expire, and nothing else restarts', () => {
+test('credentials are refreshed by a join before they expire, and nothing else restarts', () => {
   const world = new World();
   const welcome = (user, ttl) => {
     world.say({ type: 'joined', peers: [], ice_servers: [{ urls: ['turn:t'], username: user }], ice_ttl_s: ttl });
@@ -152,7 +152,7 @@ test('it joins again for fresh credentials before they expire, and nothing else 
   world.keepAlive(600_000);
   assert.equal(joins(), 3, 'the server no longer names a lifetime');
 
-  // A rejoin in between begins a new stay.
+  // A rejoin in between begins a new membership.
   welcome('fourth', 600);
   world.signaling.rejoin();
   world.say({ type: 'left' });
@@ -161,7 +161,7 @@ test('it joins again for fresh credentials before they expire, and nothing else 
   assert.deepEqual(iceOnly(), ['ice fifth', 'in the room 0']);
 });
 
-test('an id that the server made is kept over reconnects', () => {
+test('an id that the server chose survives reconnects', () => {
   const world = new World();
   world.open();
   world.say({ type: 'registered', client_id: 'made-by-server', protocol: 1 });
@@ -171,7 +171,7 @@ test('an id that the server made is kept over reconnects', () => {
   assert.equal(world.socket.sent[0].client_id, 'made-by-server');
 });
 
-test('a close that no retry can mend stops it and gives the reason', () => {
+test('a close that a retry cannot fix stops the connection with a reason', () => {
   for (const code of [4001, 4002, 4003, 4010, 1009]) {
     const world = new World();
     world.enter();
@@ -189,7 +189,7 @@ test('every other close is followed by a reconnect', () => {
   for (const code of [1000, 1001, 1006, 1011, 1012, 4000, 4008]) assert.equal(fatalClose(code), null);
 });
 
-test('the reason includes the text of the server', () => {
+test('the reason includes the message of the server', () => {
   const world = new World();
   world.open();
   world.say({ type: 'error', code: 'unauthorized', message: 'the token expired', request: 'register' });
@@ -210,7 +210,7 @@ test('a draining server decides when to reconnect', () => {
   }
 });
 
-test('a full room is tried again, a wrong password is not', () => {
+test('a full room is tried again, and a wrong password is not', () => {
   const full = new World();
   full.open();
   full.say({ type: 'registered', client_id: 'viewer-1' });
@@ -224,7 +224,7 @@ test('a full room is tried again, a wrong password is not', () => {
   assert.match(wrong.signaling.detail, /wrong password/);
 });
 
-test('it asks for the missing secret and tries again with it', () => {
+test('the page asks for a missing secret and tries again with it', () => {
   const world = new World();
   world.open();
   world.say({ type: 'error', code: 'unauthorized', message: 'no token', request: 'register' });
@@ -248,7 +248,7 @@ test('it asks for the missing secret and tries again with it', () => {
   assert.equal(world.sockets.length, 3, 'only a stopped connection is started again');
 });
 
-test('an expired token is asked for again, and a token for another id stops it', () => {
+test('an expired token is requested again, and a token for another id stops the connection', () => {
   const expired = new World();
   expired.enter();
   expired.say({ type: 'error', code: 'unauthorized', message: 'the token has expired' });
@@ -276,7 +276,7 @@ test('a silent server is abandoned within 20 s', () => {
   assert.equal(world.signaling.state, 'reconnecting');
 });
 
-test('a server that accepts and never answers is abandoned', () => {
+test('a server that accepts the connection and never answers is abandoned', () => {
   const world = new World();
   world.open();
   world.advance(10_000);
@@ -306,7 +306,7 @@ test('rejoin leaves and joins on the same connection', () => {
   assert.equal(world.signaling.state, 'joined');
 });
 
-test('it joins again after it was removed from the room', () => {
+test('the page joins again after it was removed from the room', () => {
   const world = new World();
   world.enter();
   world.say({ type: 'left' });
@@ -330,7 +330,7 @@ test('the backoff is full jitter between 0 and a bound of 100 ms to 10 s', () =>
   assert.equal(backoff(1, () => 0.5), 100);
 });
 
-test('a change of meta joins the same room again, and the stay goes on', () => {
+test('a change of meta joins the same room again, and the membership continues', () => {
   const world = new World();
   world.enter();
   world.events.splice(0);
@@ -348,7 +348,7 @@ test('a change of meta joins the same room again, and the stay goes on', () => {
   assert.deepEqual(world.events, [['in the room', 0]]);
 });
 
-test('a held connection sends nothing before it is released', () => {
+test('a held connection sends nothing until it is released', () => {
   const world = new World();
   const signaling = new Signaling({ url: 'ws://other/ws' }, { state: () => {} }, { WebSocket: class { constructor() { world.opened = true; } }, setTimeout: () => 1, clearTimeout: () => {} });
   signaling.hold('confirm it', 'confirmation');
@@ -358,23 +358,23 @@ test('a held connection sends nothing before it is released', () => {
   assert.deepEqual([signaling.state, world.opened], ['connecting', true]);
 });
 
-test('a refused WebSocket is explained by the server, over HTTP', async () => {
+test('the server explains a refused WebSocket over HTTP', async () => {
   const asked = [];
   const refusal = async (url) => asked.push(url) && 'Pages of "https://a" may not use this server.';
   const world = new World(undefined, refusal);
   world.close(1006);
-  assert.deepEqual(world.events.at(-1), ['reconnecting', 'no connection to ws://server/ws']);
+  assert.deepEqual(world.events.at(-1), ['reconnecting', 'No connection to ws://server/ws']);
   await null;
   await null;
   assert.deepEqual(asked, ['ws://server/ws']);
   assert.equal(world.signaling.detail, 'Pages of "https://a" may not use this server.');
-  // It stays on the page while the next attempts fail.
+  // The reason remains visible while the next attempts fail.
   world.advance(1_000);
   world.close(1006);
   assert.equal(world.signaling.detail, 'Pages of "https://a" may not use this server.');
 });
 
-test('a connection that was open and broke asks nobody', async () => {
+test('a connection that was open and broke needs no explanation', async () => {
   let asked = 0;
   const world = new World(undefined, async () => (asked += 1));
   world.enter();
