@@ -16,7 +16,7 @@ BENCHMARKS = {
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_it_measures(built: pathlib.Path, name: str):
+def test_a_benchmark_prints_its_measurements(built: pathlib.Path, name: str):
     options, figure = BENCHMARKS[name]
     program = pathlib.Path(__file__).parent / "bench" / f"{name}.py"
     done = subprocess.run([str(program), *options], capture_output=True, text=True, timeout=120)

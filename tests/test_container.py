@@ -25,7 +25,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Containers:
     return made
 
 
-def test_the_image_holds_the_server_alone(containers: Containers, tmp_path: pathlib.Path):
+def test_the_image_contains_only_the_server(containers: Containers, tmp_path: pathlib.Path):
     image = containers.inspect(IMAGE)
     config = image["Config"]
     assert config["User"] == "65534:65534"
@@ -39,7 +39,7 @@ def test_the_image_holds_the_server_alone(containers: Containers, tmp_path: path
     assert files == ["room-signaling"]
 
 
-def test_a_stream_runs_through_it(empty_bed: Bed, containers: Containers):
+def test_a_container_signals_for_a_stream(empty_bed: Bed, containers: Containers):
     empty_bed.start_server(containers.run_command(IMAGE, "server"))
     sender = empty_bed.sender("living_room")
     receiver = empty_bed.receiver("living_room")
@@ -55,7 +55,7 @@ def test_a_stream_runs_through_it(empty_bed: Bed, containers: Containers):
     frames.check_flow(frames.watch(receiver, 2), 2)
 
 
-def test_flags_and_environment_reach_it(empty_bed: Bed, containers: Containers):
+def test_a_container_accepts_flags_and_environment_variables(empty_bed: Bed, containers: Containers):
     port = PORT + 1
     command = containers.run_command(IMAGE, "elsewhere", "serve", "--listen", f"{network.SENDERS}:{port}", "--default-room", "")
     server = empty_bed.start("elsewhere", command, empty_bed.network.senders)
@@ -64,7 +64,7 @@ def test_flags_and_environment_reach_it(empty_bed: Bed, containers: Containers):
     assert server.popen.wait(10) == 0
 
 
-def test_the_compose_file_brings_a_relay(empty_bed: Bed, containers: Containers):
+def test_the_compose_file_starts_a_relay(empty_bed: Bed, containers: Containers):
     """Its relay's image can't be fetched here: the same program runs with the same options (test_relay.py has the rest)."""
     host = network.SENDERS
     # The peers are in a private network, which needs the operator's leave.

@@ -61,7 +61,7 @@ def test_a_kicked_receiver_gets_no_offer_whatever_it_sends(bed: Bed):
     assert bed.receivers_of(sender) == {"friend"}
 
 
-def test_a_refused_receiver_is_decided_on_again_when_its_meta_changes(bed: Bed):
+def test_a_refused_receiver_is_authorized_again_when_its_meta_changes(bed: Bed):
     sender = bed.sender("living_room", options=("--refuse=stranger", '--refuse=guest:"away"'))
     stranger, guest = bed.member("living_room", "stranger"), bed.member("living_room", "guest")
     guest.wait("an offer", lambda: offers(guest))
@@ -80,14 +80,14 @@ def test_a_refused_receiver_is_decided_on_again_when_its_meta_changes(bed: Bed):
     guest.wait("another offer", lambda: offers(guest) == 2)
 
 
-def test_a_keyframe_can_be_asked_for(bed: Bed):
+def test_an_application_can_request_a_keyframe(bed: Bed):
     sender = bed.sender("living_room")
     before = sender.ask("counts")["encoder"]["keyframes"]
     sender.ask("emit", element="room", signal="request-keyframe")
     sender.wait("a keyframe more", lambda: sender.ask("counts")["encoder"]["keyframes"] > before)
 
 
-def test_bytes_go_both_ways_over_the_data_channel(bed: Bed):
+def test_the_data_channel_carries_bytes_in_both_directions(bed: Bed):
     sender = bed.sender("living_room", more="data-channel=true")
     receiver = bed.old_client("living_room", "talker")
     frames.wait_first(receiver)
@@ -103,7 +103,7 @@ def test_bytes_go_both_ways_over_the_data_channel(bed: Bed):
     assert (echo["detail"], echo["text"]) == ("room", "GRÜSSE")
 
 
-def test_who_is_not_authorized_gets_nothing(bed: Bed):
+def test_an_unauthorized_receiver_gets_no_offer(bed: Bed):
     sender = bed.sender("living_room", options=("--refuse=stranger",))
     stranger, friend = bed.old_client("living_room", "stranger"), bed.receiver("living_room", "friend")
     frames.wait_first(friend)
@@ -112,7 +112,7 @@ def test_who_is_not_authorized_gets_nothing(bed: Bed):
     assert not [e for e in stranger.of("signaling") if e["type"] == "offer"]
 
 
-def test_no_more_receivers_than_allowed(bed: Bed):
+def test_max_receivers_limits_the_sessions(bed: Bed):
     sender = bed.sender("living_room", more="max-receivers=1")
     first = bed.receiver("living_room", "first")
     frames.wait_first(first)
@@ -124,7 +124,7 @@ def test_no_more_receivers_than_allowed(bed: Bed):
     frames.wait_first(second)
 
 
-def test_one_target_alone(bed: Bed):
+def test_a_sender_with_a_target_id_serves_that_receiver_only(bed: Bed):
     sender = bed.sender("living_room", more="target-id=chosen")
     other, chosen = bed.old_client("living_room", "other"), bed.receiver("living_room", "chosen")
     frames.wait_first(chosen)

@@ -7,7 +7,7 @@ from bed.bed import Bed
 from bed.process import wait_until
 
 
-def test_eight_receivers_come_and_go(bed: Bed):
+def test_receivers_that_stay_lose_nothing_when_others_join_and_leave(bed: Bed):
     """Three kinds, in mixed order; those who stay miss nothing when others join, leave or are killed."""
     sender = bed.sender("living_room")
     first = bed.receiver("living_room", "first")
@@ -38,7 +38,7 @@ def test_eight_receivers_come_and_go(bed: Bed):
     assert abs(sent["frames"] - counts["frames"]) <= frames.RATE, "each frame is counted once, however many receivers get it"
 
 
-def test_eight_at_once(bed: Bed):
+def test_eight_receivers_receive_at_the_same_time(bed: Bed):
     """All eight watch together."""
     bed.sender("living_room")
     watchers = [bed.browser("living_room"), bed.old_client("living_room", "old1"), bed.old_client("living_room", "old2")]
@@ -51,7 +51,7 @@ def test_eight_at_once(bed: Bed):
         frames.check_flow([f for f in frames.frames(watcher, since=began) if f["t"] < began + 4], 4)
 
 
-def test_twenty_joins_in_a_second_force_at_most_three_key_frames(bed: Bed):
+def test_twenty_joins_in_a_second_force_at_most_three_keyframes(bed: Bed):
     sender = bed.sender("living_room")
     crowd = bed.pipeline(
         "crowd", " ".join(f"roomwebrtcsrc name=room{n} room=living_room client-id=c{n} signaling-uri={bed.uri}" for n in range(20)),

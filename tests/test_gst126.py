@@ -57,12 +57,12 @@ def ending(process: subprocess.Popen) -> None:
         raise
 
 
-def test_it_is_126(tree: pathlib.Path):
+def test_the_tree_has_gstreamer_1_26(tree: pathlib.Path):
     out = subprocess.run(["chroot", str(tree), "gst-launch-1.0", "--version"], check=True, capture_output=True, text=True).stdout
     assert "GStreamer 1.26" in out
 
 
-def test_from_126_to_122(bed: Bed, tree: pathlib.Path):
+def test_a_sender_on_1_26_reaches_a_receiver_on_1_22(bed: Bed, tree: pathlib.Path):
     log = bed.logs / "sender-126.log"
     sender = later(
         bed, bed.network.senders, log,
@@ -105,7 +105,7 @@ def pictures(stream: collections.abc.Iterable[bytes]) -> list[dict]:
     return events
 
 
-def test_from_122_to_126(bed: Bed, tree: pathlib.Path):
+def test_a_sender_on_1_22_reaches_a_receiver_on_1_26(bed: Bed, tree: pathlib.Path):
     bed.sender("living_room")
     log = bed.logs / "receiver-126.log"
     receiver = later(

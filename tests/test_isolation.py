@@ -6,7 +6,7 @@ from bed import frames
 from bed.bed import Bed
 
 
-def test_a_receiver_sees_its_own_room_only(bed: Bed):
+def test_a_receiver_receives_from_its_own_room_only(bed: Bed):
     bed.sender("kitchen", "camera", source=1)
     bed.sender("garage", "camera", source=2)
     watchers = {1: [bed.receiver("kitchen"), bed.old_client("kitchen")], 2: [bed.receiver("garage"), bed.browser("garage")]}

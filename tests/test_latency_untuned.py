@@ -24,7 +24,7 @@ FREE = ("bare", "parser-and-queues")
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
-def test_a_clock_in_the_picture(bed: Bed, name: str):
+def test_an_untuned_encoder_sends_with_low_latency(bed: Bed, name: str):
     sender = bed.pipeline("camera", f"{picture(640, 480)} ! {UPSTREAMS[name]} ! {bed.sink('客厅')}")
     bed.wait_state(sender)
     receiver = bed.receiver("客厅", decode="tee name=t t. ! queue ! h264parse ! appsink name=stream sync=false async=false t. ! queue ! "
@@ -43,13 +43,13 @@ def test_a_clock_in_the_picture(bed: Bed, name: str):
 
 
 @pytest.mark.parametrize("name", ["high-profile", "main-profile", "bare"])
-def test_chromium_decodes_it(bed: Bed, name: str):
+def test_chromium_decodes_an_untuned_stream(bed: Bed, name: str):
     sender = bed.pipeline("camera", f"{picture()} ! {UPSTREAMS[name]} ! {bed.sink('客厅')}")
     bed.wait_state(sender)
     frames.check_flow(frames.watch(bed.browser("客厅"), 3), 3)
 
 
-def test_the_very_line(bed: Bed):
+def test_the_documented_command_sends_constrained_baseline(bed: Bed):
     """As typed, server address apart: stock size, stock everything."""
     bed.gst_launch("launch", f"videotestsrc is-live=true ! x264enc ! roomwebrtcsink room=客厅 signaling-uri={bed.uri}")
     receiver = bed.receiver("客厅", decode="h264parse ! appsink name=stream sync=false async=false")
@@ -57,7 +57,7 @@ def test_the_very_line(bed: Bed):
     assert all("profile=(string)constrained-baseline" in unit["caps"] for unit in receiver.of("unit"))
 
 
-def test_b_frames_are_refused_with_words(bed: Bed):
+def test_b_frames_are_refused_with_the_fix(bed: Bed):
     sender = bed.pipeline(
         "camera", f"{picture()} ! x264enc bframes=2 b-adapt=false ! video/x-h264,profile=main ! {bed.sink('living_room', more='tune-upstream=false')}",
         "--keep-on-error")

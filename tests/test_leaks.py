@@ -22,7 +22,7 @@ def settled(bed: Bed, process: Process, sender: Process) -> dict[str, int]:
     return held[-1]
 
 
-def test_a_hundred_joins_and_leaves(bed: Bed):
+def test_a_hundred_joins_and_leaves_leak_nothing(bed: Bed):
     sender = bed.sender("living_room")
     receiver = bed.pipeline(
         "watcher", f"roomwebrtcsrc name=room room=living_room signaling-uri={bed.uri}",
@@ -43,7 +43,7 @@ def test_a_hundred_joins_and_leaves(bed: Bed):
         assert now["resident"] - was["resident"] <= GROWTH, process.name
 
 
-def test_receivers_that_leave_in_the_middle_of_joining(bed: Bed):
+def test_receivers_that_leave_while_joining_leak_nothing(bed: Bed):
     """Teardown at every moment of the negotiation."""
     sender = bed.sender("living_room")
     receiver = bed.pipeline(

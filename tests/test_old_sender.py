@@ -12,7 +12,7 @@ ROOM = "room_default"
 
 # Not to aiortc: it has never finished a handshake with the RSA certificate of a plain webrtcbin.
 @pytest.mark.parametrize("kind", ["receiver", "browser"])
-def test_its_picture_arrives(bed: Bed, kind: str):
+def test_the_picture_of_an_old_sender_arrives(bed: Bed, kind: str):
     receiver = getattr(bed, kind)(ROOM)
     wait_until("the receiver is in the room", lambda: len(bed.members(ROOM)) == 1)
     sender = bed.start("old-sender", [PYTHON, str(PROGRAMS / "old_sender.py"), bed.uri, "cpp"], bed.network.senders)

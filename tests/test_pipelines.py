@@ -30,7 +30,7 @@ def parse(line: list[str], registry: pathlib.Path, built: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
-def test_it_parses(script: pathlib.Path, registry: pathlib.Path, built: pathlib.Path):
+def test_the_line_of_a_script_parses(script: pathlib.Path, registry: pathlib.Path, built: pathlib.Path):
     parse(dry(script, "--room", "客厅 \"1\""), registry, built)
 
 
@@ -40,7 +40,7 @@ def test_it_parses(script: pathlib.Path, registry: pathlib.Path, built: pathlib.
     ("send-realsense-rgbd.sh", "--align", "none", "--recording", "walk \"2\".bag", "--loop"),
     ("receive-record.sh", "--split", "60", "--file", "part-%03d.mp4", "--sender", "camera"), ("receive-display.sh", "--latency", "0"),
 ], ids=lambda a: " ".join(a[:2]))
-def test_its_options_parse(arguments: tuple[str, ...], registry: pathlib.Path, built: pathlib.Path):
+def test_a_line_with_options_parses(arguments: tuple[str, ...], registry: pathlib.Path, built: pathlib.Path):
     parse(dry(PIPELINES / arguments[0], *arguments[1:]), registry, built)
 
 
@@ -59,11 +59,11 @@ def test_send_test_and_receive_fakesink(bed: Bed):
     succeeds(run(bed, "receive-fakesink.sh", "--frames", "60"))
 
 
-def test_send_test_ends_after_its_frames(bed: Bed):
+def test_send_test_exits_after_its_frames(bed: Bed):
     succeeds(run(bed, "send-test.sh", "--size", "320x240", "--frames", "60", receiving=False))
 
 
-def test_receive_record(bed: Bed):
+def test_receive_record_finishes_a_playable_file_on_ctrl_c(bed: Bed):
     bed.sender("living_room")
     path = bed.logs / "recording.mp4"
     recorder = run(bed, "receive-record.sh", "--file", str(path))
@@ -93,7 +93,7 @@ def test_receive_record_survives_senders_of_another_size_and_codec(bed: Bed):
     assert len(got) >= 60
 
 
-def test_ctrl_c_ends_a_receiver_that_nobody_sends_to(bed: Bed):
+def test_ctrl_c_stops_a_receiver_without_a_sender(bed: Bed):
     watcher = bed.gst_launch("watch", f"roomwebrtcsrc room=empty client-id=watcher signaling-uri={bed.uri} ! decodebin ! fakesink",
                              "-e", receiving=True)
     bed.wait_members("empty", {"watcher"})
@@ -102,7 +102,7 @@ def test_ctrl_c_ends_a_receiver_that_nobody_sends_to(bed: Bed):
 
 
 @pytest.mark.parametrize("codec, encoder", [("h264", X264), ("vp8", VP8)])
-def test_receiver_py(bed: Bed, codec: str, encoder: str):
+def test_receiver_py_records_a_stream(bed: Bed, codec: str, encoder: str):
     bed.sender("living_room", encoder=encoder)
     path = bed.logs / "recording.mp4"
     receiver = bed.start("receiver.py", [
@@ -117,7 +117,7 @@ def test_receiver_py(bed: Bed, codec: str, encoder: str):
 
 @pytest.mark.parametrize("script, pads", [
     ("send-realsense.sh", 1), ("send-realsense-depth.sh", 1), ("send-realsense-rgbd.sh", 2)], ids=lambda v: str(v))
-def test_send_realsense(bed: Bed, rgbd: Recording, script: str, pads: int):
+def test_each_realsense_script_sends_a_recording(bed: Bed, rgbd: Recording, script: str, pads: int):
     run(bed, script, "--recording", str(rgbd.path), "--loop", receiving=False)
     receiver = bed.receiver("living_room")
     for pad in (f"video_{i}" for i in range(pads)):

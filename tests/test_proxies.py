@@ -158,7 +158,7 @@ def remotes(server: Process) -> collections.abc.Set[str]:
 
 
 @pytest.mark.parametrize("name", PROXIES)
-def test_a_name_of_its_own(name: str, server, proxy, visitor: Visitor):
+def test_a_proxy_forwards_its_own_host_name(name: str, server, proxy, visitor: Visitor):
     running = server()
     proxy(name)
     check_page(visitor, OWN, "/")
@@ -176,7 +176,7 @@ def test_a_name_of_its_own(name: str, server, proxy, visitor: Visitor):
 
 @pytest.mark.parametrize("kept", [False, True], ids=["stripped", "kept"])
 @pytest.mark.parametrize("name", PROXIES)
-def test_a_path_of_a_site(name: str, kept: bool, server, proxy, visitor: Visitor):
+def test_a_proxy_forwards_a_path_of_a_site(name: str, kept: bool, server, proxy, visitor: Visitor):
     server('base_path = "/rooms"\n' if kept else "")
     proxy(name, *([KEPT[name]] if kept else []))
     status, headers, _ = visitor.get(SHARED, "/rooms?room=a")
@@ -188,7 +188,7 @@ def test_a_path_of_a_site(name: str, kept: bool, server, proxy, visitor: Visitor
 
 
 @pytest.mark.parametrize("version", ["send-proxy-v2", "send-proxy"])
-def test_a_balancer_of_tcp_connections(version: str, server, proxy, visitor: Visitor, certificate: pathlib.Path):
+def test_a_tcp_load_balancer_names_the_client(version: str, server, proxy, visitor: Visitor, certificate: pathlib.Path):
     running = server(f'proxy_protocol = true\n[tls]\ncertificate = "{certificate}/fullchain.pem"\nkey = "{certificate}/privkey.pem"\n')
     proxy("haproxy-tcp", ("send-proxy-v2", version))
     check_page(visitor, OWN, "/")
@@ -197,7 +197,7 @@ def test_a_balancer_of_tcp_connections(version: str, server, proxy, visitor: Vis
     assert remotes(running) == {CLIENT}
 
 
-def test_the_page_of_a_path_joins(server, proxy, programs: Programs, host: network.Lone, certificate: pathlib.Path):
+def test_the_page_below_a_path_joins_its_room(server, proxy, programs: Programs, host: network.Lone, certificate: pathlib.Path):
     server('base_path = "/rooms"\n')
     proxy("nginx", KEPT["nginx"])
     flags = ["--ignore-certificate-errors", f"--host-resolver-rules=MAP {SHARED} {PROXY}"]
@@ -207,7 +207,7 @@ def test_the_page_of_a_path_joins(server, proxy, programs: Programs, host: netwo
     browser.wait("joined", lambda: browser.ask("viewer")["signaling"]["state"] == "joined", 20)
 
 
-def test_traefik_names_what_it_uses():
+def test_the_traefik_file_defines_every_name_that_it_uses():
     http = yaml.safe_load((DEPLOY / "traefik.yaml").read_text())["http"]
     for router in http["routers"].values():
         assert router["service"] in http["services"]
@@ -217,7 +217,7 @@ def test_traefik_names_what_it_uses():
     assert found == f"https://{SHARED}/rooms/?room=a"
 
 
-def test_the_page_names_every_file():
+def test_the_deployment_page_links_every_file():
     text = (ROOT / "docs" / "deploy.md").read_text()
     for file in DEPLOY.iterdir():
         assert f"](../deploy/{file.name})" in text, file.name

@@ -18,7 +18,7 @@ def values(buffer: Buffer, height: int) -> np.ndarray:
     return np.frombuffer(buffer.data, "<u2").reshape(height, -1)
 
 
-def test_colorized(programs: Programs, rgbd: Recording):
+def test_depth_is_colorized(programs: Programs, rgbd: Recording):
     got = depth(programs, rgbd, "colorize=true", "video/x-raw,format=RGB")
     assert [b.number for b in got] == list(range(len(rgbd.samples["depth"])))
     for buffer, sample in zip(got, rgbd.samples["depth"]):
@@ -30,7 +30,7 @@ def test_colorized(programs: Programs, rgbd: Recording):
         assert len(np.unique(codes.astype(np.uint64) << 16 | sample)) == len(np.unique(sample))
 
 
-def test_colorized_for_an_encoder(programs: Programs, rgbd: Recording):
+def test_colorized_depth_is_converted_for_an_encoder(programs: Programs, rgbd: Recording):
     assert len(depth(programs, rgbd, "colorize=true", "video/x-raw,format=I420")) == len(rgbd.samples["depth"])
 
 
@@ -52,7 +52,7 @@ def wall(tmp_path) -> Recording:
     return recording.make(tmp_path / "wall.bag", 0.5, recording.color_yuyv(), halves)
 
 
-def test_aligned_to_color(programs: Programs, wall: Recording):
+def test_depth_is_aligned_to_color(programs: Programs, wall: Recording):
     got = play(programs, f"{source(wall)} align=color camera.src ! queue ! appsink name=kept-color {ASYNC} "
                          f"camera.depth ! queue ! appsink name=kept {ASYNC}")
     assert len(got["kept"]) == len(got["kept-color"]) == len(wall.samples["depth"])
@@ -64,7 +64,7 @@ def test_aligned_to_color(programs: Programs, wall: Recording):
         assert (picture[:, : MOVED - 2] == 0).all(), "nothing is known beside the first column"
 
 
-def test_aligned_to_color_of_another_size(programs: Programs, tmp_path):
+def test_depth_is_aligned_to_color_of_another_size(programs: Programs, tmp_path):
     recorded = recording.make(tmp_path / "sizes.bag", 0.5, recording.color_yuyv(640, 480), recording.depth_flat(1000))
     got = play(programs, f"{source(recorded)} align=color camera.src ! queue ! fakesink async=false "
                          f"camera.depth ! queue ! appsink name=kept {ASYNC}")["kept"]
@@ -74,14 +74,14 @@ def test_aligned_to_color_of_another_size(programs: Programs, tmp_path):
         assert (values(buffer, 480)[16:-16, 16:-16] == 1000).all()
 
 
-def test_color_aligned_to_depth(programs: Programs, tmp_path):
+def test_color_is_aligned_to_depth(programs: Programs, tmp_path):
     recorded = recording.make(tmp_path / "sizes.bag", 0.5, recording.color_yuyv(640, 480), recording.depth_flat(1000))
     got = play(programs, f"{source(recorded)} align=depth camera.src ! queue ! appsink name=kept {ASYNC} "
                          f"camera.depth ! queue ! fakesink async=false")["kept"]
     assert "width=(int)320" in got[0].event["caps"] and "height=(int)240" in got[0].event["caps"]
 
 
-def test_decimation(programs: Programs, rgbd: Recording):
+def test_decimation_reduces_the_size(programs: Programs, rgbd: Recording):
     got = depth(programs, rgbd, "decimation=2")
     assert "width=(int)160" in got[0].event["caps"] and "height=(int)120" in got[0].event["caps"]
     for buffer, sample in zip(got, rgbd.samples["depth"]):
@@ -91,7 +91,7 @@ def test_decimation(programs: Programs, rgbd: Recording):
         assert ((four.min(2) <= small) & (small <= four.max(2))).all()
 
 
-def test_threshold(programs: Programs, rgbd: Recording):
+def test_threshold_clears_values_outside_its_range(programs: Programs, rgbd: Recording):
     for buffer, sample in zip(depth(programs, rgbd, 'threshold="<0.8,1.2>"'), rgbd.samples["depth"]):
         assert np.array_equal(values(buffer, 240), np.where((sample >= 800) & (sample <= 1200), sample, 0))
 
@@ -106,7 +106,7 @@ def noisy(tmp_path) -> Recording:
 
 
 @pytest.mark.parametrize("smoothing", ["spatial", "temporal"])
-def test_smoothing(programs: Programs, tmp_path, smoothing: str):
+def test_smoothing_reduces_noise(programs: Programs, tmp_path, smoothing: str):
     recorded = noisy(tmp_path)
     raw, smooth = (np.stack([values(b, 240) for b in depth(programs, recorded, f"{smoothing}={on}")]) for on in ("false", "true"))
     assert np.array_equal(raw, np.stack(recorded.samples["depth"]))
@@ -116,7 +116,7 @@ def test_smoothing(programs: Programs, tmp_path, smoothing: str):
 
 
 @pytest.mark.parametrize("way", ["fill-from-left", "farthest-from-around", "nearest-from-around"])
-def test_hole_filling(programs: Programs, rgbd: Recording, way: str):
+def test_hole_filling_fills_holes(programs: Programs, rgbd: Recording, way: str):
     for buffer, sample in zip(depth(programs, rgbd, f"hole-filling={way}"), rgbd.samples["depth"]):
         filled = values(buffer, 240)
         known = sample > 0

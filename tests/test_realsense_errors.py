@@ -29,24 +29,24 @@ def says(message: str, *words: str) -> None:
     assert not missing, f"{missing} is not in: {message}"
 
 
-def test_no_camera(programs: Programs):
+def test_a_missing_camera_is_an_error(programs: Programs):
     says(error(programs, "realsensesrc ! fakesink"), "no RealSense camera", "USB", "recording-location")
 
 
-def test_unknown_serial(programs: Programs):
+def test_an_unknown_serial_number_is_an_error(programs: Programs):
     says(error(programs, "realsensesrc serial=123456 ! fakesink"), "123456", "set serial to", "none")
 
 
-def test_a_recording_of_another_camera(programs: Programs, rgbd: Recording):
+def test_a_recording_of_another_camera_is_an_error(programs: Programs, rgbd: Recording):
     says(error(programs, f"{source(rgbd)} serial=123456 ! fakesink"), "123456", "SW0001")
 
 
-def test_missing_file(programs: Programs):
+def test_a_missing_recording_is_an_error(programs: Programs):
     says(error(programs, "realsensesrc recording-location=/nowhere/walk.bag ! fakesink"), "/nowhere/walk.bag", "recording-location")
 
 
 @pytest.mark.parametrize("damage", ["empty", "of-another-kind", "cut-in-its-head", "cut-in-the-middle", "zeros-within"])
-def test_damaged_recording(programs: Programs, rgbd: Recording, tmp_path: pathlib.Path, damage: str):
+def test_a_damaged_recording_is_an_error(programs: Programs, rgbd: Recording, tmp_path: pathlib.Path, damage: str):
     whole = rgbd.path.read_bytes()
     path = tmp_path / "damaged.bag"
     path.write_bytes({
@@ -59,18 +59,18 @@ def test_damaged_recording(programs: Programs, rgbd: Recording, tmp_path: pathli
 @pytest.mark.parametrize("caps", [
     "video/x-raw,width=1280,height=720", "video/x-raw,framerate=90/1", "video/x-raw,format=GRAY16_LE",
 ], ids=["size", "rate", "depth-from-color"])
-def test_impossible_caps(programs: Programs, rgbd: Recording, caps: str):
+def test_impossible_caps_are_an_error(programs: Programs, rgbd: Recording, caps: str):
     says(error(programs, f"{source(rgbd)} ! {caps} ! fakesink"), "320x240", "30")
 
 
-def test_a_stream_that_is_not_there(programs: Programs, tmp_path: pathlib.Path):
+def test_a_missing_stream_is_an_error(programs: Programs, tmp_path: pathlib.Path):
     recorded = recording.make(tmp_path / "color.bag", 0.3, recording.color_yuyv())
     says(error(programs, f"{source(recorded)} stream=infrared2 ! fakesink"), "infrared2", "color")
 
 
-def test_nothing_linked(programs: Programs, rgbd: Recording):
+def test_an_element_without_links_is_an_error(programs: Programs, rgbd: Recording):
     says(error(programs, source(rgbd)), "link")
 
 
-def test_missing_preset(programs: Programs, rgbd: Recording):
+def test_a_missing_preset_is_an_error(programs: Programs, rgbd: Recording):
     says(error(programs, f"{source(rgbd)} json-preset=/nowhere/preset.json ! fakesink"), "/nowhere/preset.json", "json-preset")

@@ -7,7 +7,7 @@ from bed.realsense import ASYNC, play, source
 from bed.recording import EXPOSURE, GAIN, Recording
 
 
-def test_metas_of_color_and_depth(programs: Programs, rgbd: Recording):
+def test_buffers_of_color_and_depth_carry_metas(programs: Programs, rgbd: Recording):
     got = play(programs, f"{source(rgbd)} camera.src ! queue max-size-buffers=0 ! appsink name=kept-color {ASYNC} "
                          f"camera.depth ! queue max-size-buffers=0 ! appsink name=kept-depth {ASYNC}")
     for name in ("color", "depth"):
@@ -23,6 +23,6 @@ def test_metas_of_color_and_depth(programs: Programs, rgbd: Recording):
                 assert "depth-units" not in meta
 
 
-def test_metas_survive_an_element_between(programs: Programs, rgbd: Recording):
+def test_metas_survive_elements_downstream(programs: Programs, rgbd: Recording):
     got = play(programs, f"{source(rgbd)} ! queue ! identity ! appsink name=kept {ASYNC}")["kept"]
     assert [b.number for b in got] == list(range(len(rgbd.samples["color"])))

@@ -31,14 +31,14 @@ def gst(plugins: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_the_others_work(plugins: pathlib.Path):
+def test_the_other_elements_work_without_librealsense(plugins: pathlib.Path):
     assert gst(plugins, "gst-inspect-1.0", "realsensesrc").returncode != 0
     for element in ("roomwebrtcsink", "roomwebrtcsrc"):
         assert gst(plugins, "gst-inspect-1.0", element).returncode == 0
     assert gst(plugins, "gst-launch-1.0", "videotestsrc", "num-buffers=3", "!", "fakesink").returncode == 0
 
 
-def test_how_it_looks(plugins: pathlib.Path):
+def test_a_missing_librealsense_looks_as_documented(plugins: pathlib.Path):
     """As docs/troubleshooting.md says."""
     launch = gst(plugins, "gst-launch-1.0", "realsensesrc", "!", "fakesink")
     assert launch.returncode != 0 and 'no element "realsensesrc"' in launch.stderr
@@ -46,7 +46,7 @@ def test_how_it_looks(plugins: pathlib.Path):
     assert "libgstrealsense.so" in listed and "libgstroomwebrtc.so" not in listed
 
 
-def test_the_reason_is_told(plugins: pathlib.Path):
+def test_the_log_names_the_missing_library(plugins: pathlib.Path):
     environment = {**os.environ, **plugin_environment(plugins, plugins.parent / "other.bin"), "GST_DEBUG": "GST_PLUGIN_LOADING:4"}
     told = subprocess.run(["gst-inspect-1.0", "realsensesrc"], capture_output=True, text=True, env=environment).stderr
     assert "librealsense2.so.hidden: cannot open shared object file" in told

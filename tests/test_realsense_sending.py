@@ -17,7 +17,7 @@ KEEP = "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format
 AVERAGE, NEARLY_ALL = 3, 24
 
 
-def test_the_promised_line(bed: Bed, rgbd: Recording):
+def test_the_documented_command_sends_a_camera(bed: Bed, rgbd: Recording):
     receiver = bed.pipeline(
         "watcher", f"roomwebrtcsrc name=room room=living_room client-id=watcher signaling-uri={bed.uri}",
         f"--each-pad={KEEP}", f"--kept-folder={bed.logs}", receiving=True)
@@ -41,14 +41,14 @@ def test_the_promised_line(bed: Bed, rgbd: Recording):
     assert len(compared) >= 0.9 * len(rgbd.samples["color"])
 
 
-def test_to_a_browser(bed: Bed, rgbd: Recording):
+def test_a_browser_shows_a_camera(bed: Bed, rgbd: Recording):
     bed.gst_launch("launch", f"realsensesrc recording-location={rgbd.path} loop=true ! x264enc ! roomwebrtcsink "
                              f"room=living_room signaling-uri={bed.uri}")
     browser = bed.browser("living_room")
     browser.wait("many pictures", lambda: len(frames.counters(frames.frames(browser))) > 0.8 * len(rgbd.samples["color"]), 30)
 
 
-def test_color_and_depth_of_one_sender(bed: Bed, rgbd: Recording):
+def test_one_sender_sends_color_and_depth(bed: Bed, rgbd: Recording):
     sender = bed.pipeline(
         "camera", f"roomwebrtcsink name=room room=living_room signaling-uri={bed.uri} {source(rgbd, 'loop=true colorize=true')} "
                   "camera.src ! queue ! x264enc ! room. camera.depth ! queue ! x264enc ! room.")
@@ -60,7 +60,7 @@ def test_color_and_depth_of_one_sender(bed: Bed, rgbd: Recording):
     assert legible == {"video_0": True, "video_1": False}, "the first is color, with its bar code"
 
 
-def test_the_demo_with_a_recording(bed: Bed, rgbd: Recording):
+def test_the_demo_plays_a_recording(bed: Bed, rgbd: Recording):
     demo = [SYSTEM_PYTHON, str(ROOT / "scripts" / "demo.py")]
     bed.start("demo", [*demo, "send", bed.uri, "living_room", "realsense", str(rgbd.path)], bed.network.senders)
     watch = bed.start("watch", [*demo, "watch", bed.uri, "living_room", "3"], bed.network.receivers)

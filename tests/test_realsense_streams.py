@@ -35,7 +35,7 @@ def planes(buffer: Buffer, width: int, height: int, kind: str) -> tuple[np.ndarr
     return luma, pairs[..., 0], pairs[..., 1]
 
 
-def test_color_by_itself_is_as_the_camera_gives_it(programs: Programs, rgbd: Recording):
+def test_color_keeps_the_format_of_the_camera_by_default(programs: Programs, rgbd: Recording):
     got = one(programs, rgbd, "stream=color")
     check_complete(got, rgbd, "color")
     assert "format=(string)YUY2" in got[0].event["caps"] and "width=(int)320" in got[0].event["caps"]
@@ -45,7 +45,7 @@ def test_color_by_itself_is_as_the_camera_gives_it(programs: Programs, rgbd: Rec
 
 
 @pytest.mark.parametrize("kind", ["I420", "NV12"])
-def test_color_to_what_encoders_take(programs: Programs, rgbd: Recording, kind: str):
+def test_color_is_converted_for_encoders(programs: Programs, rgbd: Recording, kind: str):
     got = one(programs, rgbd, "", f"video/x-raw,format={kind}")
     check_complete(got, rgbd, "color")
     for buffer, sample in zip(got, rgbd.samples["color"]):
@@ -57,7 +57,7 @@ def test_color_to_what_encoders_take(programs: Programs, rgbd: Recording, kind: 
             assert np.array_equal(plane[within], wanted[within])
 
 
-def test_color_to_gray(programs: Programs, rgbd: Recording):
+def test_color_is_converted_to_gray(programs: Programs, rgbd: Recording):
     got = one(programs, rgbd, "", "video/x-raw,format=GRAY8")
     check_complete(got, rgbd, "color")
     for buffer, sample in zip(got, rgbd.samples["color"]):
@@ -65,7 +65,7 @@ def test_color_to_gray(programs: Programs, rgbd: Recording):
 
 
 @pytest.mark.parametrize("kind", ["RGB", "BGR", "RGBA"])
-def test_color_to_rgb(programs: Programs, tmp_path, kind: str):
+def test_color_is_converted_to_rgb(programs: Programs, tmp_path, kind: str):
     recorded = recording.make(tmp_path / "yuyv.bag", 0.5, recording.color_yuyv())
     got = one(programs, recorded, "", f"video/x-raw,format={kind}")
     check_complete(got, recorded, "color")
@@ -90,7 +90,7 @@ def inner(width: int, height: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("width", [320, 322], ids=["plain", "rows-that-need-filling"])
-def test_rgb8_by_itself(programs: Programs, tmp_path, width: int):
+def test_rgb8_keeps_its_format_by_default(programs: Programs, tmp_path, width: int):
     recorded = recording.make(tmp_path / "rgb8.bag", 0.5, recording.color_rgb8(width))
     got = one(programs, recorded, "")
     check_complete(got, recorded, "color")
@@ -99,7 +99,7 @@ def test_rgb8_by_itself(programs: Programs, tmp_path, width: int):
         assert np.array_equal(buffer.pixels(recorded, 3), sample)
 
 
-def test_rgb8_to_i420(programs: Programs, tmp_path):
+def test_rgb8_is_converted_to_i420(programs: Programs, tmp_path):
     recorded = recording.make(tmp_path / "rgb8.bag", 0.5, recording.color_rgb8())
     got = one(programs, recorded, "", "video/x-raw,format=I420")
     check_complete(got, recorded, "color")
@@ -110,7 +110,7 @@ def test_rgb8_to_i420(programs: Programs, tmp_path):
         assert np.abs(planes(buffer, 320, 240, "I420")[0] - wanted).max() <= ROUNDING
 
 
-def test_depth_in_millimeters(programs: Programs, rgbd: Recording):
+def test_depth_is_in_millimeters(programs: Programs, rgbd: Recording):
     got = one(programs, rgbd, "stream=depth", "video/x-raw,format=GRAY16_LE")
     check_complete(got, rgbd, "depth")
     for buffer, sample in zip(got, rgbd.samples["depth"]):
@@ -118,14 +118,14 @@ def test_depth_in_millimeters(programs: Programs, rgbd: Recording):
 
 
 @pytest.mark.parametrize("stream", ["infrared1", "infrared2"])
-def test_infrared(programs: Programs, rgbd: Recording, stream: str):
+def test_infrared_is_exact(programs: Programs, rgbd: Recording, stream: str):
     got = one(programs, rgbd, f"stream={stream}", "video/x-raw,format=GRAY8")
     check_complete(got, rgbd, stream)
     for buffer, sample in zip(got, rgbd.samples[stream]):
         assert np.array_equal(buffer.pixels(rgbd), sample)
 
 
-def test_motion(programs: Programs, rgbd: Recording):
+def test_motion_is_exact(programs: Programs, rgbd: Recording):
     got = play(programs, f"{source(rgbd)} camera.motion ! appsink name=kept {ASYNC}")["kept"]
     assert got[0].event["caps"].startswith("application/x-realsense-motion")
     assert "gyro-rate=(int)200" in got[0].event["caps"] and "accel-rate=(int)100" in got[0].event["caps"]
@@ -136,7 +136,7 @@ def test_motion(programs: Programs, rgbd: Recording):
             assert buffer.data == sample.tobytes() + kind.to_bytes(4, "little")
 
 
-def test_all_pads_at_once(programs: Programs, rgbd: Recording):
+def test_all_pads_deliver_every_sample_once(programs: Programs, rgbd: Recording):
     """Each stream complete, nothing twice: librealsense repeats frames where it makes sets of them."""
     pads = {"src": "color", "depth": "depth", "infrared_1": "infrared1", "infrared_2": "infrared2"}
     branches = " ".join(f"camera.{pad} ! queue max-size-buffers=0 ! appsink name=kept-{pad} {ASYNC}" for pad in pads)
@@ -151,12 +151,12 @@ def test_all_pads_at_once(programs: Programs, rgbd: Recording):
         assert abs(color.event["pts"] - depth.event["pts"]) < 1_000_000
 
 
-def test_a_request_pad_alone(programs: Programs, rgbd: Recording):
+def test_a_request_pad_streams_without_the_src_pad(programs: Programs, rgbd: Recording):
     got = play(programs, f"{source(rgbd)} camera.depth ! appsink name=kept {ASYNC}")
     check_complete(got["kept"], rgbd, "depth")
 
 
-def test_the_color_pad_beside_depth_by_itself(programs: Programs, rgbd: Recording):
+def test_the_color_pad_streams_next_to_depth(programs: Programs, rgbd: Recording):
     got = play(programs, f"{source(rgbd)} stream=depth camera.src ! queue ! appsink name=kept-depth {ASYNC} "
                          f"camera.color ! queue ! appsink name=kept-color {ASYNC}")
     check_complete(got["kept-depth"], rgbd, "depth")

@@ -17,7 +17,7 @@ def stamps(got) -> list[int]:
 
 
 @pytest.mark.parametrize("pace", ["real-time=true", "real-time=false"])
-def test_stamps_are_those_of_the_device(programs: Programs, rgbd: Recording, pace: str):
+def test_timestamps_are_those_of_the_device(programs: Programs, rgbd: Recording, pace: str):
     got = play(programs, f"{source(rgbd, pace)} ! appsink name=kept {ASYNC}")["kept"]
     assert len(got) >= 0.9 * len(rgbd.samples["color"])
     for buffer in got:
@@ -28,7 +28,7 @@ def test_stamps_are_those_of_the_device(programs: Programs, rgbd: Recording, pac
         assert abs(buffer.event["duration"] - FRAME) < 1000
 
 
-def test_played_in_real_time(programs: Programs, rgbd: Recording):
+def test_a_recording_plays_in_real_time(programs: Programs, rgbd: Recording):
     process = start(programs, f"{source(rgbd, LIVE)} ! appsink name=kept {ASYNC}", "--start=")
     assert process.ask("state", value="PAUSED") == "no-preroll"
     process.ask("state", value="PLAYING")
@@ -41,7 +41,7 @@ def test_played_in_real_time(programs: Programs, rgbd: Recording):
     assert -5_000_000 <= late[0] and late[len(late) // 2] < 60_000_000
 
 
-def test_as_fast_as_it_is_taken(programs: Programs, rgbd: Recording):
+def test_a_recording_plays_as_fast_as_downstream_accepts(programs: Programs, rgbd: Recording):
     process = start(programs, f"{source(rgbd)} ! appsink name=kept {ASYNC}", "--start=")
     assert process.ask("state", value="PAUSED") != "no-preroll"
     process.ask("state", value="PLAYING")
@@ -51,7 +51,7 @@ def test_as_fast_as_it_is_taken(programs: Programs, rgbd: Recording):
     assert got[-1].event["t"] - got[0].event["t"] < 1.5
 
 
-def test_a_loop_goes_on_in_time(programs: Programs, rgbd: Recording):
+def test_timestamps_continue_in_a_loop(programs: Programs, rgbd: Recording):
     process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept {ASYNC}")
     recorded = len(rgbd.samples["color"])
     process.wait("the third time", lambda: len(process.of("buffer")) > 2.2 * recorded)
@@ -67,7 +67,7 @@ def test_a_loop_goes_on_in_time(programs: Programs, rgbd: Recording):
     assert not process.of("bus", kind="eos")
 
 
-def test_a_seek_is_refused_and_does_no_harm(programs: Programs, rgbd: Recording):
+def test_a_seek_is_refused_and_the_stream_continues(programs: Programs, rgbd: Recording):
     process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept {ASYNC}")
     process.wait_for("buffer")
     assert process.ask("seek", to=0) is False
@@ -76,7 +76,7 @@ def test_a_seek_is_refused_and_does_no_harm(programs: Programs, rgbd: Recording)
     assert not process.of("bus", kind="error")
 
 
-def test_latency(programs: Programs, rgbd: Recording):
+def test_the_latency_is_at_least_one_frame(programs: Programs, rgbd: Recording):
     process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept sync=true")
     process.wait_for("buffer")
     live, least, most = process.ask("latency")
@@ -87,7 +87,7 @@ def test_latency(programs: Programs, rgbd: Recording):
     "! fakesink", "stream=depth ! identity sleep-time=200000 ! fakesink",
     "align=color camera.src ! queue ! fakesink camera.depth ! queue ! fakesink",
 ], ids=["color", "a-slow-sink", "two-pads"])
-def test_it_stops_at_once(programs: Programs, rgbd: Recording, description: str):
+def test_the_element_stops_within_a_second(programs: Programs, rgbd: Recording, description: str):
     process = start(programs, f"{source(rgbd, 'loop=true')} {description}")
     process.wait_for("state", new="playing")
     time.sleep(0.3)  # anywhere in the middle
@@ -96,7 +96,7 @@ def test_it_stops_at_once(programs: Programs, rgbd: Recording, description: str)
     assert time.monotonic() - began < 1
 
 
-def test_it_plays_again(programs: Programs, rgbd: Recording):
+def test_the_element_plays_again_after_null(programs: Programs, rgbd: Recording):
     process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept {ASYNC}")
     for _ in range(3):
         before = len(process.of("buffer"))
@@ -105,7 +105,7 @@ def test_it_plays_again(programs: Programs, rgbd: Recording):
         process.ask("state", value="PLAYING")
 
 
-def test_a_pause_leaves_no_old_pictures(programs: Programs, rgbd: Recording):
+def test_no_old_pictures_follow_a_pause(programs: Programs, rgbd: Recording):
     process = start(programs, f"{source(rgbd, 'loop=true')} ! appsink name=kept {ASYNC}")
     process.wait_for("buffer")
     process.ask("state", value="PAUSED")

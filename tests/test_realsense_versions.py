@@ -12,13 +12,34 @@ import subprocess
 import pytest
 
 from bed.bed import LIBREALSENSE, RELEASE, Programs
-from test_realsense_depth import test_aligned_to_color, test_colorized, test_decimation, test_threshold, wall  # noqa: F401
+from test_realsense_depth import (  # noqa: F401
+    test_decimation_reduces_the_size,
+    test_depth_is_aligned_to_color,
+    test_depth_is_colorized,
+    test_threshold_clears_values_outside_its_range,
+    wall,
+)
 from test_realsense_errors import (  # noqa: F401
-    test_damaged_recording, test_impossible_caps, test_missing_file, test_no_camera, test_unknown_serial)
-from test_realsense_metas import test_metas_of_color_and_depth  # noqa: F401
-from test_realsense_streams import test_all_pads_at_once, test_color_to_what_encoders_take, test_motion  # noqa: F401
+    test_a_damaged_recording_is_an_error,
+    test_a_missing_camera_is_an_error,
+    test_a_missing_recording_is_an_error,
+    test_an_unknown_serial_number_is_an_error,
+    test_impossible_caps_are_an_error,
+)
+from test_realsense_metas import (  # noqa: F401
+    test_buffers_of_color_and_depth_carry_metas,
+)
+from test_realsense_streams import (  # noqa: F401
+    test_all_pads_deliver_every_sample_once,
+    test_color_is_converted_for_encoders,
+    test_motion_is_exact,
+)
 from test_realsense_time import (  # noqa: F401
-    test_a_loop_goes_on_in_time, test_it_stops_at_once, test_played_in_real_time, test_stamps_are_those_of_the_device)
+    test_a_recording_plays_in_real_time,
+    test_the_element_stops_within_a_second,
+    test_timestamps_are_those_of_the_device,
+    test_timestamps_continue_in_a_loop,
+)
 
 LATER = "2.57.7"
 
@@ -48,7 +69,7 @@ def programs(plugins: pathlib.Path, tmp_path: pathlib.Path):
         started.close()
 
 
-def test_it_is_that_library(programs: Programs):
+def test_the_later_library_is_loaded(programs: Programs):
     process = programs.pipeline("idle", "realsensesrc ! fakesink", "--start=")
     libraries = pathlib.Path(f"/proc/{process.pid}/maps").read_text()
     assert f"librealsense2.so.{LATER}" in libraries and "librealsense2.so.2.56" not in libraries

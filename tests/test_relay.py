@@ -73,7 +73,7 @@ def client(name: str = "someone", over: int = turn.UDP) -> turn.Client:
     return turn.Client(PUBLIC, PORT, *turn.credentials(SECRET, name), over=over)
 
 
-def test_no_address_of_the_inside_is_relayed_to(relay, host: network.Lone):
+def test_the_relay_denies_internal_addresses(relay, host: network.Lone):
     relay()
     with host.inside(), client() as four, client() as six:
         assert four.allocate() == 0
@@ -84,7 +84,7 @@ def test_no_address_of_the_inside_is_relayed_to(relay, host: network.Lone):
         assert {peer: six.permit(peer) for peer in OUTSIDE_6} == dict.fromkeys(OUTSIDE_6, 0)
 
 
-def test_the_operator_can_allow_a_network(relay, host: network.Lone):
+def test_an_operator_can_allow_a_network(relay, host: network.Lone):
     relay(TURN_ALLOWED_PEERS="192.168.1.0-192.168.1.255 10.0.0.7")
     with host.inside(), client() as one:
         assert one.allocate() == 0
@@ -92,7 +92,7 @@ def test_the_operator_can_allow_a_network(relay, host: network.Lone):
         assert allowed == ["192.168.1.9", "10.0.0.7"]
 
 
-def test_behind_nat_two_relayed_peers_reach_each_other(relay, host: network.Lone):
+def test_two_relayed_peers_reach_each_other_behind_nat(relay, host: network.Lone):
     public = "198.51.100.99"
     relay(f"--relay-ip={PRIVATE}", TURN_EXTERNAL_IP=f"{public}/{PRIVATE}")
     with host.inside(), client() as one:
@@ -101,14 +101,14 @@ def test_behind_nat_two_relayed_peers_reach_each_other(relay, host: network.Lone
         assert one.permit("10.20.30.41") == 403
 
 
-def test_there_is_no_relay_over_tcp(relay, host: network.Lone):
+def test_the_relay_denies_tcp_peers(relay, host: network.Lone):
     relay()
     with host.inside(), client(over=turn.TCP) as one, client(over=turn.TCP) as other:
         assert one.allocate() == 0
         assert other.allocate(transport=turn.TCP) == 442
 
 
-def test_nobody_has_all_of_it(relay, host: network.Lone):
+def test_quotas_limit_members_and_the_total(relay, host: network.Lone):
     conf = (ROOT / "deploy" / "turnserver.conf").read_text()
     of_one, of_all = (int(re.search(rf"(?m)^{name}-quota=(\d+)", conf)[1]) for name in ("user", "total"))
     lowest, highest = (int(re.search(rf"(?m)^{name}-port=(\d+)", conf)[1]) for name in ("min", "max"))
@@ -135,7 +135,7 @@ def test_the_secret_is_on_no_command_line(relay, tmp_path: pathlib.Path):
     assert SECRET not in COMPOSE.read_text()
 
 
-def test_without_a_secret_it_does_not_start(tmp_path: pathlib.Path):
+def test_the_relay_does_not_start_without_a_secret(tmp_path: pathlib.Path):
     result = subprocess.run(["/bin/sh", str(SCRIPT)], env={"PATH": os.environ["PATH"], "TURN_REALM": "x"}, capture_output=True, text=True)
     assert result.returncode != 0
     assert "TURN_SECRET" in result.stderr

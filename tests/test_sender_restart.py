@@ -53,7 +53,7 @@ def test_a_killed_receiver_is_forgotten(bed: Bed):
     assert not sender.of("bus", kind="error")
 
 
-def test_a_receiver_that_never_answers_hurts_nobody(bed: Bed):
+def test_a_receiver_that_never_answers_does_not_disturb_others(bed: Bed):
     sender = bed.sender("living_room")
     other = bed.receiver("living_room", "other")
     frames.wait_first(other)

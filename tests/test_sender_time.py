@@ -14,7 +14,7 @@ def check_pace(process, seconds: float = 2) -> None:
     assert len(got) <= seconds * RATE * 1.15, f"{len(got)} pictures in {seconds} s"
 
 
-def test_a_seek_in_paused(bed: Bed):
+def test_the_stream_continues_after_a_seek_in_paused(bed: Bed):
     """However long the pipeline had played, the stream continues at once."""
     path = make_recording(bed)
     sender = bed.pipeline("player", f"filesrc location={path} ! matroskademux ! h264parse ! {bed.sink('living_room')}")
@@ -32,7 +32,7 @@ def test_a_seek_in_paused(bed: Bed):
     check_pace(receiver)
 
 
-def test_another_clock_after_a_pause_and_after_ready(bed: Bed):
+def test_the_stream_continues_with_another_clock_after_paused_and_ready(bed: Bed):
     """The realtime clock is decades ahead of the monotonic one, whose time it has to be for receivers."""
     sender = bed.pipeline("sender", f"{picture()} ! {X264} ! {bed.sink('living_room')}", "--start=")
     sender.ask("clock", kind="realtime")
@@ -54,7 +54,7 @@ def test_another_clock_after_a_pause_and_after_ready(bed: Bed):
         assert got["p50"] < 300, f"after {between} on the {kind} clock"
 
 
-def test_another_codec_after_null(bed: Bed):
+def test_a_pad_accepts_another_codec_after_null(bed: Bed):
     sender = bed.sender("living_room")
     receiver, browser = bed.receiver("living_room", decode=DECODE_ANY), bed.browser("living_room")
     for watcher in (receiver, browser):
@@ -71,7 +71,7 @@ def test_another_codec_after_null(bed: Bed):
     assert not sender.of("bus", kind="error") and not receiver.of("bus", kind="error")
 
 
-def test_two_sinks_in_one_pipeline(bed: Bed):
+def test_two_sinks_in_one_pipeline_survive_a_pause(bed: Bed):
     sender = bed.pipeline("sender", f"{picture()} ! {X264} ! tee name=t ! queue ! {bed.sink('living_room')} "
                                     f"t. ! queue ! {bed.sink('hall', 'other').replace('name=room', 'name=room2')}")
     bed.wait_state(sender)
@@ -89,7 +89,7 @@ def dropped(receiver) -> int:
     return stats.get("video_0", {}).get("dropped", 0)
 
 
-def test_a_receiving_pipeline_with_a_latency_above_a_second(bed: Bed):
+def test_a_receiver_with_three_seconds_of_latency_drops_nothing(bed: Bed):
     bed.sender("living_room")
     decode = DECODE_H264.replace("sync=false", "sync=true")
     receiver = bed.pipeline(
@@ -105,7 +105,7 @@ def test_a_receiving_pipeline_with_a_latency_above_a_second(bed: Bed):
     assert 2500 < age < 4000, f"pictures are shown {age} ms after they were drawn"
 
 
-def test_a_sink_that_shows_later_on_purpose(bed: Bed):
+def test_a_sink_with_a_timestamp_offset_drops_nothing(bed: Bed):
     bed.sender("living_room")
     receiver = bed.receiver("living_room", decode=DECODE_H264.replace("sync=false", "sync=true ts-offset=2000000000"))
 
@@ -119,7 +119,7 @@ def test_a_sink_that_shows_later_on_purpose(bed: Bed):
     check_pace(receiver)
 
 
-def test_a_sender_that_is_paused_for_long_keeps_its_sessions(bed: Bed):
+def test_a_sender_keeps_its_sessions_during_a_long_pause(bed: Bed):
     """Reports are enough of a sign of life: nobody makes a session anew in a pause of 40 s."""
     sender = bed.sender("living_room")
     receiver, browser = bed.receiver("living_room"), bed.browser("living_room")

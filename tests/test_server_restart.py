@@ -7,7 +7,7 @@ from bed.bed import Bed
 from bed.process import wait_until
 
 
-def test_video_survives_the_server(bed: Bed):
+def test_video_survives_a_killed_server(bed: Bed):
     sender = bed.sender("living_room")
     receiver = bed.receiver("living_room")
     browser = bed.browser("living_room")
@@ -41,7 +41,7 @@ def test_video_survives_the_server(bed: Bed):
     assert pads == {"video_0"}, "the stream went on on its pad, no session was made anew"
 
 
-def test_a_sender_that_starts_before_the_server(empty_bed: Bed):
+def test_a_sender_waits_for_its_server(empty_bed: Bed):
     sender = empty_bed.pipeline("early", f"videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=30/1 ! x264enc ! {empty_bed.sink('living_room')}")
     sender.wait_for("state", new="playing")
     time.sleep(1)

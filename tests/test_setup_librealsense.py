@@ -32,11 +32,11 @@ def test_an_installed_sdk_is_used(sdk: pathlib.Path):
 
 
 @pytest.mark.parametrize("sdk", ["2.54.2"], indirect=True)
-def test_an_old_one_is_not(sdk: pathlib.Path):
+def test_an_old_sdk_is_not_used(sdk: pathlib.Path):
     assert str(LIBREALSENSE / "lib") in setup(sdk).stdout
 
 
-def test_what_it_prints_is_what_builds_need():
+def test_the_output_sets_the_environment_of_builds():
     done = setup(None)
     assert done.returncode == 0, done.stderr
     version = subprocess.run(["bash", "-c", f"{done.stdout}\npkg-config --modversion realsense2 && ls $LD_LIBRARY_PATH"],
@@ -44,6 +44,6 @@ def test_what_it_prints_is_what_builds_need():
     assert version.startswith("2.56.5\n") and "librealsense2.so.2.56" in version
 
 
-def test_a_version_that_nobody_knows():
+def test_an_unknown_version_is_refused_with_the_known_ones():
     done = setup(None, "2.11.0")
     assert done.returncode != 0 and "2.56.5" in done.stderr and "2.57.7" in done.stderr

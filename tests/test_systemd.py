@@ -22,13 +22,13 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60)
 
 
-def test_systemd_finds_nothing_wrong(unit: pathlib.Path):
+def test_systemd_accepts_the_unit(unit: pathlib.Path):
     # The page of the manual is installed beside it, not here.
     result = analyze("verify", "--man=no", str(unit))
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_a_misspelled_key_would_be_found(unit: pathlib.Path):
+def test_a_misspelled_key_is_detected(unit: pathlib.Path):
     unit.write_text(unit.read_text().replace("WatchdogSec=", "WatchdogSecs="))
     assert "WatchdogSecs" in analyze("verify", "--man=no", str(unit)).stderr
 
@@ -57,14 +57,14 @@ def allowed_calls(unit: str) -> set[str]:
     return allowed
 
 
-def test_password_checks_may_give_way(unit: pathlib.Path):
+def test_password_threads_may_lower_their_priority(unit: pathlib.Path):
     allowed = allowed_calls(unit.read_text())
     assert "setpriority" in allowed
     # The rest of @resources stays out.
     assert not allowed & {"setrlimit", "sched_setscheduler", "ioprio_set", "mount", "setuid"}
 
 
-def test_the_log_goes_into_the_journal(built: pathlib.Path, registry: pathlib.Path, tmp_path: pathlib.Path):
+def test_the_log_is_written_to_the_journal(built: pathlib.Path, registry: pathlib.Path, tmp_path: pathlib.Path):
     programs = Programs(tmp_path, registry)
     server = [str(built / "room-signaling"), "serve", "--listen", "127.0.0.1:0"]
     process = programs.run("journal", ["unshare", "--mount", SYSTEM_PYTHON, str(PROGRAMS / "journal.py"), *server])

@@ -17,7 +17,7 @@ def recording(bed: Bed) -> pathlib.Path:
     return make_recording(bed)
 
 
-def test_a_file_is_paced_then_ends(bed: Bed):
+def test_a_file_is_paced_and_ends_with_eos(bed: Bed):
     """300 buffers at 30/s take ten seconds; then EOS, `bye`, and the receivers' sessions end."""
     receiver, old = bed.receiver("living_room"), bed.old_client("living_room")
     began = time.time()
@@ -35,7 +35,7 @@ def test_a_file_is_paced_then_ends(bed: Bed):
     assert got >= 0.9 * possible, f"{got} pictures where {possible:.0f} were possible"
 
 
-def test_pause_and_play(bed: Bed):
+def test_the_stream_continues_after_a_pause(bed: Bed):
     sender, receiver = bed.sender("living_room"), bed.receiver("living_room")
     before = frames.latency(frames.watch(receiver, 1.5))
     sender.ask("state", value="PAUSED")
@@ -52,7 +52,7 @@ def test_pause_and_play(bed: Bed):
     assert frames.latency(after)["p50"] <= before["p50"] + 40, "the pause must not stay as delay"
 
 
-def test_a_flushing_seek(bed: Bed, recording: pathlib.Path):
+def test_the_stream_continues_after_a_flushing_seek(bed: Bed, recording: pathlib.Path):
     sender = bed.pipeline("player", f"filesrc location={recording} ! matroskademux ! h264parse ! {bed.sink('living_room')}")
     bed.wait_state(sender)
     receiver = bed.receiver("living_room")
@@ -70,7 +70,7 @@ def test_a_flushing_seek(bed: Bed, recording: pathlib.Path):
     assert len(after) <= 2 * RATE * 1.15, "paced by the clock, with no burst to catch up"
 
 
-def test_the_size_changes_in_mid_stream(bed: Bed):
+def test_receivers_follow_a_change_of_size(bed: Bed):
     sender = bed.pipeline("scaler", f"{picture()} ! videoscale ! capsfilter name=size caps=video/x-raw,width=320,height=240 "
                                     f"! {X264} ! {bed.sink('living_room')}")
     bed.wait_state(sender)
@@ -87,7 +87,7 @@ def test_the_size_changes_in_mid_stream(bed: Bed):
     assert len([e for e in receiver.of("pad")]) == 1, "no session was made anew"
 
 
-def test_a_second_pad(bed: Bed):
+def test_a_second_pad_is_a_second_stream(bed: Bed):
     sender, receiver = bed.sender("living_room"), bed.receiver("living_room")
     frames.wait_first(receiver)
     added = sender.ask("add", element="room", description=f"{picture(name='picture2')} ! {X264.replace('name=encoder', 'name=encoder2')}")
@@ -102,7 +102,7 @@ def test_a_second_pad(bed: Bed):
         frames.check_flow([f for f in frames.frames(receiver, pad=pad, since=began) if f["t"] < began + 2], 2)
 
 
-def test_a_receiver_before_the_sender_plays(bed: Bed):
+def test_a_receiver_waits_for_the_sender_to_play(bed: Bed):
     sender = bed.pipeline("sleeper", f"{picture()} ! {X264} ! {bed.sink('living_room')}", "--start=PAUSED")
     bed.wait_state(sender)
     receiver, browser = bed.receiver("living_room"), bed.browser("living_room")
@@ -113,7 +113,7 @@ def test_a_receiver_before_the_sender_plays(bed: Bed):
     frames.check_flow(frames.watch(receiver, 2), 2)
 
 
-def test_ctrl_c_leaves_no_ghost(bed: Bed):
+def test_ctrl_c_removes_a_sender_from_its_room(bed: Bed):
     sender = bed.gst_launch("launch", f"videotestsrc is-live=true ! x264enc ! {bed.sink('living_room')}")
     watcher = bed.gst_launch(
         "watch", f"roomwebrtcsrc room=living_room client-id=watcher signaling-uri={bed.uri} ! fakesink", receiving=True)

@@ -70,7 +70,7 @@ def receiver_py(bed: Bed, *options: str) -> Process:
                                      *options], bed.network.receivers)
 
 
-def test_every_kind_of_peer(bed: Bed, authority: Authority, files: tuple[pathlib.Path, pathlib.Path]):
+def test_every_kind_of_peer_streams_over_tls(bed: Bed, authority: Authority, files: tuple[pathlib.Path, pathlib.Path]):
     bed.sender("living_room", more=f"tls-ca-file={authority}")
     python = receiver_py(bed, "--tls-ca-file", str(authority), "--frames", "60")
     receiver = bed.receiver("living_room", more=f"tls-ca-file={authority}")
@@ -97,7 +97,7 @@ def test_a_renewed_certificate_disturbs_nobody(bed: Bed, authority: Authority, f
     assert bed.receivers_of(sender) == {"first", "second"}
 
 
-def test_who_does_not_trust_the_certificate_says_what_to_do(bed: Bed):
+def test_a_peer_that_does_not_trust_the_certificate_names_the_fix(bed: Bed):
     python = receiver_py(bed)
     assert python.popen.wait(20) == 1
     assert "--tls-ca-file" in python.log.read_text()

@@ -76,13 +76,13 @@ def check_relayed(bed: Bed, coturn: Process, receiver: Process) -> None:
     assert len(said(coturn, f"session (\\d+): peer {relay} lifetime updated")) == 2
 
 
-def test_to_roomwebrtcsrc(bed: Bed):
+def test_roomwebrtcsrc_receives_over_the_relay(bed: Bed):
     coturn = start_servers(bed)
     bed.sender("living_room")
     check_relayed(bed, coturn, bed.receiver("living_room"))
 
 
-def test_to_chromium(bed: Bed):
+def test_chromium_receives_over_the_relay(bed: Bed):
     coturn = start_servers(bed)
     bed.sender("living_room")
     browser = bed.browser("living_room")
@@ -90,7 +90,7 @@ def test_to_chromium(bed: Bed):
     assert not browser.of("page-error")
 
 
-def test_relay_ports_are_given_back_when_a_session_ends(bed: Bed):
+def test_relay_ports_are_released_when_a_session_ends(bed: Bed):
     coturn = start_servers(bed)
     sender = bed.sender("living_room")
     receiver = bed.receiver("living_room")
@@ -107,7 +107,7 @@ def test_relay_ports_are_given_back_when_a_session_ends(bed: Bed):
     assert sender.running()
 
 
-def test_credentials_of_another_secret_lead_nowhere(bed: Bed):
+def test_credentials_of_another_secret_are_refused(bed: Bed):
     coturn = start_servers(bed, secret="another secret than that of coturn")
     bed.sender("living_room")
     receiver = bed.receiver("living_room")

@@ -89,7 +89,7 @@ def secret_in_logs(bed: Bed, secret: str) -> bool:
     return secret in bed.server.log.read_text()
 
 
-def test_every_kind_of_peer_with_a_token(bed: Bed, key: pathlib.Path):
+def test_every_kind_of_peer_joins_with_a_token(bed: Bed, key: pathlib.Path):
     watcher = issue(key, "watcher", "lab*", "receiver")
     bed.sender("lab-1", more=f"token={issue(key, 'camera', 'lab-1', 'sender')}")
     python = receiver_py(bed, "lab-1", ROOM_TOKEN=watcher)
@@ -101,7 +101,7 @@ def test_every_kind_of_peer_with_a_token(bed: Bed, key: pathlib.Path):
     assert not browser.of("page-error") and not secret_in_logs(bed, watcher)
 
 
-def test_every_kind_of_peer_with_a_password(password_bed: Bed):
+def test_every_kind_of_peer_joins_with_a_password(password_bed: Bed):
     bed = password_bed
     given = f"password=\"{PASSWORD}\""
     bed.sender("lab", more=given)
@@ -126,7 +126,7 @@ def test_every_kind_of_peer_with_a_password(password_bed: Bed):
     bed.sender("hall", "other")
 
 
-def test_without_the_right_token_nobody_gets_in(bed: Bed, key: pathlib.Path):
+def test_every_kind_of_peer_is_refused_without_a_valid_token(bed: Bed, key: pathlib.Path):
     receiver = issue(key, "ann", "lab*", "receiver")
     forged = sign(key, 600, room="lab")[:-4] + "AAAA"
 
@@ -150,7 +150,7 @@ def test_without_the_right_token_nobody_gets_in(bed: Bed, key: pathlib.Path):
     assert old.wait_for("error")["code"] == "unauthorized"
 
 
-def test_a_wrong_password_is_an_error_at_once(password_bed: Bed):
+def test_a_wrong_password_is_an_immediate_error(password_bed: Bed):
     bed = password_bed
     for room, more in [("lab", "password=wrong"), ("lab-nobody", "password=wrong"), ("lab", "")]:
         sink = bed.pipeline("sink", f"{picture()} ! {X264} ! {bed.sink(room, 'camera', more)}", "--source=1")
@@ -159,7 +159,7 @@ def test_a_wrong_password_is_an_error_at_once(password_bed: Bed):
     assert python.popen.wait(20) == 1 and "password" in python.log.read_text(), python.tail()
 
 
-def test_an_expired_token_ends_a_stay_and_a_fresh_one_makes_it_longer(bed: Bed, key: pathlib.Path):
+def test_an_expired_token_ends_the_membership_and_a_fresh_one_extends_it(bed: Bed, key: pathlib.Path):
     receiver = bed.receiver("lab", more=f"token={issue(key, 'watcher', 'lab', 'receiver')}")
     # Long enough for a slow machine to be in the room by then. The first token made is the first one over.
     stays = bed.sender("hall", "other", more=f"token={sign(key, 15, room='hall')}")
@@ -173,7 +173,7 @@ def test_an_expired_token_ends_a_stay_and_a_fresh_one_makes_it_longer(bed: Bed, 
     assert not stays.of("bus", kind="error")
 
 
-def test_a_password_is_asked_for_on_a_terminal_without_echo(built: pathlib.Path):
+def test_hash_password_reads_a_terminal_without_echo(built: pathlib.Path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(PROGRAM, [PROGRAM, "hash-password"])

@@ -48,7 +48,7 @@ def stranger(empty_bed: Bed) -> Bed:
     return empty_bed
 
 
-def test_another_server_gets_a_password_only_after_it_was_confirmed_by_name(stranger: Bed):
+def test_another_server_gets_a_password_only_after_the_user_confirmed_its_name(stranger: Bed):
     browser = stranger.browser(f"lab&server=ws://{OTHER}")
     browser.wait("the refusal", lambda: viewer(browser)["signaling"]["wants"] == "password")
     assert not browser.ask("visible", selector="#password")
@@ -62,7 +62,7 @@ def test_another_server_gets_a_password_only_after_it_was_confirmed_by_name(stra
     assert f"{OTHER}:8765" in browser.ask("text", selector="#status")
 
 
-def test_the_secrets_of_a_link_wait_for_the_confirmation_of_another_server(stranger: Bed):
+def test_secrets_of_a_link_to_another_server_wait_for_confirmation(stranger: Bed):
     link = f"lab&server=ws://{OTHER}#password=correct+horse"
     browser = stranger.browser(link)
     browser.wait("the question", lambda: browser.ask("visible", selector="#confirm"))
@@ -77,7 +77,7 @@ def test_the_secrets_of_a_link_wait_for_the_confirmation_of_another_server(stran
     assert not other.ask("visible", selector="#password")
 
 
-def test_secrets_leave_the_address_bar_and_outlive_a_reload(bed: Bed):
+def test_secrets_leave_the_address_bar_and_survive_a_reload(bed: Bed):
     browser = joined(bed.browser("living_room#token=secret-token&password=p"))
     assert "secret" not in viewer(browser)["url"] and "#" not in viewer(browser)["url"]
     browser.ask("reload")
@@ -95,7 +95,7 @@ def test_offers_of_receivers_are_ignored(bed: Bed):
     assert not impostor.of("message", type="answer")
 
 
-def test_a_camera_that_the_browser_cannot_show_disturbs_no_other(bed: Bed):
+def test_a_camera_that_the_browser_cannot_play_does_not_disturb_others(bed: Bed):
     bed.sender("living_room", "good")
     browser = bed.browser("living_room&id=page")
     frames.wait_first(browser)
@@ -114,7 +114,7 @@ def test_a_camera_that_the_browser_cannot_show_disturbs_no_other(bed: Bed):
     assert sessions(browser)["good"]["sessionId"] == first
 
 
-def test_the_stream_that_the_browser_knows_is_shown(bed: Bed):
+def test_a_supported_stream_is_shown_next_to_an_unsupported_one(bed: Bed):
     bed.pipeline("camera", f"{bed.sink('living_room')} {picture()} ! {VP8} ! room.video_0 "
                  f"videotestsrc is-live=true ! {X264.replace('name=encoder ', '')} ! room.video_1",
                  "--source=1")
@@ -124,7 +124,7 @@ def test_the_stream_that_the_browser_knows_is_shown(bed: Bed):
     assert "H264" in browser.ask("text", selector="[data-track='1'] .state")
 
 
-def test_a_bad_ice_url_is_named_in_the_tile_and_costs_nothing_else(bed: Bed):
+def test_a_bad_ice_url_is_reported_and_other_servers_are_used(bed: Bed):
     browser = joined(bed.browser("living_room&id=page", bad_ice_server=True))
     camera = bed.member("living_room", "camera", "sender")
     camera.ask("send", message={"type": "offer", "target_id": "page", "session_id": "s", "sdp": offer()})
