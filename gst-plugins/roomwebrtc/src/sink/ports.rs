@@ -1,11 +1,11 @@
-//! Whether a session can have a UDP port of the range that the user set.
+//! Checks that a session can have ports of the range that the user set.
 //!
-//! libnice gathers no candidate at all if one of this machine's addresses has no free port, and does not say why. So the
-//! ports are tried before a session is made.
+//! libnice needs a UDP port and a listening TCP port (ICE-TCP, RFC 6544) on each address of this machine. If one of them is
+//! missing, it gathers no candidate at all and does not report why. The ports are therefore tried before a session is made.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 
-/// Whether a port from `min` to `max` is free on each address that sessions use. Without a range (`min` 0) the system
+/// Whether ports from `min` to `max` are free on each address that sessions use. Without a range (`min` 0) the system
 /// chooses among so many ports that none is missing.
 pub(super) fn is_one_free(min: u16, max: u16) -> bool {
     min == 0 || is_one_free_on(&crate::peer::ice::local_addresses(), min, max)
@@ -13,16 +13,18 @@ pub(super) fn is_one_free(min: u16, max: u16) -> bool {
 
 fn is_one_free_on(addresses: &[(IpAddr, u32)], min: u16, max: u16) -> bool {
     // Without an address there is no port either, but that is another error.
-    addresses.iter().all(|address| (min..=max).any(|port| is_free(*address, port)))
+    let ports = |address: (IpAddr, u32)| (min..=max).map(move |port| socket_address(address, port));
+    addresses.iter().all(|address| {
+        ports(*address).any(|address| UdpSocket::bind(address).is_ok())
+            && ports(*address).any(|address| TcpListener::bind(address).is_ok())
+    })
 }
 
-/// libnice binds without `SO_REUSEADDR`, as this does, so both find the same ports free.
-fn is_free((ip, scope): (IpAddr, u32), port: u16) -> bool {
-    let address = match ip {
+fn socket_address((ip, scope): (IpAddr, u32), port: u16) -> SocketAddr {
+    match ip {
         IpAddr::V4(_) => SocketAddr::new(ip, port),
         IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, scope).into(),
-    };
-    UdpSocket::bind(address).is_ok()
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +42,10 @@ mod tests {
         assert!(!is_one_free_on(&[other, ip], port, port), "a session needs a port on each address");
         drop(taken);
         assert!(is_one_free_on(&[other, ip], port, port));
+        let listening = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free");
+        assert!(!is_one_free_on(&[ip], port, port), "a session that ends closes its UDP socket first");
+        drop(listening);
+        assert!(is_one_free_on(&[ip], port, port));
     }
 
     #[test]

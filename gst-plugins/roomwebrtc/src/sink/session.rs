@@ -278,9 +278,9 @@ impl Session {
     ) -> Result<(), glib::BoolError> {
         for (index, stream) in streams.iter().enumerate() {
             let ssrc = random_ssrc();
-            let source = self.add_stream(index, stream, ssrc, retransmission, events)?;
+            let (source, payloader) = self.add_stream(index, stream, ssrc, retransmission, events)?;
             let subscriber = Arc::new(Subscriber::new(source.clone()));
-            let pacer = Pacer::install(&source, &subscriber);
+            let pacer = Pacer::install(&source_pad(&source)?, &payloader, &subscriber);
             let (key, fanout) = (stream.key, stream.fanout.clone());
             fanout.add(subscriber.clone());
             let rate = Rate::default();
@@ -296,7 +296,7 @@ impl Session {
         ssrc: u32,
         retransmission: bool,
         events: &SessionEvents,
-    ) -> Result<gst_app::AppSrc, glib::BoolError> {
+    ) -> Result<(gst_app::AppSrc, gst::Pad), glib::BoolError> {
         let codec = stream.codec;
         let no_type = || glib::bool_error!("a receiver can have {MAX_STREAMS} streams at most");
         let payload_type = payload_type(index).ok_or_else(no_type)?;
@@ -320,11 +320,14 @@ impl Session {
         transceiver.set_property("direction", gst_webrtc::WebRTCRTPTransceiverDirection::Sendonly);
         transceiver.set_property("do-nack", retransmission && codec.retransmission);
         transceiver.set_property("codec-preferences", codec.preferences(payload_type, ssrc));
-        let output =
-            payloader.static_pad("src").ok_or_else(|| glib::bool_error!("a payloader has a source pad"))?;
+        let output = source_pad(&payloader)?;
         output.link(&sink).map_err(|error| glib::bool_error!("payloader to webrtcbin: {error}"))?;
-        Ok(source)
+        Ok((source, output))
     }
+}
+
+fn source_pad(element: &impl IsA<gst::Element>) -> Result<gst::Pad, glib::BoolError> {
+    element.static_pad("src").ok_or_else(|| glib::bool_error!("an element has no source pad"))
 }
 
 /// The payload type of a stream. The one after it is for RTX, to which webrtcbin assigns it. Sixteen pairs fit into the
