@@ -51,7 +51,11 @@ pub(super) struct Pacer {
 impl Pacer {
     /// Paces the packets that leave `payloader`, and drops units of `source` that `subscriber` queued before its receiver had to
     /// begin anew.
-    pub(super) fn install(source: &gst::Pad, payloader: &gst::Pad, subscriber: &Arc<Subscriber>) -> Arc<Self> {
+    pub(super) fn install(
+        source: &gst::Pad,
+        payloader: &gst::Pad,
+        subscriber: &Arc<Subscriber>,
+    ) -> Arc<Self> {
         let subscriber = subscriber.clone();
         source.add_probe(gst::PadProbeType::BUFFER, move |_, info| match info.buffer() {
             Some(unit) if subscriber.is_outdated(unit.pts()) => gst::PadProbeReturn::Drop,
@@ -61,7 +65,9 @@ impl Pacer {
         let probe = pacer.clone();
         let packets = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         payloader.add_probe(packets, move |pad, info| match &info.data {
-            Some(gst::PadProbeData::Buffer(packet)) if !probe.pass(packet.size()) => gst::PadProbeReturn::Drop,
+            Some(gst::PadProbeData::Buffer(packet)) if !probe.pass(packet.size()) => {
+                gst::PadProbeReturn::Drop
+            }
             Some(gst::PadProbeData::BufferList(list)) if probe.is_limited() => {
                 info.flow_res = probe.push_each(pad, list);
                 gst::PadProbeReturn::Handled
@@ -103,7 +109,11 @@ impl Pacer {
     }
 
     /// Pushes the packets of `list` one by one, each when it may leave.
-    fn push_each(&self, pad: &gst::Pad, list: &gst::BufferListRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn push_each(
+        &self,
+        pad: &gst::Pad,
+        list: &gst::BufferListRef,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let peer = pad.peer().ok_or(gst::FlowError::NotLinked)?;
         for packet in list.iter_owned() {
             if !self.pass(packet.size()) {
