@@ -1,6 +1,5 @@
 //! Keeps the packets of one stream to the rate that its receiver's link carries. The pacer blocks the streaming thread
-//! between the appsrc and webrtcbin, so that the subscriber's queue grows, and the subscriber
-//! sheds whole frames.
+//! between the appsrc and webrtcbin. The subscriber's queue grows meanwhile, and the subscriber sheds whole frames.
 //!
 //! Packets are paced, not access units, because all packets of a large IDR in one burst overflow the queue of a slow link.
 //! The receiver would lose that IDR whatever the average rate is, and ask for the next one.
@@ -162,5 +161,58 @@ mod tests {
         let mut schedule = Schedule { limit: Some(1), free_at: None };
         schedule.wait(now, usize::MAX);
         assert_eq!(schedule.wait(now, 1), LONGEST);
+    }
+
+    /// A payloader's pad with a pacer, the pacer, and what arrives behind the pad: the sizes of single packets, and of the
+    /// packets of a list.
+    fn paced() -> (gst::Pad, Arc<Pacer>, Arc<Mutex<Vec<Vec<usize>>>>, gst::Pad) {
+        gst::init().expect("GStreamer starts");
+        let arrived = Arc::new(Mutex::new(Vec::new()));
+        let (one, many) = (arrived.clone(), arrived.clone());
+        let sink = gst::Pad::builder(gst::PadDirection::Sink)
+            .chain_function(move |_, _, packet| {
+                one.lock().expect("no panic").push(vec![packet.size()]);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .chain_list_function(move |_, _, list| {
+                many.lock().expect("no panic").push(list.iter().map(gst::BufferRef::size).collect());
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        let payloader = gst::Pad::new(gst::PadDirection::Src);
+        payloader.link(&sink).expect("pads link");
+        for pad in [&sink, &payloader] {
+            pad.set_active(true).expect("a pad becomes active");
+        }
+        payloader.push_event(gst::event::StreamStart::new("stream"));
+        payloader.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+        let source = gst_app::AppSrc::builder().build();
+        let units = source.static_pad("src").expect("an appsrc has a source pad");
+        let pacer = Pacer::install(&units, &payloader, &Arc::new(Subscriber::new(source)));
+        (payloader, pacer, arrived, sink)
+    }
+
+    fn packets(sizes: &[usize]) -> gst::BufferList {
+        sizes.iter().map(|size| gst::Buffer::with_size(*size).expect("memory")).collect()
+    }
+
+    #[test]
+    fn packets_of_one_unit_leave_together_without_a_limit_and_one_by_one_with_one() {
+        let (payloader, pacer, arrived, _sink) = paced();
+        payloader.push_list(packets(&[1000, 200])).expect("it flows");
+        pacer.set_limit(Some(10_000_000), Duration::ZERO);
+        payloader.push_list(packets(&[1000, 200])).expect("it flows");
+        payloader.push(gst::Buffer::with_size(50).expect("memory")).expect("it flows");
+        assert_eq!(*arrived.lock().expect("no panic"), [vec![1000, 200], vec![1000], vec![200], vec![50]]);
+        assert_eq!(pacer.bytes(), 2450);
+    }
+
+    #[test]
+    fn the_rest_of_a_unit_is_dropped_when_the_session_ends() {
+        let (payloader, pacer, arrived, _sink) = paced();
+        pacer.set_limit(Some(100_000), Duration::ZERO);
+        pacer.stop();
+        assert_eq!(payloader.push_list(packets(&[1000, 200])), Err(gst::FlowError::Flushing));
+        assert!(arrived.lock().expect("no panic").is_empty());
     }
 }
