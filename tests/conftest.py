@@ -1,4 +1,4 @@
-"""Fixtures: a bed for each test, and what must be built before any runs."""
+"""Fixtures: a test bed for each test, and the checks that everything is built."""
 
 import pathlib
 import shutil
@@ -13,7 +13,7 @@ from bed.network import Network
 
 @pytest.fixture(scope="session")
 def built() -> pathlib.Path:
-    """The release build is there."""
+    """The folder of the release build, which has to exist."""
     for name in ("room-signaling", "libgstroomwebrtc.so", "libgstrealsense.so"):
         assert (RELEASE / name).exists(), f"{RELEASE / name} is missing: run scripts/test.sh, or cargo build --release"
     for tool in ("ip", "chromium", "gst-launch-1.0", "gst-inspect-1.0"):
@@ -23,7 +23,7 @@ def built() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def registry(built: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A GStreamer registry of this run's own, filled once."""
+    """A GStreamer registry for this run, filled once."""
     path = tmp_path_factory.mktemp("gstreamer") / "registry.bin"
     subprocess.run(["gst-inspect-1.0", "roomwebrtcsink"], check=True, capture_output=True,
                    env={"PATH": "/usr/bin:/bin", **plugin_environment(built, path)})
@@ -53,7 +53,7 @@ def programs(registry: pathlib.Path, tmp_path: pathlib.Path):
 
 @pytest.fixture(scope="session")
 def rgbd(built: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> recording.Recording:
-    """Two seconds of all that a RealSense camera gives."""
+    """Two seconds of all streams of a RealSense camera."""
     return recording.make(
         tmp_path_factory.mktemp("realsense") / "rgbd.bag", 2, recording.color_yuyv(marked=True), recording.depth_slope(),
         recording.infrared(1), recording.infrared(2), recording.motion("gyro", 200), recording.motion("accel", 100))
@@ -61,6 +61,6 @@ def rgbd(built: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> recor
 
 @pytest.fixture
 def bed(empty_bed: Bed) -> Bed:
-    """A bed with the server running."""
+    """A bed with a running server."""
     empty_bed.start_server()
     return empty_bed

@@ -1,5 +1,4 @@
-"""The benchmarks run and say what they measured. Whether a goal is met is not asked here: that is a matter of a quiet
-machine, not of a test."""
+"""The benchmarks run and print their measurements. Their goals are not checked here, because they need a quiet machine."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""The signaling server's image: nothing in it but the server, which needs no rights; a stream runs through it."""
+"""The image of the signaling server: it contains only the server, which needs no privileges and signals for a stream."""
 
 import json
 import os
@@ -19,7 +19,7 @@ IMAGE = "room-signaling:test"
 
 @pytest.fixture(scope="module")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> Containers:
-    """With the image built."""
+    """Container tools, with the image built."""
     made = Containers(tmp_path_factory.mktemp("containers"))
     made.build(ROOT / "scripts" / "container.sh", IMAGE)
     return made
@@ -48,7 +48,7 @@ def test_a_container_signals_for_a_stream(empty_bed: Bed, containers: Containers
         frames.wait_first(watcher)
     containers.podman("exec", "server", *containers.inspect(IMAGE)["Healthcheck"]["Test"][1:])
 
-    # Stopped as an orchestrator does: members are told, the exit is clean, the video goes on.
+    # Stopped like an orchestrator does: members are informed, the exit is clean, and the video continues.
     containers.podman("stop", "--time=10", "server")
     assert empty_bed.server.popen.wait(10) == 0
     empty_bed.wait_state(sender, "reconnecting")
@@ -60,14 +60,14 @@ def test_a_container_accepts_flags_and_environment_variables(empty_bed: Bed, con
     command = containers.run_command(IMAGE, "elsewhere", "serve", "--listen", f"{network.SENDERS}:{port}", "--default-room", "")
     server = empty_bed.start("elsewhere", command, empty_bed.network.senders)
     wait_until("it listens", lambda: f'"listen":"{network.SENDERS}:{port}"' in server.log.read_text(), 20)
-    server.send_signal(signal.SIGTERM)  # podman hands it on
+    server.send_signal(signal.SIGTERM)  # podman forwards it
     assert server.popen.wait(10) == 0
 
 
 def test_the_compose_file_starts_a_relay(empty_bed: Bed, containers: Containers):
-    """Its relay's image can't be fetched here: the same program runs with the same options (test_relay.py has the rest)."""
+    """The image of the relay is not available here, so the same program runs with the same options (see also test_relay.py)."""
     host = network.SENDERS
-    # The peers are in a private network, which needs the operator's leave.
+    # The peers are in a private network, which the operator has to allow.
     settings = {**os.environ, "HOST": host, "TURN_SECRET": "0123456789abcdef0123456789abcdef",
                 "TURN_ALLOWED_PEERS": "10.77.0.0-10.77.0.255"}
     file = ROOT / "signaling" / "server" / "compose.yaml"

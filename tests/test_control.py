@@ -1,4 +1,4 @@
-"""What an application can see of its receivers and do to them: signals, actions, properties, messages on the bus."""
+"""Applications observe and control their receivers: signals, actions, properties, messages on the bus."""
 
 from bed import frames
 from bed.bed import Bed
@@ -55,7 +55,7 @@ def test_a_kicked_receiver_gets_no_offer_whatever_it_sends(bed: Bed):
     join(guest, meta={"battery": 80})
     guest.ask("send", message={"type": "leave"})
     join(guest)
-    # The sender hears of members in order: when this one has media, it has dealt with the other's joins.
+    # The sender learns of members in order: when this one has media, the sender has handled the joins of the other.
     frames.wait_first(bed.receiver("living_room", "friend"))
     assert offers(guest) == 1
     assert bed.receivers_of(sender) == {"friend"}
@@ -93,7 +93,7 @@ def test_the_data_channel_carries_bytes_in_both_directions(bed: Bed):
     frames.wait_first(receiver)
 
     def asked_and_answered() -> bool:
-        # The channel opens a moment after the media.
+        # The data channel opens shortly after the media.
         sender.ask("emit", element="room", signal="send-data", arguments=["talker", {"bytes": "grüße"}])
         return bool(sender.of("signal", name="data", id="talker"))
 

@@ -1,4 +1,4 @@
-"""docs/elements.md says of the elements what gst-inspect-1.0 says, and what they really send."""
+"""docs/elements.md agrees with gst-inspect-1.0 and with the messages and statistics of running elements."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ def test_the_tables_agree_with_gst_inspect(registry: pathlib.Path):
 
 
 def documented(heading: str) -> str:
-    """The part of the document below a heading of the second level."""
+    """The section of the document below a heading of the second level."""
     parts = re.split(r"^## ", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return next(part for part in parts if part.startswith(f"{heading}\n"))
 
@@ -33,7 +33,7 @@ def test_every_field_of_the_statistics_and_of_messages_is_documented(bed: Bed):
         return text if "state=(string)connected" in text and "report-age-ms" in text else None
 
     text = sender.wait("statistics of the receiver", connected)
-    # The fields of webrtcbin's own statistics are not ours to describe.
+    # The fields of webrtcbin's own statistics are documented by GStreamer.
     fields = set(re.findall(r"([a-z][a-z-]*)=\(", re.sub(r"webrtc=\(structure\).*", "webrtc=(structure)", text)))
     of_source = set(receiver.ask("get", element="room", property="stats")) - {"name", "text", "webrtc"}
     for element, found in (("roomwebrtcsink", fields), ("roomwebrtcsrc", of_source)):

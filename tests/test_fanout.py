@@ -1,4 +1,4 @@
-"""One sender, many receivers: one encoder run, a picture for every late joiner, few forced key frames."""
+"""One sender and many receivers: one encoder, a picture for each late joiner, few forced keyframes."""
 
 import time
 
@@ -8,7 +8,7 @@ from bed.process import wait_until
 
 
 def test_receivers_that_stay_lose_nothing_when_others_join_and_leave(bed: Bed):
-    """Three kinds, in mixed order; those who stay miss nothing when others join, leave or are killed."""
+    """Receivers of three kinds, in mixed order; some leave and some are killed."""
     sender = bed.sender("living_room")
     first = bed.receiver("living_room", "first")
     frames.wait_first(first)
@@ -39,7 +39,7 @@ def test_receivers_that_stay_lose_nothing_when_others_join_and_leave(bed: Bed):
 
 
 def test_eight_receivers_receive_at_the_same_time(bed: Bed):
-    """All eight watch together."""
+    """All eight receive together."""
     bed.sender("living_room")
     watchers = [bed.browser("living_room"), bed.old_client("living_room", "old1"), bed.old_client("living_room", "old2")]
     watchers += [bed.receiver("living_room", f"r{n}") for n in range(5)]

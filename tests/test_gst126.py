@@ -1,6 +1,6 @@
-"""The same plugin file on GStreamer 1.26 (a Debian 13 tree): 1:1 against 1.22, both ways.
+"""The same plugin file on GStreamer 1.26 (a Debian 13 tree): one sender and one receiver, with 1.22 at the other end.
 
-The tree has no Python: pictures go in and come out through pipes, and are drawn and read out here.
+The tree has no Python, so this test draws and reads the pictures, and passes them through pipes.
 """
 
 import collections.abc
@@ -29,7 +29,7 @@ LATER = ["env", "GST_PLUGIN_PATH=/opt/room", "GST_REGISTRY=/opt/room/registry.bi
 
 @pytest.fixture(scope="module")
 def tree(built: pathlib.Path) -> pathlib.Path:
-    """The Debian 13 tree with the plugin in it, and its registry made."""
+    """The Debian 13 tree with the plugin and a GStreamer registry."""
     assert (TREE / "usr/bin/gst-launch-1.0").exists(), f"{TREE} is missing: run scripts/setup.sh test"
     room = TREE / "opt/room"
     shutil.rmtree(room, ignore_errors=True)
@@ -42,7 +42,7 @@ def tree(built: pathlib.Path) -> pathlib.Path:
 
 
 def later(bed: Bed, namespace: str, log: pathlib.Path, description: str, **pipes: int) -> subprocess.Popen:
-    """gst-launch of the tree, in a namespace."""
+    """Starts gst-launch-1.0 of the tree in a namespace."""
     command = Network.within(namespace, ["chroot", str(TREE), *LATER, "gst-launch-1.0", "-q", *description.split()])
     with log.open("w") as errors:
         return subprocess.Popen(command, stderr=errors, **pipes)
@@ -97,7 +97,7 @@ def test_a_sender_on_1_26_reaches_a_receiver_on_1_22(bed: Bed, tree: pathlib.Pat
 
 
 def pictures(stream: collections.abc.Iterable[bytes]) -> list[dict]:
-    """What raw pictures carry, as `frame` events do."""
+    """The contents of the bar codes in raw pictures, in the form of `frame` events."""
     events = []
     for data in stream:
         mark = barcode.read(np.frombuffer(data, np.uint8, count=WIDTH * HEIGHT).reshape(HEIGHT, WIDTH))

@@ -1,4 +1,4 @@
-"""Rooms don't see each other; two senders of one room are two streams."""
+"""Rooms are isolated from each other, and two senders in one room are two streams."""
 
 import time
 

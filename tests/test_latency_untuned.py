@@ -1,4 +1,4 @@
-"""Nothing tuned by hand: what a bare x264enc sends is live, baseline, in order, and everyone can decode it."""
+"""Without manual tuning, x264enc sends constrained baseline with low latency, which every receiver decodes."""
 
 import json
 
@@ -14,12 +14,12 @@ UPSTREAMS = {
     "bare": "x264enc",
     "parser-and-queues": "queue ! x264enc ! queue ! h264parse ! queue",
     "avc": "x264enc ! video/x-h264,stream-format=avc ! h264parse",
-    # The caps of a depayloader have no profile.
+    # The caps of a depayloader contain no profile.
     "depayloaded": "x264enc tune=zerolatency key-int-max=60 ! video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1 ! rtph264depay",
     "high-profile": "x264enc tune=zerolatency key-int-max=60 ! video/x-h264,profile=high",
     "main-profile": "x264enc ! video/x-h264,profile=main",
 }
-# Where the encoder's own choice is free.
+# Upstreams without caps that fix the profile.
 FREE = ("bare", "parser-and-queues")
 
 
@@ -50,10 +50,10 @@ def test_chromium_decodes_an_untuned_stream(bed: Bed, name: str):
 
 
 def test_the_documented_command_sends_constrained_baseline(bed: Bed):
-    """As typed, server address apart: stock size, stock everything."""
+    """The command of the documentation, apart from the address of the server."""
     bed.gst_launch("launch", f"videotestsrc is-live=true ! x264enc ! roomwebrtcsink room=客厅 signaling-uri={bed.uri}")
     receiver = bed.receiver("客厅", decode="h264parse ! appsink name=stream sync=false async=false")
-    receiver.wait("two seconds of it", lambda: len(receiver.of("unit")) >= 60)
+    receiver.wait("two seconds of video", lambda: len(receiver.of("unit")) >= 60)
     assert all("profile=(string)constrained-baseline" in unit["caps"] for unit in receiver.of("unit"))
 
 

@@ -1,4 +1,4 @@
-"""A hundred receivers come and go: nothing of them stays, at neither end."""
+"""A hundred receivers come and go, and neither end leaks resources."""
 
 import time
 
@@ -10,7 +10,7 @@ GROWTH = 3 * 1024 * 1024
 
 
 def settled(bed: Bed, process: Process, sender: Process) -> dict[str, int]:
-    """What a process holds once everything of the last receiver is torn down."""
+    """The resources that a process holds after the sessions of the last receiver have been torn down."""
     wait_until("no receivers", lambda: not bed.receivers_of(sender))
     held = [process.ask("usage")]
 
@@ -44,19 +44,19 @@ def test_a_hundred_joins_and_leaves_leak_nothing(bed: Bed):
 
 
 def test_receivers_that_leave_while_joining_leak_nothing(bed: Bed):
-    """Teardown at every moment of the negotiation."""
+    """Sessions are torn down at different moments of the negotiation."""
     sender = bed.sender("living_room")
     receiver = bed.pipeline(
         "watcher", f"roomwebrtcsrc name=room room=living_room signaling-uri={bed.uri}",
         "--each-pad=fakesink async=false", "--start=", receiving=True)
     for cycle in range(40):
         receiver.ask("state", value="PLAYING")
-        time.sleep(cycle * 0.01)  # another moment each time
+        time.sleep(cycle * 0.01)  # A different moment in each cycle.
         receiver.ask("state", value="NULL")
         if cycle == 9:
             before = settled(bed, sender, sender)
     now = settled(bed, sender, sender)
     print(before, now)
-    # Thread pools of GLib breathe by one or two; thirty sessions that stay would be over a hundred.
+    # GLib's thread pools vary by one or two threads; thirty leaked sessions would be more than a hundred.
     assert now["threads"] <= before["threads"] + 4 and now["descriptors"] <= before["descriptors"] + 4
     assert not sender.of("bus", kind="error")

@@ -1,4 +1,4 @@
-"""A sender from before the protocol had a version, to receivers of today: it only registers and offers."""
+"""A sender from before protocol version 1, which only registers and offers, streams to current receivers."""
 
 import pytest
 
@@ -6,11 +6,11 @@ from bed import frames
 from bed.bed import PROGRAMS, PYTHON, Bed
 from bed.process import wait_until
 
-# Where a client is that joins no room.
+# The room of clients that join no room.
 ROOM = "room_default"
 
 
-# Not to aiortc: it has never finished a handshake with the RSA certificate of a plain webrtcbin.
+# aiortc is not among the receivers, because it does not support the RSA certificate of a plain webrtcbin.
 @pytest.mark.parametrize("kind", ["receiver", "browser"])
 def test_the_picture_of_an_old_sender_arrives(bed: Bed, kind: str):
     receiver = getattr(bed, kind)(ROOM)

@@ -1,4 +1,4 @@
-"""One sender, one receiver of each kind: the right picture, moving, at the full rate for ten seconds."""
+"""One sender and one receiver of each kind: the correct pictures, at the full rate."""
 
 import pytest
 

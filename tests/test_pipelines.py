@@ -1,4 +1,4 @@
-"""The ready pipelines of pipelines/: each one run against a real room, or at least parsed."""
+"""The programs in pipelines/ run in a real room; lines that need other hardware are parsed."""
 
 import pathlib
 import shlex
@@ -15,13 +15,13 @@ SCRIPTS = sorted(PIPELINES.glob("*.sh"))
 
 
 def dry(script: pathlib.Path, *arguments: str) -> list[str]:
-    """The gst-launch line that a script would run."""
+    """The gst-launch-1.0 line that a script would run."""
     out = subprocess.run([str(script), *arguments, "--dry-run"], check=True, capture_output=True, text=True).stdout
     return shlex.split(out)
 
 
 def parse(line: list[str], registry: pathlib.Path, built: pathlib.Path) -> None:
-    """Has GStreamer itself parse a line, without running it: every element, property and caps must exist."""
+    """Lets GStreamer parse a line without running it, so that all elements, properties and caps must exist."""
     program = ("import sys, gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst; Gst.init(None); "
                "Gst.parse_launchv(sys.argv[1:])")
     subprocess.run(["/usr/bin/python3", "-c", program, *[a for a in line[1:] if a not in ("-e", "-v")]], check=True,
@@ -68,7 +68,7 @@ def test_receive_record_finishes_a_playable_file_on_ctrl_c(bed: Bed):
     path = bed.logs / "recording.mp4"
     recorder = run(bed, "receive-record.sh", "--file", str(path))
     recorder.wait("some data", lambda: path.exists() and path.stat().st_size > 50_000)
-    assert recorder.stop(number=2) == 0, recorder.tail()  # Ctrl-C finishes the file
+    assert recorder.stop(number=2) == 0, recorder.tail()  # Ctrl-C finishes the file.
     player = bed.pipeline("player", f"filesrc location={path} ! {DECODE_ANY}", receiving=True)
     player.wait_for("bus", kind="eos")
     got = frames.frames(player)
@@ -81,9 +81,9 @@ def test_receive_record_survives_senders_of_another_size_and_codec(bed: Bed):
     for size, encoder, minimum in (((320, 240), X264, 50_000), ((320, 240), VP8, 0), ((640, 480), X264, 150_000)):
         sender = bed.sender("living_room", encoder=encoder, size=size)
         if minimum:
-            recorder.wait("data of it", lambda m=minimum: path.exists() and path.stat().st_size > m, 30)
+            recorder.wait("data of the sender", lambda m=minimum: path.exists() and path.stat().st_size > m, 30)
         else:
-            recorder.wait("a word about the codec", lambda: "codecs h264" in recorder.log.read_text() + recorder.tail(), 20)
+            recorder.wait("the warning about the codec", lambda: "codecs h264" in recorder.log.read_text() + recorder.tail(), 20)
         sender.stop()
     assert recorder.stop(number=2) == 0, recorder.tail()
     player = bed.pipeline("player", f"filesrc location={path} ! {DECODE_ANY}", receiving=True)
@@ -123,6 +123,6 @@ def test_each_realsense_script_sends_a_recording(bed: Bed, rgbd: Recording, scri
     for pad in (f"video_{i}" for i in range(pads)):
         receiver.wait(f"pictures on {pad}", lambda p=pad: len(frames.frames(receiver, pad=p)) > 30, 30)
     assert {f["pad"] for f in frames.frames(receiver)} == {f"video_{i}" for i in range(pads)}
-    # Color carries the bar code that it was recorded with; depth is another picture.
+    # Color contains the recorded bar code; depth does not.
     legible = any("counter" in f for f in frames.frames(receiver, pad="video_0"))
     assert legible == (script != "send-realsense-depth.sh")

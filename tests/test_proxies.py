@@ -1,5 +1,5 @@
-"""The configurations in deploy/ for proxies in front of the server: each is run as it is, but for the paths of certificates,
-with the real proxy. Traefik is no package of Debian; its file is only read."""
+"""The proxy configurations in deploy/ run with the real proxies, unchanged apart from the paths of certificates. Traefik is not a
+Debian package, so its file is only parsed."""
 
 import collections.abc
 import json
@@ -23,7 +23,7 @@ DEPLOY = ROOT / "deploy"
 PROXY, CLIENT, LIAR = "10.1.0.1", "10.1.0.9", "203.0.113.66"
 OWN, SHARED = "rooms.example", "www.example"
 PROXIES = ["nginx", "caddy", "haproxy"]
-# What to change in each file where the path is to be kept, as its comments say.
+# The change in each file with which the proxy keeps the path, as its comments describe.
 KEPT = {
     "nginx": ("proxy_pass http://127.0.0.1:8765/;", "proxy_pass http://127.0.0.1:8765;"),
     "caddy": ("handle_path /rooms/*", "handle /rooms/*"),
@@ -49,7 +49,7 @@ def programs(host: network.Lone, registry: pathlib.Path, tmp_path: pathlib.Path)
 
 @pytest.fixture
 def certificate(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A folder with a certificate for both names, as the files want it."""
+    """A folder with a certificate for both names, as the configurations expect it."""
     folder = tmp_path / "ssl"
     folder.mkdir()
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
@@ -61,7 +61,7 @@ def certificate(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def server(programs: Programs, host: network.Lone, tmp_path: pathlib.Path):
-    """Starts the server with the configuration that goes with the proxies, and more."""
+    """Starts the server with deploy/room-signaling.toml and additional settings."""
 
     def start(more: str = "") -> Process:
         config = tmp_path / "room-signaling.toml"
@@ -75,7 +75,7 @@ def server(programs: Programs, host: network.Lone, tmp_path: pathlib.Path):
 
 @pytest.fixture
 def proxy(programs: Programs, host: network.Lone, tmp_path: pathlib.Path, certificate: pathlib.Path):
-    """Starts a proxy with its file, in which texts may be replaced."""
+    """Starts a proxy with its configuration, after replacing texts in it."""
 
     def start(name: str, *changes: tuple[str, str]) -> Process:
         text = (DEPLOY / FILES[name]).read_text().replace("/etc/ssl/rooms", str(certificate))
@@ -84,7 +84,7 @@ def proxy(programs: Programs, host: network.Lone, tmp_path: pathlib.Path, certif
             text = text.replace(old, new)
         file = tmp_path / FILES[name]
         if name == "caddy":
-            # Where it is reached, it gets its certificates by itself.
+            # A reachable Caddy would obtain its certificates itself.
             tls = f" {{\n\ttls {certificate}/fullchain.pem {certificate}/privkey.pem"
             text = "{\n\tadmin off\n}\n" + re.sub(r"(?m)^(\S+\.example) \{", rf"\1{tls}", text)
             command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
@@ -106,7 +106,7 @@ def proxy(programs: Programs, host: network.Lone, tmp_path: pathlib.Path, certif
 
 
 class Visitor:
-    """A client in the network, at an address of its own."""
+    """A client in the network with its own address."""
 
     def __init__(self, certificate: pathlib.Path):
         self._context = ssl.create_default_context(cafile=str(certificate / "fullchain.pem"))
@@ -115,7 +115,7 @@ class Visitor:
         return socket.create_connection((PROXY, 443), timeout=20, source_address=(CLIENT, 0))
 
     def get(self, name: str, path: str, **headers: str) -> tuple[int, dict[str, str], str]:
-        """The status, the headers and the body."""
+        """Returns the status, the headers and the body."""
         lines = [f"GET {path} HTTP/1.1", f"Host: {name}", "Connection: close", *(f"{key}: {value}" for key, value in headers.items())]
         with self._context.wrap_socket(self._connect(), server_hostname=name) as stream:
             stream.sendall("\r\n".join([*lines, "", ""]).encode())
@@ -127,7 +127,7 @@ class Visitor:
         return int(first.split()[1]), {key.lower(): value for key, value in (line.split(": ", 1) for line in rest)}, body
 
     def register(self, name: str, path: str, origin: str, **headers: str) -> str:
-        """What the server answers to `register` over a WebSocket; the status of HTTP where there is none."""
+        """Returns the answer to `register` over a WebSocket, or the HTTP status if the upgrade is refused."""
         try:
             with websockets.sync.client.connect(
                     f"wss://{name}{path}", sock=self._connect(), ssl=self._context, server_hostname=name, origin=origin,
@@ -144,7 +144,7 @@ def visitor(host: network.Lone, certificate: pathlib.Path) -> Visitor:
 
 
 def check_page(visitor: Visitor, name: str, folder: str) -> None:
-    """The page is there with all that it names."""
+    """Checks that the page and all files that it references are served."""
     status, _, page = visitor.get(name, folder)
     assert status == 200, page
     links = re.findall(r'(?:src|href)="([^":]+)"', page)
@@ -153,7 +153,7 @@ def check_page(visitor: Visitor, name: str, folder: str) -> None:
 
 
 def remotes(server: Process) -> collections.abc.Set[str]:
-    """The addresses of the clients that connected, as the server knows them."""
+    """The addresses of connected clients according to the log of the server."""
     return set(re.findall(r'"message":"connected".*?"remote":"([^"]+):\d+"', server.log.read_text()))
 
 
@@ -166,10 +166,10 @@ def test_a_proxy_forwards_its_own_host_name(name: str, server, proxy, visitor: V
     wait_until("the server has logged it", lambda: remotes(running), 5)
     assert remotes(running) == {CLIENT}, "the client's address, not the proxy's"
     assert visitor.register(OWN, "/ws", "https://evil.example") == "403"
-    # A client that names another address is not believed.
+    # An address that the client itself claims is not believed.
     assert visitor.register(OWN, "/ws", f"https://{OWN}", **{"X-Forwarded-For": LIAR}) == "registered"
     assert remotes(running) == {CLIENT}
-    # As single sign-on makes them.
+    # Cookies of the length that single sign-on produces.
     assert visitor.get(OWN, "/", Cookie="a=" + "x" * 9000)[0] == 200
     assert visitor.register(OWN, "/ws", f"https://{OWN}", Cookie="a=" + "x" * 9000) == "registered"
 

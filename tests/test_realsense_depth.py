@@ -1,4 +1,4 @@
-"""What realsensesrc does to depth: colors, alignment, filters."""
+"""Processing of depth in realsensesrc: colors, alignment, filters."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from bed.recording import Recording
 
 
 def depth(programs: Programs, recorded: Recording, properties: str, caps: str = "video/x-raw,format=GRAY16_LE") -> list[Buffer]:
-    """The depth pictures with these properties set."""
+    """The depth buffers of a recording, with these properties set."""
     return play(programs, f"{source(recorded)} stream=depth {properties} ! {caps} ! appsink name=kept {ASYNC}")["kept"]
 
 
@@ -26,7 +26,7 @@ def test_depth_is_colorized(programs: Programs, rgbd: Recording):
         codes = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
         assert (codes[sample == 0] == 0).all(), "what is not known is black"
         assert len(np.unique(codes[sample > 0])) > 100
-        # One distance has one color all over the picture.
+        # The same distance has the same color in the whole picture.
         assert len(np.unique(codes.astype(np.uint64) << 16 | sample)) == len(np.unique(sample))
 
 
@@ -34,14 +34,14 @@ def test_colorized_depth_is_converted_for_an_encoder(programs: Programs, rgbd: R
     assert len(depth(programs, rgbd, "colorize=true", "video/x-raw,format=I420")) == len(rgbd.samples["depth"])
 
 
-# The software device's focal length is as many pixels as the picture is wide, and it sees color from 15 mm beside: a wall
-# 600 mm away is moved by 320 * 15 / 600 pixels, one twice as far away by half of that.
+# The focal length of the software device, in pixels, equals the width of the picture, and its color camera is 15 mm to the
+# side. Alignment shifts a wall at 600 mm by 320 * 15 / 600 pixels, and a wall at twice that distance by half as much.
 WALL, MOVED = 600, 8
 
 
 @pytest.fixture
 def wall(tmp_path) -> Recording:
-    """A wall in front of two cameras side by side, nearer in one half of the picture."""
+    """A wall in front of two cameras next to each other, nearer in one half of the picture."""
 
     def draw(n: int) -> np.ndarray:
         picture = np.full((240, 320), WALL, "<u2")
@@ -58,7 +58,7 @@ def test_depth_is_aligned_to_color(programs: Programs, wall: Recording):
     assert len(got["kept"]) == len(got["kept-color"]) == len(wall.samples["depth"])
     for buffer in got["kept"]:
         picture = buffer.pixels(wall)
-        # Where each wall ends, the nearer one being moved further, is a seam as wide as the difference.
+        # The nearer wall is shifted further, so there is a seam between the walls that is as wide as the difference.
         assert (picture[2:-2, MOVED + 2 : 160] == WALL).all()
         assert (picture[2:-2, 160 + MOVED + 2 : -2] == 2 * WALL).all()
         assert (picture[:, : MOVED - 2] == 0).all(), "nothing is known beside the first column"
@@ -85,7 +85,7 @@ def test_decimation_reduces_the_size(programs: Programs, rgbd: Recording):
     got = depth(programs, rgbd, "decimation=2")
     assert "width=(int)160" in got[0].event["caps"] and "height=(int)120" in got[0].event["caps"]
     for buffer, sample in zip(got, rgbd.samples["depth"]):
-        # Each value is one of the four that it stands for, or between them.
+        # Each value is within the range of the four values that it replaces.
         four = sample.reshape(120, 2, 160, 2).swapaxes(1, 2).reshape(120, 160, 4)
         small = values(buffer, 120)
         assert ((four.min(2) <= small) & (small <= four.max(2))).all()
@@ -97,7 +97,7 @@ def test_threshold_clears_values_outside_its_range(programs: Programs, rgbd: Rec
 
 
 def noisy(tmp_path) -> Recording:
-    """A wall that is measured with an error of up to 8 mm, another in each picture."""
+    """A wall that is measured with an error of up to 8 mm, which differs in each picture."""
 
     def draw(n: int) -> np.ndarray:
         return np.random.default_rng(n).integers(992, 1009, (240, 320)).astype("<u2")
@@ -110,7 +110,7 @@ def test_smoothing_reduces_noise(programs: Programs, tmp_path, smoothing: str):
     recorded = noisy(tmp_path)
     raw, smooth = (np.stack([values(b, 240) for b in depth(programs, recorded, f"{smoothing}={on}")]) for on in ("false", "true"))
     assert np.array_equal(raw, np.stack(recorded.samples["depth"]))
-    settled = slice(10, None)  # temporal smoothing needs some pictures
+    settled = slice(10, None)  # Temporal smoothing needs several pictures.
     assert smooth[settled].std() < 0.7 * raw[settled].std()
     assert abs(smooth[settled].mean() - 1000) < 8
 
@@ -121,5 +121,5 @@ def test_hole_filling_fills_holes(programs: Programs, rgbd: Recording, way: str)
         filled = values(buffer, 240)
         known = sample > 0
         assert np.array_equal(filled[known], sample[known])
-        # Filled from beside; the library leaves the outermost pixels as they are.
+        # Holes are filled from neighbors; the library does not change the outermost pixels.
         assert (filled[8:-8, 8:-8] > 0).mean() > 0.99 > (sample[8:-8, 8:-8] > 0).mean()

@@ -1,4 +1,4 @@
-"""What GStreamer's own tools say of the plugin."""
+"""GStreamer's tools show the plugin and its device provider."""
 
 from bed.bed import Programs
 
@@ -12,7 +12,7 @@ def test_the_device_monitor_lists_no_camera_if_there_is_none(programs: Programs)
 
 def test_the_device_monitor_watches_for_cameras(programs: Programs):
     monitor = programs.run("monitor", ["gst-device-monitor-1.0", "--follow", "Video/Source"])
-    monitor.wait("that it watches", lambda: monitor.of("text", text="Monitoring devices, waiting for devices to be removed or new "
+    monitor.wait("the start of monitoring", lambda: monitor.of("text", text="Monitoring devices, waiting for devices to be removed or new "
                                                                     "devices to be added..."))
     assert monitor.running()
 

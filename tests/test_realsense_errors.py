@@ -1,4 +1,4 @@
-"""What realsensesrc says when it can't: within two seconds, in words that say what to do."""
+"""Errors of realsensesrc are posted within two seconds and name the fix."""
 
 import pathlib
 import time
@@ -14,7 +14,7 @@ SOON = 2
 
 
 def error(programs: Programs, description: str) -> str:
-    """The error that starting this posts, which must not take long."""
+    """Starts a pipeline and returns its error, which must not take long."""
     process = start(programs, description, "--start=", "--keep-on-error")
     began = time.time()
     process.ask("state", value="PLAYING")

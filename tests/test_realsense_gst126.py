@@ -13,7 +13,7 @@ from bed.bed import RELEASE, ROOT, plugin_environment
 from bed.recording import Recording, to_i420
 
 TREE = ROOT / ".cache" / "trixie"
-# Not the folder of test_gst126.py.
+# A folder other than that of test_gst126.py.
 WITHIN = "/opt/realsense"
 COMMAND = ["chroot", str(TREE), "env", f"GST_PLUGIN_PATH={WITHIN}", f"GST_REGISTRY={WITHIN}/registry.bin", f"LD_LIBRARY_PATH={WITHIN}",
            "gst-launch-1.0", "-q"]
@@ -21,7 +21,7 @@ COMMAND = ["chroot", str(TREE), "env", f"GST_PLUGIN_PATH={WITHIN}", f"GST_REGIST
 
 @pytest.fixture
 def tree(built: pathlib.Path, rgbd: Recording) -> str:
-    """The Debian 13 tree with plugin, library and recording in it; the path of the recording there."""
+    """The path of the recording in the Debian 13 tree, which also contains the plugin and the library."""
     assert (TREE / "usr/bin/gst-launch-1.0").exists(), f"{TREE} is missing: run scripts/setup.sh test"
     folder = TREE / WITHIN.lstrip("/")
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What realsensesrc writes beside the pictures, as a Python script reads it."""
+"""The metadata on the buffers of realsensesrc, as a Python program reads it."""
 
 import math
 

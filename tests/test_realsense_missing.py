@@ -1,4 +1,4 @@
-"""Without librealsense the plugin of realsensesrc is left out, and nothing else."""
+"""Without librealsense, only the plugin of realsensesrc is missing."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ from bed.bed import RELEASE, plugin_environment
 
 @pytest.fixture
 def plugins(built: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
-    """Our plugins as they are where the library is missing: it is looked for by a name that no file has."""
+    """The plugins on a machine without librealsense: the dependency is renamed to a library that does not exist."""
     folder = tmp_path / "plugins"
     folder.mkdir()
     for name in ("libgstroomwebrtc.so", "libgstrealsense.so"):
@@ -39,7 +39,7 @@ def test_the_other_elements_work_without_librealsense(plugins: pathlib.Path):
 
 
 def test_a_missing_librealsense_looks_as_documented(plugins: pathlib.Path):
-    """As docs/troubleshooting.md says."""
+    """The symptoms are those of docs/troubleshooting.md."""
     launch = gst(plugins, "gst-launch-1.0", "realsensesrc", "!", "fakesink")
     assert launch.returncode != 0 and 'no element "realsensesrc"' in launch.stderr
     listed = gst(plugins, "gst-inspect-1.0", "-b").stdout

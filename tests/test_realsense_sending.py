@@ -1,4 +1,4 @@
-"""A RealSense camera in a room: the line as it is promised, to a receiver that looks at every pixel."""
+"""A RealSense camera in a room: the documented command, with a receiver that checks every pixel."""
 
 import sys
 
@@ -13,7 +13,7 @@ sys.path.insert(0, str(PROGRAMS))
 import barcode  # noqa: E402
 
 KEEP = "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=I420 ! appsink name=kept sync=false async=false"
-# How far pixels may be off after x264 at its own bit rate: on average, and at most for nearly all.
+# The permitted error of pixels after x264 at its default bit rate: the average, and a bound for nearly all pixels.
 AVERAGE, NEARLY_ALL = 3, 24
 
 
@@ -65,4 +65,4 @@ def test_the_demo_plays_a_recording(bed: Bed, rgbd: Recording):
     bed.start("demo", [*demo, "send", bed.uri, "living_room", "realsense", str(rgbd.path)], bed.network.senders)
     watch = bed.start("watch", [*demo, "watch", bed.uri, "living_room", "3"], bed.network.receivers)
     watch.wait("its end", lambda: not watch.running())
-    assert watch.popen.returncode == 0, watch.tail()  # it fails unless it could read the clock in the pictures
+    assert watch.popen.returncode == 0, watch.tail()  # It fails unless it read the clock in the pictures.

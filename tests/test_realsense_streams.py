@@ -1,4 +1,4 @@
-"""Every stream of realsensesrc in every format, pixel by pixel as it was recorded."""
+"""Every stream of realsensesrc in every format equals the recording, pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -8,24 +8,24 @@ from bed.bed import Programs
 from bed.realsense import ASYNC, Buffer, play, source
 from bed.recording import Recording, to_i420
 
-# What GStreamer's conversion of a color to another space loses, which calculates in 8 bits.
+# The rounding error of GStreamer's conversion between color spaces, which calculates with 8 bits.
 ROUNDING = 6
 
 
 def check_complete(got: list[Buffer], recorded: Recording, stream: str) -> None:
-    """Every sample once, in order."""
+    """Checks that every sample arrives once, in order."""
     assert [b.number for b in got] == list(range(len(recorded.samples[stream])))
     assert {b.meta["stream"] for b in got} == {stream}
 
 
 def one(programs: Programs, recorded: Recording, more: str, caps: str = "") -> list[Buffer]:
-    """What the element's own pad gives."""
+    """The buffers of the pad `src`."""
     between = f"! {caps}" if caps else ""
     return play(programs, f"{source(recorded)} {more} {between} ! appsink name=kept {ASYNC}")["kept"]
 
 
 def planes(buffer: Buffer, width: int, height: int, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The three planes of I420 or NV12, whose rows need no filling here."""
+    """The three planes of I420 or NV12, whose rows have no padding at this width."""
     data = np.frombuffer(buffer.data, np.uint8)
     luma, chroma = data[: width * height].reshape(height, width), data[width * height :]
     if kind == "I420":
@@ -51,7 +51,7 @@ def test_color_is_converted_for_encoders(programs: Programs, rgbd: Recording, ki
     for buffer, sample in zip(got, rgbd.samples["color"]):
         (luma, *chroma), (true_luma, *true_chroma) = planes(buffer, 320, 240, kind), to_i420(sample)
         assert np.array_equal(luma, true_luma)
-        # Lines that share their chroma are of one block; NV12 is filtered over more lines than two.
+        # Lines that share chroma belong to one block; the filter for NV12 covers more than two lines.
         within = inner(320, 240)[0::2, 0::2] if kind == "NV12" else np.ones((120, 160), bool)
         for plane, wanted in zip(chroma, true_chroma):
             assert np.array_equal(plane[within], wanted[within])
@@ -69,7 +69,7 @@ def test_color_is_converted_to_rgb(programs: Programs, tmp_path, kind: str):
     recorded = recording.make(tmp_path / "yuyv.bag", 0.5, recording.color_yuyv())
     got = one(programs, recorded, "", f"video/x-raw,format={kind}")
     check_complete(got, recorded, "color")
-    # The three channels of each color, by BT.601 as GStreamer takes it for pictures of this size.
+    # The three channels of each color by BT.601, which GStreamer uses for pictures of this size.
     y, u, v = (recording.YUV[:, i].astype(float) - o for i, o in ((0, 16), (1, 128), (2, 128)))
     rgb = np.stack([1.164 * y + 1.596 * v, 1.164 * y - 0.392 * u - 0.813 * v, 1.164 * y + 2.017 * u], 1).clip(0, 255)
     for buffer in got:
@@ -78,7 +78,7 @@ def test_color_is_converted_to_rgb(programs: Programs, tmp_path, kind: str):
         if kind == "RGBA":
             assert (pixels[..., 3] == 255).all()
         channels = pixels[..., 2::-1] if kind == "BGR" else pixels[..., :3]
-        # Away from the edges of blocks, where chroma is interpolated.
+        # Only pixels away from the edges of blocks, where chroma is interpolated.
         assert np.abs(channels - wanted)[inner(320, 240)].max() <= ROUNDING
 
 
@@ -89,7 +89,7 @@ def inner(width: int, height: int) -> np.ndarray:
     return ~(np.isin(rows, edge) | np.isin(columns, edge))
 
 
-@pytest.mark.parametrize("width", [320, 322], ids=["plain", "rows-that-need-filling"])
+@pytest.mark.parametrize("width", [320, 322], ids=["plain", "padded-rows"])
 def test_rgb8_keeps_its_format_by_default(programs: Programs, tmp_path, width: int):
     recorded = recording.make(tmp_path / "rgb8.bag", 0.5, recording.color_rgb8(width))
     got = one(programs, recorded, "")
@@ -137,7 +137,7 @@ def test_motion_is_exact(programs: Programs, rgbd: Recording):
 
 
 def test_all_pads_deliver_every_sample_once(programs: Programs, rgbd: Recording):
-    """Each stream complete, nothing twice: librealsense repeats frames where it makes sets of them."""
+    """librealsense repeats frames when it combines them into sets; the element does not."""
     pads = {"src": "color", "depth": "depth", "infrared_1": "infrared1", "infrared_2": "infrared2"}
     branches = " ".join(f"camera.{pad} ! queue max-size-buffers=0 ! appsink name=kept-{pad} {ASYNC}" for pad in pads)
     got = play(programs, f"{source(rgbd)} {branches} camera.motion ! queue max-size-buffers=0 ! appsink name=kept-motion {ASYNC}")
@@ -146,7 +146,7 @@ def test_all_pads_deliver_every_sample_once(programs: Programs, rgbd: Recording)
         for buffer, sample in zip(got[f"kept-{pad}"], rgbd.samples[stream]):
             assert buffer.data == sample.tobytes(), (pad, buffer.number)
     assert len(got["kept-motion"]) == len(rgbd.samples["gyro"]) + len(rgbd.samples["accel"])
-    # What was taken at the same time has the same time.
+    # Frames that were captured at the same time have the same timestamp.
     for color, depth in zip(got["kept-src"], got["kept-depth"]):
         assert abs(color.event["pts"] - depth.event["pts"]) < 1_000_000
 

@@ -1,4 +1,4 @@
-"""Time in realsensesrc: stamps, pace, loops, the end, states."""
+"""Time in realsensesrc: timestamps, pace, loops, EOS, state changes."""
 
 import time
 
@@ -9,7 +9,7 @@ from bed.realsense import ASYNC, buffers, play, source, start
 from bed.recording import STARTED_MS, Recording
 
 FRAME = 1_000_000_000 / 30
-LIVE = ""  # real-time is the default
+LIVE = ""  # The default is real time.
 
 
 def stamps(got) -> list[int]:
@@ -36,7 +36,7 @@ def test_a_recording_plays_in_real_time(programs: Programs, rgbd: Recording):
     got = buffers(programs.logs, process)
     took = got[-1].event["t"] - got[0].event["t"]
     assert 1.7 <= took <= 2.6, f"two seconds took {took:.1f}"
-    # A buffer comes when it is due, and says when that was.
+    # Each buffer arrives when it is due according to its timestamp.
     late = sorted(b.event["arrived"] - b.event["pts"] for b in got)
     assert -5_000_000 <= late[0] and late[len(late) // 2] < 60_000_000
 
@@ -90,7 +90,7 @@ def test_the_latency_is_at_least_one_frame(programs: Programs, rgbd: Recording):
 def test_the_element_stops_within_a_second(programs: Programs, rgbd: Recording, description: str):
     process = start(programs, f"{source(rgbd, 'loop=true')} {description}")
     process.wait_for("state", new="playing")
-    time.sleep(0.3)  # anywhere in the middle
+    time.sleep(0.3)  # At an arbitrary moment of the stream.
     began = time.monotonic()
     process.ask("state", value="NULL")
     assert time.monotonic() - began < 1

@@ -1,7 +1,7 @@
-"""The tests named here once more, on a later librealsense.
+"""The tests that are imported here run again with a later librealsense.
 
-Each version of the library has a name of its own, so a plugin file is for one of them. Its code is the same: built
-against the one or the other, the files differ in nothing but that name, which is why it is enough to change it here.
+Each version of the library has its own soname, so a plugin file loads one of them only. Builds for the two versions differ in
+this name alone, so it is sufficient to replace it in the plugin file.
 """
 
 import pathlib
@@ -46,7 +46,7 @@ LATER = "2.57.7"
 
 @pytest.fixture(scope="module")
 def plugins(built: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The plugin, linked to the later library."""
+    """A folder with the plugin, linked to the later library."""
     folder = tmp_path_factory.mktemp("later")
     plugin = pathlib.Path(shutil.copy(RELEASE / "libgstrealsense.so", folder))
     dynamic = subprocess.run(["readelf", "-d", str(plugin)], check=True, capture_output=True, text=True).stdout
@@ -58,7 +58,7 @@ def plugins(built: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pa
 
 @pytest.fixture
 def programs(plugins: pathlib.Path, tmp_path: pathlib.Path):
-    """As in conftest.py, but with that plugin and library."""
+    """Like `programs` in conftest.py, but with the later library."""
     library = LIBREALSENSE.with_name(LATER) / "lib"
     assert library.is_dir(), f"{library} is missing: run scripts/setup.sh test"
     started = Programs(tmp_path, plugins / "registry.bin")

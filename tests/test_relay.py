@@ -1,5 +1,5 @@
-"""The relay that the compose file brings: coturn with deploy/turnserver.conf, started by deploy/turnserver.sh. It leads
-into no network that the machine is in, holds nobody's secret on its command line, and gives nobody all of it."""
+"""The relay of the compose file: coturn with deploy/turnserver.conf, started by deploy/turnserver.sh. It denies internal networks,
+shows no secret on its command line, and limits each member."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ SECRET = "0123456789abcdef0123456789abcdef"
 COMPOSE = ROOT / "signaling" / "server" / "compose.yaml"
 SCRIPT = ROOT / "deploy" / "turnserver.sh"
 PORT = 3478
-# The relay's addresses on the internet, and the one that it has in its own network.
+# The public addresses of the relay, and its address in the private network.
 PUBLIC, PUBLIC_6, PRIVATE = "203.0.113.5", "2001:db8::5", "10.20.30.40"
 
 INSIDE = [
@@ -34,7 +34,7 @@ OUTSIDE_6 = ["2001:db8:7::1", "2606:4700::1111"]
 
 @pytest.fixture
 def host():
-    """A namespace with addresses of all kinds, in which nothing leads out."""
+    """An isolated network namespace with addresses of all kinds."""
     with network.Lone([f"{PUBLIC}/24", f"{PRIVATE}/8", f"{PUBLIC_6}/64"]) as lone:
         yield lone
 
@@ -48,12 +48,12 @@ def compose(variables: dict[str, str]) -> dict:
 
 @pytest.fixture
 def relay(host: network.Lone, registry: pathlib.Path, tmp_path: pathlib.Path):
-    """Starts the relay as the compose file does, with more variables of the compose file and arguments for coturn."""
+    """Starts the relay like the compose file does, with additional variables of the compose file and arguments for coturn."""
     programs = Programs(tmp_path, registry)
 
     def start(*arguments: str, **variables: str) -> Process:
         service = compose(variables)["turn"]
-        # The image brings coturn and a shell; the rest is what the compose file shows it.
+        # The image contains coturn and a shell; the compose file provides the rest.
         assert service["entrypoint"] == ["/bin/sh", "/deploy/turnserver.sh"]
         assert [volume.split(":")[1:] for volume in service["volumes"]] == [["/deploy", "ro"]]
         settings = [f"{name}={value or ''}" for name, value in service["environment"].items()]
@@ -114,7 +114,7 @@ def test_quotas_limit_members_and_the_total(relay, host: network.Lone):
     lowest, highest = (int(re.search(rf"(?m)^{name}-port=(\d+)", conf)[1]) for name in ("min", "max"))
     assert of_all <= highest - lowest + 1, "as many ports as allocations"
     assert of_one * 4 <= of_all
-    # The arguments come after the file; each quota is hit at a number that is quick to reach.
+    # The arguments override the file with quotas that are quick to reach.
     relay("--user-quota=3", "--total-quota=5")
     with host.inside():
         greedy = [client("greedy") for _ in range(4)]
@@ -131,7 +131,7 @@ def test_the_secret_is_on_no_command_line(relay, tmp_path: pathlib.Path):
         assert SECRET.encode() not in shown, name
     [config] = [path for path in tmp_path.glob("tmp.*") if SECRET in path.read_text(errors="replace")]
     assert config.stat().st_mode & 0o777 == 0o600
-    # Nor in the file that is shown around.
+    # The shipped file does not contain it, either.
     assert SECRET not in COMPOSE.read_text()
 
 

@@ -1,4 +1,4 @@
-"""Peers that die: a sender that comes back is picked up again, a receiver that is gone is forgotten."""
+"""Peers that are killed: receivers follow a sender that restarts, and a sender forgets a receiver that is gone."""
 
 import time
 

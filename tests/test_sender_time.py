@@ -1,4 +1,4 @@
-"""Senders that seek, pause, change their clock or their codec, seen by real receivers."""
+"""Senders that seek, pause, or change their clock or codec, with real receivers."""
 
 import time
 
@@ -8,14 +8,14 @@ from bed.process import wait_until
 
 
 def check_pace(process, seconds: float = 2) -> None:
-    """Pictures arrive at their rate: not in a burst, and none is missing."""
+    """Checks that pictures arrive at their rate, without bursts or gaps."""
     got = frames.watch(process, seconds)
     frames.check_flow(got, seconds)
     assert len(got) <= seconds * RATE * 1.15, f"{len(got)} pictures in {seconds} s"
 
 
 def test_the_stream_continues_after_a_seek_in_paused(bed: Bed):
-    """However long the pipeline had played, the stream continues at once."""
+    """The stream continues immediately, regardless of how long the pipeline had played."""
     path = make_recording(bed)
     sender = bed.pipeline("player", f"filesrc location={path} ! matroskademux ! h264parse ! {bed.sink('living_room')}")
     bed.wait_state(sender)
@@ -33,7 +33,7 @@ def test_the_stream_continues_after_a_seek_in_paused(bed: Bed):
 
 
 def test_the_stream_continues_with_another_clock_after_paused_and_ready(bed: Bed):
-    """The realtime clock is decades ahead of the monotonic one, whose time it has to be for receivers."""
+    """The realtime clock is decades ahead of the monotonic clock, on which the sessions run."""
     sender = bed.pipeline("sender", f"{picture()} ! {X264} ! {bed.sink('living_room')}", "--start=")
     sender.ask("clock", kind="realtime")
     sender.ask("state", value="PLAYING")
@@ -120,7 +120,7 @@ def test_a_sink_with_a_timestamp_offset_drops_nothing(bed: Bed):
 
 
 def test_a_sender_keeps_its_sessions_during_a_long_pause(bed: Bed):
-    """Reports are enough of a sign of life: nobody makes a session anew in a pause of 40 s."""
+    """RTCP reports prove that the peers are alive, so no session is renewed during a pause of 40 s."""
     sender = bed.sender("living_room")
     receiver, browser = bed.receiver("living_room"), bed.browser("living_room")
     for watcher in (receiver, browser):

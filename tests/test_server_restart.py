@@ -1,4 +1,4 @@
-"""The signaling server dies and comes back: video goes on, everyone is in the room again, newcomers can join."""
+"""The signaling server is killed and restarts: video continues, all clients are in the room again, and others can join."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""scripts/setup-librealsense.sh: an installed SDK is used where it is new enough, else a library is made, once."""
+"""scripts/setup-librealsense.sh uses an installed SDK if it is new enough; otherwise it makes a library, once."""
 
 import os
 import pathlib
@@ -12,14 +12,14 @@ SCRIPT = ROOT / "scripts" / "setup-librealsense.sh"
 
 
 def setup(sdk: pathlib.Path | None, *arguments: str) -> subprocess.CompletedProcess:
-    """Runs the script where pkg-config knows no library but the one in `sdk`."""
+    """Runs the script in an environment in which pkg-config finds only the library in `sdk`."""
     hidden = {"PKG_CONFIG_PATH": "", "PKG_CONFIG_LIBDIR": str(sdk or "/nowhere"), "LD_LIBRARY_PATH": ""}
     return subprocess.run([str(SCRIPT), *arguments], capture_output=True, text=True, env={**os.environ, **hidden})
 
 
 @pytest.fixture
 def sdk(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> pathlib.Path:
-    """What pkg-config sees of an installed SDK of this version."""
+    """A folder with the pkg-config file of an SDK of this version."""
     (tmp_path / "realsense2.pc").write_text(f"Name: realsense2\nDescription: SDK\nVersion: {request.param}\nlibdir=/opt/sdk/lib\n")
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""The unit for systemd: nothing in it is misspelled, and the server is locked in."""
+"""The systemd unit: systemd accepts every line, and the sandbox is tight."""
 
 import pathlib
 import re
@@ -11,7 +11,7 @@ from bed.bed import PROGRAMS, RELEASE, ROOT, SYSTEM_PYTHON, Programs
 
 @pytest.fixture
 def unit(built: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
-    """The unit as meson would install it, for the program that was built."""
+    """The unit as meson would install it, for the built program."""
     text = (ROOT / "signaling" / "server" / "room-signaling.service.in").read_text()
     path = tmp_path / "room-signaling.service"
     path.write_text(text.replace("@bindir@", str(RELEASE)))
@@ -23,7 +23,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_systemd_accepts_the_unit(unit: pathlib.Path):
-    # The page of the manual is installed beside it, not here.
+    # The manual page is not installed here.
     result = analyze("verify", "--man=no", str(unit))
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -40,7 +40,7 @@ def test_the_exposure_is_at_most_two(unit: pathlib.Path):
 
 
 def calls(name: str) -> set[str]:
-    """The system calls in a set of systemd's, such as @resources; another name is a call itself."""
+    """The system calls in a systemd set such as @resources; any other name is itself a call."""
     if not name.startswith("@"):
         return {name}
     shown = analyze("syscall-filter", name).stdout.splitlines()[1:]
@@ -49,7 +49,7 @@ def calls(name: str) -> set[str]:
 
 
 def allowed_calls(unit: str) -> set[str]:
-    """What the filter lines of a unit leave, read in order as systemd does."""
+    """The system calls that the filter lines of a unit allow, applied in order like systemd does."""
     allowed: set[str] = set()
     for line in re.findall(r"(?m)^SystemCallFilter=(.*)$", unit):
         these = set().union(*map(calls, line.lstrip("~").split()))
@@ -60,7 +60,7 @@ def allowed_calls(unit: str) -> set[str]:
 def test_password_threads_may_lower_their_priority(unit: pathlib.Path):
     allowed = allowed_calls(unit.read_text())
     assert "setpriority" in allowed
-    # The rest of @resources stays out.
+    # The rest of @resources is denied.
     assert not allowed & {"setrlimit", "sched_setscheduler", "ioprio_set", "mount", "setuid"}
 
 
@@ -74,5 +74,5 @@ def test_the_log_is_written_to_the_journal(built: pathlib.Path, registry: pathli
         assert re.fullmatch(r"127\.0\.0\.1:\d+", entry["SIGNALING_LISTEN"])
     finally:
         programs.close()
-    # Not twice.
+    # Each line is logged once.
     assert "listening" not in process.log.read_text()

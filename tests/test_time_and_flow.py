@@ -1,4 +1,4 @@
-"""Time and flow through the sink: pacing, pause, seek, sizes, pads, states, Ctrl-C."""
+"""Timing and flow in roomwebrtcsink: pacing, pauses, seeks, sizes, pads, states, Ctrl-C."""
 
 import pathlib
 import signal
@@ -13,12 +13,12 @@ from bed.process import wait_until
 
 @pytest.fixture
 def recording(bed: Bed) -> pathlib.Path:
-    """Twenty seconds of bar-code pictures in a file, a keyframe each second."""
+    """A file with twenty seconds of bar-code pictures and a keyframe every second."""
     return make_recording(bed)
 
 
 def test_a_file_is_paced_and_ends_with_eos(bed: Bed):
-    """300 buffers at 30/s take ten seconds; then EOS, `bye`, and the receivers' sessions end."""
+    """300 buffers at 30/s take ten seconds. EOS then ends the sessions of the receivers with `bye`."""
     receiver, old = bed.receiver("living_room"), bed.old_client("living_room")
     began = time.time()
     sender = bed.gst_launch(

@@ -1,4 +1,4 @@
-"""Every kind of peer streams through wss, and a renewed certificate disturbs nobody."""
+"""Every kind of peer streams over wss, and a renewed certificate disconnects nobody."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ def openssl(*arguments: str | pathlib.Path, given: bytes = b"") -> bytes:
 
 
 class Authority:
-    """An authority that a household or a lab runs by itself, with openssl."""
+    """A private certificate authority, made with openssl."""
 
     def __init__(self, folder: pathlib.Path):
         folder.mkdir()
@@ -27,7 +27,7 @@ class Authority:
                 "-keyout", folder / "ca.key", "-out", self.file)
 
     def certify(self, certificate: pathlib.Path, key: pathlib.Path) -> None:
-        """Makes a certificate for the address of the server."""
+        """Issues a certificate for the address of the server."""
         request = openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=server",
                           "-addext", f"subjectAltName=IP:{network.SENDERS}", "-keyout", key)
         openssl("x509", "-req", "-CA", self.file, "-CAkey", self.folder / "ca.key", "-days", "30", "-copy_extensions", "copy",
@@ -38,7 +38,7 @@ class Authority:
 
 
 def fingerprint(certificate: pathlib.Path) -> str:
-    """The hash of the public key, by which Chromium can be told to trust a certificate."""
+    """The hash of the public key, with which Chromium can be configured to trust the certificate."""
     key = openssl("pkey", "-pubin", "-outform", "der", given=openssl("x509", "-in", certificate, "-pubkey", "-noout"))
     return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
@@ -50,7 +50,7 @@ def authority(tmp_path: pathlib.Path) -> Authority:
 
 @pytest.fixture
 def files(tmp_path: pathlib.Path, authority: Authority) -> tuple[pathlib.Path, pathlib.Path]:
-    """The server's certificate and key."""
+    """The certificate and key of the server."""
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     authority.certify(certificate, key)
     return certificate, key
@@ -58,7 +58,7 @@ def files(tmp_path: pathlib.Path, authority: Authority) -> tuple[pathlib.Path, p
 
 @pytest.fixture
 def bed(empty_bed: Bed, files: tuple[pathlib.Path, pathlib.Path]) -> Bed:
-    """A bed with the server behind TLS."""
+    """A bed with a server that uses TLS."""
     certificate, key = files
     empty_bed.start_server(options=("--tls-certificate", str(certificate), "--tls-key", str(key)))
     empty_bed.uri = empty_bed.uri.replace("ws://", "wss://")
@@ -86,7 +86,7 @@ def test_a_renewed_certificate_disturbs_nobody(bed: Bed, authority: Authority, f
     sender = bed.sender("living_room", more=f"tls-ca-file={authority}")
     first = bed.receiver("living_room", client_id="first", more=f"tls-ca-file={authority}")
     frames.check_flow(frames.watch(first, 2), 2)
-    # By another authority, so that one who comes now shows which certificate there is.
+    # Another authority issues it, so that a new client shows which certificate is served.
     other = Authority(tmp_path / "other")
     other.certify(*files)
     bed.server.popen.send_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""Where media can only go through a TURN server: with the credentials that `joined` carries, and without the right ones."""
+"""Media that can only pass through a TURN server: with the credentials from `joined`, and with wrong ones."""
 
 import pathlib
 import re
@@ -13,13 +13,13 @@ from bed.process import Process
 TURN_PORT = 3478
 SECRET = "a secret that the two servers share"
 SECONDS = 3
-# Bytes of video in that time.
+# The minimum of video bytes in that time.
 MUCH = 100_000
 
 
 @pytest.fixture
 def bed(registry: pathlib.Path, tmp_path: pathlib.Path):
-    """Two sides that reach the server, and nobody else."""
+    """Two networks that reach the server, but not each other."""
     with network.Apart() as apart:
         bed = Bed(apart, tmp_path, registry)
         try:
@@ -29,7 +29,7 @@ def bed(registry: pathlib.Path, tmp_path: pathlib.Path):
 
 
 def start_servers(bed: Bed, secret: str = SECRET) -> Process:
-    """coturn, which knows `SECRET`, and the signaling server, which makes credentials with `secret`. Returns coturn."""
+    """Starts coturn with `SECRET`, and the signaling server, which makes credentials with `secret`. Returns coturn."""
     net = bed.network
     config = bed.logs / "turnserver.conf"
     config.write_text("\n".join([
@@ -48,22 +48,22 @@ def start_servers(bed: Bed, secret: str = SECRET) -> Process:
 
 
 def said(coturn: Process, pattern: str) -> set[str]:
-    """What is in the first group, wherever a line of coturn's log matches."""
+    """The first group of each match in the log of coturn."""
     found = (re.search(pattern, str(event.get("text"))) for event in coturn.of("text"))
     return {match[1] for match in found if match}
 
 
 def allocations(coturn: Process) -> set[str]:
-    """The names of those to whom coturn gave an address."""
+    """The users to which coturn gave an allocation."""
     return said(coturn, r"user <([^>]+)>: incoming packet ALLOCATE processed, success")
 
 
 def check_relayed(bed: Bed, coturn: Process, receiver: Process) -> None:
-    """Video comes; both ends have credentials that only `joined` can have given them."""
+    """Checks that video arrives through the relay, with credentials that only `joined` contains."""
     frames.wait_first(receiver)
     before = bed.network.arrived(bed.network.receivers)
     frames.check_flow(frames.watch(receiver, SECONDS), SECONDS)
-    # Nothing is passed on between the two sides, so what came in was sent by coturn; by far more than checks of ICE are.
+    # The two networks are not connected, so coturn sent these packets. They are far more than ICE checks.
     assert bed.network.arrived(bed.network.receivers) - before > MUCH
     names = allocations(coturn)
     assert len(names) == 2, names
@@ -71,7 +71,7 @@ def check_relayed(bed: Bed, coturn: Process, receiver: Process) -> None:
         expiry, _, random = name.partition(":")
         assert 3000 < int(expiry) - time.time() <= 3600, name
         assert re.fullmatch("[0-9a-f]{16}", random), name
-    # Each has asked coturn to let in what comes from the other's address there.
+    # Each peer has requested a permission for the relayed address of the other.
     relay = re.escape(bed.network.relay_address)
     assert len(said(coturn, f"session (\\d+): peer {relay} lifetime updated")) == 2
 
@@ -102,7 +102,7 @@ def test_relay_ports_are_released_when_a_session_ends(bed: Bed):
         made = said(coturn, r"session (\d+): new, ")
         return bool(made) and made == said(coturn, r"session (\d+): delete: ")
 
-    # An allocation that nobody ends lasts ten minutes.
+    # Without a release, an allocation lasts ten minutes.
     coturn.wait("all allocations are over", ended, 10)
     assert sender.running()
 

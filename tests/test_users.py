@@ -1,4 +1,4 @@
-"""Users by token and rooms with passwords: every kind of peer gets in with the right one, and without it is told in words."""
+"""Users with tokens and rooms with passwords: every kind of peer joins with the right one, and reports a wrong one."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ LEEWAY = 30
 
 @pytest.fixture
 def key(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A secret of HS256."""
+    """A key file for HS256."""
     path = tmp_path / "room.key"
     path.write_text(secrets.token_hex(32))
     path.chmod(0o600)
@@ -34,7 +34,7 @@ def key(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def bed(empty_bed: Bed, key: pathlib.Path, tmp_path: pathlib.Path) -> Bed:
-    """A bed whose server wants tokens."""
+    """A bed whose server requires tokens."""
     return with_settings(empty_bed, tmp_path, f"""
         [auth]
         mode = "token"
@@ -47,7 +47,7 @@ def bed(empty_bed: Bed, key: pathlib.Path, tmp_path: pathlib.Path) -> Bed:
 
 @pytest.fixture
 def password_bed(empty_bed: Bed, tmp_path: pathlib.Path) -> Bed:
-    """A bed whose server wants a password for rooms that begin with lab."""
+    """A bed whose server requires a password for rooms whose names begin with "lab"."""
     output = subprocess.run([PROGRAM, "hash-password"], input=PASSWORD, text=True, check=True, capture_output=True).stdout
     return with_settings(empty_bed, tmp_path, f'[[rooms]]\nname = "lab*"\npassword_hash = "{output.strip()}"\n')
 
@@ -59,13 +59,13 @@ def with_settings(bed: Bed, folder: pathlib.Path, text: str) -> Bed:
 
 
 def issue(key: pathlib.Path, user: str, room: str, role: str) -> str:
-    """A token as the operator makes one."""
+    """A token that `room-signaling token` makes."""
     command = [PROGRAM, "token", "--key", str(key), "--kid", "room", "--user", user, "--room", room, "--role", role, "--ttl", "10m"]
     return subprocess.run(command, text=True, check=True, capture_output=True).stdout.strip()
 
 
 def sign(key: pathlib.Path, seconds: float, **claims: object) -> str:
-    """A token as another program makes one (RFC 7515, appendix A.1), good for so long, the server's leeway included."""
+    """A token that another program makes (RFC 7515, appendix A.1), valid for this time, which includes the server's leeway."""
     def part(value: bytes) -> bytes:
         return base64.urlsafe_b64encode(value).rstrip(b"=")
     claims = {"sub": "ann", "role": ["sender", "receiver"], "exp": time.time() + seconds - LEEWAY, **claims}
@@ -80,7 +80,7 @@ def receiver_py(bed: Bed, room: str, **environment: str) -> Process:
 
 
 def refused(process: Process, *words: str) -> None:
-    """An element says at once that it can't go on, and why."""
+    """Checks that an element posts an error immediately, with these words in it."""
     error = process.wait("an error", lambda: process.of("bus", kind="error"))[0]["message"]
     assert all(word in error for word in words), error
 
@@ -161,7 +161,7 @@ def test_a_wrong_password_is_an_immediate_error(password_bed: Bed):
 
 def test_an_expired_token_ends_the_membership_and_a_fresh_one_extends_it(bed: Bed, key: pathlib.Path):
     receiver = bed.receiver("lab", more=f"token={issue(key, 'watcher', 'lab', 'receiver')}")
-    # Long enough for a slow machine to be in the room by then. The first token made is the first one over.
+    # Long enough to join on a slow machine. The first token expires first.
     stays = bed.sender("hall", "other", more=f"token={sign(key, 15, room='hall')}")
     sender = bed.sender("lab", more=f"token={sign(key, 15, room='lab')}")
     stays.ask("set", element="room", property="token", value=sign(key, 600, room="hall"))

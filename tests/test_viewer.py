@@ -1,5 +1,5 @@
-"""The viewer page in a real browser: what it sends to which server, from whom it accepts media, and what it shows when something
-is wrong with a sender or with the server's settings."""
+"""The viewer page in a real browser: the servers to which it sends secrets, the members from which it accepts media, and how it
+shows faults of senders and of server settings."""
 
 import subprocess
 
@@ -10,12 +10,12 @@ from bed.bed import PROGRAMS, PYTHON, RELEASE, VP8, X264, Bed, picture
 from bed.process import Process
 
 PASSWORD = "correct horse"
-# An address of the server that is another host to a browser.
+# Another address of the server, which is a different host for a browser.
 OTHER = "10.77.0.3"
 
 
 def offer(codec: str = "VP8") -> str:
-    """A session description that a browser parses, without a peer behind it."""
+    """A session description that a browser accepts, without a real peer."""
     fingerprint = ":".join(["00"] * 32)
     return ("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\n"
             "a=mid:0\r\na=setup:actpass\r\na=sendonly\r\na=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n"
@@ -37,7 +37,7 @@ def joined(browser: Process) -> Process:
 
 @pytest.fixture
 def stranger(empty_bed: Bed) -> Bed:
-    """A server whose room has a password, and which is another host than the server of the page."""
+    """A bed with a second server that has a room with a password, on a host other than that of the page."""
     program = str(RELEASE / "room-signaling")
     hashed = subprocess.run([program, "hash-password"], input=f"{PASSWORD}\n{PASSWORD}\n", check=True, capture_output=True, text=True).stdout.strip()
     subprocess.run(empty_bed.network.within(empty_bed.network.server, ["ip", "addr", "add", f"{OTHER}/24", "dev", "net0"]), check=True)
@@ -69,7 +69,7 @@ def test_secrets_of_a_link_to_another_server_wait_for_confirmation(stranger: Bed
     assert viewer(browser)["signaling"]["state"] == "stopped"
     browser.ask("click", selector="#confirm [value=yes]")
     joined(browser)
-    # A user who declines is connected without the secret, and asked for it by its server's name.
+    # If the user declines, the page connects without the secret, and asks for it with the name of the server.
     other = stranger.browser(link)
     other.wait("the question", lambda: other.ask("visible", selector="#confirm"))
     other.ask("click", selector="#confirm [value=no]")
@@ -106,7 +106,7 @@ def test_a_camera_that_the_browser_cannot_play_does_not_disturb_others(bed: Bed)
         browser.wait("the reason", lambda n=number: sessions(browser).get("odd", {}).get("sessionId") == f"s{n}"
                      and sessions(browser)["odd"]["state"] == "failed")
     assert "odd" in browser.ask("text", selector="#grid") and "browser" in browser.ask("text", selector="[data-sender=odd] .state")
-    # One that can be shown, but never connects, is asked for another offer, and the good camera goes on.
+    # A camera that never connects gets a request for another offer, and the working camera is not interrupted.
     odd.ask("send", message={"type": "offer", "target_id": "page", "session_id": "silent", "sdp": offer()})
     browser.wait("the time-out", lambda: odd.of("message", type="bye", session_id="silent"), 45)
     odd.wait("the request", lambda: any(e.get("meta") for e in odd.of("message", type="peer_joined", client_id="page")))
