@@ -70,7 +70,7 @@ def test_a_refused_receiver_is_authorized_again_when_its_meta_changes(bed: Bed):
     asked(sender, "stranger", '{"battery":80}')
     join(guest, meta="here")
     asked(sender, "guest", '"here"')
-    assert bed.receivers_of(sender) == {"guest"}, "a change that is allowed leaves the session alone"
+    assert bed.receivers_of(sender) == {"guest"}, "an authorized change does not affect the session"
     join(guest, meta="away")
     gone(sender, "guest", "refused")
     guest.wait_for("message", type="bye")
@@ -84,7 +84,7 @@ def test_an_application_can_request_a_keyframe(bed: Bed):
     sender = bed.sender("living_room")
     before = sender.ask("counts")["encoder"]["keyframes"]
     sender.ask("emit", element="room", signal="request-keyframe")
-    sender.wait("a keyframe more", lambda: sender.ask("counts")["encoder"]["keyframes"] > before)
+    sender.wait("another keyframe", lambda: sender.ask("counts")["encoder"]["keyframes"] > before)
 
 
 def test_the_data_channel_carries_bytes_in_both_directions(bed: Bed):

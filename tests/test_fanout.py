@@ -33,9 +33,9 @@ def test_receivers_that_stay_lose_nothing_when_others_join_and_leave(bed: Bed):
     counts = sender.ask("counts")["encoder"]
     sent = sender.ask("get", element="room", property="stats")
     drawn = max(frames.counters(frames.frames(first))) + 1
-    assert drawn <= counts["frames"] <= drawn + 15, "the encoder ran once for all"
+    assert drawn <= counts["frames"] <= drawn + 15, "the encoder must run once for all receivers"
     # The statistics are refreshed twice a second.
-    assert abs(sent["frames"] - counts["frames"]) <= frames.RATE, "each frame is counted once, however many receivers get it"
+    assert abs(sent["frames"] - counts["frames"]) <= frames.RATE, "each frame must be counted once for all receivers"
 
 
 def test_eight_receivers_receive_at_the_same_time(bed: Bed):
@@ -64,7 +64,7 @@ def test_twenty_joins_in_a_second_force_at_most_three_keyframes(bed: Bed):
 
     crowd.wait("a picture for each of the twenty", lambda: len(pictures()) == 20, 30)
     firsts = {pad: next(e for e in crowd.of("unit") if e["pad"] == pad) for pad in pictures()}
-    assert all(unit["key"] for unit in firsts.values()), "each began with a key frame"
+    assert all(unit["key"] for unit in firsts.values()), "each receiver must start at a keyframe"
     after = sender.ask("counts")["encoder"]
     assert after["keyframes"] - before["keyframes"] <= 3
     wait_until("twenty receivers in the list", lambda: len(bed.receivers_of(sender)) == 20)

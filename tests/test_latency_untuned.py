@@ -39,7 +39,7 @@ def test_an_untuned_encoder_sends_with_low_latency(bed: Bed, name: str):
     if name in FREE:
         assert all("profile=(string)constrained-baseline" in unit["caps"] for unit in units), units[0]["caps"]
     stamps = [unit["pts"] for unit in units]
-    assert stamps == sorted(stamps), "access units are reordered"
+    assert stamps == sorted(stamps), "access units must not be reordered"
 
 
 @pytest.mark.parametrize("name", ["high-profile", "main-profile", "bare"])

@@ -30,7 +30,7 @@ def test_an_old_client_on_aiortc_receives_every_picture(bed: Bed, encoder: str):
     old = bed.old_client("living_room")
     frames.check_flow(frames.watch(old, SECONDS), SECONDS)
     types = {e["type"] for e in old.of("signaling")}
-    assert types <= {"registered", "joined", "offer", "candidate"}, "an old client got a word that it doesn't know"
+    assert types <= {"registered", "joined", "offer", "candidate"}, "an old client must get no unknown message type"
 
 
 def test_a_receiver_that_joins_before_the_sender_receives(bed: Bed):

@@ -50,7 +50,7 @@ def run(bed: Bed, script: str, *arguments: str, receiving: bool = True):
 
 
 def succeeds(process, timeout: float = 30) -> None:
-    process.wait("its end", lambda: not process.running(), timeout)
+    process.wait("the end of the process", lambda: not process.running(), timeout)
     assert process.popen.returncode == 0, process.tail()
 
 

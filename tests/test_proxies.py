@@ -164,7 +164,7 @@ def test_a_proxy_forwards_its_own_host_name(name: str, server, proxy, visitor: V
     check_page(visitor, OWN, "/")
     assert visitor.register(OWN, "/ws", f"https://{OWN}") == "registered"
     wait_until("the server has logged it", lambda: remotes(running), 5)
-    assert remotes(running) == {CLIENT}, "the client's address, not the proxy's"
+    assert remotes(running) == {CLIENT}, "the log must have the address of the client, not of the proxy"
     assert visitor.register(OWN, "/ws", "https://evil.example") == "403"
     # An address that the client itself claims is not believed.
     assert visitor.register(OWN, "/ws", f"https://{OWN}", **{"X-Forwarded-For": LIAR}) == "registered"
@@ -204,7 +204,7 @@ def test_the_page_below_a_path_joins_its_room(server, proxy, programs: Programs,
     browser = programs.run("browser", host.within(host.name, [
         PYTHON, str(PROGRAMS / "browser.py"), f"https://{SHARED}/rooms/?room=a", *flags]))
     browser.wait_for("ready", 30)
-    browser.wait("joined", lambda: browser.ask("viewer")["signaling"]["state"] == "joined", 20)
+    browser.wait("the room", lambda: browser.ask("viewer")["signaling"]["state"] == "joined", 20)
 
 
 def test_the_traefik_file_defines_every_name_that_it_uses():

@@ -24,7 +24,7 @@ def test_depth_is_colorized(programs: Programs, rgbd: Recording):
     for buffer, sample in zip(got, rgbd.samples["depth"]):
         colors = buffer.pixels(rgbd, 3).astype(np.uint32)
         codes = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
-        assert (codes[sample == 0] == 0).all(), "what is not known is black"
+        assert (codes[sample == 0] == 0).all(), "unknown depth must be black"
         assert len(np.unique(codes[sample > 0])) > 100
         # The same distance has the same color in the whole picture.
         assert len(np.unique(codes.astype(np.uint64) << 16 | sample)) == len(np.unique(sample))
@@ -61,7 +61,7 @@ def test_depth_is_aligned_to_color(programs: Programs, wall: Recording):
         # The nearer wall is shifted further, so there is a seam between the walls that is as wide as the difference.
         assert (picture[2:-2, MOVED + 2 : 160] == WALL).all()
         assert (picture[2:-2, 160 + MOVED + 2 : -2] == 2 * WALL).all()
-        assert (picture[:, : MOVED - 2] == 0).all(), "nothing is known beside the first column"
+        assert (picture[:, : MOVED - 2] == 0).all(), "depth to the left of the first column is unknown"
 
 
 def test_depth_is_aligned_to_color_of_another_size(programs: Programs, tmp_path):
@@ -69,7 +69,7 @@ def test_depth_is_aligned_to_color_of_another_size(programs: Programs, tmp_path)
     got = play(programs, f"{source(recorded)} align=color camera.src ! queue ! fakesink async=false "
                          f"camera.depth ! queue ! appsink name=kept {ASYNC}")["kept"]
     assert "width=(int)640" in got[0].event["caps"] and "height=(int)480" in got[0].event["caps"]
-    assert got[0].meta["width"] == 640, "the intrinsics are those of the picture that it was moved to"
+    assert got[0].meta["width"] == 640, "the intrinsics must be those of the aligned picture"
     for buffer in got:
         assert (values(buffer, 480)[16:-16, 16:-16] == 1000).all()
 

@@ -21,7 +21,7 @@ def plugins(built: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     plugin = folder / "libgstrealsense.so"
     needed = re.findall(r"\[(librealsense2\.so[.\d]*)\]",
                         subprocess.run(["readelf", "-d", str(plugin)], check=True, capture_output=True, text=True).stdout)
-    assert len(needed) == 1, "the plugin is linked to librealsense as plugins are"
+    assert len(needed) == 1, "the plugin must be linked to librealsense dynamically"
     subprocess.run(["patchelf", "--replace-needed", needed[0], "librealsense2.so.hidden", str(plugin)], check=True)
     return folder
 

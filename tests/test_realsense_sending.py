@@ -31,7 +31,7 @@ def test_the_documented_command_sends_a_camera(bed: Bed, rgbd: Recording):
         planes = np.frombuffer(buffer.data, np.uint8)
         luma = planes[: 320 * 240].reshape(240, 320)
         mark = barcode.read(luma)
-        assert mark, "a picture that can't be read"
+        assert mark, "the bar code of a picture is illegible"
         compared.add(mark.counter)
         wanted = to_i420(rgbd.samples["color"][mark.counter])
         chroma = planes[320 * 240 :].reshape(2, 120, 160)
@@ -57,12 +57,12 @@ def test_one_sender_sends_color_and_depth(bed: Bed, rgbd: Recording):
     for pad in ("video_0", "video_1"):
         receiver.wait(f"pictures on {pad}", lambda p=pad: len(frames.frames(receiver, pad=p)) > 30, 20)
     legible = {pad: any("counter" in f for f in frames.frames(receiver, pad=pad)) for pad in ("video_0", "video_1")}
-    assert legible == {"video_0": True, "video_1": False}, "the first is color, with its bar code"
+    assert legible == {"video_0": True, "video_1": False}, "the first stream must be color, with its bar code"
 
 
 def test_the_demo_plays_a_recording(bed: Bed, rgbd: Recording):
     demo = [SYSTEM_PYTHON, str(ROOT / "scripts" / "demo.py")]
     bed.start("demo", [*demo, "send", bed.uri, "living_room", "realsense", str(rgbd.path)], bed.network.senders)
     watch = bed.start("watch", [*demo, "watch", bed.uri, "living_room", "3"], bed.network.receivers)
-    watch.wait("its end", lambda: not watch.running())
+    watch.wait("the end of the process", lambda: not watch.running())
     assert watch.popen.returncode == 0, watch.tail()  # It fails unless it read the clock in the pictures.

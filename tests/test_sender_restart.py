@@ -22,7 +22,7 @@ def test_a_killed_sender_comes_back(bed: Bed):
         waited = picture["t"] - began
         print(f"{watcher.name}: a picture {waited:.2f} s after the sender's start")
         assert waited <= 3, watcher.name
-    assert len([e for e in receiver.of("pad") if not e["removed"]]) == 1, "the new sender goes on on the same pad"
+    assert len([e for e in receiver.of("pad") if not e["removed"]]) == 1, "the new sender must continue on the same pad"
     frames.check_flow(frames.watch(receiver, 2), 2, source=2)
 
 

@@ -20,7 +20,7 @@ def test_the_stream_continues_after_a_seek_in_paused(bed: Bed):
     sender = bed.pipeline("player", f"filesrc location={path} ! matroskademux ! h264parse ! {bed.sink('living_room')}")
     bed.wait_state(sender)
     receiver, browser = bed.receiver("living_room"), bed.browser("living_room")
-    receiver.wait("the middle", lambda: max(frames.counters(frames.frames(receiver)), default=0) > 240, 30)
+    receiver.wait("the middle of the stream", lambda: max(frames.counters(frames.frames(receiver)), default=0) > 240, 30)
     sender.ask("state", value="PAUSED")
     assert sender.ask("seek", to=0)
     played = time.time()
@@ -129,7 +129,7 @@ def test_a_sender_keeps_its_sessions_during_a_long_pause(bed: Bed):
     added = len(sender.of("signal", name="receiver-added"))
     sender.ask("state", value="PAUSED")
     time.sleep(40)
-    assert not sender.of("signal", name="receiver-removed"), "a session ended in the pause"
+    assert not sender.of("signal", name="receiver-removed"), "no session must end during the pause"
     played = time.time()
     sender.ask("state", value="PLAYING")
     for watcher in (receiver, browser):

@@ -33,12 +33,12 @@ def test_video_survives_a_killed_server(bed: Bed):
 
     numbers = sorted(frames.counters([f for f in frames.frames(receiver, since=began) if f["t"] < ended]))
     missing = set(range(numbers[0], numbers[-1] + 1)) - set(numbers)
-    assert not missing, "a picture was missed because the server was away"
+    assert not missing, "no picture must be lost while the server is away"
     seconds = ended - began
     frames.check_flow([f for f in frames.frames(receiver, since=began) if f["t"] < ended], seconds)
     frames.check_flow([f for f in frames.frames(browser, since=began) if f["t"] < ended], seconds)
     pads = {e["name"] for e in receiver.of("pad")}
-    assert pads == {"video_0"}, "the stream went on on its pad, no session was made anew"
+    assert pads == {"video_0"}, "the stream must continue on its pad, without a new session"
 
 
 def test_a_sender_waits_for_its_server(empty_bed: Bed):

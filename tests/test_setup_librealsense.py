@@ -27,7 +27,7 @@ def sdk(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> pathlib.Path:
 @pytest.mark.parametrize("sdk", ["2.56.5", "2.58.1"], indirect=True)
 def test_an_installed_sdk_is_used(sdk: pathlib.Path):
     done = setup(sdk)
-    assert (done.returncode, done.stdout) == (0, ""), "nothing needs to be set"
+    assert (done.returncode, done.stdout) == (0, ""), "no variable needs to be set"
     assert "is installed in /opt/sdk/lib" in done.stderr
 
 

@@ -49,25 +49,25 @@ def test_the_stream_continues_after_a_pause(bed: Bed):
     after = frames.watch(receiver, 2)
     frames.check_flow(after, 2)
     print(before, frames.latency(after))
-    assert frames.latency(after)["p50"] <= before["p50"] + 40, "the pause must not stay as delay"
+    assert frames.latency(after)["p50"] <= before["p50"] + 40, "the pause must not add to the delay"
 
 
 def test_the_stream_continues_after_a_flushing_seek(bed: Bed, recording: pathlib.Path):
     sender = bed.pipeline("player", f"filesrc location={recording} ! matroskademux ! h264parse ! {bed.sink('living_room')}")
     bed.wait_state(sender)
     receiver = bed.receiver("living_room")
-    receiver.wait("the middle", lambda: max(frames.counters(frames.frames(receiver)), default=0) > 90)
+    receiver.wait("the middle of the file", lambda: max(frames.counters(frames.frames(receiver)), default=0) > 90)
     sought = time.time()
     assert sender.ask("seek", to=0)
 
     def beginning_again():
         return [f for f in frames.frames(receiver, since=sought) if f.get("counter", 999) < 30]
 
-    began = receiver.wait("the beginning again", beginning_again, 5)[0]["t"]
-    receiver.wait("its time", lambda: time.time() >= began + 2)
+    began = receiver.wait("the restart from the beginning", beginning_again, 5)[0]["t"]
+    receiver.wait("two seconds", lambda: time.time() >= began + 2)
     after = [f for f in frames.frames(receiver, since=began) if f["t"] < began + 2]
     frames.check_flow(after, 2)
-    assert len(after) <= 2 * RATE * 1.15, "paced by the clock, with no burst to catch up"
+    assert len(after) <= 2 * RATE * 1.15, "the clock must pace the stream, without a burst"
 
 
 def test_receivers_follow_a_change_of_size(bed: Bed):
@@ -84,7 +84,7 @@ def test_receivers_follow_a_change_of_size(bed: Bed):
             watcher.wait(f"a picture of {width}x{height}", lambda w=watcher: [
                 f for f in frames.frames(w, since=changed) if (f["width"], f["height"]) == (width, height) and "counter" in f], 10)
     frames.check_flow(frames.watch(receiver, 2), 2)
-    assert len([e for e in receiver.of("pad")]) == 1, "no session was made anew"
+    assert len([e for e in receiver.of("pad")]) == 1, "there must be no new session"
 
 
 def test_a_second_pad_is_a_second_stream(bed: Bed):

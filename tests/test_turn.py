@@ -103,7 +103,7 @@ def test_relay_ports_are_released_when_a_session_ends(bed: Bed):
         return bool(made) and made == said(coturn, r"session (\d+): delete: ")
 
     # Without a release, an allocation lasts ten minutes.
-    coturn.wait("all allocations are over", ended, 10)
+    coturn.wait("the end of all allocations", ended, 10)
     assert sender.running()
 
 
@@ -111,7 +111,7 @@ def test_credentials_of_another_secret_are_refused(bed: Bed):
     coturn = start_servers(bed, secret="another secret than that of coturn")
     bed.sender("living_room")
     receiver = bed.receiver("living_room")
-    receiver.wait("the connection fails", lambda: "the session with camera ends" in receiver.log.read_text(errors="replace"), 60)
+    receiver.wait("a failed connection", lambda: "the session with camera ends" in receiver.log.read_text(errors="replace"), 60)
     refused = said(coturn, r"Cannot find credentials of user <([^>]+)>")
     assert len(refused) >= 2, "both ends asked coturn"
     assert not allocations(coturn)

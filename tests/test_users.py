@@ -167,7 +167,7 @@ def test_an_expired_token_ends_the_membership_and_a_fresh_one_extends_it(bed: Be
     stays.ask("set", element="room", property="token", value=sign(key, 600, room="hall"))
     frames.wait_first(receiver)
     refused(sender, "token", "expired")
-    removed = receiver.wait("its end", lambda: receiver.of("bus", kind="element", name="room-sender-removed"))[0]
+    removed = receiver.wait("the end of the process", lambda: receiver.of("bus", kind="element", name="room-sender-removed"))[0]
     assert '"kicked"' in bed.server.log.read_text(), removed
     bed.wait_state(stays)
     assert not stays.of("bus", kind="error")
