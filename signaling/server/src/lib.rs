@@ -8,9 +8,12 @@
 
 pub mod auth;
 pub mod config;
+mod context;
 mod driver;
 mod http;
 mod limits;
+mod log;
+mod metrics;
 mod net;
 pub mod settings;
 mod thread;
@@ -25,12 +28,21 @@ pub use room_protocol as protocol;
 pub use settings::Config;
 pub use thread::{Running, spawn_thread};
 
-use driver::shell::Shell;
-use net::{accept, door::Door};
+use context::ServerContext;
+use driver::Driver;
+use http::site::Site;
+use net::{
+    accept::{self, Acceptor},
+    connection::Resources,
+    door::{Door, Doors},
+    io::Scratch,
+    lane::Lane,
+};
 use room_protocol::hub::Auth;
 use settings::weaker;
 use socket2::{Domain, Socket, Type};
 use std::{
+    cell::RefCell,
     io::{Error, Result},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     rc::Rc,
@@ -54,13 +66,14 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 pub struct Server {
     listeners: Vec<tokio::net::TcpListener>,
     operators: Option<tokio::net::TcpListener>,
-    shell: Rc<Shell>,
+    acceptor: Rc<Acceptor>,
 }
 
-/// Where a server is told of changes, in its own thread.
+/// Changes the settings of a server that runs, from its own thread.
 #[derive(Debug, Clone)]
 pub struct Control {
-    shell: Rc<Shell>,
+    context: Rc<ServerContext>,
+    driver: Rc<Driver>,
 }
 
 impl Server {
@@ -74,12 +87,19 @@ impl Server {
         announce(&config);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(Error::other)?;
-        Ok(Self { listeners, operators, shell: Rc::new(Shell::new(config, seed)) })
+        let context = Rc::new(ServerContext::new(config));
+        let driver = Rc::new(Driver::new(context.clone(), seed));
+        let (doors, lane) = (Rc::new(Doors::default()), Rc::new(Lane::default()));
+        let site = Rc::new(Site::new(context.clone(), driver.clone(), doors.clone(), lane.clone()));
+        let scratch = RefCell::new(Scratch::new());
+        let resources = Rc::new(Resources { context, driver, lane, scratch });
+        Ok(Self { listeners, operators, acceptor: Rc::new(Acceptor { doors, site, resources }) })
     }
 
-    /// Where to tell it of changes.
+    /// A handle that changes the settings while the server runs.
     pub fn control(&self) -> Control {
-        Control { shell: self.shell.clone() }
+        let Resources { context, driver, .. } = &*self.acceptor.resources;
+        Control { context: context.clone(), driver: driver.clone() }
     }
 
     /// Serves until `shutdown` completes, then tells everyone, waits for [`Config::drain`] and closes every
@@ -91,30 +111,31 @@ impl Server {
     /// If a part of the server itself panicked. Without that part, the server would look alive and do half of its work,
     /// so let the program end and be started again.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Self { listeners, operators, shell } = self;
-        // Ends them when this ends.
+        let Self { listeners, operators, acceptor } = self;
+        let Resources { context, driver, lane, .. } = &*acceptor.resources;
+        // Dropping the set ends its tasks.
         let mut work = JoinSet::new();
-        let clock = shell.clone();
+        let clock = driver.clone();
         work.spawn_local(async move { clock.keep_time().await });
-        let lane = shell.clone();
-        work.spawn_local(async move { lane.lane().run().await });
-        let keeper = shell.clone();
-        work.spawn_local(async move { keeper.keep_house().await });
-        let meter = shell.clone();
-        work.spawn_local(async move { meter.measure_lag().await });
+        let lane = lane.clone();
+        work.spawn_local(async move { lane.run().await });
+        let summary = context.clone();
+        work.spawn_local(async move { summary.summarize_log().await });
+        let lag = context.clone();
+        work.spawn_local(async move { lag.measure_lag().await });
         for _ in 0..auth::CHECKED_AT_A_TIME {
-            let checker = shell.clone();
+            let checker = driver.clone();
             work.spawn_local(async move { checker.check_passwords().await });
         }
         let public = listeners.into_iter().map(|listener| (listener, Door::Public));
         for (listener, door) in public.chain(operators.map(|listener| (listener, Door::Operators))) {
-            let shell = shell.clone();
-            work.spawn_local(async move { match accept::run(&listener, door, &shell).await {} });
+            let acceptor = acceptor.clone();
+            work.spawn_local(async move { match accept::run(&listener, door, &acceptor).await {} });
         }
         let serve = async {
             shutdown.await;
-            // Requests are answered until the end: /readyz, and a word for those who want to connect.
-            shell.drain().await;
+            // Requests are answered until the end, for /readyz and for clients that try to connect.
+            driver.drain().await;
         };
         tokio::select! {
             () = serve => Ok(()),
@@ -143,14 +164,14 @@ async fn supervise(mut work: JoinSet<()>) -> Error {
 impl Control {
     /// The configuration that the server has.
     pub fn config(&self) -> Rc<Config> {
-        self.shell.config()
+        self.context.config()
     }
 
     /// Replaces the configuration; open connections stay. The addresses stay, too, and so does TLS: a server that was
     /// started with TLS keeps its certificate if the new configuration has none, and one that was started without TLS
     /// stays so. Logs at `warn` what the new configuration makes weaker.
     pub fn reload(&self, mut config: Config) {
-        let old = self.shell.config();
+        let old = self.context.config();
         config.listen.clone_from(&old.listen);
         config.metrics_listen = old.metrics_listen;
         if config.tls.is_some() != old.tls.is_some() {
@@ -164,13 +185,13 @@ impl Control {
         if weaker::is_open_now(&old, &config) {
             warn_if_open(&config);
         }
-        self.shell.reload(config);
-        self.shell.metrics().reloaded(true);
+        self.driver.reload(config);
+        self.context.metrics().reloaded(true);
     }
 
     /// Another configuration was asked for and has errors, so the old one stays. Metrics show that.
     pub fn reload_failed(&self) {
-        self.shell.metrics().reloaded(false);
+        self.context.metrics().reloaded(false);
     }
 }
 

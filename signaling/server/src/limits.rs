@@ -15,12 +15,12 @@ use std::{
 
 /// Files that a server may have open besides [`Limits::max_connections`]: listeners, certificates and the log, answers to
 /// those who are turned away, health checks, and operators.
-pub const SPARE_FILES: usize = 64 + TOLD + SPARE_PLACES + OPERATORS;
+pub const SPARE_FILES: usize = 64 + REJECTIONS + SPARE_SEATS + OPERATORS;
 /// Connections that are told why they are turned away, at a time. More are just dropped.
-pub(crate) const TOLD: usize = 128;
+pub(crate) const REJECTIONS: usize = 128;
 /// Connections beyond [`Limits::max_connections`] that may still make a request, so that health checks are answered by a
 /// server that is full. None of them may become a WebSocket.
-pub(crate) const SPARE_PLACES: usize = 16;
+pub(crate) const SPARE_SEATS: usize = 16;
 /// Connections of operators at a time ([`Config::metrics_listen`](crate::Config::metrics_listen)).
 pub(crate) const OPERATORS: usize = 64;
 

@@ -1,10 +1,15 @@
-//! What the server answers over HTTP: the viewer page, health, metrics, and the API of operators.
+//! HTTP: the viewer page, health, metrics, and the API of operators.
+//!
+//! `request.rs` reads the one request of a connection and writes the response; `route.rs` chooses the response, and is
+//! where a route is added.
 
-pub(crate) mod access;
-pub(crate) mod admin;
-pub(crate) mod answer;
-pub(crate) mod metrics;
-pub(crate) mod operate;
-pub(crate) mod pages;
+mod access;
+mod operate;
+mod pages;
 pub(crate) mod request;
-pub(crate) mod viewer;
+mod response;
+mod rooms;
+mod route;
+pub(crate) mod site;
+mod viewer;
+pub(crate) mod visitor;

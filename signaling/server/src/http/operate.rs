@@ -1,15 +1,16 @@
-//! What operators do over HTTP, always with the admin token: remove a member, close a room, deny users and tokens.
+//! The requests by which operators change something, always with the admin token: they remove a member, close a room, and
+//! deny users and tokens.
 //!
 //! | request | effect |
 //! | --- | --- |
 //! | `DELETE /api/rooms/ROOM/members/CLIENT` | removes the member |
 //! | `DELETE /api/rooms/ROOM` | removes all members |
 //! | `GET /api/denied` | lists denied users and tokens |
-//! | `PUT`, `DELETE /api/denied/users/USER` | denies a user, or no longer |
-//! | `PUT`, `DELETE /api/denied/tokens/ID` | denies a token by its id, or no longer |
+//! | `PUT`, `DELETE /api/denied/users/USER` | denies a user, or ends that |
+//! | `PUT`, `DELETE /api/denied/tokens/ID` | denies a token by its id (`jti`), or ends that |
 
-use super::answer::{Answer, Body};
-use crate::driver::shell::Shell;
+use super::response::{Body, Response};
+use crate::{context::ServerContext, driver::Driver};
 use percent_encoding::percent_decode_str;
 use room_protocol::{ClientId, RoomId, UserId};
 use serde_json::{Value, json};
@@ -18,100 +19,105 @@ use tungstenite::http::Method;
 
 const PREFIX: &str = "/api/";
 
-/// Whether a request is for this module. Its caller has to check the token.
-pub(super) fn concerns(method: &Method, path: &str) -> bool {
+/// Whether this module handles a request. The caller has to check the token.
+pub(super) fn handles(method: &Method, path: &str) -> bool {
     path == "/api/denied" || path.starts_with(PREFIX) && matches!(*method, Method::PUT | Method::DELETE)
 }
 
-/// Performs a request of somebody who has shown the token.
-pub(super) fn perform(shell: &Shell, method: &Method, path: &str) -> Result<Answer, Answer> {
-    let decoded: Result<Vec<String>, Answer> = path
+/// Performs a request that has shown the token.
+pub(super) fn perform(
+    driver: &Driver,
+    context: &ServerContext,
+    method: &Method,
+    path: &str,
+) -> Result<Response, Response> {
+    let decoded: Result<Vec<String>, Response> = path
         .strip_prefix(PREFIX)
         .unwrap_or_default()
         .split('/')
-        .map(|part| percent_decode_str(part).decode_utf8().map(Into::into).map_err(|_| unreadable(part)))
+        .map(|part| percent_decode_str(part).decode_utf8().map(Into::into).map_err(|_| invalid(part)))
         .collect();
     let parts = decoded?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match (method.as_str(), &parts[..]) {
-        ("DELETE", ["rooms", room, "members", client]) => kick(shell, room, client),
-        ("DELETE", ["rooms", room]) => close_room(shell, room),
-        ("GET" | "HEAD", ["denied"]) => Ok(answer(&denied(shell))),
-        ("PUT", ["denied", kind, name]) => deny(shell, kind, name),
-        ("DELETE", ["denied", kind, name]) => allow(shell, kind, name),
-        _ => Err(Answer::refusal(404, "There is no such resource.")),
+        ("DELETE", ["rooms", room, "members", client]) => kick(driver, room, client),
+        ("DELETE", ["rooms", room]) => close_room(driver, room),
+        ("GET" | "HEAD", ["denied"]) => Ok(json_response(&denied(driver))),
+        ("PUT", ["denied", kind, name]) => deny(driver, kind, name),
+        ("DELETE", ["denied", kind, name]) => allow(driver, context, kind, name),
+        _ => Err(Response::refusal(404, "There is no such resource.")),
     }
 }
 
-fn kick(shell: &Shell, room: &str, client: &str) -> Result<Answer, Answer> {
-    let room_id = RoomId::new(room).map_err(|_| unreadable(room))?;
-    let client_id = ClientId::new(client).map_err(|_| unreadable(client))?;
-    if !shell.kick(&room_id, &client_id) {
-        return Err(Answer::refusal(404, format!("Room {room:?} has no member {client:?}.")));
+fn kick(driver: &Driver, room: &str, client: &str) -> Result<Response, Response> {
+    let room_id = RoomId::new(room).map_err(|_| invalid(room))?;
+    let client_id = ClientId::new(client).map_err(|_| invalid(client))?;
+    if !driver.kick(&room_id, &client_id) {
+        return Err(Response::refusal(404, format!("Room {room:?} has no member {client:?}.")));
     }
-    warn!(room, client, "an operator has removed a member");
-    Ok(answer(&json!({"removed": 1})))
+    warn!(room, client, "an operator removed a member");
+    Ok(json_response(&json!({"removed": 1})))
 }
 
-fn close_room(shell: &Shell, room: &str) -> Result<Answer, Answer> {
-    let room_id = RoomId::new(room).map_err(|_| unreadable(room))?;
-    let removed = shell.close_room(&room_id);
+fn close_room(driver: &Driver, room: &str) -> Result<Response, Response> {
+    let room_id = RoomId::new(room).map_err(|_| invalid(room))?;
+    let removed = driver.close_room(&room_id);
     if removed == 0 {
-        return Err(Answer::refusal(404, format!("There is no room {room:?}.")));
+        return Err(Response::refusal(404, format!("There is no room {room:?}.")));
     }
-    warn!(room, removed, "an operator has closed a room");
-    Ok(answer(&json!({"removed": removed})))
+    warn!(room, removed, "an operator closed a room");
+    Ok(json_response(&json!({"removed": removed})))
 }
 
-fn denied(shell: &Shell) -> Value {
-    let denied = shell.denied();
+fn denied(driver: &Driver) -> Value {
+    let denied = driver.denied();
     let users: Vec<&str> = denied.users.iter().map(UserId::as_str).collect();
     json!({"users": users, "tokens": denied.tokens})
 }
 
-fn deny(shell: &Shell, kind: &str, name: &str) -> Result<Answer, Answer> {
+fn deny(driver: &Driver, kind: &str, name: &str) -> Result<Response, Response> {
     match kind {
         "users" => {
-            let user = UserId::new(name).map_err(|_| unreadable(name))?;
-            shell.change_denied(|denied| denied.users.insert(user));
+            let user = UserId::new(name).map_err(|_| invalid(name))?;
+            driver.change_denied(|denied| denied.users.insert(user));
         }
         "tokens" if !name.is_empty() => {
-            shell.change_denied(|denied| denied.tokens.insert(name.to_owned()));
+            driver.change_denied(|denied| denied.tokens.insert(name.to_owned()));
         }
-        _ => return Err(Answer::refusal(404, "There is no such resource.")),
+        _ => return Err(Response::refusal(404, "There is no such resource.")),
     }
-    warn!(kind, name, "an operator has denied a user or a token until the server restarts");
-    Ok(answer(&denied(shell)))
+    warn!(kind, name, "an operator denied a user or a token until the server restarts");
+    Ok(json_response(&denied(driver)))
 }
 
-fn allow(shell: &Shell, kind: &str, name: &str) -> Result<Answer, Answer> {
-    let configured = &shell.config().hub.denied;
+fn allow(driver: &Driver, context: &ServerContext, kind: &str, name: &str) -> Result<Response, Response> {
+    let configured = &context.config().hub.denied;
     let (is_configured, was_denied) = match kind {
         "users" => {
-            let user = UserId::new(name).map_err(|_| unreadable(name))?;
-            (configured.users.contains(&user), shell.change_denied(|denied| denied.users.remove(&user)))
+            let user = UserId::new(name).map_err(|_| invalid(name))?;
+            (configured.users.contains(&user), driver.change_denied(|denied| denied.users.remove(&user)))
         }
         "tokens" => {
-            (configured.tokens.contains(name), shell.change_denied(|denied| denied.tokens.remove(name)))
+            (configured.tokens.contains(name), driver.change_denied(|denied| denied.tokens.remove(name)))
         }
-        _ => return Err(Answer::refusal(404, "There is no such resource.")),
+        _ => return Err(Response::refusal(404, "There is no such resource.")),
     };
     if is_configured {
-        let words =
+        let text =
             format!("The configuration denies {name:?}: remove it from auth.denied_{kind} and reload.");
-        return Err(Answer::refusal(409, words));
+        return Err(Response::refusal(409, text));
     }
     if !was_denied {
-        return Err(Answer::refusal(404, format!("{name:?} is not denied.")));
+        return Err(Response::refusal(404, format!("{name:?} is not denied.")));
     }
     warn!(kind, name, "an operator no longer denies a user or a token");
-    Ok(answer(&denied(shell)))
+    Ok(json_response(&denied(driver)))
 }
 
-fn answer(body: &Value) -> Answer {
-    Answer::current("application/json", Body::Bytes(format!("{body}\n").into_bytes().into()))
+fn json_response(body: &Value) -> Response {
+    Response::current("application/json", Body::Bytes(format!("{body}\n").into_bytes().into()))
 }
 
-fn unreadable(part: &str) -> Answer {
-    Answer::refusal(400, format!("{part:?} can't be a name."))
+fn invalid(part: &str) -> Response {
+    Response::refusal(400, format!("{part:?} is not a valid name."))
 }

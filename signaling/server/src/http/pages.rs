@@ -1,63 +1,66 @@
-//! What a plain GET gets: the viewer, and what operators and their programs look at.
+//! The routes of plain GET requests: health, metrics, rooms, and the files of the viewer page.
 
 use super::{
-    answer::{Answer, Body},
-    metrics, viewer,
+    response::{Body, Response},
+    site::Site,
+    viewer,
 };
-use crate::{driver::shell::Shell, net::door::Door};
+use crate::{context::ServerContext, metrics, net::door::Door};
 
-/// Answers a request for `path` that is no WebSocket's beginning. `authorization`: that header.
-pub(crate) fn page(
-    shell: &Shell,
+/// The response to a GET of `path`, below the base path. `authorization` is the header of that name.
+pub(super) fn page(
+    site: &Site,
     door: Door,
     path: &str,
     authorization: Option<&str>,
-) -> Result<Answer, Answer> {
+) -> Result<Response, Response> {
     match path {
         "/healthz" => Ok(status("ok")),
-        "/readyz" if shell.is_draining() => Err(status("draining").with_status(503).later()),
+        "/readyz" if site.driver.is_draining() => Err(status("draining").with_status(503).retry_later()),
         "/readyz" => Ok(status("ready")),
         "/metrics" => {
-            check_operator(shell, door, authorization)?;
-            let text = shell.metrics_text().into_bytes();
-            Ok(Answer::current(metrics::CONTENT_TYPE, Body::Bytes(text.into())))
+            check_operator(&site.context, door, authorization)?;
+            let text = site.metrics_text().into_bytes();
+            Ok(Response::current(metrics::CONTENT_TYPE, Body::Bytes(text.into())))
         }
         "/api/rooms" => {
-            check_operator(shell, door, authorization)?;
-            Ok(Answer::current("application/json", Body::Rooms))
+            check_operator(&site.context, door, authorization)?;
+            Ok(Response::current("application/json", Body::Rooms))
         }
         _ => {
             let file = viewer::file(path).filter(|_| door == Door::Public);
             let (content, content_type) = file.ok_or_else(no_such_page)?;
-            Ok(Answer::file(content_type, content))
+            Ok(Response::file(content_type, content))
         }
     }
 }
 
-/// Where no token is set, nobody is told that there is something to see.
-fn check_operator(shell: &Shell, door: Door, authorization: Option<&str>) -> Result<(), Answer> {
+/// Checks that the request may read what only operators may: at the operators' door, or with the admin token. If no token
+/// is configured, the page does not exist.
+fn check_operator(context: &ServerContext, door: Door, authorization: Option<&str>) -> Result<(), Response> {
     if door == Door::Operators {
         return Ok(());
     }
-    check_token(shell, authorization)
+    check_token(context, authorization)
 }
 
-/// Changes need the token on the operators' address, too.
-pub(super) fn check_token(shell: &Shell, authorization: Option<&str>) -> Result<(), Answer> {
-    let config = shell.config();
+/// Checks the admin token. Changes need it at the operators' door, too.
+pub(super) fn check_token(context: &ServerContext, authorization: Option<&str>) -> Result<(), Response> {
+    let config = context.config();
     let token = config.admin_token.as_ref().ok_or_else(no_such_page)?;
     if authorization.is_some_and(|shown| token.is_shown_by(shown)) {
         return Ok(());
     }
-    let refusal = Answer::refusal(401, "This needs the admin token: `Authorization: Bearer TOKEN`.");
+    let refusal =
+        Response::refusal(401, "This request needs the admin token: `Authorization: Bearer TOKEN`.");
     Err(refusal.with_headers("Cache-Control: no-store\r\nWWW-Authenticate: Bearer\r\n"))
 }
 
-fn no_such_page() -> Answer {
-    Answer::refusal(404, "There is no such page.")
+fn no_such_page() -> Response {
+    Response::refusal(404, "There is no such page.")
 }
 
-fn status(word: &str) -> Answer {
+fn status(word: &str) -> Response {
     let body = format!("{{\"status\":\"{word}\"}}\n").into_bytes();
-    Answer::current("application/json", Body::Bytes(body.into()))
+    Response::current("application/json", Body::Bytes(body.into()))
 }

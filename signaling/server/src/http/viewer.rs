@@ -1,15 +1,15 @@
-//! The viewer page, which is embedded in the server.
+//! The files of the viewer page, which are embedded in the server.
 
 /// The files of the page by name, made by build.rs.
 mod files {
     include!(concat!(env!("OUT_DIR"), "/viewer_files.rs"));
 }
 
-/// The content security policy that index.html declares, made by build.rs: the page runs its own scripts and styles,
-/// plays media that it received, and opens WebSockets to any server. No page may frame it.
+/// The content security policy of every response. build.rs takes it from index.html, its only source, and adds what works
+/// in a header only: no page may frame this one.
 pub(crate) const CONTENT_SECURITY_POLICY: &str = files::POLICY;
 
-/// The content and the media type of the file at a path of a URL; `/` is the page itself.
+/// The content and the media type of the file at a path of a URL. `/` is the page itself.
 pub(crate) fn file(path: &str) -> Option<(&'static [u8], &'static str)> {
     let name = path.strip_prefix('/')?;
     let name = if name.is_empty() { "index.html" } else { name };

@@ -1,7 +1,9 @@
-//! Who may connect: so many in all, so many from one address and so many newcomers a second from there, and so many
-//! who have not made their request yet.
+//! Limits the connections of one door ([`super::door`]): how many in all, how many from one address, how many new ones
+//! a second from one address, and how many that have not completed their request.
+//!
+//! A connection holds a [`Seat`] for as long as it is open, and a [`Handshake`] until its request is answered.
 
-use crate::limits::{Limits, OPERATORS, SPARE_PLACES};
+use crate::limits::{Limits, OPERATORS, SPARE_SEATS};
 use room_protocol::{network::Network, rate::Bucket};
 use std::{
     cell::{Cell, RefCell},
@@ -12,27 +14,27 @@ use std::{
 };
 use tokio::task::AbortHandle;
 
-/// Entries of addresses that nobody is connected from are looked for when there are this many, and then whenever
-/// there are twice as many as were left.
+/// Addresses without a connection are removed from the table when it has this many entries, and then whenever it has
+/// twice as many as were left.
 const SWEEP_AT: usize = 1_024;
 
-/// Why a connection is not taken.
+/// The limit that a connection was turned away for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum TurnedAway {
     /// [`Limits::max_connections`].
-    #[error("This server has as many connections as it takes. Try again later.")]
+    #[error("The server has reached its limit of connections. Try again later.")]
     Full,
     /// [`Limits::max_connections_per_ip`].
-    #[error("This server has as many connections from your address as it takes.")]
+    #[error("The server has reached its limit of connections from your address.")]
     AddressFull,
     /// [`Limits::new_connections_per_second`].
-    #[error("Too many connections from your address in a short time. Try again in a few seconds.")]
+    #[error("Too many new connections from your address. Try again in a few seconds.")]
     AddressFast,
 }
 
-impl Refusal {
-    /// What metrics call it.
-    pub(crate) fn name(self) -> &'static str {
+impl TurnedAway {
+    /// Its label in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::AddressFull => "address_full",
@@ -40,7 +42,7 @@ impl Refusal {
         }
     }
 
-    /// The status that says so over HTTP.
+    /// The HTTP status of the answer.
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::Full => 503,
@@ -49,7 +51,7 @@ impl Refusal {
     }
 }
 
-/// Counts those who are connected.
+/// Counts the connections of one door.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     connections: Cell<usize>,
@@ -62,7 +64,7 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct Hosts {
     known: HashMap<Network, Host>,
-    /// How many there were after the last look for those that can be forgotten.
+    /// The number of entries after the last sweep.
     kept: usize,
 }
 
@@ -73,51 +75,50 @@ struct Host {
 }
 
 impl Admission {
-    /// Takes a place among all connections, or a spare one. The address is still to be looked at: [`Place::of`].
-    pub(crate) fn place(self: &Rc<Self>, limits: &Limits) -> Result<Place, Refusal> {
-        self.take(limits.max_connections, SPARE_PLACES)
+    /// Takes a seat at the public door, a spare one if there is no other. [`Seat::assign`] then counts it for an address.
+    pub(crate) fn public_seat(self: &Rc<Self>, limits: &Limits) -> Result<Seat, TurnedAway> {
+        self.seat(limits.max_connections, SPARE_SEATS)
     }
 
-    /// Takes a place among the connections of operators. Their addresses do not matter.
-    pub(crate) fn operator(self: &Rc<Self>) -> Result<Place, Refusal> {
-        self.take(OPERATORS, 0)
+    /// Takes a seat at the operators' door. It counts for no address.
+    pub(crate) fn operator_seat(self: &Rc<Self>) -> Result<Seat, TurnedAway> {
+        self.seat(OPERATORS, 0)
     }
 
-    fn take(self: &Rc<Self>, most: usize, spare: usize) -> Result<Place, Refusal> {
+    fn seat(self: &Rc<Self>, most: usize, spare: usize) -> Result<Seat, TurnedAway> {
         let taken = self.connections.get();
         if taken >= most.saturating_add(spare) {
-            return Err(Refusal::Full);
+            return Err(TurnedAway::Full);
         }
         self.connections.set(taken + 1);
-        Ok(Place { admission: self.clone(), ip: None, is_spare: taken >= most })
+        Ok(Seat { admission: self.clone(), ip: None, is_spare: taken >= most })
     }
 
-    /// How many connections have ended in a panic.
+    /// The number of connections that have ended in a panic.
     pub(crate) fn panics(&self) -> u64 {
         self.panics.get()
     }
 
-    /// How many connections there are.
     #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.connections.get()
     }
 
-    /// How many have not made their request yet, or are being answered.
+    /// The number of connections whose request is not answered yet.
     pub(crate) fn handshakes(&self) -> usize {
         self.handshakes.borrow().len()
     }
 
-    /// A handshake that lasts until this is dropped; [`Admission::run_handshake`] says which task it is.
+    /// Begins a handshake, which lasts until the result is dropped. [`Admission::limit_handshakes`] names its task.
     pub(crate) fn begin_handshake(self: &Rc<Self>) -> Handshake {
         let number = self.next_handshake.get();
         self.next_handshake.set(number + 1);
         Handshake { admission: self.clone(), number }
     }
 
-    /// Remembers the task of a handshake. Where there are too many, the oldest is ended: an honest one takes a few
-    /// round trips, so those who want to block the way are the oldest. Returns whether one was.
-    pub(crate) fn run_handshake(&self, number: u64, task: AbortHandle, limits: &Limits) -> bool {
+    /// Remembers the task of a handshake. If there are too many, aborts the oldest, because an honest handshake takes a
+    /// few round trips and the old ones are likely to be there to block others. Returns whether one was aborted.
+    pub(crate) fn limit_handshakes(&self, number: u64, task: AbortHandle, limits: &Limits) -> bool {
         let oldest = {
             let mut handshakes = self.handshakes.borrow_mut();
             handshakes.insert(number, task);
@@ -128,7 +129,7 @@ impl Admission {
 }
 
 impl Hosts {
-    fn arrive(&mut self, now: Instant, ip: IpAddr, limits: &Limits) -> Result<(), Refusal> {
+    fn arrive(&mut self, now: Instant, ip: IpAddr, limits: &Limits) -> Result<(), TurnedAway> {
         if self.known.len() >= SWEEP_AT.max(2 * self.kept) {
             self.known.retain(|_, host| host.connections > 0 || !host.arrivals.is_full(now));
             self.kept = self.known.len();
@@ -136,9 +137,9 @@ impl Hosts {
         for network in Network::of(ip) {
             let new = || Host { connections: 0, arrivals: Bucket::new(now) };
             let host = self.known.entry(network).or_insert_with(new);
-            host.arrivals.take(now, &limits.arrivals(network), 1).map_err(|_| Refusal::AddressFast)?;
+            host.arrivals.take(now, &limits.arrivals(network), 1).map_err(|_| TurnedAway::AddressFast)?;
             if host.connections >= limits.max_connections_of(network) {
-                return Err(Refusal::AddressFull);
+                return Err(TurnedAway::AddressFull);
             }
         }
         for network in Network::of(ip) {
@@ -150,34 +151,34 @@ impl Hosts {
     }
 }
 
-/// A place among the connections that a server takes, given back when dropped.
+/// A seat among the connections of a door, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Seat {
     admission: Rc<Admission>,
     ip: Option<IpAddr>,
-    /// It was taken when there was no other.
+    /// It was taken when all others were.
     is_spare: bool,
 }
 
-impl Place {
-    /// Whether the connection may become a WebSocket. A spare place may if another one has become free.
-    pub(crate) fn may_stay(&self, limits: &Limits) -> Result<(), Refusal> {
+impl Seat {
+    /// Whether the connection may become a WebSocket. One on a spare seat may if another seat has become free.
+    pub(crate) fn may_stay(&self, limits: &Limits) -> Result<(), TurnedAway> {
         let is_over = self.admission.connections.get() > limits.max_connections;
-        if self.is_spare && is_over { Err(Refusal::Full) } else { Ok(()) }
+        if self.is_spare && is_over { Err(TurnedAway::Full) } else { Ok(()) }
     }
 
-    /// Counts it for the address that it is from.
-    pub(crate) fn of(&mut self, now: Instant, ip: IpAddr, limits: &Limits) -> Result<(), Refusal> {
+    /// Counts the seat for the address of the client.
+    pub(crate) fn assign(&mut self, now: Instant, ip: IpAddr, limits: &Limits) -> Result<(), TurnedAway> {
         self.admission.hosts.borrow_mut().arrive(now, ip, limits)?;
         self.ip = Some(ip);
         Ok(())
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.admission.connections.set(self.admission.connections.get() - 1);
-        // tokio drops the task of a connection while the panic unwinds it.
+        // When a connection panics, tokio drops its task during the unwinding.
         if std::thread::panicking() {
             self.admission.panics.set(self.admission.panics.get() + 1);
         }
@@ -189,7 +190,7 @@ impl Drop for Place {
     }
 }
 
-/// One who has not made its request yet, or is being answered.
+/// A connection whose request is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     admission: Rc<Admission>,
@@ -217,22 +218,27 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn enter(admission: &Rc<Admission>, now: Instant, from: &str, limits: &Limits) -> Result<Place, Refusal> {
-        let mut place = admission.place(limits)?;
-        place.of(now, ip(from), limits).map(|()| place)
+    fn enter(
+        admission: &Rc<Admission>,
+        now: Instant,
+        from: &str,
+        limits: &Limits,
+    ) -> Result<Seat, TurnedAway> {
+        let mut seat = admission.public_seat(limits)?;
+        seat.assign(now, ip(from), limits).map(|()| seat)
     }
 
     #[test]
-    fn places_are_given_back() {
+    fn seats_are_given_back() {
         let admission = Rc::<Admission>::default();
         let limits = Limits { max_connections: 3, max_connections_per_ip: 2, ..Limits::default() };
         let now = Instant::now();
         let first = enter(&admission, now, "192.0.2.1", &limits).unwrap();
         let _second = enter(&admission, now, "::ffff:192.0.2.1", &limits).unwrap();
-        assert_eq!(enter(&admission, now, "192.0.2.1", &limits).unwrap_err(), Refusal::AddressFull);
+        assert_eq!(enter(&admission, now, "192.0.2.1", &limits).unwrap_err(), TurnedAway::AddressFull);
         let _third = enter(&admission, now, "192.0.2.2", &limits).unwrap();
         let spare = enter(&admission, now, "192.0.2.3", &limits).unwrap();
-        assert_eq!(spare.may_stay(&limits), Err(Refusal::Full));
+        assert_eq!(spare.may_stay(&limits), Err(TurnedAway::Full));
         drop(first);
         assert_eq!(spare.may_stay(&limits), Ok(()));
         drop(spare);
@@ -241,33 +247,34 @@ mod tests {
     }
 
     #[test]
-    fn spare_places_end_too() {
+    fn spare_seats_are_limited() {
         let admission = Rc::<Admission>::default();
         let limits = Limits { max_connections: 2, ..Limits::default() };
-        let mut places: Vec<_> = (0..2 + SPARE_PLACES).map(|_| admission.place(&limits).unwrap()).collect();
-        assert_eq!(admission.place(&limits).unwrap_err(), Refusal::Full);
-        // A connection that had a place keeps it while others are above the limit.
-        assert_eq!(places[1].may_stay(&limits), Ok(()));
-        assert!(places[2..].iter().all(|spare| spare.may_stay(&limits).is_err()));
-        places.clear();
+        let mut seats: Vec<_> =
+            (0..2 + SPARE_SEATS).map(|_| admission.public_seat(&limits).unwrap()).collect();
+        assert_eq!(admission.public_seat(&limits).unwrap_err(), TurnedAway::Full);
+        // A connection that had a regular seat keeps it while others exceed the limit.
+        assert_eq!(seats[1].may_stay(&limits), Ok(()));
+        assert!(seats[2..].iter().all(|spare| spare.may_stay(&limits).is_err()));
+        seats.clear();
         assert_eq!(admission.connections(), 0);
     }
 
     #[test]
-    fn operators_have_places_of_their_own() {
+    fn operators_have_their_own_seats() {
         let admission = Rc::<Admission>::default();
-        let places: Vec<_> = (0..OPERATORS).map(|_| admission.operator().unwrap()).collect();
-        assert_eq!(admission.operator().unwrap_err(), Refusal::Full);
-        drop(places);
-        admission.operator().unwrap();
+        let seats: Vec<_> = (0..OPERATORS).map(|_| admission.operator_seat().unwrap()).collect();
+        assert_eq!(admission.operator_seat().unwrap_err(), TurnedAway::Full);
+        drop(seats);
+        admission.operator_seat().unwrap();
     }
 
     #[tokio::test(flavor = "local")]
-    async fn a_connection_that_panics_gives_its_place_back_and_is_counted() {
+    async fn a_connection_that_panics_gives_its_seat_back_and_is_counted() {
         let admission = Rc::<Admission>::default();
-        let place = admission.operator().unwrap();
+        let seat = admission.operator_seat().unwrap();
         let task = tokio::task::spawn_local(async move {
-            let _place = place;
+            let _seat = seat;
             tokio::task::yield_now().await;
             panic!("for a test");
         });
@@ -276,30 +283,30 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_of_a_64_are_one() {
+    fn all_addresses_of_a_slash_64_count_as_one() {
         let admission = Rc::<Admission>::default();
         let limits = Limits { max_connections_per_ip: 1, ..Limits::default() };
         let now = Instant::now();
-        let _place = enter(&admission, now, "2001:db8:1:2::1", &limits).unwrap();
+        let _seat = enter(&admission, now, "2001:db8:1:2::1", &limits).unwrap();
         assert!(enter(&admission, now, "2001:db8:1:2:ffff:ffff:ffff:ffff", &limits).is_err());
         assert!(enter(&admission, now, "2001:db8:1:3::1", &limits).is_ok());
     }
 
     #[test]
-    fn a_site_of_ipv6_has_the_connections_of_sixteen_hosts() {
+    fn an_ipv6_site_may_have_the_connections_of_sixteen_hosts() {
         let admission = Rc::<Admission>::default();
         let limits = Limits { max_connections_per_ip: 2, ..Limits::default() };
-        let places: Vec<_> = (0..100)
+        let seats: Vec<_> = (0..100)
             .map_while(|n| enter(&admission, Instant::now(), &format!("2001:db8:1:{n:x}::1"), &limits).ok())
             .collect();
-        assert_eq!(places.len(), 32);
+        assert_eq!(seats.len(), 32);
         assert!(enter(&admission, Instant::now(), "2001:db8:2::1", &limits).is_ok());
-        drop(places);
+        drop(seats);
         assert!(enter(&admission, Instant::now(), "2001:db8:1::1", &limits).is_ok());
     }
 
     #[test]
-    fn a_site_of_ipv6_has_the_newcomers_of_sixteen_hosts() {
+    fn an_ipv6_site_may_have_the_new_connections_of_sixteen_hosts() {
         let admission = Rc::<Admission>::default();
         let limits = Limits { new_connections_per_second: 10.try_into().unwrap(), ..Limits::default() };
         let now = Instant::now();
@@ -308,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn newcomers_have_a_rate_of_their_own_even_if_they_leave_at_once() {
+    fn new_connections_are_limited_even_if_they_close_immediately() {
         let admission = Rc::<Admission>::default();
         let limits = Limits { new_connections_per_second: 10.try_into().unwrap(), ..Limits::default() };
         let mut now = Instant::now();
@@ -319,16 +326,15 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_nobody_is_connected_from_are_forgotten() {
+    fn addresses_without_a_connection_are_forgotten() {
         let admission = Rc::<Admission>::default();
         let limits = Limits::default();
         let mut now = Instant::now();
         let stays = enter(&admission, now, "192.0.2.1", &limits).unwrap();
         for n in 0..100_000_u32 {
             now += Duration::from_millis(1);
-            let place =
-                enter(&admission, now, &format!("2001:db8:{:x}:{:x}::", n & 0xffff, n >> 16), &limits);
-            drop(place.unwrap());
+            let seat = enter(&admission, now, &format!("2001:db8:{:x}:{:x}::", n & 0xffff, n >> 16), &limits);
+            drop(seat.unwrap());
         }
         assert!(admission.hosts.borrow().known.len() <= SWEEP_AT);
         drop(stays);
@@ -336,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local")]
-    async fn the_oldest_handshake_makes_way() {
+    async fn the_oldest_handshake_is_aborted() {
         let admission = Rc::<Admission>::default();
         let limits = Limits { max_handshakes: 2, ..Limits::default() };
         let mut tasks = Vec::new();
@@ -347,7 +353,7 @@ mod tests {
                 std::future::pending::<()>().await;
                 drop(handshake);
             });
-            assert_eq!(admission.run_handshake(number, task.abort_handle(), &limits), expected);
+            assert_eq!(admission.limit_handshakes(number, task.abort_handle(), &limits), expected);
             tasks.push(task);
         }
         assert!(tasks.remove(0).await.unwrap_err().is_cancelled());

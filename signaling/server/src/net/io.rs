@@ -1,7 +1,6 @@
-//! A socket as tungstenite sees it for one turn. It reads through one buffer that all connections share. Its own frames
-//! (pongs, the answer to a close) go into the queue like all others.
-//!
-//! So an idle connection keeps no buffer at all.
+//! A socket as tungstenite sees it during one turn ([`SocketView`]). Input passes through one buffer that all connections
+//! share ([`Scratch`]), so that an idle connection needs no buffer. tungstenite's own frames (pongs, the answer to a close)
+//! go into the connection's queue. The [`Meter`] lets frames pass as the throttle permits.
 
 use super::{
     queue::{Kind, Queue},
@@ -20,16 +19,16 @@ use tungstenite::protocol::frame::{
     coding::{Data, OpCode},
 };
 
-/// The most bytes of one read.
+/// The largest number of bytes that one read returns.
 const SCRATCH: usize = 64 << 10;
 
-/// The buffer that all connections of the thread read through, each for the time of a turn.
+/// The buffer that all connections of the thread read through, each during its turn.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
-    /// The sum of all bytes that were read.
+    /// The number of bytes that were read since the start.
     received: u64,
 }
 
@@ -38,7 +37,7 @@ impl Scratch {
         Self { bytes: vec![0; SCRATCH].into(), start: 0, end: 0, received: 0 }
     }
 
-    /// The sum of all bytes that were read.
+    /// The number of bytes that were read since the start.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
@@ -66,7 +65,7 @@ impl Scratch {
         result.map_ok(|()| count)
     }
 
-    /// Takes out the bytes that the turn did not get to.
+    /// Takes the bytes that the turn left unread.
     pub(crate) fn take_rest(&mut self) -> Option<Box<Rest>> {
         let rest = &self.bytes[self.start..self.end];
         let rest = (!rest.is_empty()).then(|| Box::new(Rest::new(rest.to_vec())));
@@ -79,7 +78,7 @@ impl Scratch {
     }
 }
 
-/// Bytes that were read and wait for their turn.
+/// Bytes that have arrived and are not parsed yet.
 #[derive(Debug)]
 pub(crate) struct Rest {
     bytes: Vec<u8>,
@@ -87,7 +86,7 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// The memory that this holds, in bytes.
+    /// The memory that they occupy, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.bytes.capacity()
     }
@@ -103,8 +102,8 @@ fn copy(source: &[u8], target: &mut [u8]) -> usize {
     count
 }
 
-/// One turn of one connection at its socket.
-pub(crate) struct Turn<'a, 'cx, S> {
+/// The socket of one connection during one turn.
+pub(crate) struct SocketView<'a, 'cx, S> {
     pub(crate) stream: &'a mut S,
     pub(crate) cx: &'a mut Context<'cx>,
     pub(crate) scratch: &'a mut Scratch,
@@ -112,11 +111,11 @@ pub(crate) struct Turn<'a, 'cx, S> {
     pub(crate) meter: &'a mut Meter,
     pub(crate) queue: &'a Queue,
     pub(crate) allowance: Allowance<'a>,
-    /// Another frame is there, and may be read at this time.
+    /// When the next frame, which has arrived already, may be read.
     pub(crate) paused: Option<Instant>,
 }
 
-/// What a connection may send in this turn.
+/// What a connection may send during this turn.
 pub(crate) struct Allowance<'a> {
     pub(crate) throttle: &'a mut Throttle,
     pub(crate) rates: Rates,
@@ -124,7 +123,7 @@ pub(crate) struct Allowance<'a> {
     pub(crate) max_fragments: u32,
 }
 
-impl<S: AsyncRead + Unpin> Read for Turn<'_, '_, S> {
+impl<S: AsyncRead + Unpin> Read for SocketView<'_, '_, S> {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         match self.poll_fill() {
             Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
@@ -149,8 +148,8 @@ impl<S: AsyncRead + Unpin> Read for Turn<'_, '_, S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Turn<'_, '_, S> {
-    /// Makes sure that there is something to read. `false`: the stream has ended.
+impl<S: AsyncRead + Unpin> SocketView<'_, '_, S> {
+    /// Reads from the socket if no bytes are left. `false`: the stream has ended.
     pub(crate) fn poll_fill(&mut self) -> Poll<io::Result<bool>> {
         if self.rest.is_some() || !self.scratch.unread().is_empty() {
             return Poll::Ready(Ok(true));
@@ -169,10 +168,10 @@ impl<S: AsyncRead + Unpin> Turn<'_, '_, S> {
     }
 }
 
-impl<S> Write for Turn<'_, '_, S> {
+impl<S> Write for SocketView<'_, '_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !bytes.is_empty() {
-            // A peer that sends pings and never reads overflows its queue as well. The connection checks after each turn.
+            // A peer that sends pings and never reads overflows its queue, too. The connection checks that after each turn.
             self.queue.push(Kind::Framed, Bytes::copy_from_slice(bytes));
         }
         Ok(bytes.len())
@@ -183,46 +182,46 @@ impl<S> Write for Turn<'_, '_, S> {
     }
 }
 
-/// Follows the frames that pass. It decides when a frame may begin, and knows how much of a message tungstenite holds,
-/// and for how long: without any, tungstenite need not be kept.
+/// Follows the frames that pass. It decides when a frame may begin, and knows how much of an incomplete message
+/// tungstenite holds, and since when. Between messages, tungstenite's state is not needed and can be dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     /// The part of a frame header that has passed.
     header: [u8; 14],
     header_length: u8,
-    /// Bytes of the payload that are still to pass.
+    /// The bytes of the payload that have not passed yet.
     payload: u64,
-    /// The number of frames so far of a message that has more of them; 0 between messages.
+    /// The number of frames of an incomplete message so far; 0 between messages.
     fragments: u32,
-    /// The length of the message so far, with that of the frame that has begun.
+    /// The length of the message so far, including all of the frame that has begun.
     message: u64,
     /// When the message began.
     began: Option<Instant>,
 }
 
 impl Meter {
-    /// Whether a whole number of messages has passed.
+    /// Whether no message is incomplete.
     pub(crate) fn at_rest(&self) -> bool {
         self.header_length == 0 && self.payload == 0 && self.fragments == 0
     }
 
-    /// When the message began that is not whole yet.
+    /// When the incomplete message began.
     pub(crate) fn incomplete_since(&self) -> Option<Instant> {
         self.began.filter(|_| !self.at_rest())
     }
 
-    /// The bytes that tungstenite holds, or has reserved, for a message that is not whole yet.
+    /// The bytes that tungstenite holds, or has reserved, for the incomplete message.
     pub(crate) fn incomplete_bytes(&self) -> usize {
         if self.at_rest() { 0 } else { usize::try_from(self.message).unwrap_or(usize::MAX) }
     }
 
-    /// Whether a message is in more pieces than it may be.
+    /// Whether a message consists of more than `max` frames.
     pub(crate) fn has_too_many_fragments(&self, max: u32) -> bool {
         self.fragments > max
     }
 
-    /// How many bytes pass: up to the end of a frame, because the costs of its effects count before the next one begins.
-    /// None pass if a frame may not begin yet; then the second value is the time when it may.
+    /// The number of bytes that pass: up to the end of a frame, because the cost of its effects is charged before the next
+    /// one begins. If a frame may not begin yet, no bytes pass, and the second value is the time when it may.
     fn pass(&mut self, all: &[u8], allowance: &mut Allowance<'_>) -> (usize, Option<Instant>) {
         let mut bytes = all;
         while !bytes.is_empty() {
@@ -272,7 +271,7 @@ impl Meter {
                 self.header_length += u8::try_from(count).unwrap_or_default();
                 &bytes[count..]
             }
-            // Tungstenite fails here, too. Nothing is read after that.
+            // tungstenite fails here, too. Nothing is read after that.
             Err(_) => &[],
         }
     }
@@ -284,7 +283,7 @@ mod tests {
     use crate::limits::Limits;
     use std::time::Duration;
 
-    /// Passes frame after frame, all at one moment, and returns how many bytes passed.
+    /// Passes frame after frame, all at one instant, and returns the number of bytes that passed.
     fn pass(meter: &mut Meter, bytes: &[u8], limits: &Limits) -> (usize, Option<Duration>) {
         let now = Instant::now();
         let (mut throttle, rates) = (Throttle::new(now), Rates::new(limits));
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_meter_rests_between_messages_alone() {
+    fn the_meter_is_at_rest_between_messages_only() {
         let short = [0x81, 0x83, 1, 2, 3, 4, b'a', b'b', b'c'];
         let long = [&[0x81, 0xfe, 0x02, 0x00, 1, 2, 3, 4][..], &[0; 512]].concat();
         let fragments = [0x01, 0x80, 1, 2, 3, 4, 0x89, 0x80, 1, 2, 3, 4, 0x80, 0x80, 1, 2, 3, 4];
@@ -314,19 +313,19 @@ mod tests {
             assert_eq!(pass(&mut meter, &[*byte], &limits), (1, None));
             assert_eq!(meter.at_rest(), ends.contains(&(index + 1)), "after {} bytes", index + 1);
         }
-        let mut at_once = Meter::default();
-        assert_eq!(pass(&mut at_once, &bytes, &limits), (bytes.len(), None));
-        assert!(at_once.at_rest());
+        let mut in_one_go = Meter::default();
+        assert_eq!(pass(&mut in_one_go, &bytes, &limits), (bytes.len(), None));
+        assert!(in_one_go.at_rest());
     }
 
     #[test]
-    fn a_frame_begins_in_its_time_and_then_comes_whole() {
+    fn a_frame_begins_when_it_may_and_then_passes_whole() {
         let pings = [0x89, 0x81, 1, 2, 3, 4, b'a'].repeat(201);
         let limits = Limits::default();
         let mut meter = Meter::default();
         assert_eq!(pass(&mut meter, &pings, &limits), (200 * 7, Some(Duration::from_millis(50))));
 
-        // The frame that is longer than what is left passes, and the next one waits for what it owes.
+        // A frame that exceeds the allowance passes, and the next one waits until that is made up for.
         let length = 65_535_u16;
         let limits = Limits { bytes_burst: 1_000.try_into().unwrap(), ..limits };
         let mut meter = Meter::default();
@@ -339,16 +338,16 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_message_is_known_by_its_size_and_its_age() {
+    fn the_size_and_age_of_an_incomplete_message_are_known() {
         let limits = Limits::default();
         let mut meter = Meter::default();
         assert_eq!((meter.incomplete_bytes(), meter.incomplete_since()), (0, None));
-        // The header alone makes tungstenite reserve space for all of it.
+        // The header makes tungstenite reserve space for the whole payload.
         pass(&mut meter, &[0x01, 0xfe, 0x7f, 0xff, 1, 2, 3, 4], &limits);
         let since = meter.incomplete_since();
         assert_eq!((meter.incomplete_bytes(), since.is_some()), (0x7fff, true));
         pass(&mut meter, &vec![0; 0x7fff], &limits);
-        // Neither control frames nor more of the message make it younger.
+        // Neither control frames nor further frames of the message change its age.
         pass(&mut meter, &[0x8a, 0x80, 1, 2, 3, 4], &limits);
         pass(&mut meter, &[0x00, 0x83, 1, 2, 3, 4, 0, 0, 0], &limits);
         assert_eq!((meter.incomplete_bytes(), meter.incomplete_since()), (0x7fff + 3, since));
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_in_too_many_pieces_ends_there() {
+    fn a_message_of_too_many_frames_stops_there() {
         let pieces = [0x00, 0x81, 1, 2, 3, 4, b'a'].repeat(100);
         let limits = Limits { max_fragments: 10, ..Limits::default() };
         let mut meter = Meter::default();

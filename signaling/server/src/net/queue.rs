@@ -2,7 +2,7 @@
 //! a copy, and are bounded by what one connection and all connections together may hold.
 
 use crate::{
-    http::metrics::Histogram,
+    metrics::Histogram,
     net::budget::{Account, Budget, Charge},
 };
 use bytes::Bytes;

@@ -1,6 +1,6 @@
-//! The API of operators: the members of all rooms.
+//! `GET /api/rooms`: the members of all rooms, for operators.
 
-use crate::driver::shell::Shell;
+use crate::driver::Driver;
 use room_protocol::{
     RoomId,
     hub::{MemberInfo, RoomInfo},
@@ -17,8 +17,8 @@ use tokio::{
     task,
 };
 
-/// What is written of the rooms before others get their turn.
-const BYTES_A_TURN: usize = 32 << 10;
+/// The bytes that are made and written before other tasks run.
+const BYTES_A_STEP: usize = 32 << 10;
 
 #[derive(Serialize)]
 struct RoomLine<'a> {
@@ -36,9 +36,9 @@ struct MemberLine<'a> {
     remote: Option<SocketAddr>,
 }
 
-/// Writes all rooms as JSON, some at a time: others are served in between, and however many there are, few of them
-/// are in memory. Who comes or goes meanwhile may be told of or not.
-pub(crate) async fn write_rooms<S>(shell: &Shell, stream: &mut S) -> io::Result<()>
+/// Writes all rooms as JSON, some at a time, so that other connections are served in between and only a part of the text
+/// is in memory. Members that join or leave meanwhile may be in it or not.
+pub(super) async fn write<S>(driver: &Driver, stream: &mut S) -> io::Result<()>
 where
     S: AsyncWrite + Unpin,
 {
@@ -46,12 +46,12 @@ where
     stream.write_all(b"{\"rooms\":[").await?;
     loop {
         let mut text = String::new();
-        let next = shell.look_at_rooms(last.as_ref(), |room, address| {
+        let next = driver.look_at_rooms(last.as_ref(), |room, address| {
             let separator = if total == 0 { "\n" } else { ",\n" };
             total += 1;
             text.push_str(separator);
             text.push_str(&line(&room, address));
-            text.len() < BYTES_A_TURN
+            text.len() < BYTES_A_STEP
         });
         stream.write_all(text.as_bytes()).await?;
         if next.is_none() {
@@ -75,7 +75,7 @@ fn line(room: &RoomInfo<'_>, address: impl Fn(&MemberInfo<'_>) -> Option<SocketA
     serde_json::to_string(&room).unwrap_or_default()
 }
 
-/// Seconds since 1970.
+/// UNIX time, in seconds.
 fn unix(at: Instant) -> u64 {
     let ago = Instant::now().saturating_duration_since(at);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

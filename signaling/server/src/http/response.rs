@@ -1,14 +1,14 @@
-//! What is said to a request over HTTP.
+//! A response to a request, and its bytes.
 
 use super::viewer;
-use crate::net::admission::Refusal;
+use crate::net::admission::TurnedAway;
 use std::borrow::Cow;
 
 const NO_STORE: &str = "Cache-Control: no-store\r\n";
 
-/// What is said to a request.
+/// A response to a request.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     content_type: &'static str,
     /// Further headers, each with its line end.
@@ -16,48 +16,49 @@ pub(crate) struct Answer {
     pub(crate) body: Body,
 }
 
-/// What follows the head.
+/// The part of a response after its head.
 #[derive(Debug)]
 pub(crate) enum Body {
     Bytes(Cow<'static, [u8]>),
-    /// Who is in which room, written bit by bit until the end of the connection.
+    /// The members of all rooms, written piece by piece until the end of the connection.
     Rooms,
 }
 
-impl Answer {
-    /// What was asked for, as it is now.
+impl Response {
+    /// Content that is current now and must not be cached.
     pub(crate) fn current(content_type: &'static str, body: Body) -> Self {
         Self { status: 200, content_type, headers: NO_STORE.into(), body }
     }
 
-    /// A file that stays as it is until the server is another one.
+    /// A file, which does not change while the server runs.
     pub(crate) fn file(content_type: &'static str, content: &'static [u8]) -> Self {
         let body = Body::Bytes(content.into());
         Self { status: 200, content_type, headers: "Cache-Control: no-cache\r\n".into(), body }
     }
 
-    /// Words of why not.
-    pub(crate) fn refusal(status: u16, words: impl Into<String>) -> Self {
-        let words: String = words.into() + "\n";
-        let body = Body::Bytes(words.into_bytes().into());
+    /// The reason for which a request is refused.
+    pub(crate) fn refusal(status: u16, text: impl Into<String>) -> Self {
+        let text: String = text.into() + "\n";
+        let body = Body::Bytes(text.into_bytes().into());
         Self { status, content_type: "text/plain; charset=utf-8", headers: NO_STORE.into(), body }
     }
 
-    /// There is no place for another connection.
-    pub(crate) fn over(refusal: Refusal) -> Self {
-        Self::refusal(refusal.status(), refusal.to_string()).later()
+    /// The limit for which a connection is turned away.
+    pub(crate) fn turned_away(reason: TurnedAway) -> Self {
+        Self::refusal(reason.status(), reason.to_string()).retry_later()
     }
 
-    /// Sends a browser to the page below `base`, a checked path. `query` has passed the parser of URIs: no white space.
+    /// Redirects a browser to the page below `base`, a valid path. `query` comes from a parsed URI, so it has no white
+    /// space.
     pub(crate) fn add_slash(base: &str, query: Option<&str>) -> Self {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        let words = format!("The page is at {base}/.");
-        Self::refusal(308, words)
+        let text = format!("The page is at {base}/.");
+        Self::refusal(308, text)
             .with_headers(format!("Cache-Control: no-store\r\nLocation: {base}/{query}\r\n"))
     }
 
-    /// Asks to come back a little later.
-    pub(crate) fn later(self) -> Self {
+    /// Asks the client to try again a little later.
+    pub(crate) fn retry_later(self) -> Self {
         self.with_headers("Cache-Control: no-store\r\nRetry-After: 5\r\n")
     }
 
@@ -69,15 +70,15 @@ impl Answer {
         Self { headers: headers.into(), ..self }
     }
 
-    /// The words, for the log.
-    pub(crate) fn words(&self) -> Cow<'_, str> {
+    /// The body as text, for the log.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
         match &self.body {
             Body::Bytes(bytes) => String::from_utf8_lossy(bytes.trim_ascii_end()),
             Body::Rooms => Cow::default(),
         }
     }
 
-    /// The head, and with it what of the body is known already.
+    /// The head, followed by the body unless that is written piece by piece.
     pub(crate) fn to_bytes(&self, with_body: bool) -> Vec<u8> {
         let reason = tungstenite::http::StatusCode::from_u16(self.status)
             .ok()

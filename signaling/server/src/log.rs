@@ -95,7 +95,7 @@ impl Log {
 
     /// A limit that is counted per address, or a password guesser's, was met. Many clients of one private address are likely
     /// to be behind a proxy that nobody has named, and then one of them locks out all others.
-    pub(crate) fn limit_of_address(&self, ip: IpAddr) {
+    pub(crate) fn address_limit(&self, ip: IpAddr) {
         if is_private(ip) && !self.hinted.replace(true) {
             warn!(
                 target: TARGET, address = %ip,
@@ -146,7 +146,7 @@ impl Log {
             }
             Event::Refused { code } => {
                 if *code == ErrorCode::TooManyAttempts {
-                    self.limit_of_address(remote.ip());
+                    self.address_limit(remote.ip());
                 }
                 info!(target: TARGET, connection, %remote, code = code.as_str(), "refused");
             }
@@ -175,7 +175,7 @@ impl Log {
     }
 
     /// A request that was not complete had to make way for a newer one.
-    pub(crate) fn made_way(&self) {
+    pub(crate) fn handshake_ended(&self) {
         if self.refusals.admits() {
             info!(target: TARGET, "too many connections without a request: the oldest was ended");
         }

@@ -29,8 +29,10 @@ pub(crate) struct Metrics {
     pub(crate) pauses: Counter,
     /// Connections that were closed because their queue was full.
     pub(crate) slow_consumers: Counter,
-    /// Handshakes that made way for newer ones.
-    pub(crate) made_way: Counter,
+    /// Connections without a request that were ended for newer ones.
+    pub(crate) handshakes_ended: Counter,
+    /// Bytes that were read from WebSockets.
+    pub(crate) received_bytes: Counter,
     /// Connections of proxies without the header that they are to send.
     pub(crate) proxy_errors: Counter,
     /// How late a task is run that wants to be run now.
@@ -64,14 +66,13 @@ impl Counter {
     }
 }
 
-/// What is looked up when somebody asks.
+/// The values that are read when `/metrics` is requested.
 #[derive(Debug)]
-pub(crate) struct Now<'a> {
+pub(crate) struct Snapshot<'a> {
     pub(crate) hub: &'a Hub,
     pub(crate) open: usize,
     pub(crate) handshakes: usize,
     pub(crate) panics: u64,
-    pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) queued_bytes: usize,
     pub(crate) inbound_bytes: usize,
@@ -98,7 +99,8 @@ impl Metrics {
             delivered: Counter::default(),
             pauses: Counter::default(),
             slow_consumers: Counter::default(),
-            made_way: Counter::default(),
+            handshakes_ended: Counter::default(),
+            received_bytes: Counter::default(),
             proxy_errors: Counter::default(),
             answers: RefCell::default(),
         }
@@ -125,7 +127,7 @@ impl Metrics {
     }
 
     /// Everything, in the text format of Prometheus.
-    pub(crate) fn text(&self, now: &Now<'_>) -> String {
+    pub(crate) fn text(&self, now: &Snapshot<'_>) -> String {
         let mut out = Exposition::default();
         self.connections(&mut out, now);
         self.messages(&mut out, now);
@@ -134,7 +136,7 @@ impl Metrics {
         out.into_text()
     }
 
-    fn connections(&self, out: &mut Exposition, now: &Now<'_>) {
+    fn connections(&self, out: &mut Exposition, now: &Snapshot<'_>) {
         let (senders, receivers) = now.hub.roles();
         out.gauges(
             "room_signaling_connections",
@@ -154,7 +156,7 @@ impl Metrics {
         out.counter(
             "room_signaling_handshakes_ended_total",
             "Connections without a request that made way for newer ones.",
-            self.made_way.get(),
+            self.handshakes_ended.get(),
         );
         out.counter(
             "room_signaling_connection_panics_total",
@@ -172,7 +174,7 @@ impl Metrics {
         out.gauge("room_signaling_draining", "1 once the server has been told to stop.", draining);
     }
 
-    fn operation(&self, out: &mut Exposition, now: &Now<'_>) {
+    fn operation(&self, out: &mut Exposition, now: &Snapshot<'_>) {
         out.histogram(
             "room_signaling_loop_lag_seconds",
             "How late the server's thread ran a task that was due, sampled four times a second.",
@@ -210,7 +212,7 @@ impl Metrics {
         );
     }
 
-    fn messages(&self, out: &mut Exposition, now: &Now<'_>) {
+    fn messages(&self, out: &mut Exposition, now: &Snapshot<'_>) {
         let counts = now.hub.counts();
         out.counters(
             "room_signaling_messages_received_total",
@@ -228,7 +230,7 @@ impl Metrics {
         let help = "Errors that clients were told of, by their code.";
         out.counters("room_signaling_errors_total", help, "code", errors);
         let help = "Bytes that were read from WebSockets.";
-        out.counter("room_signaling_received_bytes_total", help, now.received_bytes);
+        out.counter("room_signaling_received_bytes_total", help, self.received_bytes.get());
         let help = "Bytes that were written to WebSockets.";
         out.counter("room_signaling_sent_bytes_total", help, now.sent_bytes);
         out.counter(

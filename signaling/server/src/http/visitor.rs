@@ -1,0 +1,23 @@
+//! A connection that makes a request, and what is known about it.
+
+use crate::net::{admission::Seat, door::Door};
+use room_protocol::RoomId;
+use std::net::SocketAddr;
+use tokio::time;
+
+/// A connection that makes a request.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    /// The address of the client. Behind a trusted proxy, it is the one that the proxy names, once that is known.
+    pub(crate) remote: SocketAddr,
+    /// The kind of address at which the connection arrived.
+    pub(crate) door: Door,
+    /// That address itself.
+    pub(crate) local: Option<SocketAddr>,
+    /// The seat of the connection.
+    pub(crate) seat: Seat,
+    /// The room that the URL of the request names.
+    pub(crate) room: Option<RoomId>,
+    /// When the head of the request must be complete.
+    pub(crate) deadline: time::Instant,
+}

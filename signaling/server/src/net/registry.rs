@@ -1,0 +1,100 @@
+//! The open WebSocket connections: the queue and the address of each, and the memory budget that they share.
+
+use super::queue::{Queue, Shared};
+use room_protocol::hub::ConnId;
+use std::{
+    cell::{Cell, Ref, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+};
+use tokio::sync::Notify;
+
+/// All open WebSocket connections.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    entries: RefCell<HashMap<ConnId, Entry>>,
+    queues: Rc<Shared>,
+    next_id: Cell<u64>,
+    /// Notified when a connection has ended.
+    closed: Notify,
+}
+
+/// One open WebSocket connection.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) queue: Rc<Queue>,
+    /// The client's address, behind trusted proxies too.
+    pub(crate) address: SocketAddr,
+}
+
+impl Registry {
+    /// `max_queue` and `max_queues`: the bounds of the memory budget, in bytes.
+    pub(crate) fn new(max_queue: usize, max_queues: usize) -> Self {
+        let queues = Shared::new();
+        queues.budget().set(max_queue, max_queues);
+        Self {
+            entries: RefCell::default(),
+            queues: Rc::new(queues),
+            next_id: Cell::new(0),
+            closed: Notify::new(),
+        }
+    }
+
+    /// What all queues share: the memory budget and the measurements.
+    pub(crate) fn queues(&self) -> &Shared {
+        &self.queues
+    }
+
+    /// Adds a connection. Ids are never used again.
+    pub(crate) fn open(&self, address: SocketAddr) -> (ConnId, Rc<Queue>) {
+        let id = ConnId(self.next_id.replace(self.next_id.get() + 1));
+        let queue = Rc::new(Queue::new(id, self.queues.clone()));
+        self.entries.borrow_mut().insert(id, Entry { queue: queue.clone(), address });
+        (id, queue)
+    }
+
+    /// Removes a connection, and returns its address.
+    pub(crate) fn close(&self, id: ConnId) -> Option<SocketAddr> {
+        let entry = self.entries.borrow_mut().remove(&id);
+        self.closed.notify_one();
+        entry.map(|entry| entry.address)
+    }
+
+    pub(crate) fn get(&self, id: ConnId) -> Option<Ref<'_, Entry>> {
+        Ref::filter_map(self.entries.borrow(), |entries| entries.get(&id)).ok()
+    }
+
+    /// The number of open connections.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    /// The bytes that the connection which holds most holds.
+    pub(crate) fn largest(&self) -> usize {
+        self.entries.borrow().values().map(|entry| entry.queue.weight()).max().unwrap_or(0)
+    }
+
+    /// While the budget is exceeded: overflows the queue of the connection that holds most, and returns its id. The
+    /// driver then closes that connection.
+    pub(crate) fn evict_largest(&self) -> Option<ConnId> {
+        if !self.queues.budget().is_exceeded() {
+            return None;
+        }
+        let entries = self.entries.borrow();
+        // With tiny limits, no connection may be large enough to be ranked.
+        let by_weight = || entries.iter().max_by_key(|(_, entry)| entry.queue.weight()).map(|(id, _)| *id);
+        let id = self.queues.budget().largest().or_else(by_weight)?;
+        let Entry { queue, .. } = entries.get(&id).filter(|entry| entry.queue.weight() > 0)?;
+        queue.overflow();
+        queue.part();
+        Some(id)
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn all_closed(&self) {
+        while self.count() > 0 {
+            self.closed.notified().await;
+        }
+    }
+}
