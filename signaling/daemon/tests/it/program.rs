@@ -40,7 +40,7 @@ async fn it_survives_having_no_more_files() {
     for _ in 0..60 {
         others.push(TcpStream::connect(address).await.unwrap());
     }
-    program.line_with("can't take connections");
+    program.line_with("cannot accept connections");
     // Who is in is served as ever, and when files come free, newcomers are.
     first.send(json!({"type": "register", "client_id": "first", "protocol": 1})).await;
     assert_eq!(first.message().await["type"], "registered");
