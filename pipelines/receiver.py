@@ -276,7 +276,7 @@ class Signaling:
             self.reported.clear()
             self.refresh_later(message.get("ice_ttl_s"))
         elif kind == "left":
-            if not self.leaving:  # Removed from the room. Joining again brings an error that says why, if there is a reason.
+            if not self.leaving:  # Removed from the room. If there is a reason, the next join fails with it.
                 self.spawn(self.ws.close())
             self.leaving = False
         elif kind == "draining":
@@ -302,13 +302,13 @@ class Signaling:
             self.refresh = asyncio.get_running_loop().call_later(max(30, seconds / 2), join)
 
     async def change_meta(self):
-        """Joins the same room with another `meta`, upon which senders offer again that were told `bye`."""
+        """Joins the same room with another `meta`. Senders that received a `bye` then offer again."""
         self.requests += 1
         self.join["meta"] = {"offers_requested": self.requests}
         await self.send(self.join)
 
     async def rejoin(self):
-        """Leaves the room and joins it again, upon which every sender offers."""
+        """Leaves the room and joins it again. Every sender then offers."""
         self.leaving = True
         await self.send({"type": "leave"})
         await self.send(self.join)
@@ -399,17 +399,17 @@ class Presence:
 class Recovery:
     """Gets new offers from senders whose sessions failed, after pauses that grow from 0.5 s to 60 s.
 
-    A sender that was told `bye` offers again when this program changes its `meta`, and sessions with other senders are
-    not touched. Older senders offer to every receiver that joins, so without other sessions the program leaves and joins.
+    A sender that received a `bye` offers again when this program changes its `meta`, and other sessions are not affected.
+    Older senders offer to every receiver that joins, so without other sessions the program leaves and joins.
     """
 
     def __init__(self, present, has_sessions, signaling):
-        """`present()` returns the senders in the room; `has_sessions()` says whether any session is under way."""
+        """`present()` returns the senders in the room, and `has_sessions()` whether there is any session."""
         self.present, self.has_sessions, self.signaling = present, has_sessions, signaling
         self.owed, self.pause, self.task = set(), FIRST_PAUSE, None
 
     def failed(self, sender):
-        """The session failed, and the sender was told. It owes an offer until it offers, says `bye` or leaves."""
+        """The session failed, and the sender was informed. It owes an offer until it offers, sends `bye` or leaves."""
         self.owed.add(sender)
         if self.task is None:
             self.task = asyncio.ensure_future(self.ask())
@@ -429,7 +429,7 @@ class Recovery:
             await asyncio.sleep(self.pause)
             self.pause = min(LAST_PAUSE, self.pause * 2)
             if not self.owed & self.present():
-                continue  # A sender that is not in the room offers by itself when it is back.
+                continue  # A sender that is not in the room offers when it returns.
             if self.has_sessions():
                 await self.signaling.change_meta()
             else:
@@ -539,7 +539,7 @@ class Offer:
         """`known`: the codecs of aiortc as media types in lower case."""
         self.head, *self.sections = re.split(r"\r?\n(?=m=)", sdp.rstrip() + "\r\n")
         self.refused = [not self.is_known(section, known) for section in self.sections]
-        if all(self.refused):  # aiortc's own error says what it lacks.
+        if all(self.refused):  # The error of aiortc then names what it lacks.
             self.refused = [False for _ in self.sections]
 
     @staticmethod
@@ -642,7 +642,7 @@ class Recorder:
         self.lock = threading.Lock()
 
     def write(self, frame, first):
-        """Encodes a frame, on a thread of its own because that takes milliseconds. `first`: a new session begins."""
+        """Encodes a frame; call it in a separate thread, because it takes milliseconds. `first`: a new session begins."""
         with self.lock:
             if self.stream is None:
                 self.start(frame)

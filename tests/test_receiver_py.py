@@ -16,8 +16,8 @@ from bed.bed import ROOT
 
 PROGRAM = ROOT / "pipelines" / "receiver.py"
 TIMEOUT = 30
-# Runs a program with the loopback address as an address for media, which aiortc does not use by itself: the machine needs no
-# other one.
+# Runs a program with the loopback address as its address for media, so that the machine needs no other one. By default, aiortc
+# does not use it.
 ON_LOOPBACK = """
 import aioice.ice, runpy, sys
 aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
@@ -35,7 +35,7 @@ HOPELESS_OFFER = OFFER + "a=candidate:1 1 udp 2130706431 2001:db8::1 9 typ host\
 
 
 class Server:
-    """A signaling server with one room, in which the test says what happens."""
+    """A signaling server whose messages the test sends."""
 
     def __init__(self):
         self.connections = queue.Queue()

@@ -10,7 +10,7 @@ const STALL_MS = 3_000;
 
 /**
  * `state`: 'connecting', 'live', 'stalled' (connected, but no frames arrive), 'interrupted' (ICE lost the connection
- * and tries to restore it), 'failed' (for good; `detail` says why) or 'closed'.
+ * and tries to restore it), 'failed' (finally; `detail` has the reason) or 'closed'.
  * `hopeless`: the same offer would fail again, so requesting another one cannot help.
  * `on`: {state(peer), streams(peer, [{track} or {refusal}]), send(message)}.
  */
