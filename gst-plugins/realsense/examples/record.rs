@@ -1,8 +1,9 @@
-//! Makes a RealSense recording without a camera, for tests: `record FILE SERIAL COMPRESSED STREAM...`
+//! Creates a RealSense recording without a camera, for tests: `record FILE SERIAL COMPRESSED STREAM...`
 //!
-//! A stream is `color=yuyv:640x480@30`, `depth=z16:…`, `infrared1=y8:…`, `gyro=xyz@200`, `accel=xyz@100`; COMPRESSED is
-//! `true` or `false`. The samples come on stdin, as bytes, in the order of their times and, where two have the same, of
-//! the streams. They are recorded in real time: a player keeps the distances in which they were.
+//! A stream is `color=yuyv:640x480@30`, `depth=z16:…`, `infrared1=y8:…`, `gyro=xyz@200` or `accel=xyz@100`. COMPRESSED
+//! is `true` or `false`. The samples are read from stdin as bytes, in the order of their timestamps; samples with equal
+//! timestamps are in the order of the streams. They are recorded in real time, because a player reproduces the arrival
+//! times.
 
 use std::{
     env,
@@ -14,17 +15,17 @@ use std::{
 
 use gstrealsense::software::{Error, FrameInfo, Imager, Pixels, Recorder, SoftwareDevice, Stream};
 
-/// What the device's clock shows at the first sample.
+/// The timestamp of the first sample.
 const STARTED_MS: f64 = 5000.0;
 const EXPOSURE: i64 = 156;
 const GAIN: i64 = 64;
-/// How long the recorder has to write what it got last: it does so on a thread of its own, and closing doesn't wait.
+/// The time for the recorder to write the last samples: it writes on a thread of its own, and closing does not wait.
 const SETTLE: Duration = Duration::from_millis(200);
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [path, serial, compressed, streams @ ..] = arguments.as_slice() else {
-        return Err("usage: record FILE SERIAL COMPRESSED STREAM...".into());
+        return Err("Usage: record FILE SERIAL COMPRESSED STREAM...".into());
     };
     let streams = streams.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
     let device = SoftwareDevice::new(serial, &streams)?;
@@ -34,7 +35,7 @@ fn main() -> Result<(), Error> {
     recorder.finish()
 }
 
-/// Records samples until there are no more.
+/// Records samples until the end of stdin.
 fn feed(device: &SoftwareDevice, streams: &[Stream], samples: &mut impl Read) -> Result<(), Error> {
     let mut counts = vec![0_u32; streams.len()];
     let mut bytes = Vec::new();
@@ -42,7 +43,7 @@ fn feed(device: &SoftwareDevice, streams: &[Stream], samples: &mut impl Read) ->
     loop {
         let due = |stream: usize| f64::from(counts[stream]) / f64::from(rate(streams[stream]));
         let next = (0..streams.len()).min_by(|a, b| due(*a).total_cmp(&due(*b)));
-        let next = next.ok_or("no stream is named")?;
+        let next = next.ok_or("name at least one stream")?;
         let seconds = due(next);
         bytes.resize(size(streams[next]), 0);
         match samples.read_exact(&mut bytes) {
@@ -62,14 +63,14 @@ fn feed(device: &SoftwareDevice, streams: &[Stream], samples: &mut impl Read) ->
     }
 }
 
-/// Samples a second.
+/// Samples per second.
 fn rate(stream: Stream) -> u16 {
     match stream {
         Stream::Video { rate, .. } | Stream::Gyro(rate) | Stream::Accel(rate) => rate,
     }
 }
 
-/// Bytes of a sample.
+/// The number of bytes of a sample.
 fn size(stream: Stream) -> usize {
     let Stream::Video { pixels, width, height, .. } = stream else {
         return 3 * size_of::<f32>();
@@ -83,11 +84,11 @@ fn size(stream: Stream) -> usize {
     bytes * usize::from(width) * usize::from(height)
 }
 
-/// A stream as it is written in the arguments.
+/// Parses a stream argument.
 fn parse(text: &str) -> Result<Stream, Error> {
-    let unknown = || format!("{text} is no stream; one is color=yuyv:640x480@30");
-    let (name, shape) = text.split_once('=').ok_or_else(unknown)?;
-    let (format, rate) = shape.split_once('@').ok_or_else(unknown)?;
+    let unknown = || format!("{text:?} is not a stream such as color=yuyv:640x480@30");
+    let (name, mode) = text.split_once('=').ok_or_else(unknown)?;
+    let (format, rate) = mode.split_once('@').ok_or_else(unknown)?;
     let rate = rate.parse()?;
     let imager = match name {
         "gyro" => return Ok(Stream::Gyro(rate)),

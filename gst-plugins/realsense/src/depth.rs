@@ -1,13 +1,15 @@
-//! What is done to depth on its way out: filters, then alignment, then color.
+//! Post-processing: the filters of depth, the alignment of depth to color (or color to depth), and the colors of depth.
+//! A [`ProcessingChain`] runs these steps, in this order, on the frames of one pad. librealsense implements the steps
+//! ([`Block`]). Alignment takes framesets, which [`crate::reader`] combines.
 
 use crate::camera::{Block, Error, Filter, Frame, HoleFilling, StreamKind};
 
-/// What users ask for.
+/// The properties that select the steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Processing {
-    /// Every that many pixels become one; 1 is none.
+    /// The number of pixels, in both directions, that become one; 1 disables the filter.
     pub(crate) decimation: u8,
-    /// Meters.
+    /// The least and the greatest depth, in meters.
     pub(crate) threshold: Option<(f32, f32)>,
     pub(crate) spatial: bool,
     pub(crate) temporal: bool,
@@ -31,17 +33,17 @@ impl Default for Processing {
 }
 
 impl Processing {
-    /// The other stream that frames of this one are aligned to.
+    /// The stream that frames of this stream are aligned to.
     pub(crate) fn reference(&self, kind: StreamKind) -> Option<StreamKind> {
         self.align.filter(|to| *to != kind && matches!(kind, StreamKind::Color | StreamKind::Depth))
     }
 
-    /// How large a picture of depth is after the decimation.
+    /// The size of a depth image after decimation.
     pub(crate) fn decimated(&self, (width, height): (u32, u32)) -> (u32, u32) {
         if self.decimation <= 1 {
             return (width, height);
         }
-        // The library makes both multiples of 4, and pads what it lacks.
+        // librealsense pads both sides to a multiple of 4.
         let side = |pixels: u32| (pixels / u32::from(self.decimation)).next_multiple_of(4);
         (side(width), side(height))
     }
@@ -58,7 +60,7 @@ impl Processing {
 }
 
 /// The steps for the frames of one pad.
-pub(crate) struct Chain {
+pub(crate) struct ProcessingChain {
     kind: StreamKind,
     processing: Processing,
     blocks: Vec<Block>,
@@ -66,8 +68,8 @@ pub(crate) struct Chain {
     colorizer: Option<Block>,
 }
 
-impl Chain {
-    /// For frames of this stream.
+impl ProcessingChain {
+    /// Creates the steps for frames of this stream.
     pub(crate) fn new(kind: StreamKind, processing: Processing) -> Result<Self, Error> {
         let depth = kind == StreamKind::Depth;
         let filters = if depth { processing.filters() } else { Vec::new() };
@@ -77,12 +79,13 @@ impl Chain {
         Ok(Self { kind, processing, blocks, align, colorizer })
     }
 
-    /// Whether it does just that.
-    pub(crate) fn does(&self, processing: &Processing) -> bool {
+    /// Whether the chain runs exactly these steps.
+    pub(crate) fn matches(&self, processing: &Processing) -> bool {
         self.processing == *processing
     }
 
-    /// What goes out, and the frame as it was before it got its colors, which knows more; `None` where nothing comes of it.
+    /// Runs the steps on a frame. Returns the result and, if it was colored, the depth frame behind it, which carries
+    /// more metadata. Returns `None` if the steps have no result for this frame.
     pub(crate) fn run(&self, frame: Frame) -> Result<Option<(Frame, Option<Frame>)>, Error> {
         let mut frame = frame;
         for block in &self.blocks {
@@ -103,11 +106,11 @@ impl Chain {
     fn part_of(&self, set: &Frame) -> Result<Option<Frame>, Error> {
         let parts = set.parts()?;
         if parts.len() < 2 {
-            // The other stream's frame was lost.
+            // The frame of the other stream was lost.
             return Ok(None);
         }
         for part in parts {
-            if part.shape()?.is_some_and(|shape| shape.kind == self.kind) {
+            if part.mode()?.is_some_and(|mode| mode.kind == self.kind) {
                 return Ok(Some(part));
             }
         }

@@ -1,4 +1,4 @@
-//! What librealsense can do to frames: filters of depth, color for depth, alignment.
+//! Processing blocks of librealsense: filters of depth, alignment, and the colorizer.
 
 use super::{
     error::{Error, check},
@@ -9,18 +9,18 @@ use super::{
 use realsense_sys as sys;
 use std::ptr::null_mut;
 
-/// A step that takes frames and gives frames.
+/// A processing block, which turns each frame into another one.
 #[derive(Debug)]
 pub(crate) struct Block {
-    // Freed before the queue, into which it puts its results.
+    // Dropped before the queue, because the block puts its results there.
     raw: Handle<sys::rs2_processing_block>,
     results: Handle<sys::rs2_frame_queue>,
 }
 
-/// Results that wait at most: one comes for each frame, and is taken at once.
+/// The capacity of the result queue. A block has one result for each frame, which is removed immediately.
 const RESULTS: i32 = 4;
 
-/// What fills a hole in depth.
+/// The value for pixels without depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HoleFilling {
     FromLeft,
@@ -28,18 +28,18 @@ pub(crate) enum HoleFilling {
     NearestFromAround,
 }
 
-/// A filter of depth.
+/// A depth filter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Filter {
-    /// Every that many pixels become one, in both directions.
+    /// This many pixels, in both directions, become one.
     Decimation(u8),
-    /// Depth outside of these meters becomes 0.
+    /// Depth outside of this range, in meters, becomes 0.
     Threshold { min: f32, max: f32 },
-    /// Smooths within a picture.
+    /// Smooths within a frame.
     Spatial,
-    /// Smooths from picture to picture.
+    /// Smooths from frame to frame.
     Temporal,
-    /// Gives pixels without depth that of their neighbors.
+    /// Fills pixels without depth from their neighbors.
     HoleFilling(HoleFilling),
 }
 
@@ -48,18 +48,18 @@ impl Block {
         make: impl FnOnce(*mut *mut sys::rs2_error) -> *mut sys::rs2_processing_block,
     ) -> Result<Self, Error> {
         let raw = Handle::new(sys::rs2_delete_processing_block, make)?;
-        // SAFETY: takes a number.
+        // SAFETY: the function takes a number.
         let results = Handle::new(sys::rs2_delete_frame_queue, |error| unsafe {
             sys::rs2_create_frame_queue(RESULTS, error)
         })?;
-        // SAFETY: both are alive, and the block is freed first.
+        // SAFETY: both are alive, and the block is dropped first.
         check(|error| unsafe { sys::rs2_start_processing_queue(raw.raw(), results.raw(), error) })?;
         Ok(Self { raw, results })
     }
 
-    /// A filter of depth: of a depth frame, or of the depth in a set.
+    /// Creates a depth filter, for depth frames and framesets.
     pub(crate) fn filter(filter: Filter) -> Result<Self, Error> {
-        // SAFETY (for each): the functions take only the place for an error.
+        // SAFETY (each call): the function takes only the address for an error.
         match filter {
             Filter::Decimation(size) => {
                 let block = Self::new(|error| unsafe { sys::rs2_create_decimation_filter_block(error) })?;
@@ -68,7 +68,7 @@ impl Block {
             }
             Filter::Threshold { min, max } => {
                 let block = Self::new(|error| unsafe { sys::rs2_create_threshold(error) })?;
-                // The library refuses a minimum above the maximum that it has at that moment (4 m).
+                // The library refuses a minimum above its current maximum (4 m by default).
                 block.set(sys::rs2_option_RS2_OPTION_MAX_DISTANCE, max)?;
                 block.set(sys::rs2_option_RS2_OPTION_MIN_DISTANCE, min)?;
                 Ok(block)
@@ -88,49 +88,49 @@ impl Block {
         }
     }
 
-    /// Depth to RGB.
+    /// Creates a block that turns depth into RGB.
     pub(crate) fn colorizer() -> Result<Self, Error> {
-        // SAFETY: takes only the place for an error.
+        // SAFETY: the function takes only the address for an error.
         Self::new(|error| unsafe { sys::rs2_create_colorizer(error) })
     }
 
-    /// Sets in which the other streams are seen from where this one's sensor is.
+    /// Creates a block that aligns the other streams of a frameset to this stream.
     pub(crate) fn align(to: StreamKind) -> Result<Self, Error> {
         let to = match to {
             StreamKind::Depth => sys::rs2_stream_RS2_STREAM_DEPTH,
             _ => sys::rs2_stream_RS2_STREAM_COLOR,
         };
-        // SAFETY: takes a number.
+        // SAFETY: the function takes a number.
         Self::new(|error| unsafe { sys::rs2_create_align(to, error) })
     }
 
     fn set(&self, option: sys::rs2_option, value: f32) -> Result<(), Error> {
         let options = self.raw.raw().cast_const().cast();
-        // SAFETY: a processing block is its own object of options, and alive.
+        // SAFETY: a processing block can be cast to an options object, and this one is alive.
         check(|error| unsafe { sys::rs2_set_option(options, option, value, error) })
     }
 
     fn put(&self, frame: &Frame) -> Result<(), Error> {
         let frame = frame.share()?;
         let raw = frame.into_raw();
-        // SAFETY: both are alive; the block takes over the reference, whatever comes of it.
+        // SAFETY: both are alive; the block takes over the reference, even if it fails.
         check(|error| unsafe { sys::rs2_process_frame(self.raw.raw(), raw, error) })
     }
 
-    /// A result, where one waits.
+    /// Removes a result from the queue, if there is one.
     fn poll(&self) -> Result<Option<Frame>, Error> {
         let mut frame = null_mut();
-        // SAFETY: the queue is alive, the place for the result on our stack.
-        let there =
+        // SAFETY: the queue is alive, and the result is written to our stack.
+        let found =
             check(|error| unsafe { sys::rs2_poll_for_frame(self.results.raw(), &raw mut frame, error) })?;
-        if there == 0 {
+        if found == 0 {
             return Ok(None);
         }
-        // SAFETY: the queue gives its reference away.
+        // SAFETY: the queue passes its reference to the caller.
         Ok(unsafe { Frame::take(frame) })
     }
 
-    /// What becomes of this frame; `None` where the block makes nothing of it.
+    /// Processes a frame. Returns `None` if the block has no result for it.
     pub(crate) fn process(&self, frame: &Frame) -> Result<Option<Frame>, Error> {
         self.put(frame)?;
         let mut last = None;

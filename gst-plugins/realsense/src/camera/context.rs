@@ -1,4 +1,4 @@
-//! Which cameras are there, and who wants to know when that changes.
+//! The list of connected cameras, and notification of its changes.
 
 use super::{
     device::Device,
@@ -12,16 +12,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-/// The library's view of the cameras of this machine.
+/// librealsense's view of the cameras of this machine.
 #[derive(Debug)]
 pub(crate) struct Context {
-    // Freed before the watchers, to which its callback points.
+    // Dropped before the watchers, because the context's callback points there.
     raw: Handle<sys::rs2_context>,
     watchers: Arc<Watchers>,
 }
 
 impl Context {
-    /// The one of this process: made when the first asks for it, freed when nobody has it any more.
+    /// The context of this process: created on first use, dropped with its last reference.
     pub(crate) fn shared() -> Result<Arc<Self>, Error> {
         static SHARED: Mutex<Weak<Context>> = Mutex::new(Weak::new());
         let mut shared = lock(&SHARED);
@@ -37,7 +37,7 @@ impl Context {
         let raw = Self::raw()?;
         let watchers = Arc::<Watchers>::default();
         let user = Arc::as_ptr(&watchers).cast_mut().cast::<c_void>();
-        // SAFETY: the context is alive; `user` points to the watchers, which live longer than it.
+        // SAFETY: the context is alive; `user` points to the watchers, which outlive it.
         check(|error| unsafe {
             sys::rs2_set_devices_changed_callback(raw.raw(), Some(on_change), user, error);
         })?;
@@ -45,14 +45,15 @@ impl Context {
     }
 
     fn raw() -> Result<Handle<sys::rs2_context>, Error> {
-        // SAFETY: takes a number.
+        // SAFETY: the function takes a number.
         Handle::new(sys::rs2_delete_context, |error| unsafe { sys::rs2_create_context(version(), error) })
     }
 
-    /// A context for recordings. It looks for no cameras, which the library otherwise does ten times a second.
+    /// Creates a context for a recording. It does not search for cameras, which the library otherwise does ten times a
+    /// second.
     pub(super) fn without_cameras() -> Result<Handle<sys::rs2_context>, Error> {
         let settings = format!("{{\"device-mask\":{}}}\0", sys::RS2_PRODUCT_LINE_SW_ONLY);
-        // SAFETY: takes a number, and a string that ends with zero.
+        // SAFETY: the function takes a number and a null-terminated string.
         Handle::new(sys::rs2_delete_context, |error| unsafe {
             sys::rs2_create_context_ex(version(), settings.as_ptr().cast(), error)
         })
@@ -63,8 +64,8 @@ impl Context {
         self.raw.raw()
     }
 
-    /// The cameras that are there now. One that can't be talked to (it has just been unplugged, or this user may not)
-    /// is an error in its place.
+    /// The connected cameras. A camera that can't be opened, because it was just unplugged or the user lacks
+    /// permission, is an error in its place.
     pub(crate) fn devices(&self) -> Result<Vec<Result<Device, Error>>, Error> {
         // SAFETY: the context is alive.
         let list = Handle::new(sys::rs2_delete_device_list, |error| unsafe {
@@ -73,7 +74,8 @@ impl Context {
         DeviceList(list).devices()
     }
 
-    /// Calls `watcher` whenever cameras come or go, in a thread of the library, until the subscription is dropped.
+    /// Calls `watcher` on a thread of the library whenever cameras are plugged in or unplugged, until the subscription
+    /// is dropped.
     pub(crate) fn watch(self: &Arc<Self>, watcher: impl Fn(&Change) + Send + Sync + 'static) -> Subscription {
         let mut list = lock(&self.watchers.0);
         let key = list.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -82,17 +84,17 @@ impl Context {
     }
 }
 
-/// Cameras as of one moment.
+/// A list of cameras at one moment.
 #[derive(Debug)]
 pub(crate) struct DeviceList(Handle<sys::rs2_device_list>);
 
 impl DeviceList {
-    /// Opens them.
+    /// Opens the cameras.
     pub(crate) fn devices(&self) -> Result<Vec<Result<Device, Error>>, Error> {
         // SAFETY: the list is alive.
         let count = check(|error| unsafe { sys::rs2_get_device_count(self.0.raw(), error) })?;
         let open = |index| {
-            // SAFETY: the list is alive, the index inside.
+            // SAFETY: the list is alive, and the index is in range.
             let raw = Handle::new(sys::rs2_delete_device, |error| unsafe {
                 sys::rs2_create_device(self.0.raw(), index, error)
             })?;
@@ -101,7 +103,7 @@ impl DeviceList {
         Ok((0..count).map(open).collect())
     }
 
-    /// Whether this camera is among them.
+    /// Whether the list contains this camera.
     pub(crate) fn contains(&self, device: &Device) -> bool {
         // SAFETY: both are alive.
         check(|error| unsafe { sys::rs2_device_list_contains(self.0.raw(), device.raw(), error) })
@@ -109,7 +111,7 @@ impl DeviceList {
     }
 }
 
-/// Cameras came or went.
+/// A change of the connected cameras.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     pub(crate) removed: Arc<DeviceList>,
@@ -127,7 +129,7 @@ impl std::fmt::Debug for Watchers {
     }
 }
 
-/// Ends the watching when dropped. A call that has begun may still come to its end.
+/// Unsubscribes when dropped. A call of the watcher that has begun may still finish afterwards.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     context: Arc<Context>,
@@ -145,19 +147,19 @@ unsafe extern "C" fn on_change(
     added: *mut sys::rs2_device_list,
     user: *mut c_void,
 ) {
-    // SAFETY: `user` is the watchers of the context that calls, which frees them after the context.
+    // SAFETY: `user` is the watchers of the context that calls, which are dropped after the context.
     let watchers = unsafe { &*user.cast::<Watchers>() };
-    let take = |raw| Handle::new(sys::rs2_delete_device_list, |_| raw).map(|list| Arc::new(DeviceList(list)));
-    let (Ok(removed), Ok(added)) = (take(removed), take(added)) else { return };
+    let own = |raw| Handle::new(sys::rs2_delete_device_list, |_| raw).map(|list| Arc::new(DeviceList(list)));
+    let (Ok(removed), Ok(added)) = (own(removed), own(added)) else { return };
     let change = Change { removed, added };
-    // Called without the lock: a watcher may subscribe or drop a subscription.
+    // The lock is not held during the calls, because a watcher may subscribe or drop a subscription.
     let list: Vec<_> = lock(&watchers.0).values().cloned().collect();
     for watcher in list {
         watcher(&change);
     }
 }
 
-/// Of the library that this is built for, as it wants to be told.
+/// The version of the library's API that this crate is built for.
 fn version() -> i32 {
     i32::try_from(sys::RS2_API_VERSION).unwrap_or(i32::MAX)
 }
@@ -171,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_context_for_recordings_has_no_thread_that_looks_for_cameras() {
+    fn a_context_for_a_recording_has_no_thread_that_searches_for_cameras() {
         let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
         let before = threads();
         let _recordings = Context::without_cameras().unwrap();

@@ -1,28 +1,28 @@
-//! One picture or sample that a sensor gave.
+//! A frame: one image or motion sample of a sensor, or a frameset.
 
 use super::{
     error::{Error, check},
     handle::Handle,
-    profile::{Intrinsics, Profile, Shape},
+    profile::{Intrinsics, Profile, StreamMode},
 };
 use num_traits::FromPrimitive;
 use realsense_rust::kind::{Rs2FrameMetadata, Rs2TimestampDomain};
 use realsense_sys as sys;
 use std::slice;
 
-/// The clock that a frame's time is of.
+/// The clock of a frame's timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TimeDomain {
-    /// The camera's own.
+    /// The camera's clock.
     HardwareClock,
-    /// The host's, when the frame arrived.
+    /// The host's clock at the arrival of the frame.
     SystemTime,
-    /// The camera's, translated to the host's.
+    /// The camera's clock, converted to the host's clock.
     GlobalTime,
 }
 
 impl TimeDomain {
-    /// The name in caps.
+    /// The name in caps and messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::HardwareClock => "hardware-clock",
@@ -32,16 +32,16 @@ impl TimeDomain {
     }
 }
 
-/// A frame, or a set of them that belong together.
+/// A frame, or a frameset.
 #[derive(Debug)]
 pub(crate) struct Frame(Handle<sys::rs2_frame>);
 
 impl Frame {
-    /// Takes what a callback or a queue of the library gave; `None` for null.
+    /// Takes ownership of a frame from a callback or a queue of the library. Returns `None` for null.
     ///
     /// # Safety
     ///
-    /// `raw` is null or a frame whose reference is ours to release.
+    /// `raw` is null or a frame whose reference the caller owns.
     pub(super) unsafe fn take(raw: *mut sys::rs2_frame) -> Option<Self> {
         Handle::new(sys::rs2_release_frame, |_| raw).ok().map(Self)
     }
@@ -54,26 +54,27 @@ impl Frame {
         self.0.into_inner().as_ptr()
     }
 
-    /// Another reference to the same frame.
+    /// Adds a reference to the frame.
     pub(crate) fn share(&self) -> Result<Self, Error> {
-        // SAFETY: the frame is alive; the reference added is the one that the new value releases.
+        // SAFETY: the frame is alive; the new value releases the added reference.
         check(|error| unsafe { sys::rs2_frame_add_ref(self.raw(), error) })?;
         Ok(Self(Handle::new(sys::rs2_release_frame, |_| self.raw())?))
     }
 
-    /// Takes the frame out of the sensor's count of frames in use, of which it has few: for frames that wait.
+    /// Stops counting the frame as one of the few that a sensor may have in use. Needed for frames that are held for
+    /// long.
     pub(crate) fn keep(&self) {
         // SAFETY: the frame is alive.
         unsafe { sys::rs2_keep_frame(self.raw()) }
     }
 
-    /// What it is; `None` for a kind or format that this crate doesn't know.
-    pub(crate) fn shape(&self) -> Result<Option<Shape>, Error> {
-        // SAFETY: the profile belongs to the frame and is not used longer than it.
-        Ok(unsafe { Profile::read(self.profile()?) }?.map(|profile| profile.shape))
+    /// The mode of the frame; `None` for a stream or format that this crate does not know.
+    pub(crate) fn mode(&self) -> Result<Option<StreamMode>, Error> {
+        // SAFETY: the profile belongs to the frame and is not used after it.
+        Ok(unsafe { Profile::read(self.profile()?) }?.map(|profile| profile.mode))
     }
 
-    /// How the stream projects, as it is in this frame: filters and alignment change it.
+    /// The intrinsics of this frame, which filters and alignment change.
     pub(crate) fn intrinsics(&self) -> Result<Intrinsics, Error> {
         // SAFETY: the profile belongs to the frame, which is alive.
         unsafe { Intrinsics::read(self.profile()?) }
@@ -84,19 +85,19 @@ impl Frame {
         check(|error| unsafe { sys::rs2_get_frame_stream_profile(self.raw(), error) })
     }
 
-    /// The number that the sensor gave it.
+    /// The frame number of the sensor.
     pub(crate) fn number(&self) -> Result<u64, Error> {
         // SAFETY: the frame is alive.
         check(|error| unsafe { sys::rs2_get_frame_number(self.raw(), error) })
     }
 
-    /// When it was taken, in milliseconds.
+    /// The capture time in milliseconds, on the clock [`Frame::time_domain`].
     pub(crate) fn timestamp(&self) -> Result<f64, Error> {
         // SAFETY: the frame is alive.
         check(|error| unsafe { sys::rs2_get_frame_timestamp(self.raw(), error) })
     }
 
-    /// Whose milliseconds; `None` for a domain that this crate doesn't know.
+    /// The clock of the timestamp; `None` for one that this crate does not know.
     pub(crate) fn time_domain(&self) -> Result<Option<TimeDomain>, Error> {
         // SAFETY: the frame is alive.
         let raw = check(|error| unsafe { sys::rs2_get_frame_timestamp_domain(self.raw(), error) })?;
@@ -107,12 +108,12 @@ impl Frame {
         }))
     }
 
-    /// The exposure time, as the camera says it.
+    /// The exposure time in the camera's own unit.
     pub(crate) fn exposure(&self) -> Option<i64> {
         self.metadata(Rs2FrameMetadata::ActualExposure)
     }
 
-    /// The sensor's gain.
+    /// The gain of the sensor.
     pub(crate) fn gain(&self) -> Option<i64> {
         self.metadata(Rs2FrameMetadata::GainLevel)
     }
@@ -128,12 +129,12 @@ impl Frame {
         check(|error| unsafe { sys::rs2_get_frame_metadata(self.raw(), field, error) }).ok()
     }
 
-    /// Meters of one step of depth; `None` where it is no depth.
+    /// The depth of one unit in meters; `None` if the frame is not a depth frame.
     pub(crate) fn depth_units(&self) -> Option<f32> {
         if !self.is(sys::rs2_extension_RS2_EXTENSION_DEPTH_FRAME) {
             return None;
         }
-        // SAFETY: the frame is alive and of depth.
+        // SAFETY: the frame is alive and is a depth frame.
         check(|error| unsafe { sys::rs2_depth_frame_get_units(self.raw(), error) }).ok()
     }
 
@@ -143,14 +144,14 @@ impl Frame {
             .is_ok_and(|is| is != 0)
     }
 
-    /// Bytes from one row to the next.
+    /// The number of bytes from one row to the next.
     pub(crate) fn stride(&self) -> Result<usize, Error> {
         // SAFETY: the frame is alive.
         let stride = check(|error| unsafe { sys::rs2_get_frame_stride_in_bytes(self.raw(), error) })?;
         usize::try_from(stride).map_err(|_| Error::new("rs2_get_frame_stride_in_bytes", "a negative stride"))
     }
 
-    /// The bytes: as many as shape and stride say.
+    /// The bytes of the frame: its height times its stride.
     pub(crate) fn data(&self) -> Result<&[u8], Error> {
         // SAFETY: the frame is alive.
         let raw = check(|error| unsafe { sys::rs2_get_frame_data(self.raw(), error) })?;
@@ -158,35 +159,36 @@ impl Frame {
         if raw.is_null() || size == 0 {
             return Ok(&[]);
         }
-        // SAFETY: the library holds that many bytes there until the last reference to the frame is released, and writes
-        // no more into a frame that it has given out.
+        // SAFETY: the library holds this many bytes until the last reference to the frame is released, and does not
+        // write to a frame that it has delivered.
         Ok(unsafe { slice::from_raw_parts(raw.cast::<u8>(), size) })
     }
 
     fn data_size(&self) -> Result<usize, Error> {
         // SAFETY: the frame is alive.
-        let said = check(|error| unsafe { sys::rs2_get_frame_data_size(self.raw(), error) })?;
-        // Frames of software devices, whose pixels are held outside of the library, say 0; there the stride counts.
-        if said > 0 {
-            return Ok(usize::try_from(said).unwrap_or(0));
+        let size = check(|error| unsafe { sys::rs2_get_frame_data_size(self.raw(), error) })?;
+        // The size is 0 for frames of software devices, whose pixels are stored outside of the library. Then the stride
+        // counts.
+        if size > 0 {
+            return Ok(usize::try_from(size).unwrap_or(0));
         }
-        let Some(shape) = self.shape()? else { return Ok(0) };
-        if shape.height == 0 {
-            return Ok(shape.format.bytes());
+        let Some(mode) = self.mode()? else { return Ok(0) };
+        if mode.height == 0 {
+            return Ok(mode.format.bytes());
         }
-        Ok(self.stride()? * shape.height as usize)
+        Ok(self.stride()? * mode.height as usize)
     }
 
-    /// The frames of a set; none where this is a single one.
+    /// The frames of a frameset; empty for a single frame.
     pub(crate) fn parts(&self) -> Result<Vec<Self>, Error> {
         if !self.is(sys::rs2_extension_RS2_EXTENSION_COMPOSITE_FRAME) {
             return Ok(Vec::new());
         }
-        // SAFETY: the frame is alive and a set.
+        // SAFETY: the frame is alive and is a frameset.
         let count = check(|error| unsafe { sys::rs2_embedded_frames_count(self.raw(), error) })?;
         (0..count)
             .map(|index| {
-                // SAFETY: the set is alive and the index inside; the reference that comes back is ours.
+                // SAFETY: the frameset is alive, and the index is in range; the returned reference is ours.
                 Ok(Self(Handle::new(sys::rs2_release_frame, |error| unsafe {
                     sys::rs2_extract_frame(self.raw(), index, error)
                 })?))

@@ -1,44 +1,44 @@
-//! Ownership of the library's objects.
+//! Ownership of librealsense's objects.
 
 use super::error::{Error, check};
 use realsense_sys as sys;
 use std::{mem::ManuallyDrop, ptr::NonNull};
 
-/// An object of librealsense, freed when this is dropped.
+/// An object of librealsense, which is freed on drop.
 #[derive(Debug)]
 pub(super) struct Handle<T> {
     raw: NonNull<T>,
     free: unsafe extern "C" fn(*mut T),
 }
 
-// SAFETY: the library's objects belong to no thread: they are shared pointers to objects with locks of their own, and its
-// own callbacks use them from its threads.
+// SAFETY: the library's objects are shared pointers to objects with locks of their own and are not bound to a thread.
+// The library itself uses them on several threads.
 unsafe impl<T> Send for Handle<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Handle<T> {}
 
 impl<T> Handle<T> {
-    /// Takes what `make` returns; `free` is the library's function that deletes objects of this kind.
+    /// Takes ownership of the result of `make`. `free` is the function of the library that deletes such objects.
     pub(super) fn new(
         free: unsafe extern "C" fn(*mut T),
         make: impl FnOnce(*mut *mut sys::rs2_error) -> *mut T,
     ) -> Result<Self, Error> {
         let raw = check(make)?;
-        let raw = NonNull::new(raw).ok_or_else(|| Error::new("make", "nothing came back"))?;
+        let raw = NonNull::new(raw).ok_or_else(|| Error::new("make", "the library returned null"))?;
         Ok(Self { raw, free })
     }
 
-    /// Valid as long as this value.
+    /// The pointer, which is valid as long as this value.
     pub(super) fn raw(&self) -> *mut T {
         self.raw.as_ptr()
     }
 
-    /// The same, for who takes only what is there.
+    /// The pointer as a `NonNull`.
     pub(super) fn non_null(&self) -> NonNull<T> {
         self.raw
     }
 
-    /// Gives the object away: to who frees it in its stead.
+    /// Passes the object on to an owner that frees it instead.
     pub(super) fn into_inner(self) -> NonNull<T> {
         ManuallyDrop::new(self).raw
     }
@@ -46,7 +46,7 @@ impl<T> Handle<T> {
 
 impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
-        // SAFETY: the object was made for this value alone, which is never copied.
+        // SAFETY: this value is the only owner of the object, and is never copied.
         unsafe { (self.free)(self.raw.as_ptr()) }
     }
 }

@@ -1,4 +1,4 @@
-//! What a sensor can stream: kind, format, size and rate.
+//! The modes of a sensor: stream, format, size and frame rate.
 
 use super::error::{Error, check, text};
 use num_traits::FromPrimitive;
@@ -10,7 +10,7 @@ use realsense_sys as sys;
 pub(crate) enum StreamKind {
     Color,
     Depth,
-    /// The left imager is 1, the right one 2; a camera with only one calls it 0, which is 1 here.
+    /// The left imager is 1, the right one 2. librealsense gives a single imager the index 0, which becomes 1 here.
     Infrared(u8),
     Gyro,
     Accel,
@@ -28,7 +28,7 @@ impl StreamKind {
         }
     }
 
-    /// The name that users see.
+    /// The name in properties and messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Color => "color",
@@ -53,11 +53,11 @@ pub(crate) enum PixelFormat {
     Y8,
     Y16,
     Z16,
-    /// No pixels: three floats of a motion sensor.
+    /// Three floats of a motion sensor.
     Xyz32f,
 }
 
-/// Each format as the library calls it, with the bytes of one pixel.
+/// The librealsense name of each format, and the number of bytes of one pixel.
 const FORMATS: [(PixelFormat, Rs2Format, usize); 10] = [
     (PixelFormat::Yuyv, Rs2Format::Yuyv, 2),
     (PixelFormat::Uyvy, Rs2Format::Uyvy, 2),
@@ -77,40 +77,40 @@ impl PixelFormat {
         FORMATS.iter().find(|(_, theirs, _)| *theirs == raw).map(|(format, ..)| *format)
     }
 
-    /// Bytes of a pixel (of a sample of a motion sensor).
+    /// The number of bytes of a pixel, or of a motion sample.
     pub(crate) fn bytes(self) -> usize {
         FORMATS.iter().find(|(format, ..)| *format == self).map_or(0, |(.., bytes)| *bytes)
     }
 }
 
-/// What a profile is, without the object of the library.
+/// A mode of a stream: the content of a stream profile of librealsense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Shape {
+pub(crate) struct StreamMode {
     pub(crate) kind: StreamKind,
     pub(crate) format: PixelFormat,
-    /// Pixels; 0 for motion.
+    /// In pixels; 0 for motion.
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// Frames (samples) a second.
+    /// Frames or samples per second.
     pub(crate) rate: u32,
 }
 
-/// One mode of a sensor. Lives as long as the sensor's list of them, which [`super::Sensor`] holds.
+/// A stream profile of a sensor. It is valid as long as the list of the sensor, which [`super::Sensor`] holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Profile {
     pub(super) raw: *const sys::rs2_stream_profile,
-    pub(crate) shape: Shape,
+    pub(crate) mode: StreamMode,
 }
 
 impl Profile {
-    /// `None` where it is of a stream or format that this crate doesn't know.
+    /// Reads a profile. Returns `None` for a stream or format that this crate does not know.
     ///
     /// # Safety
     ///
-    /// `raw` points to a profile that is alive and stays so as long as the value returned.
+    /// `raw` points to a profile that outlives the returned value.
     pub(super) unsafe fn read(raw: *const sys::rs2_stream_profile) -> Result<Option<Self>, Error> {
         let (mut stream, mut format, mut index, mut unique, mut rate) = (0, 0, 0, 0, 0);
-        // SAFETY: `raw` is alive (the caller's promise), the other arguments are places on our stack.
+        // SAFETY: `raw` is alive (ensured by the caller); the results are written to our stack.
         check(|error| unsafe {
             sys::rs2_get_stream_profile_data(
                 raw,
@@ -134,12 +134,12 @@ impl Profile {
             })?;
         }
         let size = |value: i32| u32::try_from(value).unwrap_or(0);
-        let shape = Shape { kind, format, width: size(width), height: size(height), rate: size(rate) };
-        Ok(Some(Self { raw, shape }))
+        let mode = StreamMode { kind, format, width: size(width), height: size(height), rate: size(rate) };
+        Ok(Some(Self { raw, mode }))
     }
 }
 
-/// How a camera projects: what turns a depth picture into points.
+/// The intrinsics of a camera, which map pixels and depth to points.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Intrinsics {
     pub(crate) width: i32,
@@ -148,13 +148,13 @@ pub(crate) struct Intrinsics {
     pub(crate) ppy: f32,
     pub(crate) fx: f32,
     pub(crate) fy: f32,
-    /// The library's name of the distortion model.
+    /// librealsense's name of the distortion model.
     pub(crate) model: String,
     pub(crate) coefficients: [f32; 5],
 }
 
 impl Intrinsics {
-    /// Of a video stream.
+    /// Reads the intrinsics of a video stream.
     ///
     /// # Safety
     ///
@@ -170,9 +170,9 @@ impl Intrinsics {
             model: sys::rs2_distortion_RS2_DISTORTION_NONE,
             coeffs: [0.0; 5],
         };
-        // SAFETY: the profile is alive (the caller's promise), the place for the result is on our stack.
+        // SAFETY: the profile is alive (ensured by the caller); the result is written to our stack.
         check(|error| unsafe { sys::rs2_get_video_stream_intrinsics(profile, &raw mut raw, error) })?;
-        // SAFETY: returns a static string for every number, also for those it doesn't know.
+        // SAFETY: the function returns a static string for every number, known or not.
         let model = unsafe { text(sys::rs2_distortion_to_string(raw.model)) };
         Ok(Self {
             width: raw.width,

@@ -1,4 +1,4 @@
-//! A sensor of a device: its profiles, its options, and the frames that it gives while it is open.
+//! A sensor of a device: its modes, its controls, and its frames while it streams.
 
 use super::{
     error::{Error, check},
@@ -10,7 +10,7 @@ use realsense_rust::kind::Rs2Option;
 use realsense_sys as sys;
 use std::{ffi::c_void, sync::Arc};
 
-/// Settings of a sensor that this crate changes.
+/// The controls of a sensor that this crate sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control {
     Exposure,
@@ -36,7 +36,7 @@ impl Control {
     }
 }
 
-/// What a [`Control`] takes.
+/// The values that a [`Control`] accepts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Range {
     pub(crate) min: f32,
@@ -44,7 +44,7 @@ pub(crate) struct Range {
     pub(crate) default: f32,
 }
 
-/// A sensor and all its modes that this crate knows.
+/// A sensor and its modes.
 #[derive(Debug)]
 pub(crate) struct Sensor {
     // The profiles point into the list.
@@ -53,7 +53,7 @@ pub(crate) struct Sensor {
     raw: Handle<sys::rs2_sensor>,
 }
 
-// SAFETY: the profiles' pointers are into the list that is held beside them, which the library never changes.
+// SAFETY: the pointers of the profiles refer to the list that this value holds, which the library never changes.
 unsafe impl Send for Sensor {}
 // SAFETY: as above.
 unsafe impl Sync for Sensor {}
@@ -68,7 +68,7 @@ impl Sensor {
         let count = check(|error| unsafe { sys::rs2_get_stream_profiles_count(list.raw(), error) })?;
         let mut profiles = Vec::new();
         for index in 0..count {
-            // SAFETY: the list is alive, the index inside.
+            // SAFETY: the list is alive, and the index is in range.
             let profile = check(|error| unsafe { sys::rs2_get_stream_profile(list.raw(), index, error) })?;
             // SAFETY: the list holds its profiles, and this sensor holds the list.
             profiles.extend(unsafe { Profile::read(profile) }?);
@@ -76,17 +76,17 @@ impl Sensor {
         Ok(Self { profiles, _list: list, raw })
     }
 
-    /// All that it can stream.
+    /// The modes of the sensor.
     pub(crate) fn profiles(&self) -> &[Profile] {
         &self.profiles
     }
 
-    /// Whether it gives this stream.
+    /// Whether the sensor has this stream.
     pub(crate) fn has(&self, kind: StreamKind) -> bool {
-        self.profiles.iter().any(|profile| profile.shape.kind == kind)
+        self.profiles.iter().any(|profile| profile.mode.kind == kind)
     }
 
-    /// What the control takes; `None` where this sensor doesn't have it or only shows it.
+    /// The values that the control accepts; `None` if the sensor lacks the control or it is read-only.
     pub(crate) fn range(&self, control: Control) -> Option<Range> {
         let (sensor, option) = (self.options(), control.option());
         let range = sensor.get_option_range(option).filter(|_| !sensor.is_option_read_only(option))?;
@@ -99,16 +99,16 @@ impl Sensor {
         set.map_err(|error| Error::new("rs2_set_option", error.to_string()))
     }
 
-    /// The sensor as realsense-rust sees it: a view that frees nothing.
+    /// A non-owning view of the sensor as realsense-rust wraps it.
     fn options(&self) -> realsense_rust::sensor::Sensor {
         self.raw.non_null().into()
     }
 
-    /// Takes the sensor for these profiles of its own, all at once.
+    /// Opens the sensor for these of its profiles.
     pub(crate) fn open(self: &Arc<Self>, profiles: &[Profile]) -> Result<OpenSensor, Error> {
         let mut raw: Vec<_> = profiles.iter().map(|profile| profile.raw).collect();
         let count = i32::try_from(raw.len()).unwrap_or(i32::MAX);
-        // SAFETY: sensor and profiles are alive, and there are `count` of them.
+        // SAFETY: the sensor and the profiles are alive, and there are `count` of them.
         check(|error| unsafe {
             sys::rs2_open_multiple(self.raw.raw(), raw.as_mut_ptr(), count, error);
         })?;
@@ -118,19 +118,19 @@ impl Sensor {
 
 type Callback = dyn Fn(Frame) + Send + Sync;
 
-/// A sensor that is open, and that streams once it is started. Stops and closes when dropped.
+/// An open sensor, which streams once it is started. Stopped and closed on drop.
 pub(crate) struct OpenSensor {
     sensor: Arc<Sensor>,
-    // Boxed twice: the library holds a thin pointer to the inner box.
+    // Boxed twice, because the library holds a thin pointer to the inner box.
     callback: Option<Box<Box<Callback>>>,
 }
 
 impl OpenSensor {
-    /// Calls `callback` with each frame, in a thread of the library.
+    /// Starts streaming. Calls `callback` with each frame on a thread of the library.
     pub(crate) fn start(&mut self, callback: impl Fn(Frame) + Send + Sync + 'static) -> Result<(), Error> {
         let callback: Box<Box<Callback>> = Box::new(Box::new(callback));
         let user = (&raw const *callback).cast_mut().cast::<c_void>();
-        // SAFETY: the sensor is alive; `user` is the box that stays in `self` until the sensor has stopped.
+        // SAFETY: the sensor is alive; `user` is the box that `self` holds until the sensor has stopped.
         check(|error| unsafe { sys::rs2_start(self.sensor.raw.raw(), Some(on_frame), user, error) })?;
         self.callback = Some(callback);
         Ok(())
@@ -140,7 +140,7 @@ impl OpenSensor {
 impl Drop for OpenSensor {
     fn drop(&mut self) {
         let raw = self.sensor.raw.raw();
-        // A camera that was unplugged refuses both, and is as good as closed. Stopping waits for callbacks that run.
+        // A camera that was unplugged refuses both calls, and counts as closed. Stopping waits for running callbacks.
         if self.callback.is_some() {
             // SAFETY: the sensor is alive.
             let _ = check(|error| unsafe { sys::rs2_stop(raw, error) });
@@ -151,9 +151,9 @@ impl Drop for OpenSensor {
 }
 
 unsafe extern "C" fn on_frame(frame: *mut sys::rs2_frame, user: *mut c_void) {
-    // SAFETY: `user` is the box given to rs2_start, which outlives the streaming.
+    // SAFETY: `user` is the box registered with rs2_start, which outlives the streaming.
     let callback = unsafe { &*user.cast::<Box<Callback>>() };
-    // SAFETY: the library gives its reference to the callback.
+    // SAFETY: the library passes its reference to the callback.
     if let Some(frame) = unsafe { Frame::take(frame) } {
         callback(frame);
     }

@@ -1,8 +1,8 @@
-//! Cameras that exist in software alone: what they stream is pushed by who made them. They are plugged in and out like
-//! real ones, and recorded into the files that a recording of a real one is.
+//! Cameras in software, for tests (feature `software-device`). The test pushes their frames. They can be plugged in and
+//! unplugged like real cameras, and recorded into the same files.
 //!
-//! For tests (feature `software-device`). The functions of librealsense that make them are in none of the headers that
-//! realsense-sys covers, so they are declared in `ffi`.
+//! The functions of librealsense that create them are missing from the headers that realsense-sys covers, so `ffi`
+//! declares them.
 
 mod ffi;
 mod recorder;
@@ -22,10 +22,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What went wrong, with the library's words.
+/// An error, with the library's message.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Pixels of a video stream.
+/// The pixel format of a video stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pixels {
     /// 4:2:2, Y first.
@@ -40,7 +40,7 @@ pub enum Pixels {
     Rgba8,
     /// Four bytes, blue first.
     Bgra8,
-    /// Gray.
+    /// Gray of 8 bits.
     Y8,
     /// Gray of 16 bits.
     Y16,
@@ -64,36 +64,36 @@ impl Pixels {
     }
 }
 
-/// Where a picture comes from.
+/// The imager of a video stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Imager {
     /// The color camera.
     Color,
-    /// Depth, of the stereo module.
+    /// The depth of the stereo module.
     Depth,
     /// An infrared camera of the stereo module: 1 is the left one, 2 the right one.
     Infrared(u8),
 }
 
-/// A stream that the device can give. Several of one imager are its modes.
+/// A stream of the device. Several streams of one imager are its modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// Pictures.
+    /// Video.
     Video {
-        /// Of what.
+        /// The imager.
         imager: Imager,
-        /// In which format.
+        /// The pixel format.
         pixels: Pixels,
-        /// Pixels in a row.
+        /// The number of pixels in a row.
         width: u16,
-        /// Rows.
+        /// The number of rows.
         height: u16,
-        /// Pictures a second.
+        /// Frames per second.
         rate: u16,
     },
-    /// Three floats of the gyroscope, rad/s, that many times a second.
+    /// The gyroscope: three floats in rad/s, at this number of samples per second.
     Gyro(u16),
-    /// Three floats of the accelerometer, m/s², that many times a second.
+    /// The accelerometer: three floats in m/s², at this number of samples per second.
     Accel(u16),
 }
 
@@ -107,7 +107,7 @@ impl Stream {
     }
 }
 
-/// What can be set on a sensor.
+/// A control of a sensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setting {
     /// Exposure time.
@@ -120,7 +120,7 @@ pub enum Setting {
     WhiteBalance,
     /// Whether the infrared projector is on.
     Emitter,
-    /// Its power in mW.
+    /// The power of the infrared projector in mW.
     LaserPower,
 }
 
@@ -137,27 +137,28 @@ impl Setting {
     }
 }
 
-/// What comes with a frame.
+/// The metadata of a frame.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FrameInfo {
-    /// Counts up.
+    /// The frame number.
     pub number: i32,
-    /// On the camera's own clock.
+    /// The timestamp on the camera's clock, in ms.
     pub timestamp_ms: f64,
-    /// The time is that of the host, as librealsense has it for cameras whose driver gives no metadata.
+    /// Whether the timestamp is the host's time instead, as librealsense reports it for cameras whose driver provides
+    /// no metadata.
     pub host_time: bool,
-    /// Microseconds.
+    /// The exposure time in µs.
     pub exposure: Option<i64>,
-    /// As the sensor counts.
+    /// The gain, in units of the sensor.
     pub gain: Option<i64>,
 }
 
-/// Millimeters: what one step of depth is.
+/// The depth of one unit in meters.
 const DEPTH_UNITS: f32 = 0.001;
 
 const MODULES: [&CStr; 3] = [c"Stereo Module", c"RGB Camera", c"Motion Module"];
 
-/// The options that can be set, by module: option, least, most, what it is at first.
+/// The options of each module: option, minimum, maximum, default.
 const OPTIONS: [(usize, sys::rs2_option, f32, f32, f32); 9] = [
     (0, sys::rs2_option_RS2_OPTION_EXPOSURE, 1.0, 165_000.0, 8500.0),
     (0, sys::rs2_option_RS2_OPTION_GAIN, 16.0, 248.0, 16.0),
@@ -184,15 +185,15 @@ struct Made {
     profile: *mut sys::rs2_stream_profile,
 }
 
-// SAFETY: the profiles are of the device that is held beside them.
+// SAFETY: the profiles belong to the device that this value holds.
 unsafe impl Send for SoftwareDevice {}
 // SAFETY: as above.
 unsafe impl Sync for SoftwareDevice {}
 
 impl SoftwareDevice {
-    /// A camera with this serial number that can give these streams.
+    /// Creates a camera with this serial number and these streams.
     pub fn new(serial: &str, streams: &[Stream]) -> Result<Self, Error> {
-        // SAFETY: takes only the place for an error.
+        // SAFETY: the function takes only the address for an error.
         let raw =
             Handle::new(sys::rs2_delete_device, |error| unsafe { ffi::rs2_create_software_device(error) })?;
         let serial = CString::new(serial)?;
@@ -204,7 +205,7 @@ impl SoftwareDevice {
             (sys::rs2_camera_info_RS2_CAMERA_INFO_USB_TYPE_DESCRIPTOR, c"3.2"),
             (sys::rs2_camera_info_RS2_CAMERA_INFO_PHYSICAL_PORT, serial.as_c_str()),
         ] {
-            // SAFETY: the device is alive, the string during the call.
+            // SAFETY: the device is alive, and the string is alive during the call.
             check(|error| unsafe {
                 ffi::rs2_software_device_register_info(raw.raw(), field, value.as_ptr(), error);
             })?;
@@ -252,12 +253,12 @@ impl SoftwareDevice {
         Ok(())
     }
 
-    /// The sensor of this module, made with its options when it is first wanted.
+    /// The sensor of this module. It is created, with its options, on first use.
     fn module(&mut self, module: usize) -> Result<*mut sys::rs2_sensor, Error> {
         if let Some(Some(sensor)) = self.modules.get(module) {
             return Ok(sensor.raw());
         }
-        // SAFETY: the device is alive, the name static.
+        // SAFETY: the device is alive, and the name is static.
         let sensor = Handle::new(sys::rs2_delete_sensor, |error| unsafe {
             ffi::rs2_software_device_add_sensor(self.raw.raw(), MODULES[module].as_ptr(), error)
         })?;
@@ -283,7 +284,7 @@ impl SoftwareDevice {
         Ok(raw)
     }
 
-    /// Depth and color are seen from 15 mm apart.
+    /// The depth and color imagers are 15 mm apart.
     fn register_extrinsics(&self) -> Result<(), Error> {
         let extrinsics = sys::rs2_extrinsics {
             rotation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
@@ -292,7 +293,7 @@ impl SoftwareDevice {
         let of = |module| self.streams.iter().filter(move |made| made.stream.module() == module);
         for from in of(0) {
             for to in of(1) {
-                // SAFETY: both profiles are alive with the device.
+                // SAFETY: both profiles are alive, because they belong to the device.
                 check(|error| unsafe {
                     sys::rs2_register_extrinsics(from.profile, to.profile, extrinsics, error);
                 })?;
@@ -301,8 +302,8 @@ impl SoftwareDevice {
         Ok(())
     }
 
-    /// Gives a frame of the stream of that index in the list that the device was made with. Nobody gets it who doesn't
-    /// stream just that. `bytes` are the rows, one after the other, or three floats.
+    /// Pushes a frame of a stream, given by its index in the list that the device was created with. The frame is
+    /// discarded unless this mode is streaming. `bytes` are the rows in succession, or three floats.
     pub fn push(&self, stream: usize, bytes: &[u8], info: &FrameInfo) -> Result<(), Error> {
         let made = self.streams.get(stream).ok_or("no such stream")?;
         let sensor = self.modules[made.stream.module()].as_ref().ok_or("no sensor")?.raw();
@@ -324,7 +325,7 @@ impl SoftwareDevice {
         let profile = made.profile.cast_const();
         let deleter = Some(gst::glib::ffi::g_free as unsafe extern "C" fn(*mut c_void));
         let size = u32::try_from(bytes.len())?;
-        // SAFETY: reads as many bytes as there are.
+        // SAFETY: the function reads exactly the bytes of the slice.
         let copy = || unsafe { gst::glib::ffi::g_memdup(bytes.as_ptr().cast(), size) };
         if let Stream::Video { pixels, width, height, .. } = made.stream {
             let (_, bpp) = pixels.raw();
@@ -343,8 +344,8 @@ impl SoftwareDevice {
                 profile,
                 depth_units: DEPTH_UNITS,
             };
-            // SAFETY: sensor and profile are alive; the copy has the size that stride and height say, and the library
-            // frees it with the deleter.
+            // SAFETY: the sensor and the profile are alive; the copy has the size that stride and height imply, and the
+            // library frees it with the deleter.
             check(|error| unsafe { ffi::rs2_software_sensor_on_video_frame(sensor, frame, error) })?;
         } else {
             if bytes.len() != 12 {
@@ -357,20 +358,20 @@ impl SoftwareDevice {
         Ok(())
     }
 
-    /// What the sensor of this imager is set to.
+    /// The current value of a control of the imager's sensor.
     pub fn setting(&self, imager: Imager, setting: Setting) -> Result<f32, Error> {
         let module = usize::from(imager == Imager::Color);
         let sensor = self.modules[module].as_ref().ok_or("no sensor")?;
-        // SAFETY: a sensor is its own object of options, and alive.
+        // SAFETY: a sensor can be cast to an options object, and this one is alive.
         Ok(check(|error| unsafe {
             sys::rs2_get_option(sensor.raw().cast_const().cast(), setting.raw(), error)
         })?)
     }
 
-    /// Plugs the camera in: from now on this process finds it as it finds real ones.
+    /// Plugs the camera in, so that this process finds it like a real one.
     pub fn plug(&self) -> Result<Plugged, Error> {
         let context = Context::shared()?;
-        // The context itself forgets a software device unless somebody holds the list that it was announced with.
+        // The context drops a software device unless somebody holds the list that announced it.
         let announced = Arc::new(Mutex::new(None));
         let place = announced.clone();
         let subscription = context.watch(move |change: &Change| {
@@ -387,15 +388,15 @@ impl SoftwareDevice {
     }
 }
 
-/// A software device that can be found, until this is dropped. (The library tells nobody that it is gone then; of a
-/// [`PluggedRecording`] it does.)
+/// A software device that is plugged in, until this is dropped. librealsense does not report that it is unplugged then;
+/// for a [`PluggedRecording`] it does.
 #[derive(Debug)]
 pub struct Plugged {
     _announced: Arc<DeviceList>,
     _context: Arc<Context>,
 }
 
-/// A recording that is found as a camera and plays once as one streams. Dropping it pulls the plug.
+/// A recording that is plugged in like a camera and plays once. Dropping it unplugs it.
 #[derive(Debug)]
 pub struct PluggedRecording {
     _device: Handle<sys::rs2_device>,
@@ -404,11 +405,11 @@ pub struct PluggedRecording {
 }
 
 impl PluggedRecording {
-    /// Plugs it in.
+    /// Plugs the recording in.
     pub fn plug(path: &Path) -> Result<Self, Error> {
         let context = Context::shared()?;
         let path = CString::new(path.as_os_str().as_encoded_bytes())?;
-        // SAFETY: the context is alive, the path during the call.
+        // SAFETY: the context is alive, and the path is alive during the call.
         let device = Handle::new(sys::rs2_delete_device, |error| unsafe {
             sys::rs2_context_add_device(context.handle(), path.as_ptr(), error)
         })?;
@@ -418,7 +419,7 @@ impl PluggedRecording {
 
 impl Drop for PluggedRecording {
     fn drop(&mut self) {
-        // SAFETY: the context is alive, the path during the call.
+        // SAFETY: the context is alive, and the path is alive during the call.
         let _ = check(|error| unsafe {
             sys::rs2_context_remove_device(self.context.handle(), self.path.as_ptr(), error);
         });
@@ -442,7 +443,7 @@ fn add_motion(
     Ok(check(|error| unsafe { ffi::rs2_software_sensor_add_motion_stream_ex(sensor, motion, 1, error) })?)
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a picture is not that wide")]
+#[allow(clippy::cast_precision_loss, reason = "video is not that wide")]
 fn intrinsics(width: c_int, height: c_int) -> sys::rs2_intrinsics {
     sys::rs2_intrinsics {
         width,

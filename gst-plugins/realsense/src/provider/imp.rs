@@ -1,4 +1,4 @@
-//! The provider: as long as it is started, its list is that of librealsense.
+//! The implementation of the device provider. While it is started, its list follows that of librealsense.
 
 use super::device::RealSenseDevice;
 use crate::{
@@ -8,11 +8,11 @@ use crate::{
 use gst::{glib, prelude::*, subclass::prelude::*};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// State of the provider.
+/// The state of the provider.
 #[derive(Default)]
 pub struct RealSenseDeviceProvider {
     watch: Mutex<Option<Subscription>>,
-    /// Cameras that were announced.
+    /// The cameras in the list.
     known: Mutex<Vec<(Device, RealSenseDevice)>>,
 }
 
@@ -33,17 +33,17 @@ impl DeviceProviderImpl for RealSenseDeviceProvider {
             gst::subclass::DeviceProviderMetadata::new(
                 "RealSense cameras",
                 "Source/Video",
-                "Lists RealSense cameras as they come and go",
-                "The room-signaling developers",
+                "Lists RealSense cameras as they are plugged in and unplugged",
+                "The room-signaling project",
             )
         });
         Some(&METADATA)
     }
 
     fn probe(&self) -> Vec<gst::Device> {
-        let cameras = Context::shared().and_then(|context| there(&context));
+        let cameras = Context::shared().and_then(|context| connected(&context));
         match cameras {
-            Ok(cameras) => cameras.iter().filter_map(announced).map(Cast::upcast).collect(),
+            Ok(cameras) => cameras.iter().filter_map(device_for).map(Cast::upcast).collect(),
             Err(error) => {
                 gst::warning!(CAT, imp = self, "{error}");
                 Vec::new()
@@ -52,20 +52,21 @@ impl DeviceProviderImpl for RealSenseDeviceProvider {
     }
 
     fn start(&self) -> Result<(), gst::LoggableError> {
-        let said = |error| gst::loggable_error!(CAT, "{error}");
-        let context = Context::shared().map_err(said)?;
-        // First this, so that none is missed; what comes twice is known by then.
+        let failed = |error| gst::loggable_error!(CAT, "{error}");
+        let context = Context::shared().map_err(failed)?;
+        // The watch begins before the first listing, so that no camera is missed. A camera that is reported twice is
+        // added once.
         let weak = self.obj().downgrade();
         let watch = context.watch(move |change| {
             let Some(provider) = weak.upgrade() else { return };
             let provider = provider.imp();
-            provider.forget(|camera| change.removed.contains(camera));
+            provider.remove(|camera| change.removed.contains(camera));
             if let Ok(cameras) = change.added.devices() {
-                provider.announce(cameras.into_iter().flatten());
+                provider.add(cameras.into_iter().flatten());
             }
         });
         *lock(&self.watch) = Some(watch);
-        self.announce(there(&context).map_err(said)?);
+        self.add(connected(&context).map_err(failed)?);
         Ok(())
     }
 
@@ -77,9 +78,9 @@ impl DeviceProviderImpl for RealSenseDeviceProvider {
 }
 
 impl RealSenseDeviceProvider {
-    fn announce(&self, cameras: impl IntoIterator<Item = Device>) {
+    fn add(&self, cameras: impl IntoIterator<Item = Device>) {
         for camera in cameras {
-            let Some(device) = announced(&camera) else { continue };
+            let Some(device) = device_for(&camera) else { continue };
             {
                 let mut known = lock(&self.known);
                 if known.iter().any(|(other, _)| other.serial() == camera.serial()) {
@@ -87,27 +88,27 @@ impl RealSenseDeviceProvider {
                 }
                 known.push((camera, device.clone()));
             }
-            // Applications are called in here, and the lock is not held.
+            // This calls into the application, so the lock is not held.
             self.obj().device_add(&device);
         }
     }
 
-    fn forget(&self, is_gone: impl Fn(&Device) -> bool) {
-        let (gone, left) = lock(&self.known).drain(..).partition(|(camera, _)| is_gone(camera));
+    fn remove(&self, is_removed: impl Fn(&Device) -> bool) {
+        let (removed, left) = lock(&self.known).drain(..).partition(|(camera, _)| is_removed(camera));
         *lock(&self.known) = left;
-        let gone: Vec<(Device, RealSenseDevice)> = gone;
-        for (_, device) in gone {
+        let removed: Vec<(Device, RealSenseDevice)> = removed;
+        for (_, device) in removed {
             self.obj().device_remove(&device);
         }
     }
 }
 
-fn there(context: &Context) -> Result<Vec<Device>, crate::camera::Error> {
+fn connected(context: &Context) -> Result<Vec<Device>, crate::camera::Error> {
     Ok(context.devices()?.into_iter().flatten().collect())
 }
 
-/// `None` where the camera can't be read: it is no longer there, or not yet.
-fn announced(camera: &Device) -> Option<RealSenseDevice> {
+/// `None` if the camera can't be read, because it is being plugged in or unplugged.
+fn device_for(camera: &Device) -> Option<RealSenseDevice> {
     RealSenseDevice::new(camera).ok()
 }
 

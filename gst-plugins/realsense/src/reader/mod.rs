@@ -1,89 +1,98 @@
-//! The camera reader: one for each element, shared by its pads.
+//! The reader of one camera or recording. Each `realsensesrc` has one, which all of its pads share.
 //!
-//! One thread ([`control`]) opens, starts, stops and reconnects the camera. The library's own threads hand each frame to
-//! the [`seat`]s of the pads that want it, and each pad takes its frames in its own streaming thread. So no pad waits for
-//! another, and none waits for the camera in a way that can't be interrupted.
+//! - [`open`] finds the camera, or opens the recording, that the properties select.
+//! - [`camera_thread`] starts and stops it, follows a recording to its end, and finds a camera again that was unplugged.
+//! - [`shared`] distributes each frame, on librealsense's threads, to the [`frame_queue`]s of the pads.
+//! - [`consumer`] is the handle by which the streaming thread of a pad selects a mode and waits for frames.
+//! - [`syncer`] and [`pairing`] combine depth and color of the same moment, so that one can be aligned to the other.
+//! - [`controls`] sets exposure, gain and the like.
+//!
+//! Each pad waits for its frames in its own streaming thread. Therefore no pad waits for another one, and every wait can
+//! be interrupted.
 
-mod anchors;
-mod control;
+mod camera_thread;
+mod consumer;
 mod controls;
-mod find;
+mod frame_pool_guard;
+mod frame_queue;
+mod open;
 mod pairing;
-mod seat;
 mod shared;
-mod together;
+mod syncer;
 
+pub(crate) use consumer::{Consumer, Interrupt};
 pub(crate) use controls::Controls;
-pub(crate) use find::{OpenError, Request, title};
-pub(crate) use seat::{Arrived, Interrupt, Member};
+pub(crate) use frame_queue::ReceivedFrame;
+pub(crate) use open::{OpenError, Request, title};
 
 use crate::{
-    camera::{Device, Shape, StreamKind},
+    camera::{Device, StreamKind, StreamMode},
     depth::Processing,
 };
 use shared::{Shared, State};
 use std::{sync::Arc, thread::JoinHandle};
 
-/// What the reader tells the element beside frames.
+/// What the reader reports to the element, apart from frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// Something doesn't work as asked, and the stream goes on.
+    /// Something does not work as requested, but the stream continues.
     Warning(String),
-    /// Something is as it should be again.
+    /// A problem is over.
     Info(String),
 }
 
-/// A camera or recording that is open.
+/// An open camera or recording.
 pub(crate) struct Reader {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Reader {
-    /// Finds and opens what is asked for; nothing streams yet. `report` is called in the reader's thread.
+    /// Opens the requested camera or recording. Nothing streams yet. `report` is called on the camera thread.
     pub(crate) fn open(
         request: Request,
         controls: Controls,
         processing: Processing,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
-        let device = find::open(&request)?;
+        let device = open::open(&request)?;
         let state = State::new(device, controls, processing);
         let shared = Arc::new(Shared::new(request, state, Box::new(report)));
-        let thread = control::spawn(shared.clone()).map_err(|error| OpenError::Thread(error.to_string()))?;
+        let thread =
+            camera_thread::spawn(shared.clone()).map_err(|error| OpenError::Thread(error.to_string()))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// A place for a pad that wants frames of these streams; of several, `together` in sets of the same moment, else
-    /// as they come.
-    pub(crate) fn member(&self, kinds: &[StreamKind], together: bool) -> Result<Member, OpenError> {
-        Member::join(self.shared.clone(), kinds, together)
+    /// Adds a consumer of the frames of these streams. With `in_sets`, it receives framesets of the first stream and the
+    /// frame of the second stream that was captured at the same moment; otherwise single frames as they arrive.
+    pub(crate) fn consumer(&self, kinds: &[StreamKind], in_sets: bool) -> Result<Consumer, OpenError> {
+        Consumer::new(self.shared.clone(), kinds, in_sets)
     }
 
-    /// The camera.
+    /// The camera or recording.
     pub(crate) fn device(&self) -> Arc<Device> {
         self.shared.lock().device.clone()
     }
 
-    /// All that the camera can stream.
-    pub(crate) fn shapes(&self) -> Result<Vec<Shape>, OpenError> {
-        find::shapes(&self.device())
+    /// All modes of all streams of the camera.
+    pub(crate) fn modes(&self) -> Result<Vec<StreamMode>, OpenError> {
+        open::modes(&self.device())
     }
 
-    /// The element plays, or pauses.
+    /// Follows the element between PAUSED and PLAYING.
     pub(crate) fn set_playing(&self, playing: bool) {
         self.shared.change(|state| {
             state.playing = playing;
-            state.restart_patience();
+            state.restart_frame_timeouts();
         });
     }
 
-    /// Changes what the camera is set to.
+    /// Changes the settings of the camera.
     pub(crate) fn set_controls(&self, controls: Controls) {
         self.shared.change(|state| state.controls = controls);
     }
 
-    /// Changes what is done to depth, as far as sizes and formats stay as they are.
+    /// Changes the processing of depth, except for decimation, alignment and colors, which determine the caps.
     pub(crate) fn set_processing(&self, processing: Processing) {
         self.shared.change(|state| {
             let Processing { decimation, align, colorize, .. } = *state.processing;
@@ -91,12 +100,12 @@ impl Reader {
         });
     }
 
-    /// Whether to wait for a camera that is unplugged.
+    /// Whether to search for the camera when it is unplugged.
     pub(crate) fn set_reconnect(&self, reconnect: bool) {
         self.shared.change(|state| state.reconnect = Some(reconnect));
     }
 
-    /// From now on all members are told that the element shuts down.
+    /// Interrupts all consumers, because the element shuts down.
     pub(crate) fn begin_to_close(&self) {
         self.shared.change(|state| state.closing = true);
     }
@@ -106,9 +115,9 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.begin_to_close();
         let thread = self.thread.take();
-        // A report may hold the last reference to the element, which drops this in that very thread.
+        // A report may hold the last reference to the element. Then the camera thread itself drops the reader.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
-            // Joining fails only where the thread panicked.
+            // Joining fails only if the thread panicked.
             let _ = thread.join();
         }
     }

@@ -1,13 +1,17 @@
-//! What the control thread, the library's threads and the pads share.
+//! The state that the camera thread, librealsense's threads and the pads share, and the distribution of frames.
+//!
+//! [`Shared::deliver`] runs on a thread of librealsense for each frame and puts the frame into the [`FrameQueue`]s of the
+//! pads that selected its mode. A live queue that is full drops its oldest frame. With `real-time=false` the thread waits
+//! for space instead, which holds back the recording.
 
 use super::{
     Controls, Report, Request,
-    anchors::Anchors,
-    seat::Seat,
-    together::{Arrival, Together},
+    frame_pool_guard::FramePoolGuard,
+    frame_queue::FrameQueue,
+    syncer::{Arrival, Syncer},
 };
 use crate::{
-    camera::{Device, Frame, Shape},
+    camera::{Device, Frame, StreamMode},
     depth::Processing,
     timeline::Timeline,
 };
@@ -17,58 +21,58 @@ use std::{
     time::Instant,
 };
 
-/// How much the pads of a recording that is not played in real time may hold together, in bytes, while another pad waits
-/// for a frame. Each stream of a recording may pause or end before the others, and a muxer downstream accepts no frame of
-/// the others meanwhile.
-const MOST_HELD: usize = 256 << 20;
+/// The bytes that all queues of a recording with `real-time=false` may hold together while another pad waits for a frame.
+/// A stream of a recording may pause or end before the others, and a muxer downstream accepts no frame of the others in
+/// the meantime.
+const MAX_HELD_BYTES: usize = 256 << 20;
 
-/// What all threads around one camera share.
+/// The state that all threads around one camera share.
 pub(super) struct Shared {
     pub(super) request: Request,
     pub(super) live: bool,
     pub(super) timeline: Mutex<Timeline>,
     pub(super) report: Box<dyn Fn(Report) + Send + Sync>,
     state: Mutex<State>,
-    /// Wakes the control thread.
-    control: Condvar,
-    /// Wakes pads: a frame is there, or none will come.
-    pub(super) frames: Condvar,
-    /// Wakes the library's threads: a pad has taken a frame.
-    pub(super) room: Condvar,
-    /// Last, so that it goes after the device.
-    anchors: Anchors,
+    /// Wakes the camera thread.
+    state_changed: Condvar,
+    /// Wakes pads: a frame has arrived, or none will.
+    pub(super) frames_changed: Condvar,
+    /// Wakes librealsense's threads: a pad has removed a frame from its queue.
+    pub(super) space_freed: Condvar,
+    /// The last field, because it must be dropped after the device.
+    pool_guard: FramePoolGuard,
 }
 
-/// What may change.
+/// The part that changes.
 pub(super) struct State {
     pub(super) device: Arc<Device>,
-    pub(super) seats: BTreeMap<u64, Seat>,
+    pub(super) queues: BTreeMap<u64, FrameQueue>,
     pub(super) phase: Phase,
-    /// Counts the starts of the camera: frames of an earlier one are old.
+    /// Counts the starts of the camera. Frames of an earlier start are discarded.
     pub(super) epoch: u64,
     pub(super) playing: bool,
     pub(super) closing: bool,
-    /// The library says that the device is gone.
+    /// librealsense has reported that the device was unplugged.
     pub(super) unplugged: bool,
-    /// As changed while playing.
+    /// The property `reconnect`, if it was set after the camera was opened.
     pub(super) reconnect: Option<bool>,
     pub(super) controls: Controls,
     pub(super) processing: Arc<Processing>,
-    /// Texts for the user, which the control thread reports.
+    /// Warnings for the user, which the camera thread reports.
     pub(super) warnings: Vec<String>,
 }
 
 /// What the camera does.
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    /// Not streaming until all pads have chosen and want frames.
+    /// The camera does not stream until all pads have selected a mode and requested a frame.
     Waiting,
     Running,
-    /// The recording is over.
+    /// The recording has ended.
     Ended,
-    /// Unplugged, and waited for.
-    Gone,
-    /// It is over, for this reason.
+    /// The camera was unplugged, and the camera thread searches for it.
+    Searching,
+    /// The camera failed for this reason.
     Failed(Arc<str>),
 }
 
@@ -76,7 +80,7 @@ impl State {
     pub(super) fn new(device: Arc<Device>, controls: Controls, processing: Processing) -> Self {
         Self {
             device,
-            seats: BTreeMap::new(),
+            queues: BTreeMap::new(),
             phase: Phase::Waiting,
             epoch: 0,
             playing: false,
@@ -89,15 +93,16 @@ impl State {
         }
     }
 
-    /// The modes that pads which want frames have chosen.
-    pub(super) fn wanted(&self) -> BTreeSet<Shape> {
-        self.seats.values().filter(|seat| seat.ready).flat_map(|seat| seat.chosen.iter().copied()).collect()
+    /// The modes that the pads which requested frames have selected.
+    pub(super) fn requested_modes(&self) -> BTreeSet<StreamMode> {
+        let requesting = self.queues.values().filter(|queue| queue.requested);
+        requesting.flat_map(|queue| queue.modes.iter().copied()).collect()
     }
 
-    /// Nobody has to have got a frame before now.
-    pub(super) fn restart_patience(&mut self) {
+    /// Restarts the time within which each pad must receive a frame.
+    pub(super) fn restart_frame_timeouts(&mut self) {
         let now = Instant::now();
-        self.seats.values_mut().for_each(|seat| seat.last_frame = now);
+        self.queues.values_mut().for_each(|queue| queue.last_frame = now);
     }
 }
 
@@ -110,10 +115,10 @@ impl Shared {
             timeline: Mutex::new(Timeline::new(live)),
             report,
             state: Mutex::new(state),
-            control: Condvar::new(),
-            frames: Condvar::new(),
-            room: Condvar::new(),
-            anchors: Anchors::default(),
+            state_changed: Condvar::new(),
+            frames_changed: Condvar::new(),
+            space_freed: Condvar::new(),
+            pool_guard: FramePoolGuard::default(),
         }
     }
 
@@ -121,115 +126,121 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and wakes who may care.
+    /// Changes the state and wakes all threads that may wait for the change.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
-        self.control.notify_all();
-        self.frames.notify_all();
-        self.room.notify_all();
+        self.state_changed.notify_all();
+        self.frames_changed.notify_all();
+        self.space_freed.notify_all();
         result
     }
 
-    /// Waits for a change; for the control thread.
+    /// Waits for a change, on the camera thread.
     pub(super) fn wait_for_change<'a>(
         &self,
         state: MutexGuard<'a, State>,
-        at_most: Option<std::time::Duration>,
+        timeout: Option<std::time::Duration>,
     ) -> MutexGuard<'a, State> {
-        match at_most {
-            None => self.control.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(time) => self.control.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
+        let changed = &self.state_changed;
+        match timeout {
+            None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
         }
     }
 
-    /// A frame came, in a thread of the library.
+    /// Distributes a frame to the pads, on a thread of librealsense.
     pub(super) fn deliver(&self, frame: &Frame, epoch: u64) {
-        let at = Instant::now();
-        let Ok(Some(shape)) = frame.shape() else { return };
-        let takers: Vec<_> = {
+        let received_at = Instant::now();
+        let Ok(Some(mode)) = frame.mode() else { return };
+        let recipients: Vec<_> = {
             let state = self.lock();
             if state.epoch != epoch || state.closing {
                 return;
             }
-            let takers = state.seats.iter().filter(|(_, seat)| seat.takes(shape));
             let slowest =
-                |seat: &Seat| seat.chosen.iter().map(|shape| shape.rate).min().unwrap_or(shape.rate);
-            takers.map(|(id, seat)| (*id, seat.together.clone(), slowest(seat))).collect()
+                |queue: &FrameQueue| queue.modes.iter().map(|mode| mode.rate).min().unwrap_or(mode.rate);
+            let accepting = state.queues.iter().filter(|(_, queue)| queue.accepts(mode));
+            accepting.map(|(id, queue)| (*id, queue.syncer.clone(), slowest(queue))).collect()
         };
-        if !takers.is_empty() {
-            self.anchors.hold(frame, shape, epoch);
+        if !recipients.is_empty() {
+            self.pool_guard.hold(frame, mode, epoch);
         }
-        for (id, together, slowest) in takers {
-            match together {
-                None => self.seat(id, frame, at, epoch),
-                Some(together) => self.seat_sets(id, &together, frame, (shape, slowest), at, epoch),
+        for (id, syncer, slowest) in recipients {
+            match syncer {
+                None => self.enqueue(id, frame, received_at, epoch),
+                Some(syncer) => {
+                    self.enqueue_sets(id, &syncer, frame, (mode, slowest), received_at, epoch);
+                }
             }
         }
     }
 
-    /// Hands over the sets that a frame completes. A frame without a partner is left out, like one that the camera lost.
-    fn seat_sets(
+    /// Enqueues the framesets that a frame completes. A frame without a partner is left out, like one that the camera
+    /// lost.
+    fn enqueue_sets(
         &self,
         id: u64,
-        together: &Together,
+        syncer: &Syncer,
         frame: &Frame,
-        (shape, slowest): (Shape, u32),
-        at: Instant,
+        (mode, slowest): (StreamMode, u32),
+        received_at: Instant,
         epoch: u64,
     ) {
-        let arrival = Arrival { at, in_real_time: self.live };
-        let Ok(sets) = together.put(frame, shape, epoch, slowest, arrival) else { return };
+        let arrival = Arrival { at: received_at, in_real_time: self.live };
+        let Ok(sets) = syncer.put(frame, mode, epoch, slowest, arrival) else { return };
         if let Some(warning) = sets.warning {
             self.change(|state| state.warnings.push(warning));
         }
         for set in &sets.frames {
-            self.seat(id, set, at, epoch);
+            self.enqueue(id, set, received_at, epoch);
         }
     }
 
-    fn seat(&self, id: u64, frame: &Frame, at: Instant, epoch: u64) {
+    fn enqueue(&self, id: u64, frame: &Frame, received_at: Instant, epoch: u64) {
         let Ok(frame) = frame.share() else { return };
         frame.keep();
         let mut state = self.lock();
-        // In real time, frames that are late are lost. Otherwise the library's reading thread waits here until the pad has
-        // room, except while another pad starves: its frames can only follow this one.
+        // A live queue drops frames. Otherwise librealsense's reading thread waits here for space in the queue, unless
+        // another pad is starved: the frames of that pad can only follow this one.
         loop {
             if self.live {
                 break;
             }
-            let State { seats, closing, epoch: current, warnings, .. } = &mut *state;
-            let Some(seat) = seats.get(&id) else { return };
+            let State { queues, closing, epoch: current, warnings, .. } = &mut *state;
+            let Some(queue) = queues.get(&id) else { return };
             if *closing || *current != epoch {
                 return;
             }
-            if seat.has_room() {
+            if queue.has_space() {
                 break;
             }
-            let held: usize = seats.values().map(Seat::held).sum();
-            let starving = || seats.iter().filter(|(other, seat)| **other != id && seat.is_starving());
-            if starving().next().is_some() {
-                if held < MOST_HELD {
+            let held: usize = queues.values().map(FrameQueue::bytes).sum();
+            let starved = || queues.iter().filter(|(other, queue)| **other != id && queue.is_starved());
+            if starved().next().is_some() {
+                if held < MAX_HELD_BYTES {
                     break;
                 }
-                // Without an end the pipeline would stand still for good.
-                warnings.extend(starving().map(|(_, seat)| {
-                    let (name, megabytes) = (seat.names(), MOST_HELD >> 20);
-                    format!(
-                        "the recording has {megabytes} MB of other streams without a frame of {name}: {name} ends here; \
-                         play the streams one by one, or with real-time=true"
-                    )
-                }));
-                seats.values_mut().filter(|seat| seat.is_starving()).for_each(Seat::end);
-                self.control.notify_all();
-                self.frames.notify_all();
+                // The pipeline would stand still forever if the starved streams did not end.
+                warnings.extend(starved().map(|(_, queue)| starved_too_long(queue.name())));
+                queues.values_mut().filter(|queue| queue.is_starved()).for_each(FrameQueue::end);
+                self.state_changed.notify_all();
+                self.frames_changed.notify_all();
                 continue;
             }
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.space_freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if let Some(seat) = state.seats.get_mut(&id) {
-            seat.push(frame, at, epoch, self.live);
+        if let Some(queue) = state.queues.get_mut(&id) {
+            queue.push(frame, received_at, epoch, self.live);
         }
         drop(state);
-        self.frames.notify_all();
+        self.frames_changed.notify_all();
     }
+}
+
+fn starved_too_long(name: &str) -> String {
+    let megabytes = MAX_HELD_BYTES >> 20;
+    format!(
+        "the recording has {megabytes} MB of other streams without a frame of {name}, so {name} ends here; play the \
+         streams one by one, or with real-time=true"
+    )
 }

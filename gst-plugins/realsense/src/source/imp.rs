@@ -1,24 +1,25 @@
-//! The element: properties, states and pads. What it reads is in [`crate::reader`], what comes out in [`crate::stream`].
+//! The implementation of `realsensesrc`: properties, state changes, requested pads. [`crate::reader`] reads the camera;
+//! [`crate::stream`] makes the buffers of each pad.
 
 use super::{
-    pads::{self, Outlet},
+    pads::{self, SourcePad},
     settings::{self, Settings},
 };
 use crate::{
     CAT,
     camera::StreamKind,
     reader::{Reader, Report},
-    stream::Which,
+    stream::PadStream,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// State and settings of a `realsensesrc`.
+/// The state and the settings of a `realsensesrc`.
 #[derive(Default)]
 pub struct RealSenseSrc {
     settings: Mutex<Settings>,
     reader: Mutex<Option<Reader>>,
-    outlets: Mutex<Vec<Outlet>>,
+    pads: Mutex<Vec<SourcePad>>,
     group: Mutex<Option<gst::GroupId>>,
 }
 
@@ -57,7 +58,7 @@ impl ObjectImpl for RealSenseSrc {
         let element = self.obj();
         element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
         element.set_element_flags(gst::ElementFlags::SOURCE);
-        if let Err(error) = self.add_outlet("src", "src", None) {
+        if let Err(error) = self.add_source_pad("src", "src", None) {
             gst::error!(CAT, imp = self, "{error}");
         }
     }
@@ -71,8 +72,8 @@ impl ElementImpl for RealSenseSrc {
             gst::subclass::ElementMetadata::new(
                 "RealSense source",
                 "Source/Video/Hardware",
-                "Color, depth, infrared and motion of a RealSense camera or of a recording of one",
-                "The room-signaling developers",
+                "Captures color, depth, infrared and motion from a RealSense camera or a recording of one",
+                "The room-signaling project",
             )
         });
         Some(&METADATA)
@@ -88,27 +89,27 @@ impl ElementImpl for RealSenseSrc {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        let (name, which) = match template.name_template() {
-            "color" => ("color".to_owned(), Which::Video(StreamKind::Color)),
-            "depth" => ("depth".to_owned(), Which::Video(StreamKind::Depth)),
-            "motion" => ("motion".to_owned(), Which::Motion),
+        let (name, pad_stream) = match template.name_template() {
+            "color" => ("color".to_owned(), PadStream::Video(StreamKind::Color)),
+            "depth" => ("depth".to_owned(), PadStream::Video(StreamKind::Depth)),
+            "motion" => ("motion".to_owned(), PadStream::Motion),
             _ => {
                 let index = self.infrared_index(name)?;
-                (format!("infrared_{index}"), Which::Video(StreamKind::Infrared(index)))
+                (format!("infrared_{index}"), PadStream::Video(StreamKind::Infrared(index)))
             }
         };
-        let added = self.add_outlet(template.name_template(), &name, Some(which));
+        let added = self.add_source_pad(template.name_template(), &name, Some(pad_stream));
         added.inspect_err(|error| gst::warning!(CAT, imp = self, "pad {name}: {error}")).ok()
     }
 
     fn release_pad(&self, pad: &gst::Pad) {
-        let Some(outlet) = self.outlet_of(pad) else { return };
-        lock(&self.outlets).retain(|known| known.pad != outlet.pad);
-        outlet.detach();
-        // Fails only for what is not there.
-        let _ = outlet.pad.set_active(false);
-        let _ = self.obj().remove_pad(&outlet.pad);
-        let _ = self.obj().remove(&outlet.stream);
+        let Some(source_pad) = self.source_pad_of(pad) else { return };
+        lock(&self.pads).retain(|known| known.pad != source_pad.pad);
+        source_pad.detach();
+        // Each call fails only if what it removes is not there.
+        let _ = source_pad.pad.set_active(false);
+        let _ = self.obj().remove_pad(&source_pad.pad);
+        let _ = self.obj().remove(&source_pad.stream);
     }
 
     fn change_state(
@@ -137,11 +138,12 @@ impl ElementImpl for RealSenseSrc {
 
 impl BinImpl for RealSenseSrc {
     fn handle_message(&self, message: gst::Message) {
-        // A pad that was unlinked while its stream pushed: that is how it learns that it is to stop.
+        // A stream whose pad was unlinked while it pushed posts an error. The stream stops, but the element continues.
         if message.type_() == gst::MessageType::Error {
-            let outlets = lock(&self.outlets).clone();
-            let of = outlets.iter().find(|outlet| message.src() == Some(outlet.stream.upcast_ref()));
-            if of.is_some_and(|outlet| !outlet.pad.is_linked()) {
+            let pads = lock(&self.pads).clone();
+            let source_pad =
+                pads.iter().find(|source_pad| message.src() == Some(source_pad.stream.upcast_ref()));
+            if source_pad.is_some_and(|source_pad| !source_pad.pad.is_linked()) {
                 gst::debug!(CAT, imp = self, "an unlinked stream stops");
                 return;
             }
@@ -151,41 +153,41 @@ impl BinImpl for RealSenseSrc {
 }
 
 impl RealSenseSrc {
-    fn add_outlet(
+    fn add_source_pad(
         &self,
         template: &str,
         name: &str,
-        which: Option<Which>,
+        pad_stream: Option<PadStream>,
     ) -> Result<gst::Pad, glib::BoolError> {
         let element = self.obj();
         if element.static_pad(name).is_some() {
-            return Err(glib::bool_error!("there is one already"));
+            return Err(glib::bool_error!("the pad exists already"));
         }
         let template =
             element.pad_template(template).ok_or_else(|| glib::bool_error!("no template {template}"))?;
-        let outlet = Outlet::new(&element, &template, name, which)?;
-        let pad = outlet.pad.clone();
-        lock(&self.outlets).push(outlet);
+        let source_pad = SourcePad::new(&element, &template, name, pad_stream)?;
+        let pad = source_pad.pad.clone();
+        lock(&self.pads).push(source_pad);
         element.add_pad(&pad)?;
         Ok(pad.upcast())
     }
 
-    /// That of the name, or the first that is free.
+    /// The index in the requested name, or the first free one.
     fn infrared_index(&self, name: Option<&str>) -> Option<u8> {
         let named = name.and_then(|name| name.strip_prefix("infrared_")).and_then(|index| index.parse().ok());
         let free = |index: &u8| self.obj().static_pad(&format!("infrared_{index}")).is_none();
         named.or_else(|| (1..=2).find(free)).filter(|index| (1..=2).contains(index))
     }
 
-    fn outlet_of(&self, pad: &gst::Pad) -> Option<Outlet> {
-        lock(&self.outlets).iter().find(|outlet| outlet.pad.upcast_ref::<gst::Pad>() == pad).cloned()
+    fn source_pad_of(&self, pad: &gst::Pad) -> Option<SourcePad> {
+        lock(&self.pads).iter().find(|source_pad| source_pad.pad.upcast_ref::<gst::Pad>() == pad).cloned()
     }
 
-    /// Opens the camera and gives each pad that is linked its place there. Nothing streams yet.
+    /// Opens the camera and attaches the streams of all linked pads to it. Nothing streams yet.
     fn open(&self) -> Result<(), gst::StateChangeError> {
-        self.try_open().map_err(|words| {
+        self.try_open().map_err(|message| {
             self.close();
-            gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{}", words));
+            gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{}", message));
             gst::StateChangeError
         })
     }
@@ -194,18 +196,17 @@ impl RealSenseSrc {
         let settings = lock(&self.settings).clone();
         settings.check()?;
         let linked: Vec<_> =
-            lock(&self.outlets).iter().filter(|outlet| outlet.pad.is_linked()).cloned().collect();
+            lock(&self.pads).iter().filter(|source_pad| source_pad.pad.is_linked()).cloned().collect();
         if linked.is_empty() {
             return Err(
-                "no pad is linked: link src, or ask for color, depth, infrared_1, infrared_2 or motion \
-                        and link that"
+                "no pad is linked: link src, or request and link color, depth, infrared_1, infrared_2 or motion"
                     .to_owned(),
             );
         }
         let weak = self.obj().downgrade();
         let report = move |report| {
             if let Some(element) = weak.upgrade() {
-                tell(&element, report);
+                post(&element, report);
             }
         };
         let (controls, processing) = (settings.controls(), settings.processing());
@@ -213,10 +214,12 @@ impl RealSenseSrc {
         let reader = reader.map_err(|error| error.to_string())?;
         gst::info!(CAT, imp = self, "reading from {}", crate::reader::title(&reader.device()));
         *lock(&self.group) = Some(gst::GroupId::next());
-        // Kept first, so that what fails now is cleaned up.
-        let mut place = lock(&self.reader);
-        let reader = place.insert(reader);
-        linked.iter().try_for_each(|outlet| outlet.attach(reader, settings.stream.kind(), &processing))
+        // The reader is stored first, so that `close` stops it if the following fails.
+        let mut guard = lock(&self.reader);
+        let reader = guard.insert(reader);
+        linked
+            .iter()
+            .try_for_each(|source_pad| source_pad.attach(reader, settings.stream.kind(), &processing))
     }
 
     fn set_playing(&self, playing: bool) {
@@ -227,57 +230,57 @@ impl RealSenseSrc {
 
     /// The lock is not held while the camera stops.
     fn close(&self) {
-        for outlet in lock(&self.outlets).clone() {
-            outlet.detach();
+        for source_pad in lock(&self.pads).clone() {
+            source_pad.detach();
         }
         let reader = lock(&self.reader).take();
         drop(reader);
     }
 
-    /// A pad was linked or unlinked while the element runs.
-    fn follow_link(&self, pad: &gst::Pad) {
-        let Some(outlet) = self.outlet_of(pad) else { return };
-        // In any case: it may have been unlinked and linked again meanwhile.
-        outlet.detach();
+    /// Follows a pad that was linked or unlinked while the element runs.
+    fn update_link(&self, pad: &gst::Pad) {
+        let Some(source_pad) = self.source_pad_of(pad) else { return };
+        // The stream is detached in any case, because the pad may have been unlinked and linked again in the meantime.
+        source_pad.detach();
         if !pad.is_linked() {
             return;
         }
         let settings = lock(&self.settings).clone();
         let attached = match &*lock(&self.reader) {
-            Some(reader) => outlet.attach(reader, settings.stream.kind(), &settings.processing()),
+            Some(reader) => source_pad.attach(reader, settings.stream.kind(), &settings.processing()),
             None => return,
         };
         match attached {
             Ok(()) => {
-                // What fails is told by the stream itself.
-                let _ = outlet.stream.sync_state_with_parent();
+                // The stream reports its own failures.
+                let _ = source_pad.stream.sync_state_with_parent();
             }
-            Err(words) => gst::element_imp_error!(self, gst::ResourceError::Settings, ("{}", words)),
+            Err(message) => gst::element_imp_error!(self, gst::ResourceError::Settings, ("{}", message)),
         }
     }
 }
 
-/// What pads want of the element.
+/// The interface of the element for its pads.
 impl super::RealSenseSrc {
-    /// Not in the thread that links: it may be one that streams.
+    /// Handles a changed link on another thread, because the current one may be a streaming thread.
     pub(super) fn link_changed(&self, pad: &gst::GhostPad, linked: bool) {
         let running = lock(&self.imp().reader).is_some();
         if running && pad.is_linked() == linked {
             let pad = pad.clone();
-            self.call_async(move |element| element.imp().follow_link(pad.upcast_ref()));
+            self.call_async(move |element| element.imp().update_link(pad.upcast_ref()));
         }
     }
 
-    /// The group of this run's streams.
+    /// The group id of the streams, new for each start of the element.
     pub(super) fn group(&self) -> Option<gst::GroupId> {
         *lock(&self.imp().group)
     }
 }
 
-fn tell(element: &super::RealSenseSrc, report: Report) {
+fn post(element: &super::RealSenseSrc, report: Report) {
     match report {
-        Report::Warning(words) => gst::element_warning!(element, gst::ResourceError::Settings, ("{words}")),
-        Report::Info(words) => gst::element_info!(element, gst::ResourceError::Settings, ("{words}")),
+        Report::Warning(text) => gst::element_warning!(element, gst::ResourceError::Settings, ("{text}")),
+        Report::Info(text) => gst::element_info!(element, gst::ResourceError::Settings, ("{text}")),
     }
 }
 

@@ -1,6 +1,8 @@
-//! `realsensesrc`: the streams of a RealSense camera, or of a recording of one.
+//! `realsensesrc`: a bin with one [`crate::stream`] for each of its pads. All streams share one [`crate::reader`].
 //!
-//! [`imp`] is the element, a bin with one [`crate::stream`] for each of its pads; they share one [`crate::reader`].
+//! - [`imp`]: state changes and requested pads.
+//! - [`pads`]: the pad templates, and the stream behind each pad.
+//! - [`settings`]: the properties, with their defaults and blurbs.
 
 use gst::{glib, prelude::*};
 
@@ -14,7 +16,7 @@ glib::wrapper! {
         @extends gst::Bin, gst::Element, gst::Object, @implements gst::ChildProxy;
 }
 
-/// Makes the element known to GStreamer.
+/// Registers the element.
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     settings::mark_types();
     gst::Element::register(Some(plugin), "realsensesrc", gst::Rank::PRIMARY, RealSenseSrc::static_type())

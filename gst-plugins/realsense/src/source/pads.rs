@@ -1,17 +1,17 @@
-//! The pads of the element, each with its stream inside.
+//! The pad templates of the element, and each pad with the stream behind it.
 
 use super::RealSenseSrc;
 use crate::{
-    camera::{PixelFormat, Shape, StreamKind},
+    camera::{PixelFormat, StreamKind, StreamMode},
     depth::Processing,
     reader::Reader,
-    stream::{MOTION, RealSenseStream, Which, all_formats},
+    stream::{MOTION, PadStream, RealSenseStream, all_formats},
 };
 use gst::{glib, prelude::*};
 use gst_video::VideoFormat;
 use std::sync::LazyLock;
 
-/// The templates: `src`, which is always there, and one for each stream that can be asked for.
+/// The templates: `src`, which always exists, and one for each stream that can be requested.
 pub(super) fn templates() -> &'static [gst::PadTemplate] {
     static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
         use gst::PadPresence::{Always, Request};
@@ -36,44 +36,44 @@ pub(super) fn templates() -> &'static [gst::PadTemplate] {
     &TEMPLATES
 }
 
-/// A pad, and the stream that comes out of it.
+/// A pad and the stream behind it.
 #[derive(Debug, Clone)]
-pub(super) struct Outlet {
-    /// `None` for the pad `src`, which the property `stream` decides about.
-    which: Option<Which>,
+pub(super) struct SourcePad {
+    /// `None` for the pad `src`, whose stream the property `stream` selects.
+    pad_stream: Option<PadStream>,
     pub(super) pad: gst::GhostPad,
     pub(super) stream: RealSenseStream,
 }
 
-impl Outlet {
-    /// A new pad of this template and name, which the caller adds to the element. Nothing streams until it is started.
+impl SourcePad {
+    /// Creates a pad, which the caller adds to the element. Nothing streams before the stream is attached.
     pub(super) fn new(
         element: &RealSenseSrc,
         template: &gst::PadTemplate,
         name: &str,
-        which: Option<Which>,
+        pad_stream: Option<PadStream>,
     ) -> Result<Self, glib::BoolError> {
         let stream = RealSenseStream::new();
-        // The element's state changes pass it by: it streams only while its pad is linked.
+        // The stream does not follow the state of the element unless its pad is linked.
         stream.set_locked_state(true);
         element.add(&stream)?;
-        let target = stream.static_pad("src").ok_or_else(|| glib::bool_error!("a stream without a pad"))?;
+        let target = stream.static_pad("src").ok_or_else(|| glib::bool_error!("the stream has no pad"))?;
         let pad = gst::GhostPad::builder_from_template_with_target(template, &target)?.name(name).build();
-        let outlet = Self { which, pad, stream };
-        outlet.group_streams(element, &target);
+        let source_pad = Self { pad_stream, pad, stream };
+        source_pad.group_streams(element, &target);
         for (signal, linked) in [("linked", true), ("unlinked", false)] {
-            let (element, pad) = (element.downgrade(), outlet.pad.downgrade());
-            outlet.pad.connect(signal, false, move |_| {
+            let (element, pad) = (element.downgrade(), source_pad.pad.downgrade());
+            source_pad.pad.connect(signal, false, move |_| {
                 if let (Some(element), Some(pad)) = (element.upgrade(), pad.upgrade()) {
                     element.link_changed(&pad, linked);
                 }
                 None
             });
         }
-        Ok(outlet)
+        Ok(source_pad)
     }
 
-    /// Streams of one camera say so by their group.
+    /// Gives all streams of one camera the same group id.
     fn group_streams(&self, element: &RealSenseSrc, target: &gst::Pad) {
         let (element, name) = (element.downgrade(), self.pad.name());
         target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
@@ -90,49 +90,53 @@ impl Outlet {
         });
     }
 
-    /// Gives the stream its place at the camera. It can follow the element's state from now on.
+    /// Attaches the stream to the camera. From now on it follows the state of the element.
     pub(super) fn attach(
         &self,
         reader: &Reader,
         stream: StreamKind,
         processing: &Processing,
     ) -> Result<(), String> {
-        let which = self.which.unwrap_or(Which::Video(stream));
-        let shapes = reader.shapes().map_err(|error| error.to_string())?;
-        let kinds = kinds(which, processing, &shapes).map_err(|lacking| {
-            let mut there: Vec<_> = shapes.iter().map(|shape| shape.kind.name()).collect();
-            there.dedup();
+        let pad_stream = self.pad_stream.unwrap_or(PadStream::Video(stream));
+        let modes = reader.modes().map_err(|error| error.to_string())?;
+        let kinds = kinds(pad_stream, processing, &modes).map_err(|lacking| {
+            let mut available: Vec<_> = modes.iter().map(|mode| mode.kind.name()).collect();
+            available.dedup();
             let title = crate::reader::title(&reader.device());
-            format!("{title} has no {lacking}: there are {}", there.join(", "))
+            format!("{title} has no {lacking}; it has {}", available.join(", "))
         })?;
-        let together = which != Which::Motion && kinds.len() > 1;
-        let member = reader.member(&kinds, together).map_err(|error| error.to_string())?;
-        self.stream.attach(which, member);
+        let synced = pad_stream != PadStream::Motion && kinds.len() > 1;
+        let consumer = reader.consumer(&kinds, synced).map_err(|error| error.to_string())?;
+        self.stream.attach(pad_stream, consumer);
         self.stream.set_locked_state(false);
         Ok(())
     }
 
-    /// Stops the stream and gives its place up.
+    /// Stops the stream and detaches it from the camera.
     pub(super) fn detach(&self) {
         self.stream.set_locked_state(true);
-        // Fails for nothing that this is about: it stops all the same.
+        // Fails only if the stream is stopping already.
         let _ = self.stream.set_state(gst::State::Null);
         self.stream.detach();
     }
 }
 
-/// The streams of the camera that are needed; the name of the one that it lacks.
-fn kinds(which: Which, processing: &Processing, shapes: &[Shape]) -> Result<Vec<StreamKind>, &'static str> {
-    let has = |kind: &StreamKind| shapes.iter().any(|shape| shape.kind == *kind);
-    match which {
-        Which::Motion => {
-            let motion = |shape: &Shape| shape.format == PixelFormat::Xyz32f;
-            if !shapes.iter().any(motion) {
+/// The streams of the camera that the pad needs, or the name of a stream that the camera lacks.
+fn kinds(
+    pad_stream: PadStream,
+    processing: &Processing,
+    modes: &[StreamMode],
+) -> Result<Vec<StreamKind>, &'static str> {
+    let has = |kind: &StreamKind| modes.iter().any(|mode| mode.kind == *kind);
+    match pad_stream {
+        PadStream::Motion => {
+            let motion = |mode: &StreamMode| mode.format == PixelFormat::Xyz32f;
+            if !modes.iter().any(motion) {
                 return Err("motion");
             }
             Ok([StreamKind::Accel, StreamKind::Gyro].into_iter().filter(has).collect())
         }
-        Which::Video(kind) => {
+        PadStream::Video(kind) => {
             let kinds: Vec<_> = std::iter::once(kind).chain(processing.reference(kind)).collect();
             match kinds.iter().find(|kind| !has(kind)) {
                 Some(lacking) => Err(lacking.name()),

@@ -1,4 +1,4 @@
-//! What users can set: the properties, and what they mean to the reader.
+//! The properties: their specifications, their values, and their meaning for the reader.
 
 use crate::{
     camera::{HoleFilling, StreamKind},
@@ -20,15 +20,15 @@ pub enum StreamChoice {
     #[enum_value(name = "Depth", nick = "depth")]
     Depth,
     /// The left infrared camera.
-    #[enum_value(name = "The left (or only) infrared camera", nick = "infrared1")]
+    #[enum_value(name = "Infrared, left or only imager", nick = "infrared1")]
     Infrared1,
     /// The right infrared camera.
-    #[enum_value(name = "The right infrared camera", nick = "infrared2")]
+    #[enum_value(name = "Infrared, right imager", nick = "infrared2")]
     Infrared2,
 }
 
 impl StreamChoice {
-    /// As the camera's stream.
+    /// The stream of the camera.
     pub(super) fn kind(self) -> StreamKind {
         match self {
             Self::Color => StreamKind::Color,
@@ -39,48 +39,48 @@ impl StreamChoice {
     }
 }
 
-/// What streams are aligned to.
+/// The property `align`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstRealSenseAlign")]
 pub enum AlignTo {
-    /// Each stream as its sensor sees it.
+    /// No alignment.
     #[default]
-    #[enum_value(name = "Each stream as its sensor sees it", nick = "none")]
+    #[enum_value(name = "No alignment", nick = "none")]
     None,
-    /// Depth as the color camera sees it.
-    #[enum_value(name = "Depth as the color camera sees it", nick = "color")]
+    /// Depth is aligned to color.
+    #[enum_value(name = "Align depth to color", nick = "color")]
     Color,
-    /// Color as the depth sensor sees it.
-    #[enum_value(name = "Color as the depth sensor sees it", nick = "depth")]
+    /// Color is aligned to depth.
+    #[enum_value(name = "Align color to depth", nick = "depth")]
     Depth,
 }
 
-/// What fills pixels without depth.
+/// The property `hole-filling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstRealSenseHoleFilling")]
 pub enum HoleFill {
-    /// Nothing.
+    /// No filling.
     #[default]
-    #[enum_value(name = "Nothing", nick = "disabled")]
+    #[enum_value(name = "Leave the pixels at 0", nick = "disabled")]
     Disabled,
-    /// The pixel left of it.
-    #[enum_value(name = "The depth of the pixel left of it", nick = "fill-from-left")]
+    /// The depth of the pixel to the left.
+    #[enum_value(name = "Use the depth of the pixel to the left", nick = "fill-from-left")]
     FromLeft,
-    /// The farthest neighbor.
-    #[enum_value(name = "The greatest depth around it", nick = "farthest-from-around")]
+    /// The greatest depth of the neighbors.
+    #[enum_value(name = "Use the greatest depth of the neighbors", nick = "farthest-from-around")]
     Farthest,
-    /// The nearest neighbor.
-    #[enum_value(name = "The least depth around it", nick = "nearest-from-around")]
+    /// The least depth of the neighbors.
+    #[enum_value(name = "Use the least depth of the neighbors", nick = "nearest-from-around")]
     Nearest,
 }
 
-/// The infrared projector.
+/// The property `emitter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstRealSenseEmitter")]
 pub enum Emitter {
-    /// As the camera has it.
+    /// The camera's own setting.
     #[default]
-    #[enum_value(name = "As the camera has it", nick = "default")]
+    #[enum_value(name = "Leave it to the camera", nick = "default")]
     Default,
     /// Off.
     #[enum_value(name = "Off", nick = "off")]
@@ -90,7 +90,7 @@ pub enum Emitter {
     On,
 }
 
-/// Tells GStreamer's introspection that these types belong to the element.
+/// Registers the enumerations as part of the element's API, for the documentation.
 pub(super) fn mark_types() {
     for type_ in
         [StreamChoice::static_type(), AlignTo::static_type(), HoleFill::static_type(), Emitter::static_type()]
@@ -99,11 +99,11 @@ pub(super) fn mark_types() {
     }
 }
 
-/// Leaves a control to the camera.
+/// The value that leaves a control to the camera.
 const AUTO: i32 = -1;
 
-/// What the user decides.
-#[allow(clippy::struct_excessive_bools, reason = "each is a property")]
+/// The values of the properties.
+#[expect(clippy::struct_excessive_bools, reason = "each one is a property")]
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     serial: Option<String>,
@@ -127,8 +127,8 @@ pub(super) struct Settings {
     depth_gain: i32,
     laser_power: i32,
     emitter: Emitter,
-    /// What was given and can't be, in words.
-    wrong: Option<String>,
+    /// The error for a value that was set and is invalid.
+    error: Option<String>,
 }
 
 impl Default for Settings {
@@ -155,7 +155,7 @@ impl Default for Settings {
             depth_gain: AUTO,
             laser_power: AUTO,
             emitter: Emitter::default(),
-            wrong: None,
+            error: None,
         }
     }
 }
@@ -181,28 +181,36 @@ fn device_properties() -> Vec<glib::ParamSpec> {
             .build()
     };
     vec![
-        text("serial", "Serial number", "The camera with this serial number (null: the first that is there)"),
-        text("recording-location", "Recording", "Play this recording (a .bag file) instead of a camera"),
-        switch("loop", "Loop", "Begin the recording anew at its end", false),
+        text(
+            "serial",
+            "Serial number",
+            "Serial number of the camera to open (null: the first camera that is connected)",
+        ),
+        text(
+            "recording-location",
+            "Recording",
+            "Recording to play instead of a camera: a .bag file of the RealSense SDK (null: none)",
+        ),
+        switch("loop", "Loop", "Restart the recording at its end", false),
         switch(
             "real-time",
             "Real time",
-            "Play the recording as it was recorded, as a live source (false: every frame, as fast as downstream takes them)",
+            "Play the recording in real time, as a live source (false: every frame, as fast as downstream accepts it)",
             true,
         ),
         text(
             "json-preset",
             "Preset",
-            "Load this file, a preset as the RealSense Viewer saves it, before streaming",
+            "File of a preset, as the RealSense Viewer saves it, to load before streaming (null: none)",
         ),
         glib::ParamSpecBoolean::builder("reconnect")
             .nick("Reconnect")
-            .blurb("When the camera is unplugged, wait for it (false: that is an error)")
+            .blurb("Wait for a camera that was unplugged and continue with it (false: post an error)")
             .mutable_playing()
             .build(),
         glib::ParamSpecEnum::builder::<StreamChoice>("stream")
             .nick("Stream")
-            .blurb("The stream of the pad src")
+            .blurb("Stream that leaves the pad src")
             .mutable_ready()
             .build(),
     ]
@@ -211,15 +219,15 @@ fn device_properties() -> Vec<glib::ParamSpec> {
 fn depth_properties() -> Vec<glib::ParamSpec> {
     let switch = |name, nick, blurb| glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb);
     vec![
-        switch("colorize", "Colorize", "Give depth as colors (false: as GRAY16_LE)").mutable_ready().build(),
+        switch("colorize", "Colorize", "Output depth as a color image (false: as GRAY16_LE)").mutable_ready().build(),
         glib::ParamSpecEnum::builder::<AlignTo>("align")
             .nick("Align")
-            .blurb("Give one stream as the other's sensor sees it, so that pixels correspond")
+            .blurb("Reproject one stream to the viewpoint of the other one, so that their pixels correspond")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("decimation")
             .nick("Decimation")
-            .blurb("Make one pixel of depth of that many in both directions (1: keep all)")
+            .blurb("Number of pixels, in both directions, that become one pixel of depth (1: off)")
             .minimum(1)
             .maximum(8)
             .default_value(1)
@@ -227,26 +235,26 @@ fn depth_properties() -> Vec<glib::ParamSpec> {
             .build(),
         gst::ParamSpecArray::builder("threshold")
             .nick("Threshold")
-            .blurb("Least and greatest depth in meters, <0.3, 4.0>; what lies outside becomes 0 (empty: off)")
+            .blurb("Least and greatest depth in meters, such as <0.3, 4.0>; depth outside of this range becomes 0 (empty: off)")
             .element_spec(
                 &glib::ParamSpecDouble::builder("depth")
                     .nick("Depth")
-                    .blurb("Meters")
+                    .blurb("Depth in meters")
                     .minimum(0.0)
                     .maximum(65.0)
                     .build(),
             )
             .mutable_playing()
             .build(),
-        switch("spatial", "Spatial filter", "Smooth depth within each picture, and keep edges")
+        switch("spatial", "Spatial filter", "Smooth depth within each frame and preserve edges")
             .mutable_playing()
             .build(),
-        switch("temporal", "Temporal filter", "Smooth depth from picture to picture")
+        switch("temporal", "Temporal filter", "Smooth depth over successive frames")
             .mutable_playing()
             .build(),
         glib::ParamSpecEnum::builder::<HoleFill>("hole-filling")
             .nick("Hole filling")
-            .blurb("What fills pixels without depth")
+            .blurb("Value for pixels without depth")
             .mutable_playing()
             .build(),
     ]
@@ -267,23 +275,35 @@ fn control_properties() -> Vec<glib::ParamSpec> {
         number(
             "exposure",
             "Exposure",
-            "Of the color camera, in its own unit, 100 µs with D400 cameras (-1: automatic)",
+            "Exposure time of the color camera in its own unit, which is 100 µs for D400 cameras (-1: automatic)",
         ),
-        number("gain", "Gain", "Of the color camera (-1: automatic)"),
-        number("white-balance", "White balance", "Of the color camera, in kelvin (-1: automatic)"),
-        number("depth-exposure", "Depth exposure", "Of the depth sensor, in µs (-1: automatic)"),
-        number("depth-gain", "Depth gain", "Of the depth sensor (-1: automatic)"),
-        number("laser-power", "Laser power", "Of the infrared projector, in mW (-1: as the camera has it)"),
+        number("gain", "Gain", "Gain of the color camera, in the range of the camera (-1: automatic)"),
+        number(
+            "white-balance",
+            "White balance",
+            "Color temperature of the color camera in kelvin (-1: automatic)",
+        ),
+        number("depth-exposure", "Depth exposure", "Exposure time of the depth sensor in µs (-1: automatic)"),
+        number(
+            "depth-gain",
+            "Depth gain",
+            "Gain of the depth sensor, in the range of the camera (-1: automatic)",
+        ),
+        number(
+            "laser-power",
+            "Laser power",
+            "Power of the infrared projector in mW (-1: left to the camera)",
+        ),
         glib::ParamSpecEnum::builder::<Emitter>("emitter")
             .nick("Emitter")
-            .blurb("The infrared projector")
+            .blurb("Whether the infrared projector is on")
             .mutable_playing()
             .build(),
     ]
 }
 
 impl Settings {
-    /// Sets a property; false where it is not one of [`properties`].
+    /// Sets a property. Returns false if there is no such property.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         let text = || value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty());
         let flag = || value.get().unwrap_or_default();
@@ -320,17 +340,17 @@ impl Settings {
             .get::<gst::ArrayRef<'_>>()
             .map(|list| list.iter().filter_map(|meters| meters.get().ok()).collect())
             .unwrap_or_default();
-        (self.threshold, self.wrong) = match list[..] {
+        (self.threshold, self.error) = match list[..] {
             [] => (None, None),
             [least, greatest] if least < greatest => (Some((least, greatest)), None),
             _ => {
-                let words = "threshold takes the least and the greatest depth in meters, as in <0.3, 4.0>";
-                (None, Some(words.to_owned()))
+                let error = "threshold takes the least and the greatest depth in meters, such as <0.3, 4.0>";
+                (None, Some(error.to_owned()))
             }
         };
     }
 
-    /// The value of a property; `None` where it is not one of [`properties`].
+    /// The value of a property; `None` if there is no such property.
     pub(super) fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "serial" => self.serial.to_value(),
@@ -361,18 +381,18 @@ impl Settings {
         })
     }
 
-    /// What makes no sense, in words that name the property and what would be right.
+    /// Checks the properties. The error names the property and a valid value.
     pub(super) fn check(&self) -> Result<(), String> {
-        if let Some(words) = &self.wrong {
-            return Err(words.clone());
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
         if self.looped && self.recording_location.is_none() {
-            return Err("loop is for recordings: set recording-location, too".to_owned());
+            return Err("loop applies to recordings only: set recording-location, or unset loop".to_owned());
         }
         Ok(())
     }
 
-    /// What to read from.
+    /// The camera or recording that the properties select.
     pub(super) fn request(&self) -> Request {
         Request {
             serial: self.serial.clone(),
@@ -384,8 +404,8 @@ impl Settings {
         }
     }
 
-    /// What to do to depth.
-    #[allow(clippy::cast_possible_truncation, reason = "meters, which need not be that exact")]
+    /// The processing that the properties select.
+    #[allow(clippy::cast_possible_truncation, reason = "single precision suffices for meters")]
     pub(super) fn processing(&self) -> Processing {
         Processing {
             decimation: u8::try_from(self.decimation).unwrap_or(1),
@@ -407,8 +427,8 @@ impl Settings {
         }
     }
 
-    /// What to set on the camera.
-    #[allow(clippy::cast_precision_loss, reason = "the properties go to a million")]
+    /// The controls to set on the camera.
+    #[allow(clippy::cast_precision_loss, reason = "the maximum of the properties is a million")]
     pub(super) fn controls(&self) -> Controls {
         let number = |value: i32| (value != AUTO).then_some(value as f32);
         Controls {
@@ -453,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_left_to_the_camera() {
+    fn unset_properties_leave_the_controls_to_the_camera() {
         let settings = Settings::default();
         assert_eq!(settings.controls(), Controls::default());
         assert_eq!(settings.processing(), Processing::default());
@@ -461,14 +481,14 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_named() {
+    fn errors_name_the_invalid_property() {
         gst::init().expect("GStreamer");
         let mut settings = Settings::default();
         settings.set("threshold", &gst::Array::new([4.0, 0.3]).to_value());
-        assert!(settings.check().expect_err("the wrong way round").contains("threshold"));
+        assert!(settings.check().expect_err("in the wrong order").contains("threshold"));
         settings.set("threshold", &gst::Array::new([0.3, 4.0]).to_value());
         assert_eq!(settings.check(), Ok(()));
         settings.set("loop", &true.to_value());
-        assert!(settings.check().expect_err("of a camera").contains("recording-location"));
+        assert!(settings.check().expect_err("without a recording").contains("recording-location"));
     }
 }

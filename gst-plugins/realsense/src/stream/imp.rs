@@ -1,16 +1,17 @@
-//! The source: negotiation, times, latency, and frames to buffers.
+//! The implementation of a stream: negotiation, latency, and the way of a frame to a buffer with a PTS.
 
 use super::{
-    Which, meta,
-    offer::{Offer, Pick},
-    picture::{Picture, PictureError, with_colors},
+    PadStream,
+    frame_converter::{ConvertError, FrameConverter, with_colors},
+    meta,
+    negotiation::{Capabilities, Selection},
 };
 use crate::{
     CAT,
     camera::{Frame, PixelFormat, StreamKind, TimeDomain},
-    depth::Chain,
-    reader::{Arrived, Interrupt, Member},
-    timeline::Stamp,
+    depth::ProcessingChain,
+    reader::{Consumer, Interrupt, ReceivedFrame},
+    timeline::FrameTime,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{
@@ -22,41 +23,41 @@ use std::{
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
-/// State of a stream.
+/// The state of a stream.
 #[derive(Default)]
 pub struct RealSenseStream {
     attached: Mutex<Option<Attached>>,
-    flow: Mutex<Option<Flow>>,
+    flow: Mutex<Option<Negotiated>>,
     latency: Mutex<Option<gst::ClockTime>>,
 }
 
 #[derive(Clone)]
 struct Attached {
-    which: Which,
-    member: Arc<Member>,
+    pad_stream: PadStream,
+    consumer: Arc<Consumer>,
 }
 
-/// What comes out, once negotiated. Only the streaming thread uses it.
-struct Flow {
+/// The state after negotiation. Only the streaming thread uses it.
+struct Negotiated {
     output: Output,
-    chain: Option<Chain>,
-    /// Of each stream: the epoch and number of the last frame. The library repeats frames.
+    chain: Option<ProcessingChain>,
+    /// The epoch and the number of the last frame of each stream, because librealsense repeats frames.
     seen: BTreeMap<StreamKind, (u64, u64)>,
     epoch: u64,
     last: Option<gst::ClockTime>,
-    /// Of the camera's times: their clock, and its caps.
+    /// The caps of the reference timestamps, and the clock that they are for.
     reference: Option<(TimeDomain, gst::Caps)>,
 }
 
 enum Output {
-    Video(Picture),
+    Video(FrameConverter),
     Motion,
 }
 
-/// A frame after all that is done to it.
-struct Finished {
+/// A frame after processing.
+struct ProcessedFrame {
     frame: Frame,
-    /// As it was before it got its colors.
+    /// The depth frame that was colored.
     depth: Option<Frame>,
     kind: StreamKind,
 }
@@ -86,7 +87,7 @@ impl ElementImpl for RealSenseStream {
                 "RealSense stream",
                 "Source/Video/Hardware",
                 "One stream of a RealSense camera, inside realsensesrc",
-                "The room-signaling developers",
+                "The room-signaling project",
             )
         });
         Some(&METADATA)
@@ -123,21 +124,21 @@ impl BaseSrcImpl for RealSenseStream {
 
     fn unlock(&self) -> Result<(), gst::ErrorMessage> {
         if let Ok(attached) = self.attached() {
-            attached.member.set_flushing(true);
+            attached.consumer.set_flushing(true);
         }
         Ok(())
     }
 
     fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
         if let Ok(attached) = self.attached() {
-            attached.member.set_flushing(false);
+            attached.consumer.set_flushing(false);
         }
         Ok(())
     }
 
     fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
         let caps = match self.attached() {
-            Ok(attached) => attached.offer().caps(),
+            Ok(attached) => attached.capabilities().caps(),
             Err(_) => self.obj().src_pad().pad_template_caps(),
         };
         Some(match filter {
@@ -148,54 +149,54 @@ impl BaseSrcImpl for RealSenseStream {
 
     fn negotiate(&self) -> Result<(), gst::LoggableError> {
         let attached = self.attached().map_err(|_| gst::loggable_error!(CAT, "no camera is attached"))?;
-        let processing = attached.member.processing();
-        if let Which::Video(kind) = attached.which
+        let processing = attached.consumer.processing();
+        if let PadStream::Video(kind) = attached.pad_stream
             && let Some(reference) = processing.reference(kind)
-            && !attached.member.wait_for_choice(reference)
+            && !attached.consumer.wait_for_mode(reference)
         {
             return Err(gst::loggable_error!(CAT, "flushing"));
         }
-        let offer = attached.offer();
-        let accepted = self.obj().src_pad().peer_query_caps(Some(&offer.caps()));
-        let Some(pick) = offer.pick(&accepted) else {
-            self.refuse(&attached, &offer);
-            return Err(gst::loggable_error!(CAT, "nothing fits"));
+        let capabilities = attached.capabilities();
+        let accepted = self.obj().src_pad().peer_query_caps(Some(&capabilities.caps()));
+        let Some(select) = capabilities.select(&accepted) else {
+            self.report_unsupported_caps(&attached, &capabilities);
+            return Err(gst::loggable_error!(CAT, "downstream accepts none of the camera's modes"));
         };
-        let mut caps = pick.caps();
-        if let Pick::Video(mode, format) = &pick {
-            caps = with_colors(caps, mode, *format, &accepted);
+        let mut caps = select.caps();
+        if let Selection::Video(output, format) = &select {
+            caps = with_colors(caps, output, *format, &accepted);
         }
-        attached.member.choose(pick.shapes().to_vec());
+        attached.consumer.select_modes(select.modes().to_vec());
         self.obj().set_caps(&caps).map_err(|error| gst::loggable_error!(CAT, "{error}"))
     }
 
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let attached = self.attached().map_err(|_| gst::loggable_error!(CAT, "no camera is attached"))?;
-        let pick = attached.offer().pick(caps);
-        let output = match &pick {
-            Some(Pick::Video(mode, _)) => {
-                let picture = Picture::new(mode, caps);
-                Output::Video(picture.map_err(|error| gst::loggable_error!(CAT, "{error}"))?)
+        let select = attached.capabilities().select(caps);
+        let output = match &select {
+            Some(Selection::Video(output, _)) => {
+                let converter = FrameConverter::new(output, caps);
+                Output::Video(converter.map_err(|error| gst::loggable_error!(CAT, "{error}"))?)
             }
-            Some(Pick::Motion(_)) => Output::Motion,
-            None => return Err(gst::loggable_error!(CAT, "no mode of the camera's is {caps}")),
+            Some(Selection::Motion(_)) => Output::Motion,
+            None => return Err(gst::loggable_error!(CAT, "the camera has no mode for {caps}")),
         };
         *lock(&self.latency) = output.duration();
         let mut flow = lock(&self.flow);
         let (epoch, last, seen) =
             flow.take().map_or_else(Default::default, |flow| (flow.epoch, flow.last, flow.seen));
-        *flow = Some(Flow { output, chain: None, seen, epoch, last, reference: None });
+        *flow = Some(Negotiated { output, chain: None, seen, epoch, last, reference: None });
         drop(flow);
-        gst::info!(CAT, imp = self, "{} as {caps}", attached.which.name());
+        gst::info!(CAT, imp = self, "{} as {caps}", attached.pad_stream.name());
         let _ = self.post_latency();
         Ok(())
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
         if let gst::QueryViewMut::Latency(query) = query.view_mut() {
-            let live = self.attached().map_or(true, |attached| attached.member.is_live());
+            let live = self.attached().map_or(true, |attached| attached.consumer.is_live());
             if live {
-                // A frame is here when the next one is begun; what waits to be taken may be four frames old.
+                // A frame is complete when the next one begins. The queue of the pad holds up to four frames.
                 let frame = lock(&self.latency).unwrap_or(gst::ClockTime::ZERO);
                 query.set(true, frame, frame * 4);
             } else {
@@ -211,21 +212,21 @@ impl PushSrcImpl for RealSenseStream {
     fn create(&self, _buffer: Option<&mut gst::BufferRef>) -> Result<CreateSuccess, gst::FlowError> {
         let attached = self.attached()?;
         loop {
-            let arrived = match attached.member.next() {
+            let received = match attached.consumer.next() {
                 Ok(arrived) => arrived,
                 Err(Interrupt::Flushing) => return Err(gst::FlowError::Flushing),
                 Err(Interrupt::Ended) => return Err(gst::FlowError::Eos),
-                Err(Interrupt::Failed(words)) => {
-                    gst::element_imp_error!(self, gst::ResourceError::Read, ("{}", words));
+                Err(Interrupt::Failed(message)) => {
+                    gst::element_imp_error!(self, gst::ResourceError::Read, ("{}", message));
                     return Err(gst::FlowError::Error);
                 }
             };
-            match self.buffer_of(&attached, arrived) {
+            match self.make_buffer(&attached, received) {
                 Ok(Some(buffer)) => return Ok(CreateSuccess::NewBuffer(buffer)),
                 Ok(None) => {}
-                Err(PictureError::Flow(flow)) => return Err(flow),
+                Err(ConvertError::Flow(flow)) => return Err(flow),
                 Err(error) => {
-                    let name = attached.which.name();
+                    let name = attached.pad_stream.name();
                     gst::element_imp_error!(self, gst::StreamError::Failed, ("{name}: {error}"));
                     return Err(gst::FlowError::Error);
                 }
@@ -235,22 +236,22 @@ impl PushSrcImpl for RealSenseStream {
 }
 
 impl Attached {
-    fn offer(&self) -> Offer {
-        Offer::new(self.which, &self.member.processing(), |kind| self.member.shapes(kind))
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(self.pad_stream, &self.consumer.processing(), |kind| self.consumer.modes(kind))
     }
 
     fn kind(&self) -> Option<StreamKind> {
-        match self.which {
-            Which::Video(kind) => Some(kind),
-            Which::Motion => None,
+        match self.pad_stream {
+            PadStream::Video(kind) => Some(kind),
+            PadStream::Motion => None,
         }
     }
 }
 
 impl RealSenseStream {
-    pub(super) fn attach(&self, which: Which, member: Arc<Member>) {
-        self.obj().set_live(member.is_live());
-        *lock(&self.attached) = Some(Attached { which, member });
+    pub(super) fn attach(&self, pad_stream: PadStream, consumer: Arc<Consumer>) {
+        self.obj().set_live(consumer.is_live());
+        *lock(&self.attached) = Some(Attached { pad_stream, consumer });
     }
 
     pub(super) fn detach(&self) {
@@ -261,19 +262,19 @@ impl RealSenseStream {
         lock(&self.attached).clone().ok_or(gst::FlowError::Flushing)
     }
 
-    /// Latency may have changed.
+    /// Announces that the latency may have changed.
     fn post_latency(&self) -> Result<(), glib::BoolError> {
         let source = self.obj();
         source.post_message(gst::message::Latency::builder().src(&*source).build())
     }
 
-    /// Says what was asked for and what there is.
-    fn refuse(&self, attached: &Attached, offer: &Offer) {
-        let name = attached.which.name();
-        let asked = self.obj().src_pad().peer_query_caps(None);
-        let wants_pictures = asked.iter().all(|structure| structure.name() == "video/x-raw");
+    /// Posts an error that lists what downstream accepts and what the camera has.
+    fn report_unsupported_caps(&self, attached: &Attached, capabilities: &Capabilities) {
+        let name = attached.pad_stream.name();
+        let accepted = self.obj().src_pad().peer_query_caps(None);
+        let wants_video = accepted.iter().all(|structure| structure.name() == "video/x-raw");
         let hint = match attached.kind() {
-            Some(StreamKind::Depth) if wants_pictures && !attached.member.processing().colorize => {
+            Some(StreamKind::Depth) if wants_video && !attached.consumer.processing().colorize => {
                 " (depth is GRAY16_LE unless colorize=true)"
             }
             _ => "",
@@ -284,21 +285,25 @@ impl RealSenseStream {
             (
                 "{}",
                 format!(
-                    "{} gives no {name} of the kind that is asked for: {name} has {}{hint}",
-                    attached.member.device().name(),
-                    offer.describe()
+                    "{} has no {name} mode that downstream accepts; {name} has {}{hint}",
+                    attached.consumer.device().name(),
+                    capabilities.describe()
                 )
             ),
-            ["asked for: {}", asked]
+            ["downstream accepts: {}", accepted]
         );
     }
 
-    /// `None` where nothing is to go out.
-    fn buffer_of(&self, attached: &Attached, arrived: Arrived) -> Result<Option<gst::Buffer>, PictureError> {
+    /// Makes the buffer of a frame. Returns `None` if the frame is to be left out.
+    fn make_buffer(
+        &self,
+        attached: &Attached,
+        received: ReceivedFrame,
+    ) -> Result<Option<gst::Buffer>, ConvertError> {
         let mut flow = lock(&self.flow);
         let Some(flow) = &mut *flow else { return Ok(None) };
-        let Arrived { frame, at, epoch, after_loss } = arrived;
-        let Some(Finished { frame, depth, kind }) = flow.finish(attached, frame, epoch)? else {
+        let ReceivedFrame { frame, received_at, epoch, after_loss } = received;
+        let Some(ProcessedFrame { frame, depth, kind }) = flow.process(attached, frame, epoch)? else {
             return Ok(None);
         };
         let number = frame.number()?;
@@ -307,17 +312,17 @@ impl RealSenseStream {
         }
         let mut buffer = flow.output.make(&frame, kind)?;
         let domain = frame.time_domain()?.unwrap_or(TimeDomain::SystemTime);
-        let device = nanoseconds(frame.timestamp()?);
+        let timestamp = nanoseconds(frame.timestamp()?);
         let duration = flow.output.duration();
-        let stamp = Stamp {
+        let frame_time = FrameTime {
             kind,
             epoch,
             domain,
-            device,
-            arrival: self.clock_at(at),
+            timestamp,
+            arrival: self.clock_at(received_at),
             duration: signed(duration.unwrap_or_default()),
         };
-        let pts = self.pts(attached, stamp, flow.last);
+        let pts = self.pts(attached, frame_time, flow.last);
         flow.last = Some(pts);
         let is_new_epoch = epoch != std::mem::replace(&mut flow.epoch, epoch);
         if let Some(target) = buffer.get_mut() {
@@ -327,26 +332,31 @@ impl RealSenseStream {
             if is_new_epoch || after_loss {
                 target.set_flags(gst::BufferFlags::DISCONT);
             }
-            let device = gst::ClockTime::from_nseconds(u64::try_from(device).unwrap_or(0));
-            meta::add(target, kind, number, &frame, depth.as_ref(), (flow.reference(domain), device));
+            let captured = gst::ClockTime::from_nseconds(u64::try_from(timestamp).unwrap_or(0));
+            meta::add(target, kind, number, &frame, depth.as_ref(), (flow.reference(domain), captured));
         }
-        let took = at.elapsed().as_micros();
-        gst::log!(CAT, imp = self, "{} frame {number} goes out {took} µs after its arrival", kind.name());
+        let elapsed = received_at.elapsed().as_micros();
+        gst::log!(CAT, imp = self, "{} frame {number} is sent {elapsed} µs after its arrival", kind.name());
         Ok(Some(buffer))
     }
 
-    /// The running time of a frame: after that of the one before.
-    fn pts(&self, attached: &Attached, stamp: Stamp, last: Option<gst::ClockTime>) -> gst::ClockTime {
-        let time = attached.member.with_timeline(|timeline| timeline.place(stamp));
+    /// The running time of a frame, which is always later than that of the frame before it.
+    fn pts(
+        &self,
+        attached: &Attached,
+        frame_time: FrameTime,
+        last: Option<gst::ClockTime>,
+    ) -> gst::ClockTime {
+        let time = attached.consumer.with_timeline(|timeline| timeline.map(frame_time));
         let base = match self.obj().base_time() {
-            Some(base) if attached.member.is_live() => signed(base),
+            Some(base) if attached.consumer.is_live() => signed(base),
             _ => 0,
         };
         let pts = gst::ClockTime::from_nseconds(u64::try_from(time.saturating_sub(base)).unwrap_or(0));
         last.map_or(pts, |last| pts.max(last + gst::ClockTime::from_nseconds(1)))
     }
 
-    /// What the pipeline's clock showed at that moment.
+    /// The time of the pipeline's clock at that moment.
     fn clock_at(&self, moment: std::time::Instant) -> i64 {
         let now = self.obj().clock().map_or(gst::ClockTime::ZERO, |clock| clock.time());
         let ago = i64::try_from(moment.elapsed().as_nanos()).unwrap_or(i64::MAX);
@@ -354,59 +364,59 @@ impl RealSenseStream {
     }
 }
 
-impl Flow {
+impl Negotiated {
     fn reference(&mut self, domain: TimeDomain) -> &gst::Caps {
         let fits = self.reference.take().filter(|(known, _)| *known == domain);
         &self.reference.insert(fits.unwrap_or_else(|| (domain, meta::reference(domain)))).1
     }
 
-    /// What the camera's frame becomes before it is a buffer.
-    fn finish(
+    /// Runs the processing chain on a frame. Returns `None` if the frame is to be left out.
+    fn process(
         &mut self,
         attached: &Attached,
         frame: Frame,
         epoch: u64,
-    ) -> Result<Option<Finished>, PictureError> {
+    ) -> Result<Option<ProcessedFrame>, ConvertError> {
         let Some(kind) = attached.kind() else {
-            return Ok(frame.shape()?.map(|shape| Finished { frame, depth: None, kind: shape.kind }));
+            return Ok(frame.mode()?.map(|mode| ProcessedFrame { frame, depth: None, kind: mode.kind }));
         };
-        let processing = attached.member.processing();
-        // A new start is a new scene: the temporal filter has to forget.
-        let fits = self.chain.as_ref().is_some_and(|chain| chain.does(&processing)) && epoch == self.epoch;
+        let processing = attached.consumer.processing();
+        // The temporal filter must not mix frames of different starts.
+        let fits = self.chain.as_ref().is_some_and(|chain| chain.matches(&processing)) && epoch == self.epoch;
         if !fits {
-            self.chain = Some(Chain::new(kind, *processing)?);
+            self.chain = Some(ProcessingChain::new(kind, *processing)?);
         }
         let Some(chain) = &self.chain else { return Ok(None) };
-        Ok(chain.run(frame)?.map(|(frame, depth)| Finished { frame, depth, kind }))
+        Ok(chain.run(frame)?.map(|(frame, depth)| ProcessedFrame { frame, depth, kind }))
     }
 }
 
 impl Output {
-    fn make(&mut self, frame: &Frame, kind: StreamKind) -> Result<gst::Buffer, PictureError> {
+    fn make(&mut self, frame: &Frame, kind: StreamKind) -> Result<gst::Buffer, ConvertError> {
         match self {
-            Self::Video(picture) => picture.make(frame),
+            Self::Video(converter) => converter.make(frame),
             Self::Motion => sample(frame, kind),
         }
     }
 
     fn duration(&self) -> Option<gst::ClockTime> {
         match self {
-            Self::Video(picture) => picture.duration(),
+            Self::Video(converter) => converter.duration(),
             Self::Motion => None,
         }
     }
 }
 
-/// Three floats and which sensor they are of: 0 for the accelerometer, 1 for the gyroscope.
-fn sample(frame: &Frame, kind: StreamKind) -> Result<gst::Buffer, PictureError> {
+/// A sample of motion: three floats and the index of the sensor, 0 for the accelerometer and 1 for the gyroscope.
+fn sample(frame: &Frame, kind: StreamKind) -> Result<gst::Buffer, ConvertError> {
     let data = frame.data()?;
     let Some(floats) = data.get(..PixelFormat::Xyz32f.bytes()) else {
-        return Err(PictureError::Unexpected {
-            came: format!("{} bytes", data.len()),
-            expected: "a sample of motion".to_owned(),
+        return Err(ConvertError::Unexpected {
+            received: format!("{} bytes", data.len()),
+            expected: "a motion sample".to_owned(),
         });
     };
-    // The library's floats are in the host's order; out they go as little endian.
+    // The library's floats have the byte order of the host; the buffer is little endian.
     let (floats, _) = floats.as_chunks::<4>();
     let mut bytes: Vec<u8> =
         floats.iter().flat_map(|float| f32::from_ne_bytes(*float).to_le_bytes()).collect();
@@ -414,7 +424,7 @@ fn sample(frame: &Frame, kind: StreamKind) -> Result<gst::Buffer, PictureError> 
     Ok(gst::Buffer::from_mut_slice(bytes))
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "what lies beyond is no time, and saturates")]
+#[allow(clippy::cast_possible_truncation, reason = "times out of range saturate")]
 fn nanoseconds(milliseconds: f64) -> i64 {
     (milliseconds * 1e6).round() as i64
 }

@@ -1,25 +1,25 @@
-//! What is known of a frame, on its buffer: `GstReferenceTimestampMeta` with the camera's time, and the custom meta
-//! `GstRealSenseMeta`, a structure that every language can read.
+//! The metadata of a frame on its buffer: `GstReferenceTimestampMeta` with the camera's timestamp, and the custom meta
+//! `GstRealSenseMeta`, a structure that applications in every language can read.
 
 use crate::camera::{Frame, StreamKind, TimeDomain};
 
-/// The name of the custom meta, and of its structure.
+/// The name of the custom meta and of its structure.
 const NAME: &str = "GstRealSenseMeta";
 
-/// Makes the custom meta known. Once, before anything else.
+/// Registers the custom meta. Must be called before it is used.
 pub(crate) fn register() {
     if !gst::meta::CustomMeta::is_registered(NAME) {
         gst::meta::CustomMeta::register(NAME, &[]);
     }
 }
 
-/// The caps of times on this clock of the camera's.
+/// The caps of timestamps of this clock.
 pub(super) fn reference(domain: TimeDomain) -> gst::Caps {
     gst::Caps::builder("timestamp/x-realsense").field("domain", domain.name()).build()
 }
 
-/// Writes what is known of `frame` on `buffer`. The units of depth, where `depth` is what a picture with colors was made
-/// of, are of that.
+/// Attaches the metadata of `frame` to `buffer`. `depth` is the depth frame that `frame` was colored from, and has the
+/// depth units.
 pub(super) fn add(
     buffer: &mut gst::BufferRef,
     kind: StreamKind,
@@ -29,7 +29,7 @@ pub(super) fn add(
     (reference, time): (&gst::Caps, gst::ClockTime),
 ) {
     gst::ReferenceTimestampMeta::add(buffer, reference, time, gst::ClockTime::NONE);
-    // Refused only where it isn't registered.
+    // Fails only if the meta is not registered.
     let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, NAME) else { return };
     let structure = meta.mut_structure();
     structure.set("stream", kind.name());
@@ -44,7 +44,7 @@ pub(super) fn add(
     {
         structure.set("depth-units", shortest(units));
     }
-    // Motion has none.
+    // Motion has no intrinsics.
     let Ok(intrinsics) = frame.intrinsics() else { return };
     structure.set("width", intrinsics.width);
     structure.set("height", intrinsics.height);
@@ -58,7 +58,7 @@ pub(super) fn add(
     }
 }
 
-/// 0.001 and not 0.0010000000474974513.
+/// The shortest decimal number for the value: 0.001 instead of 0.0010000000474974513.
 fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }

@@ -1,47 +1,49 @@
-//! One stream of the camera as a source: the `GstPushSrc` that is inside `realsensesrc` for each of its pads.
+//! One stream of the camera: the `GstPushSrc` behind each pad of `realsensesrc`.
 //!
-//! [`offer`] says what the camera has as caps and picks a mode, [`picture`] makes buffers of frames ([`repack`] the most
-//! usual ones), [`meta`] writes down what is known of them.
+//! - [`imp`] negotiates caps, answers latency queries and timestamps buffers.
+//! - [`negotiation`] lists the modes of the camera as caps and selects one that downstream accepts.
+//! - [`frame_converter`] makes buffers of frames; [`yuyv_to_i420`] is its fast path.
+//! - [`meta`] attaches the metadata of a frame to its buffer.
 
 use crate::{
-    camera::{Shape, StreamKind},
+    camera::{StreamKind, StreamMode},
     depth::Processing,
-    reader::Member,
+    reader::Consumer,
 };
 use gst::{glib, subclass::prelude::*};
 use std::sync::Arc;
 
+mod frame_converter;
 mod imp;
 mod meta;
-mod offer;
-mod picture;
-mod repack;
+mod negotiation;
+mod yuyv_to_i420;
 
 pub(crate) use meta::register as register_meta;
-pub(crate) use offer::{MOTION, all_formats};
+pub(crate) use negotiation::{MOTION, all_formats};
 
 glib::wrapper! {
-    /// A stream of a RealSense camera.
+    /// The source element of one stream.
     pub struct RealSenseStream(ObjectSubclass<imp::RealSenseStream>)
         @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object;
 }
 
-/// What a camera with these modes gives of this stream, as caps.
-pub(crate) fn caps_of(kind: StreamKind, shapes: &[Shape]) -> gst::Caps {
-    let of = |kind| shapes.iter().filter(|shape| shape.kind == kind).copied().collect();
-    offer::Offer::new(Which::Video(kind), &Processing::default(), of).caps()
+/// The caps of this stream of a camera with these modes.
+pub(crate) fn caps_of(kind: StreamKind, modes: &[StreamMode]) -> gst::Caps {
+    let of = |kind| modes.iter().filter(|mode| mode.kind == kind).copied().collect();
+    negotiation::Capabilities::new(PadStream::Video(kind), &Processing::default(), of).caps()
 }
 
-/// Which stream it is.
+/// The stream that leaves a pad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum PadStream {
     Video(StreamKind),
-    /// Gyroscope and accelerometer.
+    /// The samples of the gyroscope and the accelerometer.
     Motion,
 }
 
-impl Which {
-    /// The name that users see.
+impl PadStream {
+    /// The name in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Video(kind) => kind.name(),
@@ -51,17 +53,17 @@ impl Which {
 }
 
 impl RealSenseStream {
-    /// A stream that is attached to no camera.
+    /// Creates a stream that is not attached to a camera.
     pub(crate) fn new() -> Self {
         glib::Object::new()
     }
 
-    /// The camera to stream from, before the next start.
-    pub(crate) fn attach(&self, which: Which, member: Member) {
-        self.imp().attach(which, Arc::new(member));
+    /// Attaches the stream to a camera, for the next start.
+    pub(crate) fn attach(&self, pad_stream: PadStream, consumer: Consumer) {
+        self.imp().attach(pad_stream, Arc::new(consumer));
     }
 
-    /// Lets go of the camera.
+    /// Detaches the stream from the camera.
     pub(crate) fn detach(&self) {
         self.imp().detach();
     }

@@ -1,4 +1,4 @@
-//! What the tests share: cameras in software, recordings of them, and pipelines that are always taken down.
+//! Shared by the tests: software cameras, their recordings, and pipelines that are always shut down.
 
 use gst::prelude::*;
 use gstrealsense::software::{FrameInfo, Imager, Pixels, Recorder, SoftwareDevice, Stream};
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A minute is for ever, on the busiest machine.
+/// The limit of every wait, which a busy machine does not reach.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 pub(crate) fn init() {
@@ -26,7 +26,7 @@ pub(crate) fn init() {
 pub(crate) const WIDTH: u16 = 64;
 pub(crate) const HEIGHT: u16 = 48;
 
-/// A stream of pictures, 64x48 at 30.
+/// A video stream of 64x48 pixels at 30 frames per second.
 pub(crate) fn video(imager: Imager, pixels: Pixels) -> Stream {
     Stream::Video { imager, pixels, width: WIDTH, height: HEIGHT, rate: 30 }
 }
@@ -39,10 +39,10 @@ pub(crate) fn depth() -> Stream {
     video(Imager::Depth, Pixels::Z16)
 }
 
-/// What frame `number` of a stream looks like: gray that rises from row to row and frame to frame, depth alike and a
-/// little rough, with a hole in the middle.
+/// The bytes of frame `number` of a stream: gray that rises from row to row and from frame to frame; depth that does
+/// the same, is a little rough, and has a hole in the middle.
 pub(crate) fn bytes(stream: Stream, number: u8) -> Vec<u8> {
-    // A debug build takes too long to draw many large pictures.
+    // A debug build draws large frames too slowly.
     if let Stream::Video { imager: Imager::Depth, width: 1280, height, .. } = stream {
         return vec![number; 2 * 1280 * usize::from(height)];
     }
@@ -73,7 +73,7 @@ pub(crate) fn millimeters(x: u16, y: u16, number: u8) -> u16 {
     if (x, y) == (WIDTH / 2, HEIGHT / 2) { 0 } else { 500 + 40 * y + 6 * (x % 2) + u16::from(number) }
 }
 
-/// Frame `number` of a stream of that rate, on the camera's clock.
+/// Pushes frame `number` of a stream, with timestamps of the camera's clock.
 pub(crate) fn push(device: &SoftwareDevice, index: usize, stream: Stream, number: u32) {
     push_with(device, index, stream, number, false);
 }
@@ -93,7 +93,7 @@ fn push_with(device: &SoftwareDevice, index: usize, stream: Stream, number: u32,
     device.push(index, &bytes(stream, u8::try_from(number % 256).unwrap()), &info).unwrap();
 }
 
-/// A recording of that many frames of each stream, made in a folder that goes away with this.
+/// A recording, in a folder that is removed on drop.
 pub(crate) struct Recording {
     pub(crate) path: PathBuf,
 }
@@ -104,14 +104,14 @@ impl Recording {
         Self::with(name, streams, &steps)
     }
 
-    /// For each stream: how many frames it has, one in how many steps of 1/30 s, and whether its times are the host's.
+    /// Records the streams. Each has a schedule.
     pub(crate) fn with(name: &str, streams: &[Stream], steps: &[(u32, u32, bool)]) -> Self {
         let folder = std::env::temp_dir().join(format!("realsense-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("recording.bag");
         let device = SoftwareDevice::new(&format!("rec-{name}"), streams).unwrap();
         let recorder = Recorder::start(&device, &path, true).unwrap();
-        // The recorder notes when frames come, and playing follows that.
+        // The recorder stores the arrival times, which determine the pace of the playback.
         let start = Instant::now();
         let last = steps.iter().map(|(frames, every, _)| frames * every).max().unwrap();
         for step in 0..last {
@@ -122,13 +122,14 @@ impl Recording {
             }
             thread::sleep((start + (step + 1) * FRAME).saturating_duration_since(Instant::now()));
         }
-        // It writes in a thread of its own, and loses what it hasn't written when it is closed. Nothing tells how far it is.
+        // The recorder writes on a thread of its own, and loses what it has not written when it is closed. It reports
+        // no progress.
         thread::sleep(Duration::from_millis(200));
         recorder.finish().unwrap();
         Self { path }
     }
 
-    /// `realsensesrc` that plays it, every frame, named `camera`.
+    /// A `realsensesrc` named `camera` that plays every frame of the recording.
     pub(crate) fn source(&self) -> String {
         format!("realsensesrc name=camera recording-location={} real-time=false", self.path.display())
     }
@@ -142,7 +143,7 @@ impl Drop for Recording {
 
 pub(crate) const FRAME: Duration = Duration::from_micros(33_333);
 
-/// A camera in software that streams until it is told to stop.
+/// A software camera that streams until it is stopped.
 pub(crate) struct LiveCamera {
     pub(crate) device: Arc<SoftwareDevice>,
     stop: Arc<AtomicBool>,
@@ -170,7 +171,7 @@ impl LiveCamera {
         Self { device, stop, thread: Some(thread) }
     }
 
-    /// No more frames come.
+    /// Stops pushing frames.
     pub(crate) fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -185,28 +186,28 @@ impl Drop for LiveCamera {
     }
 }
 
-/// A pipeline that is always taken down.
-pub(crate) struct Line(pub(crate) gst::Pipeline);
+/// A pipeline that is always shut down.
+pub(crate) struct TestPipeline(pub(crate) gst::Pipeline);
 
-impl Line {
+impl TestPipeline {
     pub(crate) fn new(description: &str) -> Self {
         init();
         Self(gst::parse::launch(description).unwrap().downcast().unwrap())
     }
 
     pub(crate) fn play(&self) -> &Self {
-        // A failure shows on the bus.
+        // A failure is posted on the bus.
         let _ = self.0.set_state(gst::State::Playing);
         self
     }
 
-    /// The first message of these types.
+    /// Waits for the first message of these types.
     pub(crate) fn wait(&self, types: &[gst::MessageType]) -> gst::Message {
         let limit = gst::ClockTime::try_from(LONG).unwrap();
-        self.0.bus().unwrap().timed_pop_filtered(limit, types).expect("a message")
+        self.0.bus().unwrap().timed_pop_filtered(limit, types).expect("no message in time")
     }
 
-    /// The words of the error that comes.
+    /// Waits for an error and returns its text.
     pub(crate) fn error(&self) -> String {
         match self.wait(&[gst::MessageType::Error, gst::MessageType::Eos]).view() {
             gst::MessageView::Error(error) => error.error().to_string(),
@@ -214,7 +215,7 @@ impl Line {
         }
     }
 
-    /// Runs to the end of the stream.
+    /// Waits for the end of the stream.
     pub(crate) fn finish(&self) {
         let end = self.wait(&[gst::MessageType::Eos, gst::MessageType::Error]);
         assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
@@ -224,7 +225,7 @@ impl Line {
         self.0.by_name("camera").unwrap()
     }
 
-    /// The next sample of the appsink of that name; `None` at the end.
+    /// The next sample of the appsink with this name; `None` at the end of the stream.
     pub(crate) fn sample(&self, sink: &str) -> Option<gst::Sample> {
         let sink: gst_app::AppSink = self.0.by_name(sink).unwrap().downcast().unwrap();
         let sample = sink.try_pull_sample(gst::ClockTime::try_from(LONG).unwrap());
@@ -232,7 +233,7 @@ impl Line {
         sample
     }
 
-    /// All samples until the end.
+    /// All samples until the end of the stream.
     pub(crate) fn samples(&self, sink: &str) -> Vec<gst::Sample> {
         std::iter::from_fn(|| self.sample(sink)).collect()
     }
@@ -242,7 +243,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for TestPipeline {
     fn drop(&mut self) {
         let _ = self.0.set_state(gst::State::Null);
     }
@@ -256,7 +257,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Memory of this process, in kilobytes.
+/// The resident memory of this process, in kB.
 pub(crate) fn memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -268,13 +269,13 @@ pub(crate) fn content(sample: &gst::Sample) -> Vec<u8> {
     sample.buffer().unwrap().map_readable().unwrap().to_vec()
 }
 
-/// What the camera's meta says.
+/// The content of the camera's custom meta.
 pub(crate) fn meta(sample: &gst::Sample) -> gst::Structure {
     let meta = gst::meta::CustomMeta::from_buffer(sample.buffer().unwrap(), "GstRealSenseMeta").unwrap();
     meta.structure().to_owned()
 }
 
-/// A file beside a recording, with other bytes.
+/// Writes a file.
 pub(crate) fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }

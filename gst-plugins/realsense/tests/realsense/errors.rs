@@ -1,33 +1,33 @@
-//! What can't work is an error at once, and says what to do.
+//! A configuration that can't work is reported immediately, with a text that names the fix.
 
-use crate::bed::{HEIGHT, Line, Recording, WIDTH, color, depth, init, write};
+use crate::bed::{HEIGHT, Recording, TestPipeline, WIDTH, color, depth, init, write};
 use std::time::{Duration, Instant};
 
-/// The words of the error, which has to come within two seconds.
+/// The text of the error, which must be posted within two seconds.
 fn refused(description: &str) -> String {
     init();
-    let line = Line::new(description);
+    let line = TestPipeline::new(description);
     let began = Instant::now();
-    let words = line.play().error();
+    let text = line.play().error();
     assert!(began.elapsed() < Duration::from_secs(2), "{description}: after {:?}", began.elapsed());
-    words
+    text
 }
 
 fn check(description: &str, expected: &[&str]) {
-    let words = refused(description);
+    let text = refused(description);
     for part in expected {
-        assert!(words.contains(part), "{description}: {words:?} lacks {part:?}");
+        assert!(text.contains(part), "{description}: {text:?} lacks {part:?}");
     }
 }
 
 #[test]
-fn without_a_camera_it_says_what_to_plug_in() {
+fn without_a_camera_the_error_names_the_port_and_the_alternative() {
     check("realsensesrc ! fakesink", &["no RealSense camera", "USB 3", "recording-location"]);
     check("realsensesrc serial=0815 ! fakesink", &["0815", "serial", "none"]);
 }
 
 #[test]
-fn wrong_files_are_named() {
+fn unreadable_files_are_named_with_the_reason() {
     let recording = Recording::new("files", &[color(), depth()], 3);
     let folder = recording.path.parent().unwrap();
     let path = |name: &str| folder.join(name).display().to_string();
@@ -41,13 +41,13 @@ fn wrong_files_are_named() {
     }
     let source = |name: &str| format!("realsensesrc recording-location={} ! fakesink", path(name));
     check(&source("none.bag"), &["recording-location", &path("none.bag"), "No such file"]);
-    check(&source(""), &["recording-location", "no file"]);
+    check(&source(""), &["recording-location", "not a file"]);
     let preset = |name: &str| format!("{} json-preset={} ! fakesink", recording.source(), path(name));
     check(&preset("none.json"), &["json-preset", &path("none.json"), "No such file"]);
     write(&folder.join("text.json"), b"exposure: 3");
     check(&preset("text.json"), &["json-preset", "text.json", "Viewer"]);
-    write(&folder.join("good.json"), b"{}");
-    check(&preset("good.json"), &["json-preset", "good.json", "takes no presets"]);
+    write(&folder.join("valid.json"), b"{}");
+    check(&preset("valid.json"), &["json-preset", "valid.json", "takes no presets"]);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_recording_of_another_camera_is_refused() {
 }
 
 #[test]
-fn impossible_caps_are_answered_with_what_there_is() {
+fn impossible_caps_are_answered_with_the_available_modes() {
     let recording = Recording::new("caps", &[color(), depth()], 3);
     let size = format!("{WIDTH}x{HEIGHT} at 30");
     for caps in ["width=333", "framerate=31/1", "format=GRAY16_LE"] {
@@ -69,20 +69,20 @@ fn impossible_caps_are_answered_with_what_there_is() {
 }
 
 #[test]
-fn streams_that_the_camera_lacks_are_named_with_those_it_has() {
+fn a_missing_stream_is_named_with_the_available_ones() {
     let recording = Recording::new("lacks", &[color(), depth()], 3);
     for (setting, lacking) in
         [("stream=infrared2 ! fakesink", "infrared2"), ("camera.motion ! fakesink", "motion")]
     {
-        let words = refused(&format!("{} {setting}", recording.source()));
-        assert!(words.contains(&format!("no {lacking}")) && words.contains("color, depth"), "{words}");
+        let text = refused(&format!("{} {setting}", recording.source()));
+        assert!(text.contains(&format!("no {lacking}")) && text.contains("color, depth"), "{text}");
     }
     let only_depth = Recording::new("only-depth", &[depth()], 3);
     check(&format!("{} stream=depth align=color ! fakesink", only_depth.source()), &["no color", "depth"]);
 }
 
 #[test]
-fn settings_that_make_no_sense_are_named() {
+fn contradictory_settings_are_named() {
     check("realsensesrc loop=true ! fakesink", &["loop", "recording-location"]);
     check("realsensesrc threshold=\"<4.0, 0.3>\" ! fakesink", &["threshold", "<0.3, 4.0>"]);
     check("realsensesrc fakesink", &["no pad is linked"]);

@@ -1,7 +1,7 @@
-//! Cameras that stream while the test looks on: they stall, are unplugged and come back, and users change their minds.
+//! Live cameras: they stall, are unplugged and plugged in again, and their settings, caps and pads change in PLAYING.
 
 use crate::bed::{
-    LONG, Line, LiveCamera, Recording, bytes, color, content, depth, meta, push, video, wait_until,
+    LONG, LiveCamera, Recording, TestPipeline, bytes, color, content, depth, meta, push, video, wait_until,
 };
 use gst::prelude::*;
 use gstrealsense::software::{Imager, Pixels, PluggedRecording, Setting, SoftwareDevice, Stream};
@@ -12,8 +12,9 @@ fn a_camera_is_found_by_its_serial_number_and_is_live() {
     let other = LiveCamera::new("other", &[color()]);
     let camera = LiveCamera::new("wanted", &[color(), depth()]);
     let plugs = (other.device.plug().unwrap(), camera.device.plug().unwrap());
-    let line =
-        Line::new("realsensesrc name=camera serial=wanted stream=depth ! appsink name=sink sync=false");
+    let line = TestPipeline::new(
+        "realsensesrc name=camera serial=wanted stream=depth ! appsink name=sink sync=false",
+    );
     assert_eq!(line.0.set_state(gst::State::Paused), Ok(gst::StateChangeSuccess::NoPreroll));
     line.play();
     let mut last = (0, gst::ClockTime::ZERO);
@@ -32,7 +33,7 @@ fn a_camera_is_found_by_its_serial_number_and_is_live() {
 fn two_elements_read_two_cameras() {
     let cameras = [LiveCamera::new("one", &[color()]), LiveCamera::new("two", &[depth()])];
     let plugs: Vec<_> = cameras.iter().map(|camera| camera.device.plug().unwrap()).collect();
-    let line = Line::new(
+    let line = TestPipeline::new(
         "realsensesrc serial=one ! appsink name=one sync=false realsensesrc serial=two stream=depth ! appsink name=two sync=false",
     );
     line.play();
@@ -48,20 +49,20 @@ fn two_elements_read_two_cameras() {
 fn a_camera_that_stalls_is_an_error_with_its_name() {
     let mut camera = LiveCamera::new("stalls", &[color()]);
     let _plug = camera.device.plug().unwrap();
-    let line = Line::new("realsensesrc serial=stalls ! appsink name=sink sync=false");
+    let line = TestPipeline::new("realsensesrc serial=stalls ! appsink name=sink sync=false");
     line.play().sample("sink");
     camera.stop();
     let began = Instant::now();
-    let words = line.error();
-    assert!(words.contains("no frame of color for 5 s") && words.contains("stalls"), "{words}");
+    let text = line.error();
+    assert!(text.contains("no frame of color for 5 s") && text.contains("stalls"), "{text}");
     assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[test]
-fn waiting_for_a_frame_can_be_ended_at_once() {
+fn a_wait_for_a_frame_is_interrupted_immediately() {
     let camera = SoftwareDevice::new("silent", &[color()]).unwrap();
     let _plug = camera.plug().unwrap();
-    let line = Line::new("realsensesrc serial=silent ! appsink name=sink sync=false");
+    let line = TestPipeline::new("realsensesrc serial=silent ! appsink name=sink sync=false");
     for _ in 0..3 {
         line.play();
         let began = Instant::now();
@@ -71,10 +72,10 @@ fn waiting_for_a_frame_can_be_ended_at_once() {
 }
 
 #[test]
-fn an_end_that_is_asked_for_comes_though_the_camera_gives_nothing() {
+fn an_eos_event_ends_the_stream_of_a_silent_camera() {
     let mut camera = LiveCamera::new("mute", &[color()]);
     let _plug = camera.device.plug().unwrap();
-    let line = Line::new("realsensesrc serial=mute ! appsink name=sink sync=false");
+    let line = TestPipeline::new("realsensesrc serial=mute ! appsink name=sink sync=false");
     line.play().sample("sink");
     camera.stop();
     assert!(line.0.send_event(gst::event::Eos::new()));
@@ -87,21 +88,22 @@ fn an_end_that_is_asked_for_comes_though_the_camera_gives_nothing() {
 fn an_unplugged_camera_is_an_error_with_its_name() {
     let recording = Recording::new("unplugged", &[color()], 60);
     let plug = PluggedRecording::plug(&recording.path).unwrap();
-    let line = Line::new("realsensesrc serial=rec-unplugged ! appsink name=sink sync=false");
+    let line = TestPipeline::new("realsensesrc serial=rec-unplugged ! appsink name=sink sync=false");
     line.play().sample("sink").unwrap();
     let began = Instant::now();
     drop(plug);
-    let words = line.error();
-    assert!(words.contains("rec-unplugged") && words.contains("was unplugged"), "{words}");
-    assert!(words.contains("reconnect=true"), "{words}");
+    let text = line.error();
+    assert!(text.contains("rec-unplugged") && text.contains("was unplugged"), "{text}");
+    assert!(text.contains("reconnect=true"), "{text}");
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[test]
-fn a_camera_that_comes_back_streams_on() {
+fn a_camera_that_is_plugged_in_again_continues() {
     let recording = Recording::new("back", &[color()], 60);
     let plug = PluggedRecording::plug(&recording.path).unwrap();
-    let line = Line::new("realsensesrc serial=rec-back reconnect=true ! appsink name=sink sync=false");
+    let line =
+        TestPipeline::new("realsensesrc serial=rec-back reconnect=true ! appsink name=sink sync=false");
     line.play();
     let before = line.sample("sink").unwrap().buffer().unwrap().pts().unwrap();
     drop(plug);
@@ -118,20 +120,21 @@ fn a_camera_that_comes_back_streams_on() {
 }
 
 #[test]
-fn controls_work_while_playing() {
+fn controls_take_effect_in_playing() {
     let camera = LiveCamera::new("controls", &[color(), depth()]);
     let _plug = camera.device.plug().unwrap();
     let is_set = |imager, setting, value: u16| {
         (camera.device.setting(imager, setting).unwrap() - f32::from(value)).abs() < 0.5
     };
-    let line =
-        Line::new("realsensesrc name=camera serial=controls exposure=300 ! appsink name=sink sync=false");
+    let line = TestPipeline::new(
+        "realsensesrc name=camera serial=controls exposure=300 ! appsink name=sink sync=false",
+    );
     line.play().sample("sink").unwrap();
     assert!(is_set(Imager::Color, Setting::Exposure, 300));
     assert!(is_set(Imager::Color, Setting::AutoExposure, 0));
     let element = line.camera();
     element.set_property("exposure", -1);
-    wait_until("automatic again", || is_set(Imager::Color, Setting::AutoExposure, 1));
+    wait_until("automatic exposure", || is_set(Imager::Color, Setting::AutoExposure, 1));
     for (property, imager, what, value) in [
         ("gain", Imager::Color, Setting::Gain, 99),
         ("white-balance", Imager::Color, Setting::WhiteBalance, 3200),
@@ -147,18 +150,18 @@ fn controls_work_while_playing() {
     element.set_property("laser-power", 1000);
     let warning = line.wait(&[gst::MessageType::Warning, gst::MessageType::Error]);
     let gst::MessageView::Warning(warning) = warning.view() else { panic!("{warning:?}") };
-    let words = warning.error().to_string();
-    assert!(words.contains("laser-power is 1000") && words.contains("0 to 360"), "{words}");
+    let text = warning.error().to_string();
+    assert!(text.contains("laser-power is 1000") && text.contains("0 to 360"), "{text}");
     line.sample("sink").unwrap();
 }
 
 #[test]
-fn size_and_format_may_change_while_playing() {
+fn size_and_format_can_change_in_playing() {
     let large =
         Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 128, height: 96, rate: 30 };
     let camera = LiveCamera::new("sizes", &[color(), large]);
     let _plug = camera.device.plug().unwrap();
-    let line = Line::new(
+    let line = TestPipeline::new(
         "realsensesrc serial=sizes ! capsfilter name=filter caps=video/x-raw,width=64 ! appsink name=sink sync=false",
     );
     line.play();
@@ -179,10 +182,10 @@ fn size_and_format_may_change_while_playing() {
 }
 
 #[test]
-fn pads_come_and_go_while_playing() {
+fn pads_can_be_requested_and_released_in_playing() {
     let camera = LiveCamera::new("pads", &[color(), depth(), video(Imager::Infrared(1), Pixels::Y8)]);
     let _plug = camera.device.plug().unwrap();
-    let line = Line::new("realsensesrc name=camera serial=pads ! appsink name=sink sync=false");
+    let line = TestPipeline::new("realsensesrc name=camera serial=pads ! appsink name=sink sync=false");
     line.play().sample("sink").unwrap();
     let element = line.camera();
     for template in ["depth", "infrared_%u"] {
@@ -208,11 +211,12 @@ fn pads_come_and_go_while_playing() {
 }
 
 #[test]
-fn a_pad_that_is_not_linked_does_not_disturb_the_others() {
+fn an_unlinked_pad_does_not_disturb_the_others() {
     let camera = LiveCamera::new("unlinked", &[color(), depth()]);
     let _plug = camera.device.plug().unwrap();
-    let line =
-        Line::new("realsensesrc name=camera serial=unlinked camera.depth ! appsink name=sink sync=false");
+    let line = TestPipeline::new(
+        "realsensesrc name=camera serial=unlinked camera.depth ! appsink name=sink sync=false",
+    );
     line.camera().request_pad_simple("color").unwrap();
     line.play();
     for _ in 0..10 {
@@ -224,10 +228,10 @@ fn a_pad_that_is_not_linked_does_not_disturb_the_others() {
 }
 
 #[test]
-fn one_stream_may_leave_by_two_pads() {
+fn one_stream_can_leave_two_pads() {
     let camera = LiveCamera::new("twice", &[color()]);
     let _plug = camera.device.plug().unwrap();
-    let line = Line::new(
+    let line = TestPipeline::new(
         "realsensesrc name=camera serial=twice ! appsink name=one sync=false \
          camera.color ! video/x-raw,format=RGB ! appsink name=two sync=false",
     );
@@ -239,12 +243,12 @@ fn one_stream_may_leave_by_two_pads() {
 }
 
 #[test]
-fn a_frame_that_is_given_twice_goes_out_once() {
+fn a_repeated_frame_is_sent_once() {
     let device = SoftwareDevice::new("repeats", &[color()]).unwrap();
     let _plug = device.plug().unwrap();
-    let line = Line::new("realsensesrc serial=repeats ! appsink name=sink sync=false");
+    let line = TestPipeline::new("realsensesrc serial=repeats ! appsink name=sink sync=false");
     line.play();
-    // Until it streams, nobody takes them.
+    // Frames are discarded until the camera streams.
     let mut number = 0;
     let sink: gst_app::AppSink = line.0.by_name("sink").unwrap().downcast().unwrap();
     wait_until("streaming", || {
@@ -261,29 +265,30 @@ fn a_frame_that_is_given_twice_goes_out_once() {
 }
 
 #[test]
-fn pause_and_play_go_on_with_fresh_frames() {
+fn playback_resumes_with_recent_frames_after_a_pause() {
     let camera = LiveCamera::new("pause", &[color()]);
     let _plug = camera.device.plug().unwrap();
     let recording = Recording::new("pause", &[color()], 20);
     let played = format!("realsensesrc recording-location={} loop=true", recording.path.display());
     for source in ["realsensesrc serial=pause", &played] {
-        let line = Line::new(&format!("{source} ! appsink name=sink sync=false drop=true max-buffers=1"));
+        let line =
+            TestPipeline::new(&format!("{source} ! appsink name=sink sync=false drop=true max-buffers=1"));
         line.play().sample("sink").unwrap();
         line.0.set_state(gst::State::Paused).unwrap();
         let paused = Instant::now();
         wait_until("a while", || paused.elapsed() > Duration::from_millis(700));
         line.play();
         let mut last = gst::ClockTime::ZERO;
-        // Rising times, of now, soon and for good.
-        let mut good = 0;
-        wait_until("frames of now", || {
+        // The number of successive frames that are recent and whose times rise.
+        let mut steady = 0;
+        wait_until("recent frames", || {
             let pts = line.sample("sink").unwrap().buffer().unwrap().pts().unwrap();
             let age = line.0.current_running_time().unwrap().checked_sub(pts);
             let fresh = age.is_some_and(|age| age < gst::ClockTime::from_mseconds(200));
             let steps = pts > last + gst::ClockTime::from_mseconds(20);
-            good = if fresh && steps { good + 1 } else { 0 };
+            steady = if fresh && steps { steady + 1 } else { 0 };
             last = pts;
-            good >= 5
+            steady >= 5
         });
     }
 }

@@ -1,4 +1,4 @@
-//! realsensesrc on the real librealsense, with cameras that exist in software alone and recordings of them.
+//! Tests of realsensesrc with the real librealsense, on software cameras and their recordings.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

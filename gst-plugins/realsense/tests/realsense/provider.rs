@@ -1,4 +1,4 @@
-//! The device provider: cameras in the lists of applications, as they come and go.
+//! The device provider: cameras appear in the list of a device monitor and disappear from it.
 
 use crate::bed::{LONG, Recording, color, depth, init};
 use gst::prelude::*;
@@ -7,13 +7,13 @@ use gstrealsense::software::PluggedRecording;
 fn next(monitor: &gst::DeviceMonitor, kind: gst::MessageType) -> gst::Device {
     let limit = gst::ClockTime::try_from(LONG).unwrap();
     loop {
-        let message = monitor.bus().timed_pop_filtered(limit, &[kind]).expect("a message");
+        let message = monitor.bus().timed_pop_filtered(limit, &[kind]).expect("no message in time");
         let device = match message.view() {
             gst::MessageView::DeviceAdded(added) => added.device(),
             gst::MessageView::DeviceRemoved(removed) => removed.device(),
             _ => continue,
         };
-        // Other providers may know other devices.
+        // Other providers may list other devices.
         let is_ours = |properties: gst::Structure| properties.get::<&str>("device.api") == Ok("realsense");
         if device.properties().is_some_and(is_ours) {
             return device;

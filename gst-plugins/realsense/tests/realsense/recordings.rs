@@ -1,14 +1,15 @@
-//! Recordings: every stream and format, to the end, over and over, and no further.
+//! Recordings: formats, metadata, processing, alignment, end of stream, loops and real time.
 
 use crate::bed::{
-    HEIGHT, Line, Recording, WIDTH, bytes, color, content, depth, gray, memory, meta, millimeters, video,
+    HEIGHT, Recording, TestPipeline, WIDTH, bytes, color, content, depth, gray, memory, meta, millimeters,
+    video,
 };
 use gst::prelude::*;
 use gstrealsense::software::{Imager, Pixels, Stream};
 use std::time::{Duration, Instant};
 
 #[test]
-fn every_format_of_color_comes_out_as_it_was_recorded() {
+fn every_color_format_is_delivered_as_recorded() {
     for (pixels, format) in [
         (Pixels::Yuyv, "YUY2"),
         (Pixels::Uyvy, "UYVY"),
@@ -19,7 +20,7 @@ fn every_format_of_color_comes_out_as_it_was_recorded() {
     ] {
         let stream = video(Imager::Color, pixels);
         let recording = Recording::new(format, &[stream, depth()], 10);
-        let line = Line::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
+        let line = TestPipeline::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
         let samples = line.play().samples("sink");
         assert_eq!(samples.len(), 10, "{format}");
         for (number, sample) in (0u8..).zip(&samples) {
@@ -32,11 +33,11 @@ fn every_format_of_color_comes_out_as_it_was_recorded() {
 }
 
 #[test]
-fn depth_infrared_and_motion_come_out_of_pads_of_their_own_in_step() {
+fn depth_infrared_and_motion_have_pads_of_their_own_and_equal_times() {
     let (left, right) = (video(Imager::Infrared(1), Pixels::Y8), video(Imager::Infrared(2), Pixels::Y8));
     let streams = [color(), depth(), left, right, Stream::Gyro(200), Stream::Accel(100)];
     let recording = Recording::new("all", &streams, 20);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} camera.color ! queue ! appsink name=color sync=false  camera.depth ! queue ! appsink name=depth sync=false \
          camera.infrared_1 ! queue ! appsink name=left sync=false  camera.infrared_2 ! queue ! appsink name=right sync=false \
          camera.motion ! queue max-size-buffers=0 ! appsink name=motion sync=false",
@@ -53,7 +54,7 @@ fn depth_infrared_and_motion_come_out_of_pads_of_their_own_in_step() {
         }
         times.push(samples.iter().map(|sample| sample.buffer().unwrap().pts()).collect::<Vec<_>>());
     }
-    // Taken at the same time, so they have the same time.
+    // Frames that were captured at the same time have the same PTS.
     assert!(times.iter().all(|of_one| *of_one == times[0]), "{times:?}");
     let groups = pictures.map(|(sink, _)| {
         let pad = line.0.by_name(sink).unwrap().static_pad("sink").unwrap();
@@ -79,10 +80,10 @@ fn depth_infrared_and_motion_come_out_of_pads_of_their_own_in_step() {
 }
 
 #[test]
-fn what_downstream_asks_for_is_converted_inside() {
+fn video_is_converted_to_the_format_that_downstream_accepts() {
     let recording = Recording::new("converted", &[color(), depth()], 5);
     for format in ["I420", "NV12", "GRAY8", "RGB", "BGR", "RGBA"] {
-        let line = Line::new(&format!(
+        let line = TestPipeline::new(&format!(
             "{} ! video/x-raw,format={format} ! appsink name=sink sync=false",
             recording.source()
         ));
@@ -92,7 +93,7 @@ fn what_downstream_asks_for_is_converted_inside() {
         let stride = usize::try_from(info.stride()[0]).unwrap();
         for y in 0..HEIGHT {
             let recorded = f64::from(gray(y, 4));
-            // Luma of limited range, to the full range of RGB.
+            // Luma has limited range, RGB has full range.
             let full = ((recorded - 16.0) * 255.0 / 219.0).clamp(0.0, 255.0);
             let expected = if ["I420", "NV12", "GRAY8"].contains(&format) { recorded } else { full };
             let found = content(&samples[4])[usize::from(y) * stride];
@@ -102,18 +103,20 @@ fn what_downstream_asks_for_is_converted_inside() {
 }
 
 #[test]
-fn x264enc_takes_it_with_nothing_between() {
+fn x264enc_can_be_linked_directly() {
     let recording = Recording::new("x264", &[color(), depth()], 10);
-    let line = Line::new(&format!("{} ! x264enc name=x ! appsink name=sink sync=false", recording.source()));
+    let line =
+        TestPipeline::new(&format!("{} ! x264enc name=x ! appsink name=sink sync=false", recording.source()));
     assert_eq!(line.play().samples("sink").len(), 10);
     let caps = line.0.by_name("x").unwrap().static_pad("sink").unwrap().current_caps().unwrap();
     assert_eq!(caps.structure(0).unwrap().get::<&str>("format"), Ok("I420"));
 }
 
 #[test]
-fn what_is_known_of_a_frame_is_on_its_buffer() {
+fn buffers_carry_the_metadata_of_their_frames() {
     let recording = Recording::new("meta", &[color(), depth()], 3);
-    let line = Line::new(&format!("{} stream=depth ! appsink name=sink sync=false", recording.source()));
+    let line =
+        TestPipeline::new(&format!("{} stream=depth ! appsink name=sink sync=false", recording.source()));
     let samples = line.play().samples("sink");
     let meta = meta(&samples[1]);
     assert_eq!(meta.get::<&str>("stream"), Ok("depth"));
@@ -133,10 +136,10 @@ fn what_is_known_of_a_frame_is_on_its_buffer() {
 }
 
 #[test]
-fn filters_change_depth_as_they_say() {
+fn filters_change_depth_as_documented() {
     let recording = Recording::new("filters", &[color(), depth()], 5);
     let pixels = |setting: &str, width: u16| {
-        let line = Line::new(&format!(
+        let line = TestPipeline::new(&format!(
             "{} stream=depth {setting} ! video/x-raw,format=GRAY16_LE,width={width} ! appsink name=sink sync=false",
             recording.source()
         ));
@@ -161,9 +164,9 @@ fn filters_change_depth_as_they_say() {
 }
 
 #[test]
-fn depth_gets_colors_for_encoders() {
+fn depth_can_be_colored() {
     let recording = Recording::new("colors", &[color(), depth()], 5);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} stream=depth colorize=true ! video/x-raw,format=RGB ! appsink name=sink sync=false",
         recording.source()
     ));
@@ -177,11 +180,11 @@ fn depth_gets_colors_for_encoders() {
 }
 
 #[test]
-fn aligned_depth_is_as_large_as_color_and_moved_by_the_baseline() {
+fn aligned_depth_has_the_size_of_color_and_is_shifted_by_the_baseline() {
     let color =
         Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 128, height: 96, rate: 30 };
     let recording = Recording::new("aligned", &[color, depth()], 5);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} align=color camera.depth ! queue ! appsink name=depth sync=false camera.color ! queue ! appsink name=color sync=false",
         recording.source()
     ));
@@ -191,7 +194,7 @@ fn aligned_depth_is_as_large_as_color_and_moved_by_the_baseline() {
     let caps = aligned[0].caps().unwrap().structure(0).unwrap();
     assert_eq!((caps.get::<i32>("width"), caps.get::<i32>("height")), (Ok(128), Ok(96)));
     assert_eq!(meta(&aligned[0]).get::<f64>("fx"), Ok(128.0));
-    // 15 mm to the side at 0.5 to 2.5 m are some pixels: the left edge is seen by color alone.
+    // At 0.5 m to 2.5 m, 15 mm are a few pixels. The left edge is visible to the color imager only.
     let picture = content(&aligned[0]);
     let row = &picture[40 * 256..41 * 256];
     assert_eq!(row[..2], [0, 0]);
@@ -200,11 +203,11 @@ fn aligned_depth_is_as_large_as_color_and_moved_by_the_baseline() {
 }
 
 #[test]
-fn aligned_color_is_as_large_as_depth() {
+fn aligned_color_has_the_size_of_depth() {
     let color =
         Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 128, height: 96, rate: 30 };
     let recording = Recording::new("aligned-color", &[color, depth()], 5);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} align=depth ! appsink name=color sync=false camera.depth ! appsink name=depth sync=false",
         recording.source()
     ));
@@ -218,11 +221,11 @@ fn aligned_color_is_as_large_as_depth() {
     assert_eq!(line.samples("depth").len(), 5);
 }
 
-/// A muxer accepts no depth while it waits for color, which has ended long before.
+/// The muxer accepts no depth while it waits for color, which has ended long before.
 #[test]
 fn a_stream_that_ends_early_does_not_stop_the_others() {
     let recording = Recording::with("early", &[color(), depth()], &[(5, 1, false), (300, 1, false)]);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} colorize=true matroskamux name=mux ! appsink name=sink sync=false \
          camera.src ! queue max-size-buffers=5 ! mux. camera.depth ! queue max-size-buffers=5 ! mux.",
         recording.source()
@@ -232,13 +235,13 @@ fn a_stream_that_ends_early_does_not_stop_the_others() {
     line.finish();
 }
 
-/// 160 frames of 1.8 MB are more than other streams may hold for one that has ended.
+/// 160 frames of 1.8 MB exceed the limit of what the queues hold for a starved stream.
 #[test]
-fn a_stream_without_frames_ends_before_the_others_fill_the_memory() {
+fn a_starved_stream_ends_before_the_others_exhaust_the_memory() {
     let large =
         Stream::Video { imager: Imager::Depth, pixels: Pixels::Z16, width: 1280, height: 720, rate: 30 };
     let recording = Recording::with("full", &[color(), large], &[(5, 1, false), (160, 1, false)]);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} matroskamux name=mux ! fakesink sync=false camera.src ! queue max-size-buffers=5 ! mux. \
          camera.depth ! queue max-size-buffers=5 ! videoconvert ! video/x-raw,format=GRAY8 ! mux.",
         recording.source()
@@ -255,7 +258,7 @@ fn a_stream_without_frames_ends_before_the_others_fill_the_memory() {
 #[test]
 fn streams_of_two_clocks_are_aligned_by_arrival_with_a_warning() {
     let recording = Recording::with("clocks", &[color(), depth()], &[(30, 1, true), (30, 1, false)]);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} align=color camera.depth ! queue ! appsink name=depth sync=false \
          camera.color ! queue ! appsink name=color sync=false",
         recording.source()
@@ -268,7 +271,7 @@ fn streams_of_two_clocks_are_aligned_by_arrival_with_a_warning() {
     assert!(warning.contains("color of system-time") && warning.contains("hardware-clock"), "{warning}");
     let aligned = line.samples("depth");
     assert!(aligned.len() >= 20, "{}", aligned.len());
-    // Both begin at zero, whatever their clocks show.
+    // Both streams start at zero, although their clocks differ.
     let last = |samples: &[gst::Sample]| samples.last().unwrap().buffer().unwrap().pts().unwrap();
     let (depth, color) = (last(&aligned), last(&line.samples("color")));
     assert!(
@@ -281,7 +284,7 @@ fn streams_of_two_clocks_are_aligned_by_arrival_with_a_warning() {
 fn every_frame_is_aligned_to_a_slower_stream() {
     let slow = Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 64, height: 48, rate: 15 };
     let recording = Recording::with("rates", &[slow, depth()], &[(10, 2, false), (20, 1, false)]);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} align=color camera.depth ! queue ! appsink name=depth sync=false \
          camera.color ! queue ! appsink name=color sync=false",
         recording.source()
@@ -293,9 +296,9 @@ fn every_frame_is_aligned_to_a_slower_stream() {
 }
 
 #[test]
-fn times_rise_over_a_loop_and_nothing_is_lost() {
+fn times_rise_across_loops_and_no_frame_is_lost() {
     let recording = Recording::new("loop", &[color(), depth()], 10);
-    let line = Line::new(&format!(
+    let line = TestPipeline::new(&format!(
         "{} loop=true camera.color ! queue ! appsink name=color sync=false camera.depth ! queue ! appsink name=depth sync=false",
         recording.source()
     ));
@@ -314,10 +317,12 @@ fn times_rise_over_a_loop_and_nothing_is_lost() {
 }
 
 #[test]
-fn in_real_time_a_recording_is_a_live_source_that_loops_on_the_clock() {
+fn a_recording_in_real_time_is_a_live_source_that_loops_on_the_clock() {
     let recording = Recording::new("live", &[color(), depth()], 10);
-    let line =
-        Line::new(&format!("{} real-time=true loop=true ! appsink name=sink sync=false", recording.source()));
+    let line = TestPipeline::new(&format!(
+        "{} real-time=true loop=true ! appsink name=sink sync=false",
+        recording.source()
+    ));
     assert_eq!(line.0.set_state(gst::State::Paused), Ok(gst::StateChangeSuccess::NoPreroll));
     line.play();
     let mut last = gst::ClockTime::ZERO;
@@ -325,37 +330,39 @@ fn in_real_time_a_recording_is_a_live_source_that_loops_on_the_clock() {
         let sample = line.sample("sink").unwrap();
         let pts = sample.buffer().unwrap().pts().unwrap();
         assert!(pts > last || last.is_zero(), "{pts} after {last}");
-        assert!(pts <= line.0.current_running_time().unwrap(), "{pts} is yet to come");
+        assert!(pts <= line.0.current_running_time().unwrap(), "{pts} is in the future");
         last = pts;
     }
     let mut query = gst::query::Latency::new();
     assert!(line.camera().static_pad("src").unwrap().query(&mut query));
     assert_eq!((query.result().0, query.result().1.mseconds()), (true, 33));
-    // As long as it was recorded: 35 frames are three loops and a half.
+    // The loops take as long as the recording did: 35 frames are three and a half loops.
     assert!(last > gst::ClockTime::from_mseconds(900), "{last}");
 }
 
 #[test]
-fn in_real_time_a_loop_goes_on_at_once_though_its_end_was_far() {
+fn a_long_recording_in_real_time_loops_without_a_gap() {
     let recording = Recording::new("far", &[color()], 32);
-    let line =
-        Line::new(&format!("{} real-time=true loop=true ! appsink name=sink sync=false", recording.source()));
+    let line = TestPipeline::new(&format!(
+        "{} real-time=true loop=true ! appsink name=sink sync=false",
+        recording.source()
+    ));
     line.play();
-    let came: Vec<_> = (0..70)
+    let arrivals: Vec<_> = (0..70)
         .map(|_| {
             line.sample("sink").unwrap();
             Instant::now()
         })
         .collect();
-    // As seldom as it is asked while its end is far would show.
-    let longest = came.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    // A check once a second would be visible.
+    let longest = arrivals.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     assert!(longest < Duration::from_millis(200), "{longest:?}");
 }
 
 #[test]
-fn a_recording_can_not_be_sought() {
+fn a_recording_is_not_seekable() {
     let recording = Recording::new("seek", &[color(), depth()], 10);
-    let line = Line::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
+    let line = TestPipeline::new(&format!("{} ! appsink name=sink sync=false", recording.source()));
     line.play().sample("sink");
     assert!(line.0.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO).is_err());
     let mut query = gst::query::Seeking::new(gst::Format::Time);
@@ -364,12 +371,14 @@ fn a_recording_can_not_be_sought() {
 }
 
 #[test]
-fn who_takes_no_frames_holds_the_recording() {
+fn a_blocked_downstream_holds_back_the_recording() {
     let large =
         Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 1280, height: 720, rate: 30 };
     let recording = Recording::new("held", &[large], 3);
-    let line =
-        Line::new(&format!("{} loop=true ! appsink name=sink sync=false max-buffers=1", recording.source()));
+    let line = TestPipeline::new(&format!(
+        "{} loop=true ! appsink name=sink sync=false max-buffers=1",
+        recording.source()
+    ));
     line.play().sample("sink").unwrap();
     let before = memory();
     std::thread::sleep(Duration::from_millis(500));
@@ -377,10 +386,12 @@ fn who_takes_no_frames_holds_the_recording() {
 }
 
 #[test]
-fn an_end_that_is_asked_for_comes() {
+fn an_eos_event_ends_a_looped_recording() {
     let recording = Recording::new("eos", &[color(), depth()], 10);
-    let line =
-        Line::new(&format!("{} real-time=true loop=true ! appsink name=sink sync=false", recording.source()));
+    let line = TestPipeline::new(&format!(
+        "{} real-time=true loop=true ! appsink name=sink sync=false",
+        recording.source()
+    ));
     line.play().sample("sink");
     assert!(line.0.send_event(gst::event::Eos::new()));
     line.samples("sink");

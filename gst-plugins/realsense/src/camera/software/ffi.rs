@@ -1,4 +1,4 @@
-//! librealsense's rs_internal.h, as of 2.56 and 2.57: what realsense-sys doesn't cover.
+//! Declarations of librealsense's rs_internal.h, versions 2.56 and 2.57, which realsense-sys does not cover.
 
 use realsense_sys as sys;
 use std::ffi::{c_char, c_int, c_void};
@@ -11,7 +11,7 @@ pub(super) struct VideoStream {
     pub(super) width: c_int,
     pub(super) height: c_int,
     pub(super) fps: c_int,
-    /// Bytes of a pixel.
+    /// The number of bytes of a pixel.
     pub(super) bpp: c_int,
     pub(super) fmt: sys::rs2_format,
     pub(super) intrinsics: sys::rs2_intrinsics,
@@ -27,7 +27,7 @@ pub(super) struct MotionStream {
     pub(super) intrinsics: sys::rs2_motion_device_intrinsic,
 }
 
-/// The library calls the deleter without looking whether there is one.
+/// Must not be `None`, because the library calls it without a check.
 pub(super) type Deleter = Option<unsafe extern "C" fn(*mut c_void)>;
 
 #[repr(C)]

@@ -1,4 +1,4 @@
-//! Recordings of software devices, in the files that recordings of real cameras are.
+//! Records software devices into files, like those of real cameras.
 
 use super::{Error, SoftwareDevice};
 use crate::camera::{error::check, handle::Handle};
@@ -9,7 +9,7 @@ use std::{
     ptr::null_mut,
 };
 
-/// Writes what a software device gives into a file.
+/// Records a software device into a file.
 #[derive(Debug)]
 pub struct Recorder {
     sensors: Vec<Handle<sys::rs2_sensor>>,
@@ -17,10 +17,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Records all streams of the device from now on; with `compress`, the pictures with LZ4.
+    /// Starts to record all streams of the device. With `compress`, images are compressed with LZ4.
     pub fn start(device: &SoftwareDevice, path: &Path, compress: bool) -> Result<Self, Error> {
         let path = CString::new(path.as_os_str().as_encoded_bytes())?;
-        // SAFETY: the device is alive, the path during the call.
+        // SAFETY: the device is alive, and the path is alive during the call.
         let raw = Handle::new(sys::rs2_delete_device, |error| unsafe {
             sys::rs2_create_record_device_ex(device.raw.raw(), path.as_ptr(), compress.into(), error)
         })?;
@@ -29,7 +29,7 @@ impl Recorder {
             sys::rs2_query_sensors(raw.raw(), error)
         })?;
         let mut recorder = Self { sensors: Vec::new(), _raw: raw };
-        // The recorder's sensors are in the order in which the device's were made.
+        // The sensors of the recorder have the order in which those of the device were created.
         let mut modules: Vec<_> = device.streams.iter().map(|made| made.stream.module()).collect::<Vec<_>>();
         let mut seen = Vec::new();
         modules.retain(|module| {
@@ -51,11 +51,11 @@ impl Recorder {
                 .map(|made| made.profile.cast_const())
                 .collect();
             let count = c_int::try_from(profiles.len())?;
-            // SAFETY: the sensor is alive, the profiles are of the device that is recorded.
+            // SAFETY: the sensor is alive, and the profiles belong to the recorded device.
             check(|error| unsafe {
                 sys::rs2_open_multiple(sensor.raw(), profiles.as_mut_ptr(), count, error);
             })?;
-            // SAFETY: the callback needs nothing but the frame.
+            // SAFETY: the callback uses nothing but the frame.
             check(|error| unsafe { sys::rs2_start(sensor.raw(), Some(release), null_mut(), error) })?;
             recorder.sensors.push(sensor);
         }
@@ -75,6 +75,6 @@ impl Recorder {
 }
 
 unsafe extern "C" fn release(frame: *mut sys::rs2_frame, _user: *mut c_void) {
-    // SAFETY: the library gives its reference to the callback.
+    // SAFETY: the library passes its reference to the callback.
     unsafe { sys::rs2_release_frame(frame) }
 }

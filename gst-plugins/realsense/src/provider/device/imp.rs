@@ -1,10 +1,10 @@
-//! Makes a `realsensesrc` for the camera.
+//! The implementation of a listed camera: creates a `realsensesrc` for it.
 
 use crate::CAT;
 use gst::{glib, prelude::*, subclass::prelude::*};
 use std::sync::OnceLock;
 
-/// A camera.
+/// A listed camera.
 #[derive(Default)]
 pub struct RealSenseDevice {
     serial: OnceLock<String>,
@@ -35,10 +35,7 @@ impl DeviceImpl for RealSenseDevice {
 
     fn reconfigure_element(&self, element: &gst::Element) -> Result<(), gst::LoggableError> {
         if element.type_() != crate::source::RealSenseSrc::static_type() {
-            return Err(gst::loggable_error!(
-                CAT,
-                "only a realsensesrc can be pointed at a RealSense camera"
-            ));
+            return Err(gst::loggable_error!(CAT, "only a realsensesrc can use a RealSense camera"));
         }
         element.set_property("serial", self.serial.get());
         Ok(())

@@ -1,4 +1,4 @@
-//! A camera in a device monitor's list.
+//! A camera in the list of a device monitor.
 
 use crate::{
     camera::{Device, Error, StreamKind},
@@ -14,11 +14,11 @@ glib::wrapper! {
 }
 
 impl RealSenseDevice {
-    /// What is to be said of this camera.
+    /// The entry for this camera.
     pub(super) fn new(camera: &Device) -> Result<Self, Error> {
-        let mut shapes = Vec::new();
+        let mut modes = Vec::new();
         for sensor in camera.sensors()?.iter() {
-            shapes.extend(sensor.profiles().iter().map(|profile| profile.shape));
+            modes.extend(sensor.profiles().iter().map(|profile| profile.mode));
         }
         let mut properties = gst::Structure::builder("realsense-device")
             .field("device.api", "realsense")
@@ -33,7 +33,7 @@ impl RealSenseDevice {
         let device: Self = glib::Object::builder()
             .property("display-name", format!("{} ({})", camera.name(), camera.serial()))
             .property("device-class", "Video/Source/Hardware")
-            .property("caps", caps_of(StreamKind::Color, &shapes))
+            .property("caps", caps_of(StreamKind::Color, &modes))
             .property("properties", properties.build())
             .build();
         device.imp().set_serial(camera.serial());

@@ -1,40 +1,42 @@
-//! Sets of frames of two streams that were captured at the same moment, which is what alignment works on.
+//! Combines the frames of two streams that were captured at the same moment into framesets, which alignment needs.
+//! Frames are paired by their timestamps ([`super::pairing`]), or by their arrival if the timestamps come from
+//! different clocks.
 
 use super::pairing::Pairing;
-use crate::camera::{Bundler, Error, Frame, Shape, StreamKind, TimeDomain};
+use crate::camera::{Error, Frame, FramesetBuilder, StreamKind, StreamMode, TimeDomain};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
 
-/// Makes the sets.
-pub(super) struct Together {
-    /// The stream that is wanted. The other one is what it is aligned to.
+/// Combines the frames of two streams.
+pub(super) struct Syncer {
+    /// The stream that is aligned to the other one.
     target: StreamKind,
-    bundler: Bundler,
-    /// When this was made; arrivals are counted from then on.
+    framesets: FramesetBuilder,
+    /// The origin of arrival times.
     since: Instant,
-    /// Of one epoch, made with its first frame.
+    /// The pairs of the current epoch.
     pairs: Mutex<Option<Pairs>>,
 }
 
 struct Pairs {
     epoch: u64,
     pairing: Pairing<Frame>,
-    /// The clock of each stream's times.
+    /// The clock that each stream's timestamps come from.
     domains: BTreeMap<StreamKind, TimeDomain>,
 }
 
-/// The sets that a frame completes.
+/// The framesets that a frame completes.
 #[derive(Default)]
 pub(super) struct Sets {
     pub(super) frames: Vec<Frame>,
-    /// A text for the user: from this frame on the streams are paired by arrival.
+    /// A warning for the user: from this frame on, frames are paired by arrival.
     pub(super) warning: Option<String>,
 }
 
-/// How the frames of a camera arrive.
+/// How a frame arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
     pub(super) at: Instant,
@@ -42,16 +44,21 @@ pub(super) struct Arrival {
     pub(super) in_real_time: bool,
 }
 
-impl Together {
+impl Syncer {
     pub(super) fn new(target: StreamKind) -> Result<Self, Error> {
-        Ok(Self { target, bundler: Bundler::new()?, since: Instant::now(), pairs: Mutex::new(None) })
+        Ok(Self {
+            target,
+            framesets: FramesetBuilder::new()?,
+            since: Instant::now(),
+            pairs: Mutex::new(None),
+        })
     }
 
-    /// Adds a frame. `slowest`: the frames per second of the slower of the two streams.
+    /// Adds a frame. `slowest` is the frame rate of the slower stream.
     pub(super) fn put(
         &self,
         frame: &Frame,
-        shape: Shape,
+        mode: StreamMode,
         epoch: u64,
         slowest: u32,
         arrival: Arrival,
@@ -60,7 +67,7 @@ impl Together {
         let domain = frame.time_domain()?.unwrap_or(TimeDomain::SystemTime);
         let frame = frame.share()?;
         frame.keep();
-        let is_target = shape.kind == self.target;
+        let is_target = mode.kind == self.target;
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let pairs = match &mut *pairs {
             Some(pairs) if pairs.epoch == epoch => pairs,
@@ -68,9 +75,9 @@ impl Together {
         };
         let mut sets = Sets::default();
         let was_mixed = pairs.is_mixed();
-        pairs.domains.insert(shape.kind, domain);
+        pairs.domains.insert(mode.kind, domain);
         if pairs.is_mixed() != was_mixed {
-            // The times of the frames that wait mean nothing any more.
+            // Waiting frames are discarded, because their times can't be compared any more.
             pairs.pairing = Pairing::new(slowest);
             sets.warning = pairs.is_mixed().then(|| pairs.warning());
         }
@@ -82,9 +89,9 @@ impl Together {
             }
             (true, false) => pairs.pairing.put_by_arrival(is_target, frame).into_iter().collect(),
         };
-        // The lock is still held, so sets leave in the order in which they were completed.
+        // The lock is still held, so that framesets leave in the order of their completion.
         for (target, partner) in completed {
-            sets.frames.extend(self.bundler.bundle(&target, partner.share()?)?);
+            sets.frames.extend(self.framesets.build(&target, partner.share()?)?);
         }
         Ok(sets)
     }
@@ -97,15 +104,12 @@ impl Pairs {
     }
 
     fn warning(&self) -> String {
-        let clocks: Vec<_> = self
-            .domains
-            .iter()
-            .map(|(kind, domain)| format!("{} of {}", kind.name(), domain.name()))
-            .collect();
+        let clocks: Vec<_> =
+            self.domains.iter().map(|(kind, domain)| format!("{}: {}", kind.name(), domain.name())).collect();
         format!(
-            "the times of the streams are of different clocks ({}), so frames are aligned that arrive together, which \
-             may be a frame apart; a stream without metadata has the time of the host, and the kernel patches or the \
-             RSUSB backend of librealsense provide metadata",
+            "the timestamps of the streams come from different clocks ({}), so frames are paired by arrival, which may be \
+             a frame apart; a stream without metadata has the time of the host, and the kernel patches or the RSUSB \
+             backend of librealsense provide metadata",
             clocks.join(", ")
         )
     }

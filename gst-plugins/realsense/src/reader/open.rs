@@ -1,20 +1,21 @@
-//! Which camera or recording is meant, and words where there is none.
+//! Finds the camera, or opens the recording, that the properties select. The errors tell the user what to change.
 
-use crate::camera::{Context, Device, Error, Shape};
+use crate::camera::{Context, Device, Error, StreamMode};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// What to read from.
+/// The properties that select what to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// The camera with this serial number; the first one where there is none.
+    /// The serial number of the camera; `None` selects the first one.
     pub(crate) serial: Option<String>,
-    /// A recording instead of a camera.
+    /// A recording to play instead of a camera.
     pub(crate) recording: Option<PathBuf>,
+    /// Restart the recording at its end.
     pub(crate) looped: bool,
-    /// At the pace at which it was recorded.
+    /// Play the recording at the pace at which it was recorded.
     pub(crate) real_time: bool,
     /// Wait for a camera that is unplugged.
     pub(crate) reconnect: bool,
@@ -32,7 +33,7 @@ impl Request {
     }
 }
 
-/// Why nothing can be read.
+/// Why the camera or recording can't be opened.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum OpenError {
     #[error(
@@ -40,36 +41,36 @@ pub(crate) enum OpenError {
     )]
     NoCamera,
     #[error(
-        "no RealSense camera can be used: {0}; is it in use by another program, and may this user access it (udev rules)?"
+        "no RealSense camera can be used: {0}; is another program using it, and may this user access it (udev rules)?"
     )]
     Unusable(String),
     #[error(
-        "no RealSense camera with the serial number {serial} is connected: set serial to one of those that are there ({there}) or plug it into a USB 3 port"
+        "no RealSense camera with the serial number {serial} is connected: set serial to that of a connected camera ({connected}), or plug the camera into a USB 3 port"
     )]
-    UnknownSerial { serial: String, there: String },
+    UnknownSerial { serial: String, connected: String },
     #[error("recording-location is {}: {reason}", path.display())]
     NoFile { path: PathBuf, reason: String },
     #[error("recording-location is {}, which can't be played as a RealSense recording: {error}", path.display())]
     Damaged { path: PathBuf, error: Error },
-    #[error("recording-location is {}, a recording of the camera {has}, and serial is {wanted}: unset serial, or choose another recording", path.display())]
+    #[error("recording-location is {}, a recording of the camera {has}, but serial is {wanted}: unset serial, or choose another recording", path.display())]
     OtherCamera { path: PathBuf, has: String, wanted: String },
     #[error("json-preset is {}: {reason}", path.display())]
     Preset { path: PathBuf, reason: String },
     #[error(transparent)]
     Library(#[from] Error),
-    #[error("no thread for the camera: {0}")]
+    #[error("the thread of the camera can't be started: {0}")]
     Thread(String),
 }
 
-/// Opens what is asked for.
+/// Opens the requested camera or recording, and loads the preset.
 pub(super) fn open(request: &Request) -> Result<Arc<Device>, OpenError> {
     let preset = request.preset.as_deref().map(read_preset).transpose()?;
     let device = match &request.recording {
         Some(path) => open_recording(path, request.serial.as_deref())?,
         None => open_camera(request.serial.as_deref())?,
     };
-    // Before anything streams, so that pads choose from what is really there.
-    shapes(&device)?;
+    // The modes are read before anything streams, because a camera that can't report them is not usable.
+    modes(&device)?;
     if let (Some(json), Some(path)) = (preset, &request.preset) {
         let refused = |error: Error| OpenError::Preset { path: path.clone(), reason: error.to_string() };
         device.load_preset(&json).map_err(refused)?;
@@ -78,20 +79,20 @@ pub(super) fn open(request: &Request) -> Result<Arc<Device>, OpenError> {
 }
 
 fn read_preset(path: &Path) -> Result<String, OpenError> {
-    let no = |reason: String| OpenError::Preset { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| no(error.to_string()))?;
+    let failed = |reason: String| OpenError::Preset { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     if text.trim_start().starts_with('{') {
         Ok(text)
     } else {
-        Err(no("this is no JSON object; save a preset with the RealSense Viewer".to_owned()))
+        Err(failed("this is not a JSON object; save a preset with the RealSense Viewer".to_owned()))
     }
 }
 
 fn open_recording(path: &Path, serial: Option<&str>) -> Result<Device, OpenError> {
-    let no = |reason: String| OpenError::NoFile { path: path.to_owned(), reason };
-    let about = std::fs::metadata(path).map_err(|error| no(error.to_string()))?;
-    if !about.is_file() {
-        return Err(no("this is no file".to_owned()));
+    let failed = |reason: String| OpenError::NoFile { path: path.to_owned(), reason };
+    let metadata = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(failed("this is not a file".to_owned()));
     }
     let damaged = |error| OpenError::Damaged { path: path.to_owned(), error };
     let device = Device::recording(path).map_err(damaged)?;
@@ -106,36 +107,37 @@ fn open_recording(path: &Path, serial: Option<&str>) -> Result<Device, OpenError
     }
 }
 
-/// Looks which cameras are there now: asking the library for one that isn't would block for 15 s.
+/// Opens a camera that is connected now. The list of cameras is searched here, because librealsense blocks for 15 s when it
+/// is asked for one that is not connected.
 pub(super) fn open_camera(serial: Option<&str>) -> Result<Device, OpenError> {
-    let mut there = Vec::new();
+    let mut connected = Vec::new();
     let mut broken = None;
     for device in Context::shared()?.devices()? {
         match device {
             Ok(device) if serial.is_none_or(|serial| serial == device.serial()) => return Ok(device),
-            Ok(device) => there.push(device.serial().to_owned()),
+            Ok(device) => connected.push(device.serial().to_owned()),
             Err(error) => broken = Some(error),
         }
     }
     match (serial, broken) {
-        (Some(serial), _) if !there.is_empty() => {
-            Err(OpenError::UnknownSerial { serial: serial.to_owned(), there: there.join(", ") })
+        (Some(serial), _) if !connected.is_empty() => {
+            Err(OpenError::UnknownSerial { serial: serial.to_owned(), connected: connected.join(", ") })
         }
         (_, Some(error)) => Err(OpenError::Unusable(error.to_string())),
         (Some(serial), None) => {
-            Err(OpenError::UnknownSerial { serial: serial.to_owned(), there: "none".to_owned() })
+            Err(OpenError::UnknownSerial { serial: serial.to_owned(), connected: "none".to_owned() })
         }
         (None, None) => Err(OpenError::NoCamera),
     }
 }
 
-/// All that the device can stream.
-pub(super) fn shapes(device: &Device) -> Result<Vec<Shape>, OpenError> {
+/// All modes of all streams of the device.
+pub(super) fn modes(device: &Device) -> Result<Vec<StreamMode>, OpenError> {
     let sensors = device.sensors()?;
-    Ok(sensors.iter().flat_map(|sensor| sensor.profiles().iter().map(|profile| profile.shape)).collect())
+    Ok(sensors.iter().flat_map(|sensor| sensor.profiles().iter().map(|profile| profile.mode)).collect())
 }
 
-/// The camera, as users know it.
+/// Model and serial number of the camera, for messages.
 pub(crate) fn title(device: &Device) -> String {
     format!("{} (serial {})", device.name(), device.serial())
 }

@@ -1,60 +1,60 @@
-//! Frames to buffers: copied as they are, or converted where downstream wants another format.
+//! Makes buffers of frames: copies them, or converts them to the format that downstream needs.
 
 use super::{
-    offer::{Mode, video_format},
-    repack,
+    negotiation::{OutputMode, video_format},
+    yuyv_to_i420,
 };
 use crate::camera::{Error, Frame};
 use gst::prelude::*;
 use gst_video::{VideoConverter, VideoFormat, VideoFrameRef, VideoInfo, prelude::*};
 
-/// Why no buffer comes of a frame.
+/// Why a frame can't be made into a buffer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PictureError {
+pub(super) enum ConvertError {
     #[error(transparent)]
     Camera(#[from] Error),
-    #[error("a frame of {came} came where {expected} was expected")]
-    Unexpected { came: String, expected: String },
+    #[error("a frame of {received} arrived instead of {expected}")]
+    Unexpected { received: String, expected: String },
     #[error(transparent)]
     Gst(#[from] gst::glib::BoolError),
     #[error("{0}")]
     Flow(#[from] gst::FlowError),
 }
 
-/// Makes the buffers of one stream. What goes out is a copy, so that who holds buffers never takes frames away from the
-/// camera.
+/// Makes the buffers of one stream. Each buffer is a copy, because the camera has few frames and downstream may hold
+/// buffers for long.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct FrameConverter {
     native: VideoFormat,
     out: VideoInfo,
     pool: gst::BufferPool,
-    /// For frames with rows this long.
+    /// The converter, and the stride of its input in bytes.
     converter: Option<(usize, VideoConverter)>,
 }
 
-/// The bytes of a frame as memory of GStreamer, for the time of a conversion.
+/// The bytes of a frame as GStreamer memory, during a conversion.
 struct Bytes(Frame);
 
 impl AsRef<[u8]> for Bytes {
     fn as_ref(&self) -> &[u8] {
-        // Empty is refused by the check of the size that follows.
+        // GStreamer refuses memory that is too small, such as an empty one.
         self.0.data().unwrap_or_default()
     }
 }
 
-impl Picture {
-    /// For frames of this mode, in the format of `caps`.
-    pub(super) fn new(mode: &Mode, caps: &gst::Caps) -> Result<Self, gst::glib::BoolError> {
+impl FrameConverter {
+    /// Creates a converter from frames of this mode to the format of `caps`.
+    pub(super) fn new(output: &OutputMode, caps: &gst::Caps) -> Result<Self, gst::glib::BoolError> {
         let out = VideoInfo::from_caps(caps)?;
         let pool = gst_video::VideoBufferPool::new();
         let mut config = pool.config();
         config.set_params(Some(caps), u32::try_from(out.size()).unwrap_or(u32::MAX), 2, 0);
         pool.set_config(config)?;
         pool.set_active(true)?;
-        Ok(Self { native: mode.native, out, pool: pool.upcast(), converter: None })
+        Ok(Self { native: output.native, out, pool: pool.upcast(), converter: None })
     }
 
-    /// Time from one to the next.
+    /// The time between two frames.
     pub(super) fn duration(&self) -> Option<gst::ClockTime> {
         let (numerator, denominator) = (self.out.fps().numer(), self.out.fps().denom());
         gst::ClockTime::SECOND.mul_div_floor(
@@ -63,32 +63,32 @@ impl Picture {
         )
     }
 
-    /// The frame as a buffer.
-    pub(super) fn make(&mut self, frame: &Frame) -> Result<gst::Buffer, PictureError> {
-        let shape = frame.shape()?;
-        let unexpected = |came: String| PictureError::Unexpected {
-            came,
+    /// Makes the buffer of a frame.
+    pub(super) fn make(&mut self, frame: &Frame) -> Result<gst::Buffer, ConvertError> {
+        let mode = frame.mode()?;
+        let unexpected = |received: String| ConvertError::Unexpected {
+            received,
             expected: format!("{} {}x{}", self.native, self.out.width(), self.out.height()),
         };
-        let shape = shape.ok_or_else(|| unexpected("an unknown kind".to_owned()))?;
-        let as_expected = video_format(shape.format) == Some(self.native)
-            && (shape.width, shape.height) == (self.out.width(), self.out.height());
+        let mode = mode.ok_or_else(|| unexpected("an unknown kind".to_owned()))?;
+        let as_expected = video_format(mode.format) == Some(self.native)
+            && (mode.width, mode.height) == (self.out.width(), self.out.height());
         if !as_expected {
-            return Err(unexpected(format!("{:?} {}x{}", shape.format, shape.width, shape.height)));
+            return Err(unexpected(format!("{:?} {}x{}", mode.format, mode.width, mode.height)));
         }
         let stride = frame.stride()?;
-        let row = shape.width as usize * shape.format.bytes();
+        let row = mode.width as usize * mode.format.bytes();
         let data = frame.data()?;
-        if stride < row || data.len() < stride * (shape.height as usize).saturating_sub(1) + row {
+        if stride < row || data.len() < stride * (mode.height as usize).saturating_sub(1) + row {
             return Err(unexpected(format!("{} bytes in rows of {stride}", data.len())));
         }
         let mut buffer = self.pool.acquire_buffer(None)?;
         let target = buffer.get_mut().ok_or(gst::FlowError::Error)?;
         if self.native == self.out.format() {
             self.copy(data, stride, row, target)?;
-        } else if repack::does(self.native, &self.out) {
+        } else if yuyv_to_i420::supports(self.native, &self.out) {
             let mut target = VideoFrameRef::from_buffer_ref_writable(target, &self.out)?;
-            repack::yuyv_to_i420(data, stride, &mut target);
+            yuyv_to_i420::convert(data, stride, &mut target);
         } else {
             self.convert(frame, stride, target)?;
         }
@@ -101,7 +101,7 @@ impl Picture {
         stride: usize,
         row: usize,
         target: &mut gst::BufferRef,
-    ) -> Result<(), PictureError> {
+    ) -> Result<(), ConvertError> {
         let mut target = VideoFrameRef::from_buffer_ref_writable(target, &self.out)?;
         let target_stride = usize::try_from(target.plane_stride().first().copied().unwrap_or(0)).unwrap_or(0);
         let plane = target.plane_data_mut(0)?;
@@ -109,7 +109,7 @@ impl Picture {
             plane[..data.len()].copy_from_slice(data);
             return Ok(());
         }
-        // chunks() refuses 0.
+        // The strides are at least 1, because `chunks` panics at 0.
         for (from, to) in data.chunks(stride.max(1)).zip(plane.chunks_mut(target_stride.max(1))) {
             if let (Some(from), Some(to)) = (from.get(..row), to.get_mut(..row)) {
                 to.copy_from_slice(from);
@@ -123,7 +123,7 @@ impl Picture {
         frame: &Frame,
         stride: usize,
         target: &mut gst::BufferRef,
-    ) -> Result<(), PictureError> {
+    ) -> Result<(), ConvertError> {
         if self.converter.as_ref().is_none_or(|(known, _)| *known != stride) {
             self.converter = Some((stride, self.new_converter(stride)?));
         }
@@ -142,35 +142,35 @@ impl Picture {
             .fps(self.out.fps())
             .stride(&strides)
             .offset(&offsets);
-        // YUV to YUV means the same colors, whatever GStreamer takes for usual at this size.
+        // From YUV to YUV the colors stay the same, whatever GStreamer's default for the size is.
         let same = self.out.colorimetry();
-        let cameras = CAMERA_COLORS.parse::<gst_video::VideoColorimetry>()?;
+        let camera = CAMERA_COLORS.parse::<gst_video::VideoColorimetry>()?;
         if is_yuv(self.native) {
-            source = source.colorimetry(if is_yuv(self.out.format()) { &same } else { &cameras });
+            source = source.colorimetry(if is_yuv(self.out.format()) { &same } else { &camera });
         }
         VideoConverter::new(&source.build()?, &self.out, None)
     }
 }
 
-impl Drop for Picture {
+impl Drop for FrameConverter {
     fn drop(&mut self) {
-        // Buffers that are still out are freed when they come back.
+        // Buffers that downstream still holds are freed when they are released.
         let _ = self.pool.set_active(false);
     }
 }
 
-/// The matrix that RealSense cameras use, at every size.
+/// The color matrix of RealSense cameras, at every size.
 const CAMERA_COLORS: &str = "bt601";
 
-/// `caps` with the camera's colors named, where there are some to name and downstream doesn't mind.
+/// Adds the camera's colorimetry to `caps`, if the formats are YUV and downstream accepts it.
 pub(super) fn with_colors(
     caps: gst::Caps,
-    mode: &Mode,
+    output: &OutputMode,
     format: VideoFormat,
     accepted: &gst::Caps,
 ) -> gst::Caps {
     let mut named = caps.clone();
-    if is_yuv(mode.native) && is_yuv(format) {
+    if is_yuv(output.native) && is_yuv(format) {
         named.make_mut().set("colorimetry", CAMERA_COLORS);
     }
     if accepted.can_intersect(&named) { named } else { caps }
