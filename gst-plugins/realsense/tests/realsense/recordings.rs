@@ -268,7 +268,7 @@ fn streams_of_two_clocks_are_aligned_by_arrival_with_a_warning() {
         gst::MessageView::Warning(warning) => warning.error().to_string(),
         other => panic!("{other:?}"),
     };
-    assert!(warning.contains("color of system-time") && warning.contains("hardware-clock"), "{warning}");
+    assert!(warning.contains("color: system-time") && warning.contains("hardware-clock"), "{warning}");
     let aligned = line.samples("depth");
     assert!(aligned.len() >= 20, "{}", aligned.len());
     // Both streams start at zero, although their clocks differ.
