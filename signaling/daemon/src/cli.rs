@@ -1,9 +1,11 @@
-//! The command line. Each flag may be an environment variable as well.
+//! The commands and their arguments. `flags.rs` has the flags of the configuration, which most commands share.
 
 use crate::{
+    commands::{
+        admin::{self, CloseArgs, DenyArgs, KickArgs},
+        credentials::{self, TokenArgs},
+    },
     flags::ServeArgs,
-    operate::{self, CloseArgs, DenyArgs, KickArgs},
-    users::{self, TokenArgs},
 };
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use room_signaling_server::settings::Sources;
@@ -12,24 +14,24 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 Examples:
   room-signaling
-      Serve on this machine alone: WebSockets and the viewer page on http://127.0.0.1:8765/.
+      Serve this machine only, with the viewer page on http://127.0.0.1:8765/.
 
   room-signaling serve --listen 0.0.0.0:8765 --allow-host robot.example
-      Serve the network, where this machine is also known as robot.example.
+      Serve the network. Browsers can reach this machine as robot.example.
 
   room-signaling --listen 0.0.0.0:8765 --allow-host robot.example --tls-certificate full.pem --tls-key key.pem
-      The same by https:// and wss:// alone.
+      The same with TLS: https:// and wss:// only.
 
   room-signaling --stun stun:stun.example.org:3478 --allow-origin https://viewer.example.org
-      Tell clients of a STUN server, and let a page that comes from elsewhere connect.
+      Give clients a STUN server, and allow pages of another site to connect.
 
   ROOM_SIGNALING_LISTEN=127.0.0.1:0 room-signaling --log-format json
-      Any free port; the first line of the log says which.
+      Listen on any free port. The first line of the log names it.
 
   room-signaling check-config /etc/room-signaling/config.toml
-      Whether it would serve with that file, and what is wrong with it otherwise.";
+      Check the file, and list everything that is wrong with it.";
 
-/// The signaling server of rooms: who is there, and who says what to whom. No media passes through it.
+/// A WebRTC signaling server with rooms. It introduces peers and relays their messages; no media passes through it
 #[derive(Debug, Parser)]
 #[command(name = "room-signaling", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -41,57 +43,57 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the server (what happens without a command, too)
+    /// Run the server (the default command)
     #[command(after_help = EXAMPLES)]
-    Serve(Later<ServeArgs>),
-    /// Tell everything for which `serve` would refuse to start, unreadable files included
-    CheckConfig(Later<CheckArgs>),
-    /// Ask the server that runs with this configuration for /healthz, and fail if it isn't well
-    Healthcheck(Later<ServeArgs>),
-    /// Print the ICE servers that clients get when they join, with fresh TURN credentials
-    TurnCredentials(Later<TurnCredentialsArgs>),
-    /// Ask the server that runs with this configuration who is in which room
-    Rooms(Later<RoomsArgs>),
-    /// Remove a member from its room, on the server that runs with this configuration
-    #[command(after_help = operate::KICK_EXAMPLES)]
-    Kick(Later<KickArgs>),
-    /// Remove all members from a room
-    #[command(after_help = operate::CLOSE_EXAMPLES)]
-    CloseRoom(Later<CloseArgs>),
-    /// Refuse a user, or a token, and close its connections
-    #[command(after_help = operate::DENY_EXAMPLES)]
-    Deny(Later<DenyArgs>),
-    /// Accept a user or a token again that `deny` refused
-    Allow(Later<DenyArgs>),
-    /// Print the users and tokens that are denied
-    Denied(Later<ServeArgs>),
-    /// Make a token for a server with users, and print it
-    #[command(after_help = users::TOKEN_EXAMPLES)]
-    Token(Later<TokenArgs>),
-    /// Read a password from the terminal, or from standard input, and print its hash for a room of the configuration
-    #[command(after_help = users::HASH_EXAMPLES)]
+    Serve(Deferred<ServeArgs>),
+    /// Check the configuration and report everything that would keep `serve` from starting
+    CheckConfig(Deferred<CheckArgs>),
+    /// Check that the server with this configuration is running (GET /healthz); otherwise exit with 1
+    Healthcheck(Deferred<ServeArgs>),
+    /// Print the ICE servers that a joining client gets, with new TURN credentials
+    TurnCredentials(Deferred<TurnCredentialsArgs>),
+    /// List the rooms and their members on the running server
+    Rooms(Deferred<RoomsArgs>),
+    /// Remove a member from its room on the running server
+    #[command(after_help = admin::KICK_EXAMPLES)]
+    Kick(Deferred<KickArgs>),
+    /// Remove all members from a room on the running server
+    #[command(after_help = admin::CLOSE_EXAMPLES)]
+    CloseRoom(Deferred<CloseArgs>),
+    /// Deny a user or a token, and close its connections
+    #[command(after_help = admin::DENY_EXAMPLES)]
+    Deny(Deferred<DenyArgs>),
+    /// Allow a user or a token again that was denied with `deny`
+    Allow(Deferred<DenyArgs>),
+    /// List the denied users and tokens
+    Denied(Deferred<ServeArgs>),
+    /// Issue a token for a server that requires tokens, and print it
+    #[command(after_help = credentials::TOKEN_EXAMPLES)]
+    Token(Deferred<TokenArgs>),
+    /// Hash the password of a room, and print the hash for the configuration
+    #[command(after_help = credentials::HASH_EXAMPLES)]
     HashPassword,
-    /// Write the page of the manual and the completions of shells into a folder, for packages
+    /// Write the manual page and shell completions, for packages
     #[command(hide = true)]
     Generate {
-        /// It must be there
+        /// An existing folder
         folder: PathBuf,
     },
 }
 
 impl Cli {
-    /// What to do; without a word, serve.
-    pub(crate) fn what_to_do(self) -> Command {
-        self.command.unwrap_or(Command::Serve(Later(self.serve)))
+    /// The command; the default is `serve`.
+    pub(crate) fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(Deferred(self.serve)))
     }
 }
 
-/// The arguments of a command, made when it is the one that was given: most take all flags of `serve`, and to make
-/// those for each command would take a tenth of the time of a start.
+/// The arguments of a command, built only if that command was given. Most commands have all flags of `serve`; to build
+/// those for every command takes a tenth of the start-up time.
 #[derive(Debug)]
-pub(crate) struct Later<A>(pub(crate) A);
+pub(crate) struct Deferred<A>(pub(crate) A);
 
-impl<A: Args> Args for Later<A> {
+impl<A: Args> Args for Deferred<A> {
     fn augment_args(command: clap::Command) -> clap::Command {
         command.defer(A::augment_args)
     }
@@ -101,7 +103,7 @@ impl<A: Args> Args for Later<A> {
     }
 }
 
-impl<A: FromArgMatches> FromArgMatches for Later<A> {
+impl<A: FromArgMatches> FromArgMatches for Deferred<A> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         A::from_arg_matches(matches).map(Self)
     }
@@ -113,7 +115,7 @@ impl<A: FromArgMatches> FromArgMatches for Later<A> {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The file to check, instead of the one that --config names
+    /// The file to check [default: the file of --config]
     file: Option<PathBuf>,
     #[command(flatten)]
     serve: ServeArgs,
@@ -121,7 +123,7 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TurnCredentialsArgs {
-    /// What the TURN server's log calls the user [default: random, as for clients]
+    /// The user name in the log of the TURN server [default: random, as for clients]
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -129,7 +131,7 @@ pub(crate) struct TurnCredentialsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RoomsArgs {
-    /// As the server sends it, instead of a table
+    /// Print the JSON of the server instead of a table
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -149,12 +151,12 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_flags_are_sound() {
+    fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn each_command_says_what_it_is_for() {
+    fn each_command_has_a_help_text() {
         for name in
             ["serve", "check-config", "healthcheck", "turn-credentials", "rooms", "kick", "deny", "token"]
         {
@@ -171,7 +173,7 @@ mod tests {
             &["room-signaling", "serve"],
             &["room-signaling", "--listen", "[::1]:0"],
         ] {
-            let command = Cli::try_parse_from(arguments).unwrap().what_to_do();
+            let command = Cli::try_parse_from(arguments).unwrap().into_command();
             assert!(matches!(command, Command::Serve(_)), "{command:?}");
         }
     }

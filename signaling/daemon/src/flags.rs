@@ -1,4 +1,5 @@
-//! The flags of all commands that read the configuration, and the variables of the environment beside them.
+//! The flags that override the configuration, and their environment variables. A flag is added to [`FLAGS`]; every setting
+//! has an environment variable even without a flag.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 use room_signaling_server::{
@@ -7,17 +8,18 @@ use room_signaling_server::{
 };
 use std::{ffi::OsString, path::PathBuf};
 
-/// A flag of the commands that read the configuration, and the setting that it is.
+/// A flag that sets one setting.
 struct Flag {
-    /// The flag without its dashes.
+    /// The name without dashes.
     name: &'static str,
-    /// The variable with a name of its own. Each setting has the one that is made of its key, too.
+    /// Its environment variable. The variable that follows from the key works, too.
     variable: &'static str,
     /// The key in the configuration file.
     key: &'static str,
+    /// The placeholder of the value in the help text.
     value: &'static str,
     help: &'static str,
-    /// Whether it may be given several times.
+    /// Whether it may occur several times.
     is_list: bool,
 }
 
@@ -37,62 +39,63 @@ impl Flag {
 
 const FLAGS: &[Flag] = &[
     flag("listen", "ROOM_SIGNALING_LISTEN", "listen", "IP:PORT").list().help(
-        "An address to listen on; 0.0.0.0 or [::] for all addresses of the machine, port 0 for any free one \
-         [default: 127.0.0.1:8765]",
+        "An address to listen on; may be repeated. 0.0.0.0 or [::] means all addresses of the machine, port 0 any free \
+         port [default: 127.0.0.1:8765]",
     ),
     flag("tls-certificate", "ROOM_SIGNALING_TLS_CERTIFICATE", "tls.certificate", "FILE")
-        .help("The certificate chain (PEM) for TLS: with it, the server speaks https:// and wss:// only"),
-    flag("tls-key", "ROOM_SIGNALING_TLS_KEY", "tls.key", "FILE").help("The key (PEM) of that certificate"),
+        .help("The certificate chain for TLS, in PEM. With it, the server accepts https:// and wss:// only"),
+    flag("tls-key", "ROOM_SIGNALING_TLS_KEY", "tls.key", "FILE").help("The private key of that certificate, in PEM"),
     flag("allow-host", "ROOM_SIGNALING_ALLOW_HOST", "allow_hosts", "NAME[:PORT]").list().help(
-        "A name by which browsers may reach this server, besides localhost and its addresses; `*` for any",
+        "A host name by which browsers may reach this server, in addition to localhost and its addresses; may be repeated. \
+         `*` allows any",
     ),
     flag("allow-origin", "ROOM_SIGNALING_ALLOW_ORIGIN", "allow_origins", "ORIGIN")
         .list()
-        .help("An origin whose pages may connect, besides the server's own page; `*` for any"),
+        .help("An origin whose pages may connect, in addition to the server's own page; may be repeated. `*` allows any. Example: \
+         https://viewer.example.org"),
     flag("trusted-proxy", "ROOM_SIGNALING_TRUSTED_PROXY", "trusted_proxies", "IP[/BITS]")
         .list()
-        .help("A proxy, or a network of proxies, whose X-Forwarded-For is trusted"),
+        .help("A proxy, or a network of proxies, whose X-Forwarded-For is trusted; may be repeated. Example: 10.0.0.0/8"),
     flag("metrics-listen", "ROOM_SIGNALING_METRICS_LISTEN", "metrics_listen", "IP:PORT")
-        .help("An address for operators, where /metrics, /api, /healthz and /readyz need no token"),
+        .help("An address for operators only, where /metrics, /api, /healthz and /readyz need no token [default: none]"),
     flag("admin-token-file", "ROOM_SIGNALING_ADMIN_TOKEN_FILE", "admin.token_file", "FILE").help(
-        "The file with the token that opens /metrics and /api on the public addresses; the variable \
-         ROOM_SIGNALING_ADMIN_TOKEN may hold the token itself",
+        "The file with the admin token, which opens /metrics and /api on the public addresses. Instead, the variable \
+         ROOM_SIGNALING_ADMIN_TOKEN can contain the token itself",
     ),
     flag("stun", "ROOM_SIGNALING_STUN", "stun", "stun:HOST:PORT")
         .list()
-        .help("A STUN server that clients learn of when they join"),
+        .help("A STUN server for clients; may be repeated"),
     flag("ice-servers", "ROOM_SIGNALING_ICE_SERVERS", "ice_servers", "JSON").help(
-        "ICE servers that clients learn of when they join, in the form that RTCPeerConnection takes: \
+        "ICE servers for clients, in the form that RTCPeerConnection takes: \
          `[{\"urls\": [\"turn:turn.example.org\"], \"username\": \"u\", \"credential\": \"c\"}]`",
     ),
     flag("turn", "ROOM_SIGNALING_TURN", "turn.urls", "turn:HOST:PORT")
         .list()
-        .help("A TURN server that clients learn of when they join, with credentials made for each of them"),
+        .help("A TURN server for clients, with time-limited credentials for each of them; may be repeated"),
     flag("turn-secret-file", "ROOM_SIGNALING_TURN_SECRET_FILE", "turn.secret_file", "FILE").help(
-        "The file with the secret that is shared with the TURN servers (static-auth-secret of coturn); the \
-         variable ROOM_SIGNALING_TURN_SECRET may hold the secret itself",
+        "The file with the secret that is shared with the TURN servers (coturn's static-auth-secret). Instead, the variable \
+         ROOM_SIGNALING_TURN_SECRET can contain the secret itself",
     ),
     flag("default-room", "ROOM_SIGNALING_DEFAULT_ROOM", "default_room", "ROOM").help(
-        "The room of old clients, which join none by themselves; empty: they are in no room \
-         [default: room_default]",
+        "The room of old clients that join none. If empty, they are in no room [default: room_default]",
     ),
     flag("max-connections", "ROOM_SIGNALING_MAX_CONNECTIONS", "limits.max_connections", "COUNT")
-        .help("Connections at a time [default: 20000]"),
+        .help("The most connections at a time [default: 20000]"),
     flag("drain-seconds", "ROOM_SIGNALING_DRAIN_SECONDS", "drain_seconds", "SECONDS").help(
-        "How long members can still send messages after the shutdown was announced to them [default: 1]",
+        "How long members can still send messages after a shutdown was announced, in seconds [default: 1]",
     ),
     flag("log-format", "ROOM_SIGNALING_LOG_FORMAT", "log_format", "text|json|journald").help(
-        "The form of log lines [default: text on a terminal, journald in a systemd service, otherwise json]",
+        "The format of log lines [default: text on a terminal, journald in a systemd service, otherwise json]",
     ),
     flag("log-level", "ROOM_SIGNALING_LOG", "log_level", "LEVEL").help(
-        "What is logged: off, error, warn, info, debug or trace, also for parts of the program: \
+        "The lowest level that is logged: off, error, warn, info, debug or trace, also for parts of the program: \
          `info,room_signaling::log=debug` [default: info]",
     ),
 ];
 
-/// What the names of all variables begin with.
+/// The prefix of all variables.
 const PREFIX: &str = "ROOM_SIGNALING_";
-/// Variables with names of their own that are no flags. The configuration file is no setting.
+/// Variables without a flag, and the variable of the configuration file, which is no setting.
 const VARIABLES: &[(&str, &str)] = &[
     (CONFIG_VARIABLE, ""),
     ("ROOM_SIGNALING_TURN_SECRET", "turn.secret"),
@@ -100,7 +103,7 @@ const VARIABLES: &[(&str, &str)] = &[
 ];
 const CONFIG_VARIABLE: &str = "ROOM_SIGNALING_CONFIG";
 
-/// Where the configuration is from: the file, above it the environment, above that these flags.
+/// The sources of the configuration: a file, environment variables, which override it, and flags, which override both.
 #[derive(Debug)]
 pub(crate) struct ServeArgs {
     config: Option<PathBuf>,
@@ -114,7 +117,9 @@ impl Args for ServeArgs {
             .env(CONFIG_VARIABLE)
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
-            .help("The configuration file (TOML); the environment and flags override it");
+            .help(
+                "The configuration file (TOML). Environment variables override it, and flags override both",
+            );
         let flags = FLAGS.iter().map(|flag| {
             Arg::new(flag.name)
                 .long(flag.name)
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_flag_there_are_defaults() {
+    fn flags_have_defaults() {
         let default = config(&[]).unwrap();
         assert_eq!(default.listen[0].to_string(), "127.0.0.1:8765");
         assert_eq!(default.drain, Duration::from_secs(1));
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_names_its_flag() {
+    fn an_error_names_its_flag() {
         for (arguments, flag) in [
             (["--drain-seconds", "-1"], "--drain-seconds"),
             (["--default-room", " x"], "--default-room"),
@@ -232,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_can_be_a_variable_and_old_names_still_work() {
+    fn every_setting_has_a_variable_and_earlier_names_still_work() {
         let config = config_of(&[
             ("ROOM_SIGNALING_LISTEN", "127.0.0.1:1,[::1]:1"),
             ("ROOM_SIGNALING_LIMITS__MAX_ROOMS", "15"),
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_variable_is_refused_and_an_unknown_one_is_warned_of() {
+    fn a_wrong_variable_is_an_error_and_an_unknown_one_a_warning() {
         for (name, text, words) in [
             ("ROOM_SIGNALING_LIMITS__MAX_ROOMS", "many", "must be a whole number"),
             ("ROOM_SIGNALING_DRAIN_SECONDS", "never", "must be a number"),

@@ -182,9 +182,7 @@ impl Control {
         for words in weaker::than(&old, &config) {
             warn!("weaker than before: {words}");
         }
-        if weaker::is_open_now(&old, &config) {
-            warn_if_open(&config);
-        }
+        warn_if_open(&config);
         self.driver.reload(config);
         self.context.metrics().reloaded(true);
     }
@@ -216,14 +214,14 @@ fn announce(config: &Config) {
     warn_if_open(config);
 }
 
-/// Warns if everybody in the network may do everything and read everything.
+/// Warns, at the start and after each reload, if everybody in the network may use the server and read its traffic.
 fn warn_if_open(config: &Config) {
     let public = config.listen.iter().find(|listen| !listen.ip().to_canonical().is_loopback());
     if let Some(listen) = public.filter(|_| config.tls.is_none() && config.hub.auth == Auth::None) {
         warn!(
             %listen,
-            "everybody who reaches this address can watch and send in every room, because there is neither encryption \
-             nor authentication. Use it in a trusted network only, set up TLS (--tls-certificate, --tls-key), or put a \
+            "everybody who reaches this address can watch and send in every room without a password, because there is neither \
+             encryption nor authentication. Use it in a trusted network only, set up TLS (--tls-certificate, --tls-key), or put a \
              proxy with both in front of it."
         );
     }

@@ -6,7 +6,7 @@ use crate::{
     support::{Raw, frame},
 };
 use room_signaling_server::{
-    auth::{Order, SigningKey, hash_password},
+    auth::{SigningKey, TokenSpec, hash_password},
     protocol::{UserId, hub::RoomPattern, wire::Role},
 };
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ fn passwords_are_guessed_in_many_rooms_from_many_addresses() {
 /// A token for everything that ends so many seconds from now.
 fn token(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let order = Order {
+    let spec = TokenSpec {
         kid: "k".into(),
         user: UserId::new("ann").unwrap(),
         id: None,
@@ -85,7 +85,7 @@ fn token(seconds: i64) -> String {
         audience: Vec::new(),
         expires: Duration::from_secs(now.as_secs().checked_add_signed(seconds).unwrap()),
     };
-    order.sign(&SigningKey::new(SECRET.as_bytes()).unwrap()).unwrap()
+    spec.sign(&SigningKey::new(SECRET.as_bytes()).unwrap()).unwrap()
 }
 
 /// Comes again and again with a token that is over.

@@ -7,7 +7,7 @@ use crate::{
     support::{Raw, frame},
 };
 use room_signaling_server::{
-    auth::{Order, SigningKey, hash_password},
+    auth::{SigningKey, TokenSpec, hash_password},
     protocol::{UserId, hub::RoomPattern, wire::Role},
 };
 use serde_json::{Value, json};
@@ -226,7 +226,7 @@ fn lists_are_asked_for_again_and_again() {
 
 fn token(user: &str, minutes: u64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let order = Order {
+    let spec = TokenSpec {
         kid: "k".into(),
         user: UserId::new(user).unwrap(),
         id: None,
@@ -236,7 +236,7 @@ fn token(user: &str, minutes: u64) -> String {
         audience: Vec::new(),
         expires: now + Duration::from_mins(minutes),
     };
-    order.sign(&SigningKey::new(SECRET.as_bytes()).unwrap()).unwrap()
+    spec.sign(&SigningKey::new(SECRET.as_bytes()).unwrap()).unwrap()
 }
 
 /// Two valid tokens in turns: each join makes the server verify a signature.

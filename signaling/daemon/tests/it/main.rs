@@ -1,10 +1,10 @@
 //! The program as a process: its commands, its configuration, its log, and signals to it.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod admin;
 mod commands;
 mod garbage;
 mod limits;
-mod operators;
 mod program;
 mod reload;
 mod service;

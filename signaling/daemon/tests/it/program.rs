@@ -234,7 +234,7 @@ async fn a_log_that_is_read_too_late_tells_what_is_missing() {
     }
     let mut lines = BufReader::new(program.0.stderr.take().unwrap()).lines();
     let told = tokio::task::spawn_blocking(move || {
-        let told = lines.find(|line| line.as_ref().unwrap().contains("lines were left out")).unwrap();
+        let told = lines.find(|line| line.as_ref().unwrap().contains("lines were discarded")).unwrap();
         serde_json::from_str::<Value>(&told.unwrap()).unwrap()
     });
     let told = tokio::time::timeout(PATIENCE, told).await.unwrap().unwrap();

@@ -64,7 +64,7 @@ async fn what_a_reload_opens_is_warned_of() {
     let (mut program, _) = Program::start("", &["--config", &file]);
     folder.write("c.toml", "allow_origins = ['*']\n");
     program.signal("HUP");
-    let line = program.line_with("clients need no token any more");
+    let line = program.line_with("clients no longer need a token");
     assert!(line.contains("WARN"), "{line}");
     program.line_with("pages of this origin may connect now");
     program.line_with("\"reloaded\"");
@@ -83,4 +83,29 @@ async fn a_reload_without_tls_keeps_it_and_says_so() {
     assert!(line.contains("\"tls\"") && line.contains("WARN"), "{line}");
     program.line_with("\"reloaded\"");
     authority.client(address).await.enter("a", "r", "sender").await;
+}
+
+#[tokio::test]
+async fn an_open_server_is_warned_of_at_its_start_and_after_each_reload() {
+    let folder = Folder::new();
+    let file = folder.write("c.toml", "");
+    let (mut program, _) = Program::start("", &["--config", &file, "--listen", "0.0.0.0:0"]);
+    let line = program.line_with("can watch and send in every room without a password");
+    assert!(line.contains("WARN"), "{line}");
+    for _ in 0..2 {
+        program.signal("HUP");
+        program.line_with("can watch and send in every room without a password");
+        program.line_with("\"reloaded\"");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_whose_header_is_trusted_after_a_reload_is_warned_of() {
+    let folder = Folder::new();
+    let file = folder.write("c.toml", "trusted_proxies = ['10.0.0.0/8']\n");
+    let (mut program, _) = Program::start("", &["--config", &file]);
+    folder.write("c.toml", "trusted_proxies = ['10.0.0.0/8']\nproxy_protocol = true\n");
+    program.signal("HUP");
+    let line = program.line_with("proxy_protocol: the PROXY header of 10.0.0.0/8 is trusted now");
+    assert!(line.contains("WARN"), "{line}");
 }

@@ -63,7 +63,7 @@ async fn the_program_takes_the_tokens_and_hashes_that_it_makes_and_logs_neither(
     program.signal("TERM");
     program.end();
     let log = program.seen.join("\n");
-    assert!(log.contains("\"ann\"") && log.contains("everybody on this machine can read"));
+    assert!(log.contains("\"ann\"") && log.contains("every user of this machine can read"));
     for secret in [&token, "hush-instance", "salt", &hash, "0123456789abcdef", "fedcba"] {
         assert!(!log.contains(secret), "{secret} in\n{log}");
     }

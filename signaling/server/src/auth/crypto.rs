@@ -1,5 +1,5 @@
-//! Signatures for the crate jsonwebtoken, made and checked by ring, which is here for TLS anyway. The back-ends that
-//! jsonwebtoken brings would add a second library of ciphers to the program.
+//! Signs and verifies for the crate jsonwebtoken with ring, which the server already uses for TLS. The backends of
+//! jsonwebtoken would add a second library of ciphers.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey,
@@ -16,7 +16,7 @@ use ring::{
     },
 };
 
-/// Makes ring the one that jsonwebtoken asks. Whoever did that before in this process did it as well.
+/// Makes jsonwebtoken use ring. An error means that an earlier call has done that already.
 pub(super) fn install() {
     static PROVIDER: CryptoProvider =
         CryptoProvider { signer_factory, verifier_factory, key_utils: KeyUtils::new_unimplemented() };
@@ -31,33 +31,35 @@ fn bad_key<E>(_: E) -> Error {
     Error::from(ErrorKind::InvalidKeyFormat)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as jsonwebtoken wants it")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is jsonwebtoken's")]
 fn verifier_factory(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    let key = key.try_get_as_bytes()?;
-    let checks = match algorithm {
-        Algorithm::HS256 => Checks::Hmac(hmac::Key::new(hmac::HMAC_SHA256, key)),
-        Algorithm::ES256 => Checks::Public(UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.to_vec())),
-        Algorithm::EdDSA => Checks::Public(UnparsedPublicKey::new(&ED25519, key.to_vec())),
+    let bytes = key.try_get_as_bytes()?;
+    let key = match algorithm {
+        Algorithm::HS256 => VerifyingKey::Hmac(hmac::Key::new(hmac::HMAC_SHA256, bytes)),
+        Algorithm::ES256 => {
+            VerifyingKey::Public(UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes.to_vec()))
+        }
+        Algorithm::EdDSA => VerifyingKey::Public(UnparsedPublicKey::new(&ED25519, bytes.to_vec())),
         _ => return unsupported(),
     };
-    Ok(Box::new(RingVerifier { algorithm: *algorithm, checks }))
+    Ok(Box::new(RingVerifier { algorithm: *algorithm, key }))
 }
 
 struct RingVerifier {
     algorithm: Algorithm,
-    checks: Checks,
+    key: VerifyingKey,
 }
 
-enum Checks {
+enum VerifyingKey {
     Hmac(hmac::Key),
     Public(UnparsedPublicKey<Vec<u8>>),
 }
 
 impl Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), signature::Error> {
-        let verified = match &self.checks {
-            Checks::Hmac(key) => hmac::verify(key, message, signature),
-            Checks::Public(key) => key.verify(message, signature),
+        let verified = match &self.key {
+            VerifyingKey::Hmac(key) => hmac::verify(key, message, signature),
+            VerifyingKey::Public(key) => key.verify(message, signature),
         };
         verified.map_err(|_| signature::Error::new())
     }
@@ -69,34 +71,34 @@ impl JwtVerifier for RingVerifier {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as jsonwebtoken wants it")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is jsonwebtoken's")]
 fn signer_factory(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
-    let key = key.as_bytes();
-    let signs = match algorithm {
-        Algorithm::HS256 => Signs::Hmac(hmac::Key::new(hmac::HMAC_SHA256, key)),
-        Algorithm::ES256 => Signs::Ecdsa(ecdsa_pair(key).map_err(bad_key)?),
-        Algorithm::EdDSA => Signs::Ed25519(ed25519_pair(key).map_err(bad_key)?),
+    let bytes = key.as_bytes();
+    let key = match algorithm {
+        Algorithm::HS256 => PrivateKey::Hmac(hmac::Key::new(hmac::HMAC_SHA256, bytes)),
+        Algorithm::ES256 => PrivateKey::Ecdsa(ecdsa_pair(bytes).map_err(bad_key)?),
+        Algorithm::EdDSA => PrivateKey::Ed25519(ed25519_pair(bytes).map_err(bad_key)?),
         _ => return unsupported(),
     };
-    Ok(Box::new(RingSigner { algorithm: *algorithm, signs }))
+    Ok(Box::new(RingSigner { algorithm: *algorithm, key }))
 }
 
-/// A private key of P-256 in PKCS #8.
+/// Reads a private key of P-256 in PKCS #8.
 pub(super) fn ecdsa_pair(pkcs8: &[u8]) -> std::result::Result<EcdsaKeyPair, ring::error::KeyRejected> {
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &SystemRandom::new())
 }
 
-/// A private key of Ed25519 in PKCS #8; OpenSSL writes it without the public one.
+/// Reads a private key of Ed25519 in PKCS #8. OpenSSL writes it without the public key.
 pub(super) fn ed25519_pair(pkcs8: &[u8]) -> std::result::Result<Ed25519KeyPair, ring::error::KeyRejected> {
     Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8)
 }
 
 struct RingSigner {
     algorithm: Algorithm,
-    signs: Signs,
+    key: PrivateKey,
 }
 
-enum Signs {
+enum PrivateKey {
     Hmac(hmac::Key),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -104,13 +106,13 @@ enum Signs {
 
 impl Signer<Vec<u8>> for RingSigner {
     fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, signature::Error> {
-        match &self.signs {
-            Signs::Hmac(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
-            Signs::Ecdsa(pair) => {
+        match &self.key {
+            PrivateKey::Hmac(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
+            PrivateKey::Ecdsa(pair) => {
                 let signed = pair.sign(&SystemRandom::new(), message);
                 signed.map(|signed| signed.as_ref().to_vec()).map_err(|_| signature::Error::new())
             }
-            Signs::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            PrivateKey::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
         }
     }
 }

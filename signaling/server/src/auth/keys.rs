@@ -1,4 +1,4 @@
-//! The keys that tokens are checked with, and made with. Each has one algorithm, whatever a token says of itself.
+//! The keys that verify and sign tokens. Each key has one algorithm; the algorithm that a token claims does not matter.
 
 use super::crypto;
 use jsonwebtoken::{DecodingKey, EncodingKey, Validation};
@@ -15,24 +15,24 @@ use tokio_rustls::rustls::pki_types::{
     pem::{self, PemObject, SectionKind},
 };
 
-/// A shorter secret could be guessed: HMAC-SHA256 is as strong as its key (RFC 7518 section 3.2).
+/// The shortest secret, in bytes: HMAC-SHA256 is only as strong as its key (RFC 7518, section 3.2).
 const MIN_SECRET: usize = 32;
-/// Fewer different bytes than that are no random numbers.
+/// A secret with fewer different bytes is not random.
 const MIN_DIFFERENT: usize = 8;
-/// How a public key of P-256 begins in SubjectPublicKeyInfo (RFC 5480), before the uncompressed point.
+/// The SubjectPublicKeyInfo of a P-256 key (RFC 5480), up to the uncompressed point.
 const P256_PREFIX: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 const P256_POINT: usize = 65;
-/// How one of Ed25519 begins (RFC 8410).
+/// The SubjectPublicKeyInfo of an Ed25519 key (RFC 8410), up to the point.
 const ED25519_PREFIX: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 const ED25519_POINT: usize = 32;
 
-/// How tokens are signed.
+/// The algorithm of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Algorithm {
-    /// HMAC with SHA-256: who can check a token can make one.
+    /// HMAC with SHA-256. The key that verifies tokens can also sign them.
     HS256,
     /// ECDSA on P-256 with SHA-256.
     ES256,
@@ -49,8 +49,8 @@ impl Algorithm {
         }
     }
 
-    /// What is checked of a token beside its signature: that it is of this algorithm. Times are looked at where a test
-    /// can say what time it is; the audience by the Hub, which knows when the operator changes it.
+    /// The checks by jsonwebtoken: the signature and the algorithm. `token.rs` checks the times, against a clock that tests
+    /// can set. The Hub checks the audience, because the operator can change it while clients are connected.
     fn validation(self) -> Validation {
         let mut validation = Validation::new(self.jwt());
         validation.required_spec_claims = HashSet::new();
@@ -59,36 +59,40 @@ impl Algorithm {
     }
 }
 
-/// Why a key is none.
+/// Why a key can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It could be guessed.
-    #[error("the secret has {0} bytes, it needs at least {MIN_SECRET}: openssl rand -hex 32")]
-    Short(usize),
-    /// It is no random number.
-    #[error("the secret is not random: openssl rand -hex 32")]
-    NotRandom,
-    /// A PEM file where a secret should be.
-    #[error("this is a PEM file, not a secret of HS256: is the algorithm ES256 or EdDSA?")]
-    PemForSecret,
-    /// A private key where a public one will do.
-    #[error("this is a private key, which only who makes tokens needs: openssl pkey -in FILE -pubout")]
-    Private,
-    /// Nothing that could be a public key.
-    #[error("this is no public key in PEM: openssl pkey -in FILE -pubout writes one")]
-    NoPublicKey,
-    /// The public key of something else.
-    #[error("this public key is not one of {0}")]
-    OtherPublicKey(&'static str),
-    /// Nothing to sign with.
+    /// The secret could be guessed.
     #[error(
-        "this is no private key of P-256 or Ed25519 in PKCS #8: openssl genpkey -algorithm ed25519 makes one, \
+        "the secret has {0} bytes, but at least {MIN_SECRET} are required: make one with openssl rand -hex 32"
+    )]
+    Short(usize),
+    /// The secret is not random.
+    #[error("the secret is not random: make one with openssl rand -hex 32")]
+    NotRandom,
+    /// A PEM file instead of a secret.
+    #[error("this is a PEM file, not a secret for HS256: is the algorithm ES256 or EdDSA?")]
+    PemForSecret,
+    /// A private key instead of a public one.
+    #[error(
+        "this is a private key; the server needs only the public half: openssl pkey -in FILE -pubout writes it"
+    )]
+    Private,
+    /// No public key.
+    #[error("this is not a public key in PEM: openssl pkey -in FILE -pubout writes one")]
+    NoPublicKey,
+    /// A public key of another algorithm.
+    #[error("this public key is not a key for {0}")]
+    OtherPublicKey(&'static str),
+    /// No private key.
+    #[error(
+        "this is not a private key of P-256 or Ed25519 in PKCS #8: openssl genpkey -algorithm ed25519 makes one, \
          openssl pkcs8 -topk8 -nocrypt converts one"
     )]
     NoPrivateKey,
 }
 
-/// What checks the tokens that name a key.
+/// A key that verifies tokens.
 #[derive(Clone)]
 pub(super) struct Key {
     pub(super) validation: Validation,
@@ -96,21 +100,21 @@ pub(super) struct Key {
     pub(super) print: KeyPrint,
 }
 
-/// The keys of a server by what tokens call them.
+/// The keys of a server, by the names that tokens use (`kid`).
 #[derive(Clone, Default)]
 pub struct Keys {
     keys: BTreeMap<String, Arc<Key>>,
 }
 
 impl fmt::Debug for Keys {
-    /// Their names only.
+    /// Shows the names only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.keys.keys()).finish()
     }
 }
 
 impl Keys {
-    /// Adds a key from what its file says: a secret for HS256, else a public key in PEM.
+    /// Adds a key from the content of its file: a secret for HS256, otherwise a public key in PEM.
     pub fn add(&mut self, kid: &str, algorithm: Algorithm, content: &[u8]) -> Result<(), KeyError> {
         crypto::install();
         let (decoding, bytes) = match algorithm {
@@ -133,7 +137,7 @@ impl Keys {
         Ok(())
     }
 
-    /// What tells these keys from others.
+    /// The digests that identify these keys to the Hub.
     pub fn prints(&self) -> impl Iterator<Item = KeyPrint> {
         self.keys.values().map(|key| key.print)
     }
@@ -143,7 +147,7 @@ impl Keys {
     }
 }
 
-/// What tokens are made with.
+/// A key that signs tokens.
 pub struct SigningKey {
     pub(super) algorithm: Algorithm,
     pub(super) key: EncodingKey,
@@ -156,7 +160,7 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// From what its file says: a private key in PEM for ES256 or EdDSA, or else a secret for HS256.
+    /// Reads the content of a key file: a private key in PEM for ES256 or EdDSA, otherwise a secret for HS256.
     pub fn new(content: &[u8]) -> Result<Self, KeyError> {
         crypto::install();
         if !is_pem(content) {
@@ -201,7 +205,7 @@ fn is_pem(content: &[u8]) -> bool {
     content.trim_ascii_start().starts_with(b"-----BEGIN ")
 }
 
-/// The point that a public key in PEM is, of the one kind that begins so.
+/// The point of a public key in PEM, which must begin with this prefix.
 fn public_key(content: &[u8], prefix: &[u8], length: usize, what: &'static str) -> Result<Vec<u8>, KeyError> {
     let mut sections = <(SectionKind, Vec<u8>) as PemObject>::pem_slice_iter(content);
     if sections.any(|section: Result<(SectionKind, Vec<u8>), pem::Error>| {

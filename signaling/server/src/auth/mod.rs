@@ -1,5 +1,13 @@
-//! Users: tokens and the keys that they are checked with, and the passwords of rooms. What follows from a token that
-//! is good or a password that is right is the Hub's to decide; here it is found out whether they are.
+//! Verifies tokens and passwords. The Hub (`room_protocol::hub`) decides what a client may do with them.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `token.rs` | verifies and issues tokens |
+//! | `keys.rs`, `crypto.rs` | the keys of tokens, and their signatures |
+//! | `passwords.rs` | the queue of passwords that wait to be verified |
+//! | `password.rs` | hashes of passwords |
+//! | `settings.rs` | the sections `auth` and `rooms` of the configuration |
+//! | `admin.rs` | the admin token |
 
 mod admin;
 mod crypto;
@@ -13,7 +21,7 @@ pub use admin::{AdminSettings, AdminToken};
 pub use keys::{Algorithm, KeyError, Keys, SigningKey};
 pub use password::{HashError, check_hash, hash_password};
 pub use settings::{AuthSettings, KeySettings, Mode, RoomSettings};
-pub use token::{IssueError, Order};
+pub use token::{IssueError, TokenSpec};
 
 pub(crate) use passwords::{AT_A_TIME as CHECKED_AT_A_TIME, Passwords};
 pub(crate) use settings::load_rooms;

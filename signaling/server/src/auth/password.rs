@@ -1,4 +1,4 @@
-//! Hashes of passwords: argon2id (RFC 9106), written as PHC strings.
+//! Hashes passwords with argon2id (RFC 9106). Hashes are written as PHC strings.
 
 use allocator_api2::alloc::System;
 use argon2::{
@@ -9,31 +9,33 @@ use argon2::{
     },
 };
 
-/// What one check may take of memory and time at most, whoever wrote the hash.
+/// The limits of memory and time for one verification, because the hash may come from another program.
 const MAX_MEMORY_KIB: u32 = 256 << 10;
 const MAX_PASSES: u32 = 16;
-/// glibc gives memory back at once where it is asked for more than 32 MiB at a time. What is smaller stays with the
-/// thread that asked for it, once the first of that size is freed: with the threads of a pool that was 600 MB.
-/// Only what is written to takes real memory. Asked for past the program's own allocator, which keeps some of it.
-const GIVEN_BACK: usize = (32 << 20) / Block::SIZE + 1;
+/// The blocks that are allocated at least. glibc returns allocations over 32 MiB to the system as soon as they are freed.
+/// Smaller ones stay in the allocating thread's arena; across a thread pool that added up to 600 MB. Untouched pages take no
+/// memory. The program's own allocator is bypassed, because it keeps some of the memory.
+const MIN_BLOCKS: usize = (32 << 20) / Block::SIZE + 1;
 
-/// Why a hash is none.
+/// Why a hash can't be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// Something else.
-    #[error("this is no hash: write the line that `room-signaling hash-password` prints")]
+    /// The text is not a hash.
+    #[error("this is not a hash: use the line that `room-signaling hash-password` prints")]
     NoHash,
-    /// A hash of another kind.
-    #[error("a hash must be one of argon2id: write the line that `room-signaling hash-password` prints")]
-    OtherAlgorithm,
-    /// Checking it would keep others waiting.
+    /// The hash has another algorithm.
     #[error(
-        "checking this hash takes too much: at most {MAX_MEMORY_KIB} KiB of memory (m) and {MAX_PASSES} passes (t)"
+        "the algorithm of the hash must be argon2id: use the line that `room-signaling hash-password` prints"
+    )]
+    OtherAlgorithm,
+    /// Its verification would delay others.
+    #[error(
+        "this hash takes too long to verify: use at most {MAX_MEMORY_KIB} KiB of memory (m) and {MAX_PASSES} passes (t)"
     )]
     TooCostly,
 }
 
-/// Whether a text is a hash that passwords can be checked with.
+/// Checks that a text is a hash against which passwords can be verified.
 pub fn check_hash(text: &str) -> Result<(), HashError> {
     let hash = Phc::new(text).map_err(|_| HashError::NoHash)?;
     if hash.algorithm.as_str() != Algorithm::Argon2id.as_str() {
@@ -49,24 +51,24 @@ pub fn check_hash(text: &str) -> Result<(), HashError> {
     Ok(())
 }
 
-/// Hashes a password with a new salt and what OWASP recommends: 19 MiB, two passes. Takes some 50 ms.
+/// Hashes a password with a new salt and the parameters that OWASP recommends: 19 MiB, two passes. Takes about 50 ms.
 pub fn hash_password(password: &str) -> Result<String, password_hash::Error> {
     Ok(Argon2::default().hash_password(password.as_bytes())?.to_string())
 }
 
-/// Whether a password is the one that a hash was made of. Takes as long as hashing it.
+/// Whether a password matches a hash. Takes as long as hashing.
 pub(super) fn is_right(hash: &str, password: &str) -> bool {
     let Ok(hash) = Phc::new(hash) else { return false };
     let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return false };
     let version = hash.version.map_or(Ok(Version::default()), Version::try_from);
     let (Ok(params), Ok(version)) = (Params::try_from(&hash), version) else { return false };
     let count = params.block_count();
-    let mut memory = allocator_api2::vec::Vec::with_capacity_in(count.max(GIVEN_BACK), System);
+    let mut memory = allocator_api2::vec::Vec::with_capacity_in(count.max(MIN_BLOCKS), System);
     memory.resize(count, Block::default());
     let argon2 = Argon2::new(Algorithm::Argon2id, version, params);
     let mut computed = vec![0; expected.len()];
     let done = argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut computed, &mut memory);
-    // Outputs are compared in constant time.
+    // `Output` compares in constant time.
     done.is_ok() && Output::new(&computed).is_ok_and(|computed| computed == *expected)
 }
 
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_fits_its_password_alone() {
+    fn a_hash_matches_its_password_only() {
         let hash = hash_password("pässword").unwrap();
         assert_eq!(check_hash(&hash), Ok(()));
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_usable_hash_is_refused() {
+    fn unusable_hashes_are_refused() {
         const REST: &str = "c29tZXNhbHRzb21lc2FsdA$zLpJYE8OAzj2F6SRHBCbgf2Lo9T2eCrkXt4dk6cQwNM";
         for (hash, error) in [
             ("password".to_owned(), HashError::NoHash),

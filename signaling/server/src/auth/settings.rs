@@ -1,4 +1,4 @@
-//! The sections `auth` and `rooms` of the configuration.
+//! The sections `auth` and `rooms` of the configuration: tokens, denied users, passwords of rooms.
 
 use super::{Algorithm, Keys, check_hash};
 use crate::config::{FilePath, Loader, Located};
@@ -13,11 +13,11 @@ use std::{collections::BTreeSet, fmt};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthSettings {
-    /// What clients need to register.
+    /// Whether clients need a token.
     pub mode: Option<Located<Mode>>,
-    /// What this server is called in tokens.
+    /// The name of this server in the audience of tokens.
     pub audience: Option<String>,
-    /// What tokens are checked with.
+    /// The keys that verify tokens.
     pub keys: Option<Vec<KeySettings>>,
     /// Users whose tokens are refused.
     pub denied_users: Option<Located<Vec<String>>>,
@@ -25,13 +25,13 @@ pub struct AuthSettings {
     pub denied_tokens: Option<Vec<String>>,
 }
 
-/// What clients need to register.
+/// Whether clients need a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Nothing.
+    /// They need none.
     None,
-    /// A token.
+    /// They need one.
     Token,
 }
 
@@ -39,11 +39,11 @@ pub enum Mode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeySettings {
-    /// What tokens call it.
+    /// The name of the key in tokens.
     pub kid: Located<String>,
-    /// How it signs.
+    /// Its algorithm.
     pub algorithm: Algorithm,
-    /// Where it is.
+    /// Its file.
     pub file: FilePath,
 }
 
@@ -51,14 +51,14 @@ pub struct KeySettings {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoomSettings {
-    /// A room, or a beginning with `*`.
+    /// A room, or a prefix followed by `*`.
     pub name: Located<String>,
-    /// Of the password that everybody needs there.
+    /// The hash of the password that these rooms require.
     pub password_hash: Option<Located<String>>,
 }
 
 impl fmt::Debug for RoomSettings {
-    /// Without the hash.
+    /// Omits the hash.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoomSettings").field("name", &self.name).finish_non_exhaustive()
     }
@@ -74,7 +74,11 @@ impl AuthSettings {
                     users.insert(user);
                 }
                 (Err(error), Some(list)) => {
-                    loader.refuse("auth.denied_users", list, format!("{user:?} can't be a user: {error}"));
+                    loader.refuse(
+                        "auth.denied_users",
+                        list,
+                        format!("{user:?} is no valid user name: {error}"),
+                    );
                 }
                 (Err(_), None) => {}
             }
@@ -82,26 +86,26 @@ impl AuthSettings {
         let denied = DenyList { users, tokens: self.denied_tokens.iter().flatten().cloned().collect() };
         let has_users = self.mode.as_ref().is_some_and(|mode| mode.value == Mode::Token);
         if denied != DenyList::default() && !has_users {
-            loader.warn("auth: nobody is denied, because clients need no token: set auth.mode to \"token\"");
+            loader.warn("auth: denied_users and denied_tokens have no effect, because clients need no token: set auth.mode to \"token\"");
         }
         denied
     }
 
-    /// What clients need to register, and the keys that tokens are checked with. `None`: clients need nothing. Problems
-    /// are reported to the loader.
+    /// The requirement of tokens, and the keys that verify them. `None`: clients need no token. Problems are reported to the
+    /// loader.
     pub(crate) fn load(self, loader: &mut Loader) -> Option<(Auth, Keys)> {
         let settings = self.keys.unwrap_or_default();
         let keys = load_keys(&settings, loader);
         match (&self.mode, settings.first()) {
             (None, Some(first)) => {
-                let words = "there are keys, but auth.mode is not set: is it \"token\", or \"none\"?";
-                loader.refuse("auth.keys", &first.kid, words);
+                let problem = "there are keys, but auth.mode is not set: set it to \"token\" or to \"none\"";
+                loader.refuse("auth.keys", &first.kid, problem);
                 return None;
             }
             (Some(mode), None) if mode.value == Mode::Token => {
-                let words =
-                    "tokens can't be checked without a key: add [[auth.keys]] with kid, algorithm and file";
-                loader.refuse("auth.mode", mode, words);
+                let problem =
+                    "tokens can't be verified without a key: add [[auth.keys]] with kid, algorithm and file";
+                loader.refuse("auth.mode", mode, problem);
                 return None;
             }
             _ => {}
@@ -116,7 +120,7 @@ fn load_keys(settings: &[KeySettings], loader: &mut Loader) -> Keys {
     let mut names = BTreeSet::new();
     for KeySettings { kid, algorithm, file } in settings {
         if kid.value.is_empty() || !names.insert(&kid.value) {
-            loader.refuse("auth.keys.kid", kid, format!("{:?}: each key needs a name of its own", kid.value));
+            loader.refuse("auth.keys.kid", kid, format!("{:?}: each key needs its own name", kid.value));
         }
         let content = match algorithm {
             Algorithm::HS256 => loader.read_secret("auth.keys.file", file),
@@ -137,11 +141,15 @@ pub(crate) fn load_rooms(settings: Vec<RoomSettings>, loader: &mut Loader) -> Ve
         let rooms = match RoomPattern::new(&name.value) {
             Ok(rooms) if names.insert(rooms.clone()) => rooms,
             Ok(_) => {
-                loader.refuse("rooms.name", &name, format!("{:?} is there twice", name.value));
+                loader.refuse("rooms.name", &name, format!("{:?} is listed twice", name.value));
                 continue;
             }
             Err(error) => {
-                loader.refuse("rooms.name", &name, format!("{:?} can't be a room: {error}", name.value));
+                loader.refuse(
+                    "rooms.name",
+                    &name,
+                    format!("{:?} is no valid room name: {error}", name.value),
+                );
                 continue;
             }
         };

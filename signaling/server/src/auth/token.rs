@@ -1,4 +1,5 @@
-//! Tokens: JSON Web Tokens (RFC 7519), checked for clients and made for operators.
+//! Verifies the tokens of clients ([`Keys::verify`]) and issues tokens for operators ([`TokenSpec::sign`]). Tokens are JSON
+//! Web Tokens (RFC 7519).
 
 use super::keys::{Key, Keys, SigningKey};
 use jsonwebtoken::{Header, decode, decode_header, encode, errors::ErrorKind};
@@ -10,16 +11,16 @@ use room_protocol::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
-/// By how much the clocks of those who make tokens and of those who check them may differ.
+/// By how much the clocks of the issuer and of the server may differ.
 pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
     sub: UserId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
-    /// Some read whole numbers only, and others write fractions.
+    /// Some parsers accept only integers, and some issuers write fractions.
     exp: serde_json::Number,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<f64>,
@@ -31,9 +32,9 @@ struct Claims {
     role: OneOrMore<String>,
 }
 
-/// A value, or a list of them.
+/// A value, or a list of values.
 #[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(untagged, expecting = "expected a text or a list of texts")]
+#[serde(untagged, expecting = "expected a string or a list of strings")]
 enum OneOrMore<T> {
     One(T),
     More(Vec<T>),
@@ -71,26 +72,26 @@ impl<T> From<Vec<T>> for OneOrMore<T> {
 }
 
 impl Keys {
-    /// Verifies a token. `unix` is the time since 1970. The audience of the token, and whether it grants anything here,
-    /// are left to the Hub.
+    /// Verifies the signature, the times and the form of a token. `unix` is the time since 1970. The Hub decides whether the
+    /// token was issued for this server, and what it grants.
     ///
-    /// This takes 3 µs with HS256 and about 100 µs with ES256 and EdDSA. The server does it in its own thread, and
-    /// charges the client for it.
+    /// This takes 3 µs with HS256, and about 100 µs with ES256 and EdDSA. The server does it in its own thread, and charges
+    /// the client for it.
     pub fn verify(&self, unix: Duration, token: &str) -> Verdict {
         match self.check(unix, token) {
             Ok(grant) => Verdict::Granted(Box::new(grant)),
-            Err(words) => Verdict::Refused(words),
+            Err(reason) => Verdict::Refused(reason),
         }
     }
 
     fn check(&self, unix: Duration, token: &str) -> Result<Grant, String> {
-        let header = decode_header(token).map_err(|_| "this is no token (a JWT)")?;
+        let header = decode_header(token).map_err(|_| "this is not a token (JWT)")?;
         if header.crit.is_some() {
-            // RFC 7515 section 4.1.11: what must be understood, and isn't.
-            return Err("the token wants something that this server doesn't know (crit)".into());
+            // RFC 7515, section 4.1.11: a token with an unknown critical extension must be rejected.
+            return Err("the token requires an extension that this server doesn't support (crit)".into());
         }
-        let kid = header.kid.ok_or("the token does not say which key it is made with (kid)")?;
-        let key = self.get(&kid).ok_or("the token is made with a key that this server doesn't have (kid)")?;
+        let kid = header.kid.ok_or("the token does not name its key (kid)")?;
+        let key = self.get(&kid).ok_or("the token names a key that this server doesn't have (kid)")?;
         let claims = key.open(token)?;
         claims.grant(unix, key)
     }
@@ -100,11 +101,13 @@ impl Key {
     fn open(&self, token: &str) -> Result<Claims, String> {
         let opened = decode::<Claims>(token, &self.decoding, &self.validation);
         opened.map(|data| data.claims).map_err(|error| match error.kind() {
-            ErrorKind::InvalidAlgorithm => "the token is not signed as its key wants it (alg)".to_owned(),
+            ErrorKind::InvalidAlgorithm => {
+                "the token is not signed with the algorithm of its key (alg)".to_owned()
+            }
             ErrorKind::InvalidSignature => "the token is not signed by its key".to_owned(),
-            // Signed, so these are the words of whoever makes tokens, and about that.
+            // The signature is valid, so the message quotes the issuer, not an attacker.
             ErrorKind::Json(error) => format!("the token's claims are wrong: {error}"),
-            _ => "this is no token (a JWT)".to_owned(),
+            _ => "this is not a token (JWT)".to_owned(),
         })
     }
 }
@@ -127,7 +130,7 @@ impl Claims {
         };
         let roles = self.role.into_vec().iter().map(role).collect::<Result<BTreeSet<_>, _>>()?;
         if rooms.is_empty() || roles.is_empty() {
-            return Err("the token is for no room, or for no role".into());
+            return Err("the token grants no room, or no role".into());
         }
         Ok(Grant {
             user: self.sub,
@@ -136,7 +139,7 @@ impl Claims {
             rooms,
             roles,
             audience: self.aud.into_vec(),
-            // A number too large for a time is as good as for ever.
+            // A number that is too large for a time means for ever.
             until: Duration::try_from_secs_f64(until).unwrap_or(Duration::MAX),
             key: key.print,
         })
@@ -148,29 +151,29 @@ impl Claims {
 #[error("the key can't sign: {0}")]
 pub struct IssueError(#[from] jsonwebtoken::errors::Error);
 
-/// What a token is to grant.
+/// The contents of a token to issue.
 #[derive(Debug, Clone)]
-pub struct Order {
-    /// What the server calls the key.
+pub struct TokenSpec {
+    /// The name of the key in the server's configuration.
     pub kid: String,
-    /// For whom.
+    /// The user.
     pub user: UserId,
     /// The id by which an operator can deny the token (`jti`).
     pub id: Option<String>,
-    /// For this id only.
+    /// The only client id with which it may be used. `None`: any.
     pub client_id: Option<ClientId>,
-    /// Where.
+    /// The rooms that it grants.
     pub rooms: Vec<RoomPattern>,
-    /// As what.
+    /// The roles that it grants.
     pub roles: Vec<Role>,
-    /// For which servers; empty: for those that name no audience.
+    /// The servers that accept it. Empty: the servers without an audience.
     pub audience: Vec<String>,
-    /// Until when, since 1970.
+    /// When it expires, as a time since 1970.
     pub expires: Duration,
 }
 
-impl Order {
-    /// Makes it.
+impl TokenSpec {
+    /// Signs a token with these contents.
     pub fn sign(self, key: &SigningKey) -> Result<String, IssueError> {
         let rooms: Vec<String> = self.rooms.iter().map(ToString::to_string).collect();
         let claims = Claims {
@@ -200,8 +203,8 @@ mod tests {
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef\n";
     const NOW: Duration = Duration::from_hours(500_000);
 
-    fn order() -> Order {
-        Order {
+    fn spec() -> TokenSpec {
+        TokenSpec {
             kid: "k".into(),
             user: UserId::new("ann").unwrap(),
             id: None,
@@ -219,7 +222,7 @@ mod tests {
         keys
     }
 
-    /// A token with these claims, whatever they are, signed as it should be.
+    /// A correctly signed token with these claims, valid or not.
     fn signed(claims: &Value) -> String {
         let header = Header { kid: Some("k".into()), ..Header::new(jsonwebtoken::Algorithm::HS256) };
         encode(&header, claims, &SigningKey::new(SECRET).unwrap().key).unwrap()
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_each_algorithm_grants_what_was_ordered() {
+    fn a_token_of_each_algorithm_grants_its_spec() {
         let pair = |algorithm| {
             let pair = KeyPair::generate_for(algorithm).unwrap();
             let public = pair.public_key_pem();
@@ -249,15 +252,15 @@ mod tests {
         ] {
             let mut keys = Keys::default();
             keys.add("k", algorithm, public).unwrap();
-            let token = order().sign(&SigningKey::new(private).unwrap()).unwrap();
-            let said: Value = jsonwebtoken::dangerous::insecure_decode_claims(&token).unwrap();
-            assert!(said["exp"].is_u64(), "{said}");
+            let token = spec().sign(&SigningKey::new(private).unwrap()).unwrap();
+            let claims: Value = jsonwebtoken::dangerous::insecure_decode_claims(&token).unwrap();
+            assert!(claims["exp"].is_u64(), "{claims}");
             let grant = keys.check(NOW, &token).unwrap();
             assert_eq!(grant.user.as_str(), "ann");
-            assert_eq!((grant.rooms, grant.roles), (order().rooms, [Role::Sender].into()));
+            assert_eq!((grant.rooms, grant.roles), (spec().rooms, [Role::Sender].into()));
             assert_eq!(grant.until, NOW + Duration::from_secs(90), "with the leeway");
             assert!(keys.prints().any(|print| print == grant.key));
-            // One character of the signature is another one.
+            // One character of the signature is changed.
             let at = token.len() - 20;
             let other = if token[at..].starts_with('A') { 'B' } else { 'A' };
             let tampered = format!("{}{other}{}", &token[..at], &token[at + 1..]);
@@ -271,20 +274,20 @@ mod tests {
         let public = pair.public_key_pem();
         let mut keys = Keys::default();
         keys.add("k", Algorithm::ES256, public.as_bytes()).unwrap();
-        // The classical attack: the public key, which everybody has, as the secret of an HMAC.
+        // The classical attack: the public key, which everybody knows, as the secret of an HMAC.
         let header = Header { kid: Some("k".into()), ..Header::new(jsonwebtoken::Algorithm::HS256) };
         for secret in [public.as_bytes(), pair.public_key_raw()] {
             let key = jsonwebtoken::EncodingKey::from_secret(secret);
             let token = encode(&header, &claims(), &key).unwrap();
             assert!(check(&keys, NOW, &token).unwrap_err().contains("alg"));
         }
-        // And none at all.
+        // No signature at all.
         let none = "eyJhbGciOiJub25lIiwia2lkIjoiayJ9.e30.";
         assert!(check(&keys, NOW, none).is_err());
     }
 
     #[test]
-    fn tokens_that_are_none_are_refused_in_words() {
+    fn invalid_tokens_are_refused_with_the_reason() {
         let keys = secret_keys();
         let good = signed(&claims());
         assert!(check(&keys, NOW, &good).is_ok());
@@ -300,8 +303,8 @@ mod tests {
         let mut others = Keys::default();
         others.add("other", Algorithm::HS256, SECRET).unwrap();
         for (keys, token, words) in [
-            (&keys, "", "no token"),
-            (&keys, "a.b.c", "no token"),
+            (&keys, "", "not a token"),
+            (&keys, "a.b.c", "not a token"),
             (&keys, &good[..good.len() - 1], "no"),
             (&keys, &without_kid, "kid"),
             (&keys, &critical, "crit"),
@@ -325,14 +328,14 @@ mod tests {
             ("room", json!(" x"), "white space"),
             ("role", json!(null), "role"),
             ("role", json!("king"), "sender or receiver"),
-            ("room", json!(5), "a list of texts"),
+            ("room", json!(5), "a list of strings"),
             ("client_id", json!(""), "empty"),
             ("exp", json!(NOW.as_secs() - 30), "expired"),
             ("nbf", json!(NOW.as_secs() + 31), "not valid yet"),
         ] {
             let mut claims = claims();
             claims[field] = value;
-            // Null stands for nothing at all.
+            // Null stands for an absent claim.
             claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
             let error = check(&secret_keys(), NOW, &signed(&claims)).unwrap_err();
             assert!(error.contains(words), "{claims}: {error}");
@@ -348,13 +351,13 @@ mod tests {
         // No number is too large.
         claims["exp"] = json!(1e300);
         assert!(check(&secret_keys(), NOW, &signed(&claims)).is_ok());
-        // Nor is a time before 1970 a panic.
+        // A time before 1970 is no panic.
         claims["exp"] = json!(-1e300);
         assert!(check(&secret_keys(), NOW, &signed(&claims)).is_err());
     }
 
     #[test]
-    fn lists_may_be_single_values() {
+    fn claims_are_lists_or_single_values() {
         let mut claims = claims();
         claims["role"] = json!(["sender", "receiver"]);
         claims["room"] = json!(["a", "b*"]);
@@ -369,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn doubtful_keys_are_refused() {
+    fn unsuitable_keys_are_refused() {
         let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let (private, public) = (pair.serialize_pem(), pair.public_key_pem());
         let add = |algorithm, content: &[u8]| Keys::default().add("k", algorithm, content);
@@ -391,13 +394,17 @@ mod tests {
             keys.add(kid, Algorithm::HS256, secret).unwrap();
             keys.prints().next().unwrap()
         };
-        assert_eq!(print("k", SECRET), print("k", &SECRET[..32]), "the end of the line is not of the secret");
+        assert_eq!(
+            print("k", SECRET),
+            print("k", &SECRET[..32]),
+            "the end of the line is not part of the secret"
+        );
         assert_ne!(print("k", SECRET), print("l", SECRET));
         assert_ne!(print("k", SECRET), print("k", b"0123456789abcdef0123456789abcdeg"));
     }
 
     #[test]
-    fn keys_are_not_shown() {
+    fn debug_output_has_no_keys() {
         let shown = format!("{:?} {:?}", secret_keys(), SigningKey::new(SECRET).unwrap());
         assert!(!shown.contains("0123") && shown.contains('k'), "{shown}");
     }

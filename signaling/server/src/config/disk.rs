@@ -1,4 +1,4 @@
-//! Files that settings name.
+//! Reads files that settings name.
 
 use std::{
     fs::File,
@@ -7,10 +7,10 @@ use std::{
     path::Path,
 };
 
-/// The longest file that a setting names: longer than any key, chain of certificates or token.
+/// The longest file that is read. No key, certificate chain or token is longer.
 const MAX_LENGTH: u64 = 1 << 20;
 
-/// The content of a file, and its permissions.
+/// The content of a file, and its mode bits.
 pub(super) fn read_file(path: &Path) -> io::Result<(Vec<u8>, u32)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;

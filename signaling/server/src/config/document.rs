@@ -1,11 +1,11 @@
-//! All layers of settings as one document: TOML, every problem of which is reported with its place.
+//! Merges all layers of settings into one TOML document, and reports every problem with its location.
 //!
-//! The layers are texts that lie one behind the other, so the offset of a value says which layer it is from.
+//! The texts of the layers are concatenated, so the offset of a value identifies its layer.
 
 use super::{
     advice::advise,
     given::{Accepted, Given},
-    problem::{ConfigError, Place, Problem},
+    problem::{ConfigError, Location, Problem},
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -19,21 +19,21 @@ use toml::{
     de::{DeArray, DeString, DeTable, DeValue},
 };
 
-type Key<'a> = Spanned<DeString<'a>>;
-type Value<'a> = Spanned<DeValue<'a>>;
+type TomlKey<'a> = Spanned<DeString<'a>>;
+type TomlValue<'a> = Spanned<DeValue<'a>>;
 
-/// The longest configuration file: far more than anybody writes.
+/// The longest configuration file, in bytes.
 const MAX_LENGTH: u64 = 1 << 20;
-/// Problems that are reported at a time.
+/// The most problems that are reported.
 const MAX_PROBLEMS: usize = 50;
 
 /// The texts of all layers.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// Those above the file, the lowest first.
+    /// The layers that override the file, in increasing precedence.
     given: Vec<Layer>,
     file: Option<Layer>,
-    /// Where the next layer starts.
+    /// The offset at which the next layer starts.
     end: usize,
 }
 
@@ -52,7 +52,7 @@ enum Origin {
     File(PathBuf),
 }
 
-/// What is found beside the settings.
+/// The problems and warnings that were found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) problems: Vec<Problem>,
@@ -60,7 +60,7 @@ pub(super) struct Findings {
 }
 
 impl Document {
-    /// Reads the file, and what was given above it as far as settings of `T` accept it.
+    /// Reads the file and those overriding settings that `T` accepts.
     pub(super) fn read<T: DeserializeOwned>(
         file: Option<&Path>,
         given: &[Given],
@@ -74,7 +74,7 @@ impl Document {
                     document.given.push(layer);
                 }
                 Accepted::Unset => {}
-                Accepted::Unknown(words) => findings.warnings.push(words),
+                Accepted::Unknown(warning) => findings.warnings.push(warning),
                 Accepted::Refused(problem) => findings.problems.push(problem),
             }
         }
@@ -91,7 +91,7 @@ impl Document {
         Layer { origin, start, text }
     }
 
-    /// The folder that a relative path in the layer at this offset starts from. `None`: the current folder.
+    /// The folder to which a relative path in the layer at this offset refers. `None`: the current folder.
     pub(super) fn folder(&self, offset: usize) -> Option<&Path> {
         match &self.layer_at(offset)?.origin {
             Origin::File(path) => path.parent(),
@@ -99,20 +99,20 @@ impl Document {
         }
     }
 
-    /// Whether the value at this offset is from the file.
+    /// Whether the value at this offset comes from the file.
     pub(super) fn is_of_file(&self, offset: usize) -> bool {
         self.file.as_ref().is_some_and(|file| offset >= file.start)
     }
 
-    /// The place of a byte.
-    pub(super) fn place(&self, offset: usize) -> Option<Place> {
+    /// The location of a byte.
+    pub(super) fn location(&self, offset: usize) -> Option<Location> {
         let layer = self.layer_at(offset)?;
         Some(match &layer.origin {
-            Origin::Given(name) => Place::Given(name.clone()),
+            Origin::Given(name) => Location::Given(name.clone()),
             Origin::File(file) => {
                 let before = layer.text.bytes().take(offset - layer.start);
                 let lines = before.filter(|byte| *byte == b'\n').count();
-                Place::File { file: file.clone(), line: Some(lines + 1) }
+                Location::File { file: file.clone(), line: Some(lines + 1) }
             }
         })
     }
@@ -121,8 +121,7 @@ impl Document {
         self.given.iter().chain(&self.file).rfind(|layer| layer.start <= offset)
     }
 
-    /// The settings of all layers together, without those that are wrong: these are reported. One problem at a time
-    /// is found and taken out, and the rest is read again.
+    /// The merged settings of all layers. Each faulty entry is reported and removed, and the rest is parsed again.
     pub(super) fn settings<T: DeserializeOwned + Default>(&self, findings: &mut Findings) -> T {
         let texts: Vec<String> = self.file.iter().chain(&self.given).map(Layer::padded).collect();
         let mut root = DeTable::new();
@@ -141,27 +140,27 @@ impl Document {
                 Ok(settings) => return settings,
                 Err(error) => error,
             };
-            let taken = error.span().and_then(|span| take_out(&mut root, &span));
-            let found = taken.is_some();
-            findings.problems.push(self.problem(&error, taken));
-            if !found || findings.problems.len() >= MAX_PROBLEMS {
+            let removed = error.span().and_then(|span| remove_entry(&mut root, &span));
+            let is_removed = removed.is_some();
+            findings.problems.push(self.problem(&error, removed));
+            if !is_removed || findings.problems.len() >= MAX_PROBLEMS {
                 return T::default();
             }
         }
     }
 
     fn problem(&self, error: &toml::de::Error, key: Option<String>) -> Problem {
-        let place = error.span().and_then(|span| self.place(span.start));
+        let location = error.span().and_then(|span| self.location(span.start));
         let of_file = || {
             let Origin::File(file) = &self.file.as_ref()?.origin else { return None };
-            Some(Place::File { file: file.clone(), line: None })
+            Some(Location::File { file: file.clone(), line: None })
         };
-        Problem { place: place.or_else(of_file), key, words: advise(error.message()) }
+        Problem { location: location.or_else(of_file), key, text: advise(error.message()) }
     }
 }
 
 impl Layer {
-    /// The text, behind as many spaces as there are bytes before it.
+    /// The text, preceded by spaces so that its offsets are those of the document.
     fn padded(&self) -> String {
         " ".repeat(self.start) + &self.text
     }
@@ -178,14 +177,14 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
     };
     read().map_err(|error| {
         ConfigError::of(Problem {
-            place: Some(Place::File { file: path.into(), line: None }),
+            location: Some(Location::File { file: path.into(), line: None }),
             key: None,
-            words: format!("can't read the configuration file: {error}"),
+            text: format!("can't read the configuration file: {error}"),
         })
     })
 }
 
-/// Lays a table over another one: the entries of `above` replace those below, and tables are merged.
+/// Merges a table into another one. The entries of `above` replace those of `below`; tables are merged recursively.
 fn merge<'a>(below: &mut DeTable<'a>, above: DeTable<'a>) {
     for (key, mut value) in above {
         let old = below.iter_mut().find(|(old, _)| old.get_ref() == key.get_ref()).map(|(_, old)| old);
@@ -199,29 +198,30 @@ fn merge<'a>(below: &mut DeTable<'a>, above: DeTable<'a>) {
     }
 }
 
-/// Takes the innermost entry out that the span of an error lies in and names it. What is left is still worth reading.
-fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+/// Removes the innermost entry that contains the span of an error. Returns its key.
+fn remove_entry(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     for (key, value) in table.iter_mut() {
         let rest = match value.get_mut() {
-            DeValue::Table(inner) => take_out(inner, span),
-            DeValue::Array(list) => take_element(list, span),
+            DeValue::Table(inner) => remove_entry(inner, span),
+            DeValue::Array(list) => remove_element(list, span),
             _ => None,
         };
         if let Some(rest) = rest {
             return Some(format!("{}.{rest}", key.get_ref()));
         }
     }
-    let in_it =
-        |(key, value): &(&Key<'_>, &Value<'_>)| holds(&key.span(), span) || holds(&value.span(), span);
-    let key = table.iter().find(in_it).map(|(key, _)| key.clone())?;
+    let has_error = |(key, value): &(&TomlKey<'_>, &TomlValue<'_>)| {
+        contains(&key.span(), span) || contains(&value.span(), span)
+    };
+    let key = table.iter().find(has_error).map(|(key, _)| key.clone())?;
     table.remove(&key);
     Some(key.into_inner().into_owned())
 }
 
-/// Takes a table out of a list of them, whatever is wrong in it: without one of its entries it would be wrong, too.
-fn take_element(list: &mut DeArray<'_>, span: &Range<usize>) -> Option<String> {
-    let mut element_with_error = |(index, element): (usize, &mut Value<'_>)| match element.get_mut() {
-        DeValue::Table(inner) => take_out(inner, span).map(|rest| (index, rest)),
+/// Removes a faulty table from a list of tables. Without its faulty entry, the table would be incomplete.
+fn remove_element(list: &mut DeArray<'_>, span: &Range<usize>) -> Option<String> {
+    let mut element_with_error = |(index, element): (usize, &mut TomlValue<'_>)| match element.get_mut() {
+        DeValue::Table(inner) => remove_entry(inner, span).map(|rest| (index, rest)),
         _ => None,
     };
     let (wrong, rest) = list.iter_mut().enumerate().find_map(&mut element_with_error)?;
@@ -230,6 +230,6 @@ fn take_element(list: &mut DeArray<'_>, span: &Range<usize>) -> Option<String> {
     Some(rest)
 }
 
-fn holds(outer: &Range<usize>, inner: &Range<usize>) -> bool {
+fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }

@@ -1,12 +1,12 @@
-//! Settings that are given as text: by a variable of the environment or by a flag.
+//! Settings that are given as text, by an environment variable or by a flag.
 //!
-//! Text has no type, TOML has. So each text is tried in turn as a string, as a TOML value, as JSON and as a list with
-//! commas between its entries, until the setting accepts one of these.
+//! Text has no type, but TOML has. Each text is therefore tried as a string, as a TOML value, as JSON and as a
+//! comma-separated list, until the setting accepts one of these.
 
 use super::{
     advice::{advise, nearest},
     disk::read_file,
-    problem::{Place, Problem},
+    problem::{Location, Problem},
 };
 use serde::de::DeserializeOwned;
 use std::{ffi::OsString, path::Path};
@@ -15,29 +15,29 @@ use toml::{Deserializer, de::DeTable};
 /// One setting, given as text.
 #[derive(Debug, Clone)]
 pub struct Given {
-    /// The key, with the tables that it is in: `limits.max_rooms`.
+    /// The key with its tables: `limits.max_rooms`.
     key: String,
-    /// One text, or one for each time that a flag was given.
+    /// One text, or one for each occurrence of a flag.
     texts: Vec<String>,
-    /// The variable or the flag.
+    /// The name of the variable or the flag.
     name: String,
-    /// What the names of all variables begin with, if this is one.
+    /// The common prefix of all variables, if this is a variable.
     prefix: Option<&'static str>,
 }
 
-/// What became of a setting.
+/// The result of checking a setting.
 pub(super) enum Accepted {
-    /// The TOML that says the same.
+    /// The equivalent TOML.
     Toml(String),
-    /// The text is empty where nothing can be empty, which counts as not set.
+    /// The text is empty, and the setting can't be empty, so it counts as unset.
     Unset,
-    /// There is no such setting; the words name a similar one.
+    /// There is no such setting. The text names a similar one.
     Unknown(String),
     Refused(Problem),
 }
 
 impl Given {
-    /// A setting that a flag gives, once or several times.
+    /// A setting that is given by a flag, once or several times.
     pub fn flag(name: impl Into<String>, key: &str, texts: Vec<String>) -> Self {
         Self { key: key.into(), texts, name: name.into(), prefix: None }
     }
@@ -46,7 +46,7 @@ impl Given {
         &self.name
     }
 
-    /// Finds the TOML that a setting of `T` accepts.
+    /// Finds a TOML form of the text that the setting of `T` accepts.
     pub(super) fn accept<T: DeserializeOwned>(&self, warnings: &mut Vec<String>) -> Accepted {
         let candidates = candidates(&self.texts);
         let mut errors = Vec::new();
@@ -68,7 +68,7 @@ impl Given {
         }
     }
 
-    /// The variable of a file may hold any setting: `…_FILE` for the setting without `_file`.
+    /// Handles `…_FILE`: any setting may be in a file that a variable with this suffix names.
     fn unknown<T: DeserializeOwned>(&self, error: &str, warnings: &mut Vec<String>) -> Accepted {
         let path = self.texts.first().filter(|path| !path.is_empty());
         if let (Some(key), Some(path)) = (self.key.strip_suffix("_file"), path)
@@ -81,7 +81,7 @@ impl Given {
                     Ok((content, mode)) => {
                         if mode & 0o004 != 0 {
                             warnings.push(format!(
-                                "{}: everybody on this machine can read {path}: chmod o-r {path}",
+                                "{}: every user of this machine can read {path}: run chmod o-r {path}",
                                 self.name
                             ));
                         }
@@ -100,15 +100,14 @@ impl Given {
         Accepted::Unknown(format!("{}: there is no such setting{}", self.name, hint.unwrap_or_default()))
     }
 
-    fn refuse(&self, words: String) -> Accepted {
-        let place = Some(Place::Given(self.name.clone()));
-        Accepted::Refused(Problem { place, key: Some(self.key.clone()), words })
+    fn refuse(&self, text: String) -> Accepted {
+        let location = Some(Location::Given(self.name.clone()));
+        Accepted::Refused(Problem { location, key: Some(self.key.clone()), text })
     }
 }
 
-/// The settings in variables of the environment: `ROOM_SIGNALING_LIMITS__MAX_ROOMS` is `limits.max_rooms` where the
-/// prefix is `ROOM_SIGNALING_`. `names` are variables with names of their own, and their keys; the key "" is for a
-/// variable that is no setting.
+/// The settings in environment variables: with the prefix `ROOM_SIGNALING_`, the variable `ROOM_SIGNALING_LIMITS__MAX_ROOMS`
+/// is `limits.max_rooms`. `names` are additional variables and their keys; the key "" marks a variable that is no setting.
 pub fn variables(
     prefix: &'static str,
     names: &[(&str, &str)],
@@ -120,17 +119,17 @@ pub fn variables(
             let rest = name.strip_prefix(prefix)?;
             let own = names.iter().find(|(own, _)| *own == name).map(|(_, key)| (*key).to_owned());
             let key = own.unwrap_or_else(|| rest.to_lowercase().replace("__", "."));
-            // Text that is no UTF-8 has no candidate, and so is refused by its name.
+            // A value that is not UTF-8 has no candidate, so it is refused.
             let texts = text.into_string().into_iter().collect();
             (!key.is_empty()).then_some(Given { key, texts, name, prefix: Some(prefix) })
         })
         .collect();
-    // The environment has no order; problems and warnings have one.
+    // The environment has no order, but problems and warnings are reported in one.
     given.sort_by(|a, b| a.name.cmp(&b.name));
     given
 }
 
-/// The TOML values that texts may stand for, the likeliest first.
+/// The TOML values that the texts may represent, the likeliest first.
 fn candidates(texts: &[String]) -> Vec<String> {
     let entries = |text: &str| -> Vec<String> {
         text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(quoted).collect()
@@ -151,7 +150,7 @@ fn candidates(texts: &[String]) -> Vec<String> {
     }
 }
 
-/// The TOML that says the same as JSON.
+/// The TOML form of a JSON value.
 fn of_json(json: &serde_json::Value) -> String {
     match json {
         serde_json::Value::String(text) => quoted(text),
@@ -167,7 +166,7 @@ fn of_json(json: &serde_json::Value) -> String {
     }
 }
 
-/// A basic string of TOML. What JSON escapes, TOML escapes the same way; in addition it escapes DEL.
+/// A basic string of TOML. TOML has the escapes of JSON, and also requires one for DEL.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
 }
@@ -176,7 +175,7 @@ fn quoted_path(key: &str) -> String {
     key.split('.').map(quoted).collect::<Vec<_>>().join(".")
 }
 
-/// What was expected, without the text that was given: it may be a secret.
+/// The expected type, without the text that was given, because that may be a secret.
 fn expectation(message: &str) -> String {
     let expected = match message.split_once(", expected ") {
         Some((wrong, expected)) if wrong.starts_with("invalid ") => expected,
@@ -184,7 +183,7 @@ fn expectation(message: &str) -> String {
     };
     match expected {
         "a nonzero usize" | "a nonzero u32" | "a nonzero u64" => "must be a whole number, 1 or more".into(),
-        "a sequence" => "must be a list, with commas between its entries".into(),
+        "a sequence" => "must be a list, separated by commas".into(),
         "f64" => "must be a number".into(),
         _ => format!("must be {expected}"),
     }
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_becomes_the_type_of_its_setting() {
+    fn a_text_is_converted_to_the_type_of_its_setting() {
         let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         assert_eq!(accept("X_NAME", "15").name.as_deref(), Some("15"));
         assert_eq!(accept("X_NAME", "say \"a\\b\", \u{7f}").name.as_deref(), Some("say \"a\\b\", \u{7f}"));
@@ -293,7 +292,7 @@ mod tests {
         std::fs::write(&path, "15\n").unwrap();
         let path_text = path.to_str().unwrap();
         assert_eq!(accept("X_COUNT_FILE", path_text).count, NonZeroUsize::new(15));
-        // A setting whose own name ends so is the path itself.
+        // A setting whose own name ends in `_file` is the path itself.
         assert_eq!(accept("X_INNER__TOKEN_FILE", path_text).inner.token_file.as_deref(), Some(path_text));
         std::fs::remove_file(&path).unwrap();
         let told = refusal("X_COUNT_FILE", path_text);

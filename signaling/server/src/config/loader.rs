@@ -1,4 +1,4 @@
-//! Checks the values of settings: reads the files that they name, and collects problems and warnings.
+//! Helps sections to check their settings: reads the files that they name, and collects problems and warnings.
 
 use super::{
     disk::read_file,
@@ -10,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
-/// A value of the settings, and the place that it is from.
+/// A value of a setting, with its location.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "Spanned<T>", bound = "T: DeserializeOwned")]
 pub struct Located<T> {
@@ -18,7 +18,7 @@ pub struct Located<T> {
     at: usize,
 }
 
-/// A path. A relative one in the configuration file starts from the folder of that file.
+/// A path. A relative path in the configuration file refers to the folder of that file.
 pub type FilePath = Located<PathBuf>;
 
 impl<T> Located<T> {
@@ -34,15 +34,15 @@ impl<T> From<Spanned<T>> for Located<T> {
     }
 }
 
-/// The work of one loading.
+/// Collects the problems and warnings while settings are loaded.
 #[derive(Debug)]
 pub(crate) struct Loader {
     document: Document,
     findings: Findings,
 }
 
-/// Reads settings of a type from a file and what was given above it. Every problem but an unreadable file is left to
-/// [`Loader::finish`].
+/// Reads settings from a file and from the settings that override it. [`Loader::finish`] returns the problems, except that an
+/// unreadable file is an error here.
 pub(crate) fn read<T>(file: Option<&Path>, given: &[Given]) -> Result<(T, Loader), ConfigError>
 where
     T: DeserializeOwned + Default,
@@ -54,35 +54,35 @@ where
 }
 
 impl Loader {
-    /// Reports a problem of the value of a key. The words say what would be right.
-    pub(crate) fn refuse<T>(&mut self, key: &str, value: &Located<T>, words: impl Into<String>) {
-        let place = self.document.place(value.at);
-        self.findings.problems.push(Problem { place, key: Some(key.into()), words: words.into() });
+    /// Reports a problem of the value of a key. The text says how to correct it.
+    pub(crate) fn refuse<T>(&mut self, key: &str, value: &Located<T>, text: impl Into<String>) {
+        let location = self.document.location(value.at);
+        self.findings.problems.push(Problem { location, key: Some(key.into()), text: text.into() });
     }
 
     /// Reports a problem of the file that a key names.
-    pub(crate) fn refuse_file(&mut self, key: &str, file: &FilePath, words: impl std::fmt::Display) {
+    pub(crate) fn refuse_file(&mut self, key: &str, file: &FilePath, text: impl std::fmt::Display) {
         let path = self.resolve(file);
-        self.refuse(key, file, format!("{}: {words}", path.display()));
+        self.refuse(key, file, format!("{}: {text}", path.display()));
     }
 
-    /// Reports a setting that is allowed but doubtful.
-    pub(crate) fn warn(&mut self, words: impl Into<String>) {
-        self.findings.warnings.push(words.into());
+    /// Reports a setting that is valid but questionable.
+    pub(crate) fn warn(&mut self, text: impl Into<String>) {
+        self.findings.warnings.push(text.into());
     }
 
-    /// The content of the file that a key names. `None`: the file can't be read, which is reported.
+    /// The content of the file that a key names. `None`: the file can't be read; that is reported.
     pub(crate) fn read(&mut self, key: &str, file: &FilePath) -> Option<Vec<u8>> {
         self.open(key, file).map(|(content, _)| content)
     }
 
-    /// The content of a file that other users should not be able to read.
+    /// The content of a secret file. If other users can read the file, that is a warning.
     pub(crate) fn read_secret(&mut self, key: &str, file: &FilePath) -> Option<Vec<u8>> {
         let (content, mode) = self.open(key, file)?;
         if mode & 0o004 != 0 {
             let path = self.resolve(file);
             self.warn(format!(
-                "{key}: everybody on this machine can read {0}: chmod o-r {0}",
+                "{key}: every user of this machine can read {0}: run chmod o-r {0}",
                 path.display()
             ));
         }
@@ -107,7 +107,7 @@ impl Loader {
         }
     }
 
-    /// The path of a file: a relative one in the configuration file starts from the folder of that.
+    /// The path of a file. A relative path in the configuration file refers to the folder of that file.
     pub(crate) fn resolve(&self, file: &FilePath) -> PathBuf {
         match self.document.folder(file.at) {
             Some(folder) => folder.join(&file.value),
@@ -115,7 +115,7 @@ impl Loader {
         }
     }
 
-    /// Whether a value is from the file, and neither from a variable nor from a flag.
+    /// Whether a value comes from the configuration file, not from a variable or a flag.
     pub(crate) fn is_of_file<T>(&self, value: &Located<T>) -> bool {
         self.document.is_of_file(value.at)
     }

@@ -1,9 +1,9 @@
-//! Layers of settings and everything that can be wrong with them: a TOML file, above it variables of the environment,
-//! above those the flags of a command.
+//! Reads settings in layers, and reports everything that is wrong with them. Environment variables override a TOML file,
+//! and the flags of a command override both.
 //!
-//! This module knows no setting. `read` gets the type that the settings are read into, checks each layer against it,
-//! and reports every problem with its file and line, its variable or its flag. A section of the settings is a struct
-//! in the module that it is about; the `load` function of that struct checks the values with a `Loader`.
+//! This module defines no setting: `settings/` does. `read` checks each layer against the type of the settings, and
+//! reports every problem with its file and line, its variable or its flag. Each section of the settings is a struct in
+//! the module that it configures; the `load` function of that struct checks the values with a `Loader`.
 
 mod advice;
 mod disk;

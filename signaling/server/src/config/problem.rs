@@ -1,8 +1,8 @@
-//! The problems of a configuration, in words for the person who has to correct it.
+//! The problems of a configuration, as text for the operator who corrects them.
 
 use std::{fmt, path::PathBuf};
 
-/// Every problem of a configuration. Its text has one line for each: where it is, what it is, and how to correct it.
+/// All problems of a configuration. The text has one line for each, with its location, its cause and its fix.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigError {
     problems: Vec<Problem>,
@@ -11,17 +11,17 @@ pub struct ConfigError {
 /// One problem.
 #[derive(Debug)]
 pub(super) struct Problem {
-    /// Where it is.
-    pub(super) place: Option<Place>,
-    /// The key, with the tables that it is in: `tls.key`.
+    pub(super) location: Option<Location>,
+    /// The key with its tables: `tls.key`.
     pub(super) key: Option<String>,
-    pub(super) words: String,
+    /// The cause and the fix.
+    pub(super) text: String,
 }
 
-/// Where a setting is from. Ordered as in a list of problems.
+/// The location of a setting, in the order of a list of problems.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
-    /// A flag or a variable, by its name.
+pub(super) enum Location {
+    /// The name of a flag or a variable.
     Given(String),
     File {
         file: PathBuf,
@@ -36,7 +36,7 @@ impl ConfigError {
 
     /// `None`: there is no problem.
     pub(super) fn new(mut problems: Vec<Problem>) -> Option<Self> {
-        problems.sort_by(|a, b| a.place.cmp(&b.place));
+        problems.sort_by(|a, b| a.location.cmp(&b.location));
         (!problems.is_empty()).then_some(Self { problems })
     }
 }
@@ -52,15 +52,15 @@ impl fmt::Display for ConfigError {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(Place::Given(name)) => write!(f, "{name}: ")?,
-            Some(Place::File { file, line: Some(line) }) => write!(f, "{}:{line}: ", file.display())?,
-            Some(Place::File { file, line: None }) => write!(f, "{}: ", file.display())?,
+        match &self.location {
+            Some(Location::Given(name)) => write!(f, "{name}: ")?,
+            Some(Location::File { file, line: Some(line) }) => write!(f, "{}:{line}: ", file.display())?,
+            Some(Location::File { file, line: None }) => write!(f, "{}: ", file.display())?,
             None => {}
         }
         if let Some(key) = &self.key {
             write!(f, "{key}: ")?;
         }
-        f.write_str(&self.words)
+        f.write_str(&self.text)
     }
 }

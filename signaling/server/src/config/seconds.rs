@@ -1,15 +1,15 @@
-//! A time in a configuration.
+//! A duration in a configuration.
 
 use serde::Deserialize;
 use std::time::Duration;
 
-/// A time, written as a number of seconds, a year at most.
+/// A duration in seconds, at most a year.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Seconds(Duration);
 
 impl Seconds {
-    /// More is a mistake, and adding it to the time of a clock could overflow.
+    /// A longer duration is a mistake, and could overflow when it is added to the time of a clock.
     const MAX: Duration = Duration::from_hours(365 * 24);
 
     pub(crate) fn duration(self) -> Duration {

@@ -48,7 +48,7 @@ fn check_operator(context: &ServerContext, door: Door, authorization: Option<&st
 pub(super) fn check_token(context: &ServerContext, authorization: Option<&str>) -> Result<(), Response> {
     let config = context.config();
     let token = config.admin_token.as_ref().ok_or_else(no_such_page)?;
-    if authorization.is_some_and(|shown| token.is_shown_by(shown)) {
+    if authorization.is_some_and(|shown| token.is_in(shown)) {
         return Ok(());
     }
     let refusal =

@@ -37,6 +37,13 @@ impl TryFrom<String> for TrustedProxy {
     }
 }
 
+impl TrustedProxy {
+    /// Whether all addresses of another entry belong to this one.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
+    }
+}
+
 /// Whether one of them has this address.
 pub(crate) fn is_trusted(proxies: &[TrustedProxy], ip: IpAddr) -> bool {
     let ip = ip.to_canonical();

@@ -1,8 +1,8 @@
-//! The path below which a proxy shows the server.
+//! The setting `base_path`: the path below which a proxy serves this server.
 
 use serde::Deserialize;
 
-/// A path such as `/rooms`. Written as "", there is none.
+/// A path such as `/rooms`, or "" for none.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct BasePath(String);
@@ -24,7 +24,7 @@ impl TryFrom<String> for BasePath {
             return Ok(Self(text));
         }
         Err(format!(
-            "{text:?} must look like /rooms: a slash before each part, letters and digits, no slash at its end"
+            "{text:?} must look like /rooms: each part begins with a slash and has only letters, digits, `-`, `_`, `.` and `~`"
         ))
     }
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_paths_are_taken() {
+    fn only_plain_paths_are_accepted() {
         for text in ["", "/rooms", "/a/b-c/d_e.f~1"] {
             assert_eq!(BasePath::try_from(text.to_owned()).unwrap().into_string(), text);
         }

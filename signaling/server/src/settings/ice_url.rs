@@ -1,17 +1,17 @@
-//! URLs of STUN and TURN servers, read as strictly as browsers read them: one that they refuse ends every session that is
-//! offered to them.
+//! URLs of STUN and TURN servers, checked as strictly as browsers check them, because a URL that a browser rejects makes
+//! every session with it fail.
 
 use serde::Deserialize;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The URL of a STUN or TURN server: `SCHEME:HOST`, `SCHEME:HOST:PORT`, and of TURN with `?transport=udp` or `tcp`
-/// (RFC 7064, RFC 7065).
+/// The URL of a STUN or TURN server: `SCHEME:HOST` or `SCHEME:HOST:PORT`, for TURN optionally with `?transport=udp` or
+/// `?transport=tcp` (RFC 7064, RFC 7065).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct IceUrl(String);
 
 impl IceUrl {
-    /// The text.
+    /// The URL as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -25,15 +25,15 @@ impl TryFrom<String> for IceUrl {
     type Error = String;
 
     fn try_from(url: String) -> Result<Self, String> {
-        // The URL is not shown where it might hold a password.
+        // The message does not repeat the URL, because it may contain a password.
         if url.contains('@') {
             return Err(
-                "a URL of an ICE server has no credentials in it: those are settings of their own".to_owned()
+                "the URL of an ICE server can't contain credentials: set username and credential".to_owned()
             );
         }
         let bad = |why: &str| {
             Err(format!(
-                "{url:?} is no URL of an ICE server: {why}. It must look like stun:stun.example.org:3478 or \
+                "{url:?} is not the URL of an ICE server: {why}. It must look like stun:stun.example.org:3478 or \
                  turn:turn.example.org:3478?transport=tcp"
             ))
         };
@@ -44,13 +44,13 @@ impl TryFrom<String> for IceUrl {
             _ => return bad("its scheme is none of stun, stuns, turn, turns"),
         };
         if rest.starts_with("//") {
-            return bad("it has slashes");
+            return bad("it has slashes after the scheme");
         }
         let (server, query) =
             rest.split_once('?').map_or((rest, None), |(server, query)| (server, Some(query)));
         match query {
             Some("transport=udp" | "transport=tcp") if is_turn => {}
-            Some(_) => return bad("only TURN has a query, which is transport=udp or transport=tcp"),
+            Some(_) => return bad("only a TURN URL may have a query: transport=udp or transport=tcp"),
             None => {}
         }
         match check_server(server) {
@@ -64,12 +64,12 @@ impl TryFrom<String> for IceUrl {
 fn check_server(server: &str) -> Result<(), &'static str> {
     let (host, port) = match server.strip_prefix('[') {
         Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or("its IPv6 address has no end")?;
-            host.parse::<Ipv6Addr>().map_err(|_| "it has no IPv6 address in its brackets")?;
+            let (host, rest) = rest.split_once(']').ok_or("its IPv6 address has no end bracket")?;
+            host.parse::<Ipv6Addr>().map_err(|_| "its brackets contain no IPv6 address")?;
             match (rest, rest.strip_prefix(':')) {
                 ("", _) => (None, None),
                 (_, Some(port)) => (None, Some(port)),
-                _ => return Err("something follows its IPv6 address"),
+                _ => return Err("text follows its IPv6 address"),
             }
         }
         None => match server.split_once(':') {
@@ -81,7 +81,7 @@ fn check_server(server: &str) -> Result<(), &'static str> {
     if let Some(port) = port {
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number || port.parse::<u16>().is_ok_and(|port| port == 0) || port.parse::<u16>().is_err() {
-            return Err("its port is no number from 1 to 65535");
+            return Err("its port is not a number from 1 to 65535");
         }
     }
     host.map_or(Ok(()), check_name)
@@ -100,16 +100,16 @@ fn check_name(host: &str) -> Result<(), &'static str> {
     if name.len() > 253 || !name.split('.').all(is_label) {
         return Err("its host is neither a name nor an address");
     }
-    // A browser takes a name that ends in a number for an IPv4 address.
+    // Browsers read a name that ends in a number as an IPv4 address.
     let ends_in_number =
         name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     if ends_in_number && name.parse::<Ipv4Addr>().is_err() {
-        return Err("its host is no IPv4 address");
+        return Err("its host is not a valid IPv4 address");
     }
     Ok(())
 }
 
-/// The URL of a STUN server. Takes `host:port` and the `stun://` that GStreamer writes as well.
+/// The URL of a STUN server. Also accepts `host:port`, and `stun://` as GStreamer writes it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct StunUrl(IceUrl);
@@ -127,7 +127,9 @@ impl TryFrom<String> for StunUrl {
         let rest = text.strip_prefix("stun:").map_or(&*text, |rest| rest.strip_prefix("//").unwrap_or(rest));
         let is_turn = ["turn:", "turns:"].iter().any(|scheme| rest.starts_with(scheme));
         if is_turn {
-            return Err(format!("{text:?} is no STUN server: TURN servers go into [turn] or ice_servers"));
+            return Err(format!(
+                "{text:?} is not a STUN server: TURN servers belong in [turn] or ice_servers"
+            ));
         }
         let url = if rest.starts_with("stuns:") { rest.to_owned() } else { format!("stun:{rest}") };
         url.try_into().map(Self)
@@ -139,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_that_browsers_take_are_taken() {
+    fn urls_that_browsers_accept_are_accepted() {
         for url in [
             "stun:stun.example.org",
             "stun:stun.example.org:3478",
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_browsers_refuse_are_refused_with_the_reason() {
+    fn urls_that_browsers_reject_are_rejected_with_the_reason() {
         for (url, why) in [
             ("", "no scheme"),
             ("stun.example.org", "no scheme"),
@@ -176,19 +178,19 @@ mod tests {
             ("stun:[2001:db8::7", "no end"),
             ("stun:[stun.example.org]", "IPv6"),
             ("stun:[2001:db8::7]3478", "follows"),
-            ("stun:stun.example.org?transport=udp", "only TURN"),
+            ("stun:stun.example.org?transport=udp", "only a TURN URL"),
             ("turn:turn.example.org?transport=tls", "transport=udp or transport=tcp"),
             ("stun:stun example.org", "neither a name nor an address"),
             ("stun:stun..example.org", "neither a name nor an address"),
             ("stun:stun.example.org/path", "neither a name nor an address"),
-            ("stun:1.2.3.256", "no IPv4 address"),
-            ("stun:7", "no IPv4 address"),
+            ("stun:1.2.3.256", "valid IPv4 address"),
+            ("stun:7", "valid IPv4 address"),
         ] {
-            let told = IceUrl::try_from(url.to_owned()).unwrap_err();
-            assert!(told.contains(why) && told.contains(&format!("{url:?}")), "{url}: {told}");
+            let error = IceUrl::try_from(url.to_owned()).unwrap_err();
+            assert!(error.contains(why) && error.contains(&format!("{url:?}")), "{url}: {error}");
         }
-        let told = IceUrl::try_from("turn:user:password@turn.example.org".to_owned()).unwrap_err();
-        assert!(told.contains("credentials") && !told.contains("password@"), "{told}");
+        let error = IceUrl::try_from("turn:user:password@turn.example.org".to_owned()).unwrap_err();
+        assert!(error.contains("credentials") && !error.contains("password@"), "{error}");
     }
 
     #[test]
@@ -199,8 +201,8 @@ mod tests {
         }
         assert_eq!(url("stuns:stun.example").as_deref(), Ok("stuns:stun.example"));
         for (text, why) in [("", "no host"), ("turn:turn.example", "[turn]"), ("stun:http://x", "port")] {
-            let told = url(text).unwrap_err();
-            assert!(told.contains(why), "{told}");
+            let error = url(text).unwrap_err();
+            assert!(error.contains(why), "{error}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{fmt, net::SocketAddr};
 pub struct Addresses(Vec<SocketAddr>);
 
 impl Addresses {
-    /// The address that commands on this machine connect to: the first one.
+    /// The first address. Commands on this machine connect to it.
     pub fn first(&self) -> Option<SocketAddr> {
         self.0.first().copied()
     }
@@ -23,9 +23,9 @@ impl Addresses {
             loader.refuse("listen", &addresses, "must name an address, such as \"127.0.0.1:8765\"");
         }
         for (index, address) in list.iter().enumerate() {
-            // Several free ports can be asked for.
+            // Port 0 may occur several times: each is another free port.
             if address.port() != 0 && list.iter().take(index).any(|other| other == address) {
-                loader.refuse("listen", &addresses, format!("{address} is there twice: remove one"));
+                loader.refuse("listen", &addresses, format!("{address} is listed twice: remove one"));
             }
         }
         addresses.value.0

@@ -1,21 +1,21 @@
-//! The settings of the log.
+//! The settings `log_format` and `log_level`.
 
 use serde::Deserialize;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For programs that collect logs: one object on each line.
+    /// One JSON object on each line, for programs that collect logs.
     Json,
-    /// Into systemd's journal, with its fields.
+    /// Entries of systemd's journal, with their fields.
     Journald,
 }
 
-/// The least important level that is logged, for all of the program or for parts of it.
+/// The lowest level that is logged, for the whole program or for parts of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct LogLevel(Targets);
@@ -39,11 +39,11 @@ impl TryFrom<String> for LogLevel {
     fn try_from(text: String) -> Result<Self, String> {
         let advice = |of| {
             format!(
-                "{of:?} is neither off, error, warn, info, debug or trace nor a part of the program with one of them, \
-                 like room_signaling::log=debug"
+                "{of:?} must be off, error, warn, info, debug or trace, or a part of the program with one of these, such as \
+                 room_signaling::log=debug"
             )
         };
-        // Targets would parse an unknown level as the name of a part of the program that logs everything.
+        // Targets would parse an unknown level as the name of a part of the program whose logs are all enabled.
         let is_no_level = |part: &&str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
         match text.split(',').find(is_no_level) {
             Some(part) => Err(advice(part)),
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_logged_is_a_level_or_levels_of_parts() {
+    fn a_log_level_is_one_level_or_one_for_each_part() {
         let level = |text: &str| LogLevel::try_from(text.to_owned());
         assert_eq!(level("info").unwrap(), LogLevel::default());
         let targets = level("warn,room_signaling::log=debug").unwrap().targets();

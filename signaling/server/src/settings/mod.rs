@@ -1,5 +1,10 @@
-//! The settings of the server: the sections that a configuration file, the environment and flags have in common, and
-//! how a [`Config`] is made of them.
+//! The settings of the server, which a configuration file, the environment and flags have in common, and how they become
+//! a [`Config`].
+//!
+//! To add a setting: add a field to [`Settings`], or to the section struct of its module (`limits.rs`, `auth/settings.rs`,
+//! `net/tls.rs`, `turn.rs`), set the field of [`Config`] in `load`, describe it in `config.example.toml`, decide in
+//! `weaker.rs` whether a reload can open something with it, and list it in [`Loaded::differences_for_restart`] if a reload
+//! can't change it. The environment variable follows from the key; a flag is added to `flags.rs` of the daemon.
 
 mod base_path;
 mod ice;
@@ -35,41 +40,41 @@ use std::{net::SocketAddr, path::PathBuf};
 pub struct Settings {
     /// The addresses to listen on.
     pub listen: Option<Located<Addresses>>,
-    /// Names that browsers may reach the server by.
+    /// Names by which browsers may reach the server.
     pub allow_hosts: Option<Vec<String>>,
     /// Origins of pages that may connect.
     pub allow_origins: Option<Vec<String>>,
-    /// Proxies whose word is taken for where a connection comes from.
+    /// Proxies whose statements about the origin of a connection are trusted.
     pub trusted_proxies: Option<Vec<TrustedProxy>>,
-    /// Whether these begin each connection with a header of the PROXY protocol.
+    /// Whether these proxies begin each connection with a header of the PROXY protocol.
     pub proxy_protocol: Option<Located<bool>>,
-    /// The path at which a proxy shows this server and that it does not strip.
+    /// The path below which a proxy serves this server, if the proxy does not strip it.
     pub base_path: Option<BasePath>,
-    /// Where old clients go that join no room.
+    /// The room of old clients that join none.
     pub default_room: Option<DefaultRoom>,
     /// STUN servers.
     pub stun: Option<Vec<StunUrl>>,
-    /// ICE servers, as RTCPeerConnection takes them.
+    /// ICE servers, in the form that RTCPeerConnection takes.
     pub ice_servers: Option<Vec<IceServerSettings>>,
-    /// How long members may go on talking after the shutdown was announced to them.
+    /// How long members can still send messages after a shutdown was announced.
     pub drain_seconds: Option<Seconds>,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: Option<LogFormat>,
-    /// What is logged.
+    /// The lowest level that is logged.
     pub log_level: Option<LogLevel>,
-    /// The certificate to speak TLS with.
+    /// The certificate and the key for TLS.
     pub tls: TlsSettings,
-    /// Where operators are answered without a token.
+    /// The address where operators need no token.
     pub metrics_listen: Option<SocketAddr>,
-    /// What only operators may see.
+    /// The admin token.
     pub admin: AdminSettings,
-    /// What there may be at most.
+    /// Limits.
     pub limits: LimitSettings,
-    /// TURN servers for which credentials are made.
+    /// TURN servers with time-limited credentials.
     pub turn: TurnSettings,
-    /// What clients need to register.
+    /// Tokens, and the keys that verify them.
     pub auth: AuthSettings,
-    /// What holds for rooms.
+    /// Passwords of rooms.
     pub rooms: Option<Vec<RoomSettings>>,
 }
 
@@ -85,8 +90,8 @@ impl Settings {
         config.trusted_proxies = self.trusted_proxies.unwrap_or_default();
         config.proxy_protocol = self.proxy_protocol.as_ref().is_some_and(|on| on.value);
         if let Some(on) = self.proxy_protocol.filter(|on| on.value && config.trusted_proxies.is_empty()) {
-            let words = "needs trusted_proxies: from nobody else is such a header believed";
-            loader.refuse("proxy_protocol", &on, words);
+            let problem = "requires trusted_proxies, because no other peer's header is trusted";
+            loader.refuse("proxy_protocol", &on, problem);
         }
         config.base_path = self.base_path.map(BasePath::into_string).unwrap_or_default();
         config.drain = self.drain_seconds.map_or(config.drain, Seconds::duration);
@@ -113,7 +118,7 @@ impl Settings {
     }
 }
 
-/// The room of old clients, which join none by themselves; written as "", they are in no room.
+/// The room of old clients that join none. With "", they are in no room.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct DefaultRoom(Option<RoomId>);
@@ -126,37 +131,37 @@ impl TryFrom<String> for DefaultRoom {
             "" => Ok(Self(None)),
             name => RoomId::new(name)
                 .map(|room| Self(Some(room)))
-                .map_err(|error| format!("{name:?} can't be a room: {error}")),
+                .map_err(|error| format!("{name:?} is no valid room name: {error}")),
         }
     }
 }
 
-/// Where settings are from. A reload reads them again.
+/// The sources of the settings. A reload reads them again.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// The configuration file, if there is one.
     pub file: Option<PathBuf>,
-    /// The settings above the file, the lowest first: those of the environment, then those of flags.
+    /// The settings that override the file, in increasing precedence: those of the environment, then flags.
     pub given: Vec<Given>,
 }
 
 /// The settings of all sources, read and checked.
 #[derive(Debug)]
 pub struct Loaded {
-    /// For the server.
+    /// The configuration of the server.
     pub config: Config,
-    /// The files that [`Config::tls`] is from.
+    /// The files of [`Config::tls`].
     pub tls_files: Option<TlsFiles>,
-    /// How log lines look; `None`: it depends on where they go.
+    /// The format of log lines. `None`: it depends on where they go.
     pub log_format: Option<LogFormat>,
-    /// What is logged.
+    /// The lowest level that is logged.
     pub log_level: LogLevel,
-    /// Settings that are allowed but doubtful.
+    /// Warnings about settings that are valid but questionable.
     pub warnings: Vec<String>,
 }
 
 impl Loaded {
-    /// The keys whose new value needs a restart.
+    /// The keys whose new values take effect only after a restart.
     pub fn differences_for_restart(&self, new: &Self) -> Vec<&'static str> {
         let keys = [
             ("listen", self.config.listen != new.config.listen),
@@ -170,13 +175,17 @@ impl Loaded {
 }
 
 impl Sources {
-    /// The settings that can be read, without those that are wrong.
+    /// The settings, without those that are wrong.
     pub fn settings(&self) -> Settings {
         let settings = |file| layers::read(file, &self.given).map(|(settings, _)| settings);
         settings(self.file.as_deref()).or_else(|_| settings(None)).unwrap_or_default()
     }
 
-    /// Reads the file and every file that it names, and blocks meanwhile. The error reports every problem.
+    /// Reads and checks all sources, and every file that they name. Blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// If anything is wrong. The error lists every problem.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let (settings, mut loader) = layers::read::<Settings>(self.file.as_deref(), &self.given)?;
         let log_format = settings.log_format;
@@ -192,7 +201,7 @@ mod tests {
     use super::*;
     use std::{fs, path::Path, sync::atomic::AtomicUsize, time::Duration};
 
-    /// A folder with a file `c.toml`, which goes with it.
+    /// A temporary folder with a file `c.toml`. Dropping it removes both.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -228,14 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_the_default() {
+    fn no_settings_are_the_defaults() {
         let loaded = Sources::default().load().unwrap();
         assert_eq!(format!("{:?}", loaded.config), format!("{:?}", Config::default()));
         assert_eq!(Folder::with("").load(&[]).unwrap().warnings, [""; 0]);
     }
 
     #[test]
-    fn each_layer_lies_above_the_one_before() {
+    fn each_layer_overrides_the_one_before() {
         let file = Folder::with("listen = '127.0.0.1:1'\ndrain_seconds = 3\n[limits]\nmax_connections = 7\n");
         let variable = Given::flag("ROOM_SIGNALING_LISTEN", "listen", vec!["127.0.0.1:3".into()]);
         let flag = Given::flag("--listen", "listen", vec!["127.0.0.1:2".into()]);
@@ -246,19 +255,19 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_told_with_their_line_and_the_nearest_known_one() {
+    fn an_unknown_key_is_reported_with_its_line_and_the_nearest_known_key() {
         assert_eq!(
             problems("# first\nlisen = '127.0.0.1:1'\n[limits]\nmax_connection = 1\n[zebra]\n"),
             [
                 "c.toml:2: lisen: unknown key `lisen`; did you mean `listen`?",
                 "c.toml:4: limits.max_connection: unknown key `max_connection`; did you mean `max_connections`?",
-                &format!("c.toml:5: zebra: unknown key `zebra`; known here: {}", known_keys().join(", ")),
+                &format!("c.toml:5: zebra: unknown key `zebra`; allowed here: {}", known_keys().join(", ")),
             ]
         );
     }
 
     #[test]
-    fn wrong_values_are_told_with_key_line_and_way_out() {
+    fn a_wrong_value_is_reported_with_its_key_its_line_and_the_fix() {
         let text = "default_room = ' x'\ndrain_seconds = -1\nlog_format = 'jsn'\nlog_level = 'info,,=x=y'\n\
                     stun = ['stun:a', 'http://b']\nlisten = 'here'\nallow_hosts = 'x'\n\
                     [[ice_servers]]\nurls = ['stun:fine']\n\
@@ -270,7 +279,7 @@ mod tests {
         for (line, key, words) in [
             (1, "default_room", "white space"),
             (2, "drain_seconds", "0 or more and at most"),
-            (3, "log_format", "unknown word `jsn`; did you mean `json`?"),
+            (3, "log_format", "unknown value `jsn`; did you mean `json`?"),
             (4, "log_level", "off, error, warn, info, debug or trace"),
             (5, "stun", "stun:stun.example.org:3478"),
             (6, "listen", "must be an IP address with a port, such as"),
@@ -286,7 +295,7 @@ mod tests {
         assert_eq!(told.len(), 11, "{told:#?}");
     }
 
-    /// Added to the time of a clock, such a number overflows.
+    /// A longer time would overflow when it is added to the time of a clock.
     #[test]
     fn no_time_is_longer_than_a_year() {
         for key in ["limits.head_seconds", "limits.register_seconds", "drain_seconds", "tls.check_seconds"] {
@@ -296,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_told_with_its_line() {
+    fn a_syntax_error_is_reported_with_its_line() {
         let told = problems("listen = '127.0.0.1:1'\nlisten = 'twice'\nwhat is this\n");
         assert!(
             told[0].starts_with("c.toml:2: ") && told.last().unwrap().starts_with("c.toml:3: "),
@@ -307,15 +316,15 @@ mod tests {
         assert!(told.starts_with("/nowhere/c.toml: can't read the configuration file: "), "{told}");
     }
 
-    /// The keys that may stand at the top.
+    /// The keys at the top level.
     fn known_keys() -> Vec<String> {
         let told = problems("zebra = 1");
-        let (_, known) = told[0].split_once("known here: ").unwrap();
+        let (_, known) = told[0].split_once("allowed here: ").unwrap();
         known.split(", ").map(str::to_owned).collect()
     }
 
     #[test]
-    fn every_line_of_the_example_is_right_and_no_key_is_missing_there() {
+    fn every_line_of_the_example_is_valid_and_no_key_is_missing() {
         let example =
             fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
         Folder::with(&example).load(&[]).unwrap();
@@ -324,7 +333,7 @@ mod tests {
             example.lines().map(|line| if is_setting(&line) { &line[1..] } else { line }).collect();
         let text = uncommented.join("\n");
         let told = Folder::with(&text).load(&[]).map(|_| ()).map_err(|error| error.to_string()).err();
-        // The files that it names are not here.
+        // The files that the example names do not exist.
         let told: Vec<&str> = told
             .iter()
             .flat_map(|told| told.lines())
@@ -347,7 +356,7 @@ mod tests {
         assert_eq!(listen("listen = ['127.0.0.1:1', '[::1]:1', '0.0.0.0:0', '0.0.0.0:0']").unwrap(), 4);
         for (text, words) in [
             ("listen = []", "must name an address"),
-            ("listen = ['127.0.0.1:1', '127.0.0.1:1']", "127.0.0.1:1 is there twice"),
+            ("listen = ['127.0.0.1:1', '127.0.0.1:1']", "127.0.0.1:1 is listed twice"),
             ("listen = ['127.0.0.1:1', 'localhost']", "\"localhost\" must be an IP address with a port"),
             ("listen = 8765", "an address such as"),
         ] {
@@ -362,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_of_a_variable_or_a_flag_names_it() {
+    fn every_problem_of_a_variable_or_a_flag_names_its_source() {
         let given = |name: &str, key: &str, text: &str| Given::flag(name, key, vec![text.into()]);
         let error = Folder::with("").load(&[
             given("ROOM_SIGNALING_LIMITS__MAX_ROOMS", "limits.max_rooms", "many"),

@@ -1,5 +1,5 @@
-//! TURN servers for clients, with credentials that are made for each of them. Section `turn` of the configuration; the
-//! secret is in a file or in a variable of the environment.
+//! The section `turn`: TURN servers with credentials that are made for each client. The secret is in a file or in an
+//! environment variable. [`room_protocol::turn`] makes the credentials.
 
 use super::IceUrl;
 use crate::config::{FilePath, Loader, Located, Seconds};
@@ -7,10 +7,10 @@ use room_protocol::turn::{TurnConfig, TurnSecret};
 use serde::Deserialize;
 use std::{fmt, time::Duration};
 
-/// An hour: clients get fresh credentials at half of that, and leaked ones are soon worth nothing. A session that has begun
-/// goes on, because relays look at the time only when an allocation is made.
+/// The default lifetime of credentials. Clients renew them after half of it, and leaked ones soon expire. A session that has
+/// begun continues, because TURN servers check the time only when an allocation is made.
 const TTL: Duration = Duration::from_hours(1);
-/// The shortest time that leaves clients enough of it to connect.
+/// The shortest lifetime. Clients need some time to connect.
 const MIN_TTL: Duration = Duration::from_mins(1);
 
 /// The section `turn` of the configuration.
@@ -19,21 +19,21 @@ const MIN_TTL: Duration = Duration::from_mins(1);
 pub struct TurnSettings {
     /// The servers.
     pub urls: Option<Located<Vec<TurnUrl>>>,
-    /// The file with the secret that these servers know, too.
+    /// The file with the secret that is shared with these servers.
     pub secret_file: Option<FilePath>,
-    /// The secret itself, in a variable: people show configuration files around.
-    pub secret: Option<Located<Secret>>,
-    /// How long credentials begin new sessions.
+    /// The secret itself, only in an environment variable, because configuration files are often shared.
+    pub secret: Option<Located<SecretText>>,
+    /// How long credentials are valid for new sessions.
     pub ttl_seconds: Option<Located<Seconds>>,
 }
 
-/// The text of a secret, which no message repeats.
+/// The text of a secret. Its `Debug` output is redacted.
 #[derive(Clone, Deserialize)]
-pub struct Secret(String);
+pub struct SecretText(String);
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
+        f.write_str("SecretText(…)")
     }
 }
 
@@ -41,28 +41,29 @@ impl TurnSettings {
     /// The TURN servers, if there are any. Problems are reported to the loader.
     pub(super) fn load(self, loader: &mut Loader) -> Option<TurnConfig> {
         let Self { urls, secret_file, secret, ttl_seconds } = self;
-        // An empty variable counts as not set.
+        // An empty variable counts as unset.
         let secret = secret.filter(|secret| !secret.value.0.is_empty());
         if let Some(secret) = &secret
             && loader.is_of_file(secret)
         {
-            let words = "a secret must not be in this file: name its file in turn.secret_file";
-            loader.refuse("turn.secret", secret, words);
+            let problem =
+                "the secret must not be in this file: set turn.secret_file to the file that contains it";
+            loader.refuse("turn.secret", secret, problem);
         }
         let Some(urls) = urls.filter(|urls| !urls.value.is_empty()) else {
             if let Some(file) = secret_file {
                 loader.refuse(
                     "turn.secret_file",
                     &file,
-                    "turn.urls must name the servers that know this secret",
+                    "turn.urls must list the servers that share this secret",
                 );
             }
             return None;
         };
         let ttl = ttl_seconds.as_ref().map_or(TTL, |ttl| ttl.value.duration());
         if let Some(located) = ttl_seconds.filter(|_| ttl < MIN_TTL) {
-            let words = format!("must be at least {}: clients need time to connect", MIN_TTL.as_secs());
-            loader.refuse("turn.ttl_seconds", &located, words);
+            let problem = format!("must be at least {}: clients need time to connect", MIN_TTL.as_secs());
+            loader.refuse("turn.ttl_seconds", &located, problem);
         }
         let secret = match (secret, secret_file) {
             (Some(secret), _) => {
@@ -71,10 +72,10 @@ impl TurnSettings {
             }
             (None, Some(file)) => read_secret(&file, loader),
             (None, None) => {
-                let words = "turn.secret_file must name the file with the secret that these servers know (static-auth-secret of \
-                     coturn), or ROOM_SIGNALING_TURN_SECRET must be that secret. Servers with a fixed password go into \
-                     ice_servers";
-                loader.refuse("turn.urls", &urls, words);
+                let problem = "set turn.secret_file to the file with the secret that is shared with these servers (coturn's \
+                     static-auth-secret), or set ROOM_SIGNALING_TURN_SECRET to the secret. Servers with a fixed password \
+                     belong in ice_servers";
+                loader.refuse("turn.urls", &urls, problem);
                 None
             }
         };
@@ -89,10 +90,10 @@ fn read_secret(file: &FilePath, loader: &mut Loader) -> Option<TurnSecret> {
         Ok(text) => TurnSecret::new(&text).map_err(|error| error.to_string()),
         Err(_) => Err("the secret must be text: make one with `openssl rand -hex 32`".to_owned()),
     };
-    secret.map_err(|words| loader.refuse_file("turn.secret_file", file, words)).ok()
+    secret.map_err(|problem| loader.refuse_file("turn.secret_file", file, problem)).ok()
 }
 
-/// The URL of a TURN server. Takes the `turn://` that GStreamer writes as well (RFC 7065 has no slashes).
+/// The URL of a TURN server. Also accepts `turn://`, as GStreamer writes it (RFC 7065 has no slashes).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TurnUrl(IceUrl);
@@ -104,7 +105,7 @@ impl TryFrom<String> for TurnUrl {
         let parts = text.split_once(':').filter(|(scheme, _)| matches!(*scheme, "turn" | "turns"));
         let Some((scheme, rest)) = parts else {
             return Err(format!(
-                "{text:?} is no URL of a TURN server: it must look like turn:turn.example.org:3478 or \
+                "{text:?} is not the URL of a TURN server: it must look like turn:turn.example.org:3478 or \
                  turns:turn.example.org?transport=tcp"
             ));
         };
@@ -158,34 +159,34 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_comes_out_of_its_file() {
+    fn the_secret_is_read_from_its_file() {
         let path = std::env::temp_dir().join(format!("room-turn-{}", std::process::id()));
-        let told = |secret: &[u8]| {
+        let load_secret = |secret: &[u8]| {
             fs::write(&path, secret).unwrap();
             load(&format!("urls = ['turn:t']\nsecret_file = {path:?}"))
         };
-        let right = told(b"north by northwest\n");
-        let (short, no_text) = (told(b"north"), told(&[0xff; 20]));
+        let right = load_secret(b"north by northwest\n");
+        let (short, no_text) = (load_secret(b"north"), load_secret(&[0xff; 20]));
         fs::remove_file(&path).unwrap();
         assert_eq!(right.unwrap().unwrap().secret, TurnSecret::new(SECRET).unwrap());
-        for (told, words) in [(short, "5 bytes"), (no_text, "must be text")] {
-            let told = told.unwrap_err();
-            assert!(told.contains("turn.secret_file") && told.contains(words), "{told}");
-            assert!(!told.contains("north"), "{told}");
+        for (result, expected) in [(short, "5 bytes"), (no_text, "must be text")] {
+            let error = result.unwrap_err();
+            assert!(error.contains("turn.secret_file") && error.contains(expected), "{error}");
+            assert!(!error.contains("north"), "{error}");
         }
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_told() {
-        for (text, words) in [
+    fn missing_and_wrong_settings_are_reported() {
+        for (text, expected) in [
             ("urls = ['turn:t']", "ROOM_SIGNALING_TURN_SECRET"),
-            ("secret_file = 'x'", "turn.urls must name"),
+            ("secret_file = 'x'", "turn.urls must list"),
             ("urls = ['turn:t']\nsecret_file = '/nowhere/secret'", "/nowhere/secret"),
             ("urls = ['turn:t']\nttl_seconds = 59", "at least 60"),
             ("urls = ['turn:t']\nsecret = 'north by northwest'", "must not be in this file"),
         ] {
-            let told = load(text).unwrap_err();
-            assert!(told.contains(words), "{told}");
+            let error = load(text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
         }
         for url in ["stun:t", "turn:", "turn://", "t.example", "turn:user:password@t", "http://t"] {
             assert!(TurnUrl::try_from(url.to_owned()).is_err(), "{url}");

@@ -3,7 +3,7 @@
 use crate::support::{Client, ask, join, register, server, unhurried};
 use room_signaling_server::{
     Config,
-    auth::{Algorithm, Keys, Order, SigningKey, hash_password},
+    auth::{Algorithm, Keys, SigningKey, TokenSpec, hash_password},
     protocol::{
         UserId,
         hub::{Auth, PasswordHash, RoomPattern, RoomRule},
@@ -26,7 +26,7 @@ fn users(config: &mut Config, secret: &[u8]) {
 /// A token that ends so many seconds from now.
 fn token(secret: &[u8], user: &str, rooms: &[&str], roles: &[Role], seconds: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let order = Order {
+    let spec = TokenSpec {
         kid: "k".into(),
         user: UserId::new(user).unwrap(),
         id: None,
@@ -36,7 +36,7 @@ fn token(secret: &[u8], user: &str, rooms: &[&str], roles: &[Role], seconds: i64
         audience: Vec::new(),
         expires: Duration::from_secs(now.as_secs().checked_add_signed(seconds).unwrap()),
     };
-    order.sign(&SigningKey::new(secret).unwrap()).unwrap()
+    spec.sign(&SigningKey::new(secret).unwrap()).unwrap()
 }
 
 fn rule(rooms: &str, password: &str) -> RoomRule {

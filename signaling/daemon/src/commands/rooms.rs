@@ -1,24 +1,24 @@
-//! The command `rooms`: who is where, as the running server says.
+//! The command `rooms`: lists the rooms of the running server and their members.
 
-use crate::ask::Local;
+use crate::local_server::LocalServer;
 use anyhow::{Context, bail};
 use room_signaling_server::settings::Sources;
 use serde::Deserialize;
 use std::time::{Duration, SystemTime};
 
 #[derive(Debug, Deserialize)]
-struct Rooms {
-    rooms: Vec<Room>,
+struct Listing {
+    rooms: Vec<ListedRoom>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Room {
+struct ListedRoom {
     room_id: String,
-    members: Vec<Member>,
+    members: Vec<ListedMember>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Member {
+struct ListedMember {
     client_id: String,
     role: String,
     /// Seconds since 1970.
@@ -26,32 +26,32 @@ struct Member {
     remote: Option<String>,
 }
 
-/// Prints the rooms, for people or as the server sends them.
+/// Prints the rooms as a table, or as the JSON of the server.
 pub(crate) fn print(sources: &Sources, json: bool) -> anyhow::Result<()> {
-    let (local, headers) = Local::of_operator(sources)?;
-    let answer = local.get("/api/rooms", &headers)?;
-    if answer.status != 200 {
+    let (server, headers) = LocalServer::with_admin_token(sources)?;
+    let response = server.get("/api/rooms", &headers)?;
+    if response.status != 200 {
         bail!(
-            "the server answers {}: {}\nDoes it run with another token? It reads it when it starts or reloads.",
-            answer.status,
-            answer.body.trim_end()
+            "the server answers {}: {}\nIt may have another admin token: it reads the token when it starts and reloads.",
+            response.status,
+            response.body.trim_end()
         );
     }
     if json {
-        print!("{}", answer.body);
+        print!("{}", response.body);
         return Ok(());
     }
-    let rooms: Rooms =
-        serde_json::from_str(&answer.body).context("the server's answer is no list of rooms")?;
+    let listing: Listing =
+        serde_json::from_str(&response.body).context("the response of the server is not a list of rooms")?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    print!("{}", table(&rooms, now));
+    print!("{}", table(&listing, now));
     Ok(())
 }
 
-/// A line a member, in columns as wide as they need.
-fn table(rooms: &Rooms, now: Duration) -> String {
+/// A table with one line for each member.
+fn table(listing: &Listing, now: Duration) -> String {
     let mut rows = vec![["ROOM", "CLIENT", "ROLE", "HERE FOR", "FROM"].map(str::to_owned)];
-    for room in &rooms.rooms {
+    for room in &listing.rooms {
         for member in &room.members {
             let here = Duration::from_secs(now.as_secs().saturating_sub(member.since));
             rows.push([
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_a_line_a_member() {
+    fn the_table_has_one_line_for_each_member() {
         let answer = r#"{"rooms": [
             {"room_id": "客厅", "since": 1, "members": [
                 {"client_id": "camera", "role": "sender", "protocol": 1, "since": 900, "remote": "192.0.2.1:5000"},

@@ -1,8 +1,8 @@
-//! The command `serve`: from the sources of the configuration to a server in the hands of its operator.
+//! The command `serve`: loads the configuration, binds the addresses and runs the server.
 
 use crate::{
-    files, logs,
-    operator::{self, Operator},
+    log, open_files,
+    service::{self, Service},
 };
 use room_signaling_server::{Server, settings::Sources};
 use std::{
@@ -12,13 +12,13 @@ use std::{
 use tokio::runtime::LocalRuntime;
 use tracing::{info, warn};
 
-/// Serves until it is told to stop.
+/// Serves until SIGINT or SIGTERM.
 pub(crate) fn serve(sources: Sources) -> anyhow::Result<()> {
     let loaded = sources.load()?;
-    // Before there are threads.
-    let room = files::make_room(loaded.config.limits.max_connections);
-    logs::start(&loaded)?;
-    if let Err(error) = room {
+    // Before the first thread starts.
+    let raised = open_files::raise_limit(loaded.config.limits.max_connections);
+    log::start(&loaded)?;
+    if let Err(error) = raised {
         warn!("{error}");
     }
     for warning in &loaded.warnings {
@@ -26,13 +26,13 @@ pub(crate) fn serve(sources: Sources) -> anyhow::Result<()> {
     }
     let listeners = loaded.config.listen.iter().copied().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
     LocalRuntime::new()?.block_on(async {
-        // Who reads that it listens may send a signal at once.
-        let (hangup, shutdown) = (operator::hangup()?, operator::shutdown()?);
+        // Signals are handled before the log says that the server listens.
+        let (hangup, shutdown) = (service::hangup()?, service::shutdown()?);
         let server = Server::new(listeners, loaded.config.clone())?;
-        let mut operator = Operator::new(sources, loaded, server.control(), hangup);
+        let mut service = Service::new(sources, loaded, server.control(), hangup);
         tokio::select! {
             result = server.run(shutdown) => result?,
-            never = operator.run() => match never {},
+            never = service.run() => match never {},
         }
         info!("stopped");
         Ok(())
@@ -46,17 +46,17 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
             ErrorKind::AddrInUse => {
                 let other = SocketAddr::new(address.ip(), port.checked_add(1).unwrap_or(8765));
                 format!(
-                    "another program listens there, maybe another room-signaling. \
-                     `ss -ltnp 'sport = :{port}'` tells which; stop it, or choose another port: --listen {other}"
+                    "another program, maybe another room-signaling, listens on this address. \
+                     `ss -ltnp 'sport = :{port}'` shows which one. Stop it, or choose another port: --listen {other}"
                 )
             }
             ErrorKind::PermissionDenied => {
-                "ports below 1024 are for root: choose a higher one with --listen, or give the program the capability \
+                "ports below 1024 are reserved for root: choose a higher one with --listen, or give the program the capability \
                  CAP_NET_BIND_SERVICE"
                     .to_owned()
             }
             ErrorKind::AddrNotAvailable => {
-                "no interface of this machine has that address: `ip address` lists them; 0.0.0.0 and [::] are all"
+                "no interface of this machine has this address: `ip address` lists the addresses; 0.0.0.0 and [::] mean all of them"
                     .to_owned()
             }
             _ => "choose another address with --listen".to_owned(),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_in_use_says_what_to_do() {
+    fn the_error_of_a_port_in_use_explains_the_remedy() {
         let taken = room_signaling_server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = taken.local_addr().unwrap();
         let error = format!("{:#}", bind(address).unwrap_err());

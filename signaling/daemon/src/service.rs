@@ -1,6 +1,7 @@
-//! What the operator wants while the server runs, by way of signals, and what the service manager is told of it.
+//! The program as a service: signals (reload, shutdown), the renewal of the certificate, and the notifications and the
+//! watchdog of systemd. The server decides what a reload makes weaker (`settings/weaker.rs`).
 
-use crate::{files, lines};
+use crate::{log, open_files};
 use anyhow::Context;
 use room_signaling_server::{
     Config, Control,
@@ -16,28 +17,28 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-/// The other end of signals and of the service manager.
+/// The part of the program that handles SIGHUP and notifies the service manager.
 #[derive(Debug)]
-pub(crate) struct Operator {
+pub(crate) struct Service {
     sources: Sources,
-    /// What was loaded when the server started: what only a restart can change is from there.
+    /// The settings with which the server started. Those that only a restart can change still apply.
     started: Loaded,
     control: Control,
     hangup: Signal,
-    /// Where the certificate is from.
+    /// The files of the certificate in use.
     tls_files: Option<TlsFiles>,
 }
 
-impl Operator {
-    /// Tells the service manager that the server is ready.
+impl Service {
+    /// Notifies the service manager that the server is ready.
     pub(crate) fn new(sources: Sources, started: Loaded, control: Control, hangup: Signal) -> Self {
         let listen: Vec<String> = control.config().listen.iter().map(ToString::to_string).collect();
         let listening = format!("Listening on {}", listen.join(", "));
-        tell(&[NotifyState::Ready, NotifyState::Status(&listening)]);
+        notify(&[NotifyState::Ready, NotifyState::Status(&listening)]);
         Self { sources, tls_files: started.tls_files.clone(), started, control, hangup }
     }
 
-    /// Serves the operator for ever.
+    /// Handles signals and renewals for ever.
     pub(crate) async fn run(&mut self) -> Infallible {
         tokio::select! {
             never = watchdog() => never,
@@ -58,10 +59,10 @@ impl Operator {
 
     async fn reload(&mut self) {
         let now = NotifyState::monotonic_usec_now();
-        tell(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
+        notify(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
         match self.load().await {
             Ok(loaded) => {
-                self.take(loaded);
+                self.apply(loaded);
             }
             Err(error) => {
                 for line in error.to_string().lines() {
@@ -71,10 +72,10 @@ impl Operator {
                 self.control.reload_failed();
             }
         }
-        tell(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
     }
 
-    /// Takes a certificate whose files have changed. While they don't fit, one of them may still be to come.
+    /// Loads the certificate if its files have changed. While certificate and key don't match, one may not be written yet.
     async fn renew_certificate(&mut self) {
         let Some(mut files) = self.tls_files.clone() else { return };
         let work = move || (files.renewed(), files);
@@ -93,23 +94,23 @@ impl Operator {
         }
     }
 
-    /// Files are read, and keys checked, while the server's thread goes on serving.
+    /// Loads the configuration in another thread, because reading files and checking keys would stop the server.
     async fn load(&self) -> Result<Loaded, ConfigError> {
         let sources = self.sources.clone();
         off_thread(move || sources.load()).await
     }
 
-    fn take(&mut self, loaded: Loaded) {
+    fn apply(&mut self, loaded: Loaded) {
         for key in self.started.differences_for_restart(&loaded) {
             warn!(key, "only a restart changes this");
         }
         for warning in &loaded.warnings {
             warn!("{warning}");
         }
-        if let Err(error) = files::make_room(loaded.config.limits.max_connections) {
+        if let Err(error) = open_files::raise_limit(loaded.config.limits.max_connections) {
             warn!("{error}");
         }
-        // Where TLS can't be switched on or off, the certificate that is in use is renewed further on.
+        // A reload can't switch TLS on or off. In that case, the renewal of the certificate in use continues.
         if loaded.config.tls.is_some() == self.tls_files.is_some() {
             self.tls_files = loaded.tls_files;
         }
@@ -118,30 +119,30 @@ impl Operator {
     }
 }
 
-/// Where SIGHUP comes in, from now on.
+/// Begins to receive SIGHUP.
 pub(crate) fn hangup() -> anyhow::Result<Signal> {
-    signal(SignalKind::hangup()).context("can't wait for SIGHUP")
+    signal(SignalKind::hangup()).context("SIGHUP can't be handled")
 }
 
-/// Completes with the first SIGINT or SIGTERM. The second one ends the process at once.
+/// Completes with the first SIGINT or SIGTERM. The second one ends the process immediately.
 pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
     let stop =
         || -> io::Result<_> { Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) };
-    let (mut interrupt, mut terminate) = stop().context("can't wait for signals")?;
+    let (mut interrupt, mut terminate) = stop().context("signals can't be handled")?;
     Ok(async move {
         let name = either(&mut interrupt, &mut terminate).await;
-        info!(signal = name, "stopping; a second signal stops at once");
-        tell(&[NotifyState::Stopping, NotifyState::Status("Closing connections")]);
+        info!(signal = name, "shutting down; a second signal stops immediately");
+        notify(&[NotifyState::Stopping, NotifyState::Status("Closing connections")]);
         tokio::spawn(async move {
             let name = either(&mut interrupt, &mut terminate).await;
-            warn!(signal = name, "stopped at once");
-            lines::flush();
+            warn!(signal = name, "stopped immediately");
+            log::flush();
             std::process::exit(1);
         });
     })
 }
 
-/// Does what blocks.
+/// Runs a blocking function in another thread.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match spawn_blocking(work).await {
         Ok(result) => result,
@@ -156,20 +157,20 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str 
     }
 }
 
-/// Tells the service manager twice in each of its intervals that this thread, which serves everyone, goes on.
+/// Notifies the service manager twice in each interval that this thread, which serves all clients, is alive.
 async fn watchdog() -> Infallible {
     let Some(limit) = sd_notify::watchdog_enabled() else { return pending().await };
     let mut ticks = time::interval((limit / 2).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        notify(&[NotifyState::Watchdog]);
     }
 }
 
-/// Tells the service manager, where there is one.
-fn tell(state: &[NotifyState<'_>]) {
+/// Notifies the service manager, if there is one.
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "can't tell the service manager");
+        warn!(%error, "the service manager can't be notified");
     }
 }

@@ -1,4 +1,4 @@
-//! Asks the running server, for the commands that do: one GET over HTTP, with and without TLS.
+//! Sends one HTTP request to the running server on this machine, with or without TLS.
 
 use anyhow::{Context, bail};
 use room_signaling_server::{
@@ -19,42 +19,45 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// More than any answer is long.
-const MAX_ANSWER: u64 = 64 << 20;
+/// How long connecting, writing and each read may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest response, in bytes.
+const MAX_RESPONSE: u64 = 64 << 20;
 
-/// The server on this machine that a configuration is for.
+/// The server on this machine that runs with a configuration.
 #[derive(Debug)]
-pub(crate) struct Local {
+pub(crate) struct LocalServer {
     address: SocketAddr,
     tls: Option<ClientConfig>,
 }
 
-/// Whom to take for that server. It is asked by its address, and its certificate is for its public name.
+/// The certificates to trust. The request goes to an address, but the certificate is for the server's public name, so the
+/// name can't be checked.
 #[derive(Debug)]
 pub(crate) enum Trust {
-    /// Whoever answers there: it is told nothing.
-    Anybody,
-    /// Who has this certificate.
+    /// Any, because the request contains no secret.
+    AnyCertificate,
+    /// Only this one.
     Only(CertificateDer<'static>),
 }
 
-/// What it said.
+/// The response of the server.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
 
-impl Local {
+impl LocalServer {
     pub(crate) fn new(settings: &Settings, trust: Trust) -> anyhow::Result<Self> {
         let listen = settings.listen.as_ref().and_then(|listen| listen.value().first());
         let Some(listen) = listen.or(Config::default().listen.first().copied()) else {
             bail!("the configuration names no address to listen on");
         };
         if listen.port() == 0 {
-            bail!("with port 0 nobody knows where it listens: set listen to another one");
+            bail!(
+                "the configuration has port 0, so the port of the server is unknown: set listen to the port in its log"
+            );
         }
         let ip = match listen.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -65,58 +68,59 @@ impl Local {
         Ok(Self { address: SocketAddr::new(ip, listen.port()), tls })
     }
 
-    /// The server of a configuration with an admin token, and the headers that show the token.
-    pub(crate) fn of_operator(sources: &Sources) -> anyhow::Result<(Self, String)> {
+    /// The server, and the headers that carry the admin token of its configuration.
+    pub(crate) fn with_admin_token(sources: &Sources) -> anyhow::Result<(Self, String)> {
         let config = sources.load()?.config;
         let token = config.admin_token.context(
-            "the server obeys only those who have the token of admin.token_file, and the configuration has none: \
-             make one with `openssl rand -hex 32`",
+            "this command needs the admin token, but the configuration has none: make one with `openssl rand -hex 32`, and set \
+             admin.token_file to its file",
         )?;
-        // The token is for this server alone.
-        let trust = config.tls.map_or(Trust::Anybody, |tls| Trust::Only(tls.certificate().clone()));
+        // The token must reach no other server.
+        let trust = config.tls.map_or(Trust::AnyCertificate, |tls| Trust::Only(tls.certificate().clone()));
         let headers = format!("Authorization: {}\r\n", token.authorization());
         Ok((Self::new(&sources.settings(), trust)?, headers))
     }
 
-    /// The answer to a GET. `headers` have their line ends.
-    pub(crate) fn get(&self, path: &str, headers: &str) -> anyhow::Result<Answer> {
+    /// Sends a GET. `headers` contain their line ends.
+    pub(crate) fn get(&self, path: &str, headers: &str) -> anyhow::Result<Response> {
         self.request("GET", path, headers)
     }
 
-    /// The answer to a request without a body. `headers` have their line ends.
-    pub(crate) fn request(&self, method: &str, path: &str, headers: &str) -> anyhow::Result<Answer> {
+    /// Sends a request without a body. `headers` contain their line ends.
+    pub(crate) fn request(&self, method: &str, path: &str, headers: &str) -> anyhow::Result<Response> {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}Connection: close\r\n\r\n",
             self.address
         );
-        let answer =
-            self.exchange(request.as_bytes()).with_context(|| format!("no answer from {}", self.address))?;
-        parse(&answer).with_context(|| format!("what answers at {} is no room-signaling", self.address))
+        let response = self.exchange(request.as_bytes());
+        let response =
+            response.with_context(|| format!("no response from {}: is the server running?", self.address))?;
+        parse(&response).with_context(|| format!("the program at {} is not room-signaling", self.address))
     }
 
     fn exchange(&self, request: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let Some(tls) = &self.tls else { return converse(&mut stream, request) };
+        let mut stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        let Some(tls) = &self.tls else { return send_and_receive(&mut stream, request) };
         let name = ServerName::from(self.address.ip());
         let session = ClientConnection::new(Arc::new(tls.clone()), name)?;
-        converse(&mut StreamOwned::new(session, stream), request)
+        send_and_receive(&mut StreamOwned::new(session, stream), request)
     }
 }
 
-fn converse(stream: &mut (impl Read + Write), request: &[u8]) -> anyhow::Result<Vec<u8>> {
+fn send_and_receive(stream: &mut (impl Read + Write), request: &[u8]) -> anyhow::Result<Vec<u8>> {
     stream.write_all(request)?;
     stream.flush()?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    Ok(answer)
+    let mut response = Vec::new();
+    stream.take(MAX_RESPONSE).read_to_end(&mut response)?;
+    Ok(response)
 }
 
-fn parse(answer: &[u8]) -> Option<Answer> {
-    let (head, body) = std::str::from_utf8(answer).ok()?.split_once("\r\n\r\n")?;
+fn parse(response: &[u8]) -> Option<Response> {
+    let (head, body) = std::str::from_utf8(response).ok()?.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some(Answer { status, body: body.to_owned() })
+    Some(Response { status, body: body.to_owned() })
 }
 
 impl Trust {
@@ -131,7 +135,7 @@ impl Trust {
     }
 }
 
-/// Looks at the certificate itself, where others look at its name and who signed it.
+/// Compares the certificate itself, not its name and its issuer.
 #[derive(Debug)]
 struct Verifier {
     trust: Trust,
@@ -151,7 +155,7 @@ impl ServerCertVerifier for Verifier {
             Trust::Only(expected) if certificate != expected => {
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
-            Trust::Anybody | Trust::Only(_) => Ok(ServerCertVerified::assertion()),
+            Trust::AnyCertificate | Trust::Only(_) => Ok(ServerCertVerified::assertion()),
         }
     }
 

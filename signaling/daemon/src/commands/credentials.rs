@@ -1,9 +1,10 @@
-//! The commands for those who let others in: `token` and `hash-password`.
+//! The commands that make credentials: `token` issues a token, `hash-password` hashes the password of a room. Neither needs
+//! a running server.
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use room_protocol::{ClientId, UserId, hub::RoomPattern, wire};
-use room_signaling_server::auth::{Order, SigningKey, hash_password};
+use room_signaling_server::auth::{SigningKey, TokenSpec, hash_password};
 use std::{
     fs,
     io::{self, BufRead, IsTerminal, Write},
@@ -14,76 +15,77 @@ use std::{
 pub(crate) const TOKEN_EXAMPLES: &str = "\
 Examples:
   openssl rand -hex 32 > room.key && chmod 600 room.key
-      A secret for HS256. The server's file says: [[auth.keys]] kid = \"room\", algorithm = \"HS256\", file = \"room.key\"
+      Make a secret for HS256. In the server's file: [[auth.keys]] kid = \"room\", algorithm = \"HS256\", file = \"room.key\"
 
   room-signaling token --key room.key --kid room --user robot-7 --room living_room --role sender --ttl 30d
-      For a robot that sends its camera into one room.
+      Issue a token for a robot that sends its camera into one room.
 
   room-signaling token --key room.key --kid room --user ann --room 'lab*' --room hall --role receiver --ttl 12h
-      For somebody who watches in all rooms that begin with lab, and in the hall.
+      Issue a token for a viewer, for all rooms that begin with lab and for the hall.
 
   openssl genpkey -algorithm ed25519 -out private.pem && openssl pkey -in private.pem -pubout -out public.pem
-      A key pair: tokens are made with private.pem, and the server (algorithm = \"EdDSA\") has public.pem alone.";
+      Make a key pair. Issue tokens with private.pem; the server (algorithm = \"EdDSA\") needs only public.pem.";
 
 pub(crate) const HASH_EXAMPLES: &str = "\
 Examples:
   room-signaling hash-password
-      Asks for the password twice and prints the value of password_hash in [[rooms]].
+      Ask for the password twice, and print the value of password_hash in [[rooms]].
 
   printf %s \"$PASSWORD\" | room-signaling hash-password
-      The same from another program; the end of the line does not count.";
+      Read the password from standard input, without the end of the line.";
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
-    /// The file of the key: a secret for HS256, or a private key in PEM (P-256 or Ed25519)
+    /// The file of the signing key: a secret for HS256, or a private key in PEM (P-256 or Ed25519)
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
 
-    /// What the server's configuration calls the key
+    /// The name of the key in the server's configuration
     #[arg(long, value_name = "NAME")]
     kid: String,
 
-    /// Whom the token is for
+    /// The user for whom the token is issued
     #[arg(long, value_name = "NAME", value_parser = |text: &str| UserId::new(text))]
     user: UserId,
 
-    /// The id of the token (jti), by which it can be denied [default: random; the server logs it as token_id]
+    /// The id of the token (jti), by which it can be denied; the server logs it as token_id [default: random]
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: Option<String>,
 
-    /// The only client id that it may be used under [default: any]
+    /// The only client id with which the token may be used; this id is then reserved for the user [default: any]
     #[arg(long, value_name = "ID", value_parser = |text: &str| ClientId::new(text))]
     client_id: Option<ClientId>,
 
-    /// A room that it lets into: a name, or a beginning with *; say it once for each
+    /// A room that the token grants: a name, or a prefix followed by *; may be repeated
     #[arg(long, required = true, value_name = "ROOM", value_parser = RoomPattern::new)]
     room: Vec<RoomPattern>,
 
-    /// What it lets do there
+    /// The roles that it grants, separated by commas
     #[arg(long, required = true, value_delimiter = ',', value_name = "ROLE")]
     role: Vec<Role>,
 
-    /// The audience that the server's configuration names, where it names one
+    /// The audience of the server's configuration, if it has one; may be repeated
     #[arg(long, value_name = "NAME")]
     audience: Vec<String>,
 
-    /// How long it is good for: a number with s, m, h or d
+    /// The lifetime: a number followed by s, m, h or d
     #[arg(long, default_value = "12h", value_name = "TIME", value_parser = time_to_live)]
     ttl: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Role {
-    /// Send into the room
+    /// Send to the room
     Sender,
-    /// Receive from it
+    /// Receive from the room
     Receiver,
 }
 
-/// Makes a token and prints it.
+/// Issues a token and prints it.
 pub(crate) fn token(args: TokenArgs) -> anyhow::Result<()> {
-    let unix =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+    let unix = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .context("the clock shows a time before 1970")?;
     println!("{}", make_token(args, unix)?);
     Ok(())
 }
@@ -96,7 +98,7 @@ fn make_token(args: TokenArgs, now: Duration) -> anyhow::Result<String> {
         Role::Sender => wire::Role::Sender,
         Role::Receiver => wire::Role::Receiver,
     };
-    let order = Order {
+    let spec = TokenSpec {
         kid: args.kid,
         user: args.user,
         id: Some(args.id.map_or_else(random_id, Ok)?),
@@ -106,7 +108,7 @@ fn make_token(args: TokenArgs, now: Duration) -> anyhow::Result<String> {
         audience: args.audience,
         expires: now + args.ttl,
     };
-    Ok(order.sign(&key)?)
+    Ok(spec.sign(&key)?)
 }
 
 fn random_id() -> anyhow::Result<String> {
@@ -116,7 +118,8 @@ fn random_id() -> anyhow::Result<String> {
 }
 
 fn time_to_live(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write a number with s, m, h or d, such as 12h");
+    let wrong =
+        || format!("{text:?} is not a lifetime: write a number followed by s, m, h or d, such as 12h");
     let unit = text.chars().next_back().ok_or_else(wrong)?;
     let seconds = match unit {
         's' => 1,
@@ -127,7 +130,7 @@ fn time_to_live(text: &str) -> Result<Duration, String> {
     };
     let number: u32 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
     if number == 0 {
-        return Err("a token that is over at once is of no use".into());
+        return Err("a token must be valid for at least 1s".into());
     }
     Ok(Duration::from_secs(u64::from(number) * seconds))
 }
@@ -144,10 +147,12 @@ pub(crate) fn hash() -> anyhow::Result<()> {
 }
 
 fn ask() -> anyhow::Result<String> {
-    let password = rpassword::prompt_password("Password: ").context("can't ask for the password")?;
-    let again = rpassword::prompt_password("Again: ").context("can't ask for the password")?;
+    let password =
+        rpassword::prompt_password("Password: ").context("the password can't be read from the terminal")?;
+    let again =
+        rpassword::prompt_password("Again: ").context("the password can't be read from the terminal")?;
     if password != again {
-        bail!("these are two different passwords");
+        bail!("the passwords differ");
     }
     Ok(password)
 }
@@ -163,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_number_with_a_unit() {
+    fn a_lifetime_is_a_number_with_a_unit() {
         for (text, seconds) in [("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000)] {
             assert_eq!(time_to_live(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
@@ -173,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_ends_with_its_line() {
+    fn a_password_ends_at_the_end_of_its_line() {
         for (input, password) in [("p\n", "p"), ("p\r\nq\n", "p"), (" p q ", " p q "), ("", "")] {
             assert_eq!(read_line(&mut input.as_bytes()).unwrap(), password);
         }

@@ -1,6 +1,7 @@
-//! The commands for operators of a running server: `kick`, `close-room`, `deny`, `allow`, `denied`.
+//! The commands that change a running server: `kick`, `close-room`, `deny`, `allow`, and `denied`, which lists the denied
+//! users and tokens. Each sends one request with the admin token.
 
-use crate::{ask::Local, flags::ServeArgs};
+use crate::{flags::ServeArgs, local_server::LocalServer};
 use anyhow::{Context, bail};
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,25 +10,26 @@ use serde::Deserialize;
 pub(crate) const KICK_EXAMPLES: &str = "\
 Examples:
   room-signaling kick living_room ann-phone
-      Removes ann-phone from the room. That id stays out for a minute; to keep a user out, deny the user.
+      Remove ann-phone from the room. This id can't join again for a minute. To keep a user out, use deny.
 
   room-signaling kick living_room ann-phone --config /etc/room-signaling/config.toml
-      The same for the server with that configuration, which names its address and its admin token.";
+      The same, with the address and the admin token of this configuration.";
 
 pub(crate) const CLOSE_EXAMPLES: &str = "\
 Examples:
   room-signaling close-room living_room
-      Removes all members from the room. It stays closed to everybody for a minute.";
+      Remove all members from the room. Nobody can join it for a minute.";
 
 pub(crate) const DENY_EXAMPLES: &str = "\
 Examples:
   room-signaling deny ann
-      Closes every connection of the user ann, and refuses all her tokens until the server restarts.
+      Close every connection of the user ann, and refuse all tokens of this user until the server restarts.
 
   room-signaling deny --token 4f1c62a09bd3e857
-      Refuses one token by its id: `room-signaling token` writes it into the token, and the log shows it as token_id.
+      Refuse one token by its id, which is token_id in the log.
 
-To deny them after a restart, too, add them to auth.denied_users or auth.denied_tokens in the configuration file.";
+A denial ends when the server restarts. For a permanent one, use auth.denied_users or auth.denied_tokens in the
+configuration file.";
 
 #[derive(Debug, Args)]
 pub(crate) struct KickArgs {
@@ -49,9 +51,9 @@ pub(crate) struct CloseArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DenyArgs {
-    /// The user, or with --token the id of a token
+    /// A user; with --token, the id of a token
     name: String,
-    /// The name is the id (jti) of one token
+    /// Treat NAME as the id (jti) of a token
     #[arg(long)]
     token: bool,
     #[command(flatten)]
@@ -59,12 +61,12 @@ pub(crate) struct DenyArgs {
 }
 
 #[derive(Deserialize)]
-struct Removed {
+struct RemovedBody {
     removed: u64,
 }
 
 #[derive(Deserialize)]
-struct Denied {
+struct DenyListBody {
     users: Vec<String>,
     tokens: Vec<String>,
 }
@@ -73,14 +75,15 @@ struct Denied {
 pub(crate) fn kick(args: KickArgs) -> anyhow::Result<()> {
     let path = format!("/api/rooms/{}/members/{}", escaped(&args.room), escaped(&args.client));
     request(args.serve, "DELETE", &path)?;
-    println!("{:?} was removed from {:?} and can't return for a minute.", args.client, args.room);
+    println!("{:?} was removed from {:?} and can't join it again for a minute.", args.client, args.room);
     Ok(())
 }
 
 /// Removes all members from a room.
 pub(crate) fn close_room(args: CloseArgs) -> anyhow::Result<()> {
     let body = request(args.serve, "DELETE", &format!("/api/rooms/{}", escaped(&args.room)))?;
-    let Removed { removed } = serde_json::from_str(&body).context("the server's answer is unreadable")?;
+    let RemovedBody { removed } =
+        serde_json::from_str(&body).context("the response of the server can't be parsed")?;
     println!("{removed} members were removed from {:?}, which stays closed for a minute.", args.room);
     Ok(())
 }
@@ -89,7 +92,7 @@ pub(crate) fn close_room(args: CloseArgs) -> anyhow::Result<()> {
 pub(crate) fn deny(args: DenyArgs) -> anyhow::Result<()> {
     let (kind, key) = args.kind();
     request(args.serve, "PUT", &format!("/api/denied/{kind}/{}", escaped(&args.name)))?;
-    println!("{:?} is denied until the server restarts. To deny it for ever, add it to {key}.", args.name);
+    println!("{:?} is denied until the server restarts. For a permanent denial, add it to {key}.", args.name);
     Ok(())
 }
 
@@ -104,27 +107,28 @@ pub(crate) fn allow(args: DenyArgs) -> anyhow::Result<()> {
 /// Prints the denied users and tokens.
 pub(crate) fn denied(serve: ServeArgs) -> anyhow::Result<()> {
     let body = request(serve, "GET", "/api/denied")?;
-    let denied: Denied = serde_json::from_str(&body).context("the server's answer is unreadable")?;
+    let denied: DenyListBody =
+        serde_json::from_str(&body).context("the response of the server can't be parsed")?;
     denied.users.iter().for_each(|user| println!("user   {user}"));
     denied.tokens.iter().for_each(|id| println!("token  {id}"));
     Ok(())
 }
 
 impl DenyArgs {
-    /// The kind in the path, and the key in the configuration.
+    /// The kind in the URL, and the key in the configuration.
     fn kind(&self) -> (&'static str, &'static str) {
         if self.token { ("tokens", "auth.denied_tokens") } else { ("users", "auth.denied_users") }
     }
 }
 
-/// The body of the answer to a request with the admin token.
+/// Sends a request with the admin token. Returns the body of the response.
 fn request(serve: ServeArgs, method: &str, path: &str) -> anyhow::Result<String> {
-    let (local, headers) = Local::of_operator(&serve.sources())?;
-    let answer = local.request(method, path, &headers)?;
-    match answer.status {
-        200 => Ok(answer.body),
-        401 => bail!("the server has another admin token: it reads the token when it starts or reloads"),
-        _ => bail!("{}", answer.body.trim_end()),
+    let (server, headers) = LocalServer::with_admin_token(&serve.sources())?;
+    let response = server.request(method, path, &headers)?;
+    match response.status {
+        200 => Ok(response.body),
+        401 => bail!("the server has another admin token: it reads the token when it starts and reloads"),
+        _ => bail!("{}", response.body.trim_end()),
     }
 }
 
