@@ -58,7 +58,7 @@ async fn another_name_is_not_trusted() {
     let authority = Authority::new("name");
     let server = Server::start().await.with_tls(&authority, "video.example.org");
     let words = refusal(&server, trusting(server.uri(), &authority.file)).await;
-    assert!(words.contains("connect by a name for which it was issued"), "{words}");
+    assert!(words.contains("connect to a name for which it was issued"), "{words}");
 }
 
 /// A machine without a battery for its clock boots in the past.

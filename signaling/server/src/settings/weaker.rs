@@ -10,7 +10,6 @@ pub(crate) fn than(old: &Config, new: &Config) -> Vec<String> {
     let mut found = Vec::new();
     users(old, new, &mut found);
     rooms(old, new, &mut found);
-    proxies(old, new, &mut found);
     if new.admin_token.is_some() && old.admin_token.is_none() {
         found.push("admin: the admin token opens /metrics and /api on the public addresses now".into());
     }
@@ -25,6 +24,7 @@ pub(crate) fn than(old: &Config, new: &Config) -> Vec<String> {
         let added = new.iter().filter(|entry| !old.contains(entry));
         found.extend(added.map(|entry| format!("{key}: {what}: {entry:?}")));
     }
+    proxies(old, new, &mut found);
     found
 }
 
