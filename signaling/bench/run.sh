@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Builds room-signaling and the benchmark, and compares it with other servers, on this machine alone. Some minutes on
-# two processors that nobody else uses; exit 1 where a goal is missed.
+# Builds room-signaling and the benchmark, and compares the server with others on this machine. Takes some minutes, and
+# needs two idle processors. The exit status is 1 if a goal is missed.
 #
-#   signaling/bench/run.sh                       beside the Python server
-#   signaling/bench/run.sh --with-gst            and beside gst-webrtc-signalling-server, which it installs into .cache
-#   signaling/bench/run.sh --rows relay,memory   and what else `room-bench --help` knows
+#   signaling/bench/run.sh                       compare with the Python server
+#   signaling/bench/run.sh --with-gst            and with gst-webrtc-signalling-server, which it installs into .cache
+#   signaling/bench/run.sh --rows relay,memory   with other options of `room-bench --help`
 set -euo pipefail
 . "$(dirname "$0")/../../scripts/common.sh"
 
 gst_version=0.15.4
 gst_root="$root/.cache/gst-signalling-$gst_version"
 
-# Like ours without TLS, so its choice of cryptography plays no part.
+# Neither server uses TLS, so the choice of the cryptography does not matter.
 install_gst() {
     if [ -x "$gst_root/bin/gst-webrtc-signalling-server" ]; then return; fi
     say "Installing gst-plugin-webrtc-signalling $gst_version from crates.io into .cache (builds for some minutes, once)"

@@ -1,5 +1,5 @@
-//! The least that a server on sockets can be: what is read is written, and nothing else happens. No check, no limit, no
-//! queue, no clock, no farewell; one thread on epoll. What it takes is the system's share, below which no server comes.
+//! The minimal server on sockets: one thread on epoll that writes each message that it reads, without checks, limits,
+//! queues, timers or close frames. Its costs are those of the operating system, so no server can cost less.
 //!
 //!     room-bare PORT
 
@@ -22,7 +22,7 @@ const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 fn main() -> Result<()> {
-    let port = env::args().nth(1).context("which port?")?.parse()?;
+    let port = env::args().nth(1).context("usage: room-bare PORT")?.parse()?;
     let mut listener = listen(port)?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// With a backlog for all that come at the same time.
+/// Listens with a backlog for all clients that connect at the same time.
 fn listen(port: u16) -> Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -85,7 +85,7 @@ impl Server {
         let client = &mut self.clients[seat];
         let count = match client.stream.read(scratch) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            // Clients end with a reset. Their numbers are not used again.
+            // Clients disconnect with a reset. Their numbers are not reused.
             Ok(0) | Err(_) => return Ok(()),
             Ok(count) => count,
         };
@@ -103,49 +103,49 @@ impl Server {
             return Ok(());
         }
         while let Some((payload, length)) = frame(bytes) {
-            self.take(seat, payload)?;
+            self.handle(seat, payload)?;
             bytes = &bytes[length..];
         }
         self.clients[seat].inbox.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn take(&mut self, seat: usize, message: &[u8]) -> Result<()> {
+    fn handle(&mut self, seat: usize, message: &[u8]) -> Result<()> {
         match field(message, b"\"type\":\"").context("no type")? {
             b"register" => {
                 let id = field(message, b"\"client_id\":\"").context("no id")?;
                 self.seats.insert(id.to_vec(), seat);
-                self.say(seat, br#"{"type":"registered"}"#)
+                self.send(seat, br#"{"type":"registered"}"#)
             }
             b"join" => {
                 let room = field(message, b"\"room_id\":\"").context("no room")?;
                 let client = &mut self.clients[seat];
                 room.clone_into(&mut client.room);
                 client.sends = memmem::find(message, b"\"sender\"").is_some();
-                self.say(seat, br#"{"type":"joined"}"#)?;
-                self.tell_opposite(seat, br#"{"type":"peer_joined"}"#)?;
+                self.send(seat, br#"{"type":"joined"}"#)?;
+                self.send_to_opposite(seat, br#"{"type":"peer_joined"}"#)?;
                 self.rooms.entry(room.to_vec()).or_default().push(seat);
                 Ok(())
             }
             _ => match field(message, b"\"target_id\":\"") {
-                Some(target) => self.say(*self.seats.get(target).context("nobody has that id")?, message),
-                None => self.tell_opposite(seat, message),
+                Some(target) => self.send(*self.seats.get(target).context("the target is unknown")?, message),
+                None => self.send_to_opposite(seat, message),
             },
         }
     }
 
-    fn tell_opposite(&mut self, seat: usize, message: &[u8]) -> Result<()> {
+    fn send_to_opposite(&mut self, seat: usize, message: &[u8]) -> Result<()> {
         let Client { room, sends, .. } = &self.clients[seat];
         let sends = *sends;
         for other in self.rooms.get(room).cloned().unwrap_or_default() {
             if self.clients[other].sends != sends {
-                self.say(other, message)?;
+                self.send(other, message)?;
             }
         }
         Ok(())
     }
 
-    fn say(&mut self, seat: usize, message: &[u8]) -> Result<()> {
+    fn send(&mut self, seat: usize, message: &[u8]) -> Result<()> {
         let length = u16::try_from(message.len())?;
         let [high, low] = length.to_be_bytes();
         let long = [0x81, 126, high, low];
@@ -168,7 +168,7 @@ fn write(stream: &mut TcpStream, parts: &[&[u8]]) -> Result<()> {
     Ok(())
 }
 
-/// The payload of the first frame and the frame's length. The generator's masks are 0, so there is nothing to unmask.
+/// The payload of the first frame, and the length of that frame. The generator's masks are 0, so no unmasking is needed.
 fn frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (length, start) = match bytes {
         [_, 0xfe, high, low, ..] => (usize::from(u16::from_be_bytes([*high, *low])), 8),
@@ -178,7 +178,7 @@ fn frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
     Some((bytes.get(start..start + length)?, start + length))
 }
 
-/// The text behind a key that is written without blanks.
+/// The string value of a key. `key` includes the quotes and the colon.
 fn field<'a>(message: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let value = &message[memmem::find(message, key)? + key.len()..];
     Some(&value[..memchr::memchr(b'"', value)?])

@@ -1,6 +1,6 @@
-//! Many clients in one thread, close to the system calls: the generator shall never be what is measured.
+//! Many clients in one thread, close to the system calls, so that the load generator does not limit the measurement.
 
-use crate::frames::{self, Frame, Said};
+use crate::frames::{self, Frame, Received};
 use anyhow::{Context, Result, bail, ensure};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -12,21 +12,21 @@ use std::{
 };
 
 const BUFFER: usize = 256 << 10;
-/// Frames given to one write.
-const FRAMES_A_WRITE: usize = 32;
-/// What a client that doesn't read lets the system keep for it.
+/// The most frames in one write.
+const FRAMES_PER_WRITE: usize = 32;
+/// The receive buffer of a client that does not read, in bytes.
 const DEAF_BUFFER: usize = 4 << 10;
-/// Long enough for any answer on the loopback interface.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer may take. On the loopback interface, each takes far less.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Which client of a crowd.
+/// The number of a client in its crowd.
 pub(crate) type Seat = usize;
 
-/// What happens to a client.
+/// An event of a client.
 pub(crate) enum Event<'a> {
     /// Its WebSocket is open.
     Open,
-    /// This text came.
+    /// This text arrived.
     Text(&'a [u8]),
     /// The server ended its connection.
     Closed,
@@ -35,7 +35,7 @@ pub(crate) enum Event<'a> {
 /// Clients of one server.
 pub(crate) struct Crowd {
     server: SocketAddr,
-    /// What a client says first.
+    /// The first request of a client.
     upgrade: Frame,
     poll: Poll,
     events: Events,
@@ -43,7 +43,7 @@ pub(crate) struct Crowd {
     buffer: Box<[u8]>,
     /// Sockets that are ready to connect.
     ready: VecDeque<Socket>,
-    /// Each client has an address of its own, as the limits of a server by address want it.
+    /// Each client has its own address, because servers limit connections per address.
     next_address: u32,
 }
 
@@ -55,18 +55,18 @@ struct Client {
     /// The beginning of a frame.
     inbox: Vec<u8>,
     outbox: VecDeque<Frame>,
-    /// Bytes of the first frame in the outbox that are written.
+    /// The number of bytes of the first frame in the outbox that are written.
     written: usize,
 }
 
-/// Takes what clients want to say, while it is being told what they hear.
+/// Collects the frames that clients send in reaction to an event.
 #[derive(Default)]
-pub(crate) struct Mouth {
+pub(crate) struct Replies {
     frames: Vec<(Seat, Frame)>,
 }
 
-impl Mouth {
-    pub(crate) fn say(&mut self, seat: Seat, frame: &Frame) {
+impl Replies {
+    pub(crate) fn send(&mut self, seat: Seat, frame: &Frame) {
         self.frames.push((seat, frame.clone()));
     }
 }
@@ -89,13 +89,13 @@ impl Crowd {
         })
     }
 
-    /// Makes sockets for the next clients, so that their making is not measured.
+    /// Makes the sockets of the next clients, so that this work is not measured.
     pub(crate) fn prepare(&mut self, clients: usize) -> Result<()> {
         while self.ready.len() < clients {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             socket.set_nonblocking(true)?;
             socket.set_tcp_nodelay(true)?;
-            // The end of thousands must leave no sockets in TIME_WAIT that the next thousands miss.
+            // Thousands of closed sockets in TIME_WAIT would take the ports of the next clients.
             socket.set_linger(Some(Duration::ZERO))?;
             socket.bind(&SocketAddr::from((self.own_address(), 0)).into())?;
             self.ready.push_back(socket);
@@ -126,38 +126,38 @@ impl Crowd {
         Ok(seat)
     }
 
-    /// 127.1.0.0 and so on: all of 127.0.0.0/8 is this machine.
+    /// The next address, from 127.1.0.0 on. All of 127.0.0.0/8 is this machine.
     fn own_address(&mut self) -> Ipv4Addr {
         self.next_address = (self.next_address + 1) % 0x00fe_0000;
         Ipv4Addr::from_bits(0x7f01_0000 + self.next_address)
     }
 
-    /// From now on a client reads nothing, and hardly anything is kept for it at its end.
+    /// Makes a client stop reading, with a small receive buffer.
     pub(crate) fn deafen(&mut self, seat: Seat) -> Result<()> {
         let client = &mut self.clients[seat];
         client.deaf = true;
         Ok(SockRef::from(&client.stream).set_recv_buffer_size(DEAF_BUFFER)?)
     }
 
-    /// Says something now.
-    pub(crate) fn say(&mut self, seat: Seat, frame: &Frame) -> Result<()> {
+    /// Sends a frame immediately.
+    pub(crate) fn send(&mut self, seat: Seat, frame: &Frame) -> Result<()> {
         let client = &mut self.clients[seat];
         client.outbox.push_back(frame.clone());
         client.flush()
     }
 
-    /// How many frames a client could not write yet.
-    pub(crate) fn unsaid(&self, seat: Seat) -> usize {
+    /// The number of frames that a client could not write yet.
+    pub(crate) fn unsent(&self, seat: Seat) -> usize {
         self.clients[seat].outbox.len()
     }
 
-    /// Waits for something to happen, at most for a time, and tells `on` of it. Returns whether anything did.
+    /// Waits for events, and passes them to `on`. Returns whether there were any.
     ///
-    /// Waits busily: to wake a processor that sleeps would cost the server, who pays for it in each of its writes.
+    /// It polls without sleeping. Waking a sleeping processor would be charged to the server, in each of its writes.
     pub(crate) fn turn(
         &mut self,
         timeout: Duration,
-        mut on: impl FnMut(&mut Mouth, Seat, Event<'_>) -> Result<()>,
+        mut on: impl FnMut(&mut Replies, Seat, Event<'_>) -> Result<()>,
     ) -> Result<bool> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -169,7 +169,7 @@ impl Crowd {
                 break;
             }
         }
-        let mut mouth = Mouth::default();
+        let mut replies = Replies::default();
         for event in &self.events {
             let seat = event.token().0;
             let client = &mut self.clients[seat];
@@ -181,13 +181,13 @@ impl Crowd {
             }
             if client.deaf {
                 if event.is_read_closed() || event.is_error() {
-                    client.leave();
-                    on(&mut mouth, seat, Event::Closed)?;
+                    client.end();
+                    on(&mut replies, seat, Event::Closed)?;
                 }
             } else if event.is_readable() {
-                client.hear(seat, &mut self.buffer, &mut mouth, &mut on)?;
+                client.read(seat, &mut self.buffer, &mut replies, &mut on)?;
             }
-            for (seat, frame) in mouth.frames.drain(..) {
+            for (seat, frame) in replies.frames.drain(..) {
                 self.clients[seat].outbox.push_back(frame);
             }
             self.clients[seat].flush()?;
@@ -195,50 +195,50 @@ impl Crowd {
         Ok(!self.events.is_empty())
     }
 
-    /// Turns until what `on` counts comes to `wanted`. Fails where that takes too long.
+    /// Calls [`Crowd::turn`] until `on` has counted `wanted`. Fails if that takes too long.
     pub(crate) fn count(
         &mut self,
         what: &str,
         wanted: usize,
-        mut on: impl FnMut(&mut Mouth, Seat, Event<'_>) -> Result<usize>,
+        mut on: impl FnMut(&mut Replies, Seat, Event<'_>) -> Result<usize>,
     ) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut counted = 0;
         while counted < wanted {
-            ensure!(Instant::now() < deadline, "{counted} of {wanted} within {PATIENCE:?}: {what}");
-            self.turn(Duration::from_millis(100), |mouth, seat, event| {
-                counted += on(mouth, seat, event)?;
+            ensure!(Instant::now() < deadline, "{counted} of {wanted} within {TIMEOUT:?}: {what}");
+            self.turn(Duration::from_millis(100), |replies, seat, event| {
+                counted += on(replies, seat, event)?;
                 Ok(())
             })?;
         }
         Ok(())
     }
 
-    /// Hears what is still on its way, until nothing comes for a moment.
+    /// Receives messages until none arrives for a moment.
     pub(crate) fn settle(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.turn(Duration::from_millis(100), |_, _, _| Ok(()))? {
-            ensure!(Instant::now() < deadline, "the server doesn't come to rest");
+            ensure!(Instant::now() < deadline, "the server keeps sending");
         }
         Ok(())
     }
 }
 
 impl Client {
-    fn leave(&mut self) {
+    fn end(&mut self) {
         self.gone = true;
         self.outbox.clear();
-        // With linger at 0 this is a reset; a client that is gone already can't be told.
+        // Without linger, this is a reset. An error means that the connection has ended already.
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 
-    /// Reads once, or until nothing comes: a read that fills less than the buffer was the last one.
-    fn hear(
+    /// Reads until a read fills less than the buffer.
+    fn read(
         &mut self,
         seat: Seat,
         buffer: &mut [u8],
-        mouth: &mut Mouth,
-        on: &mut impl FnMut(&mut Mouth, Seat, Event<'_>) -> Result<()>,
+        replies: &mut Replies,
+        on: &mut impl FnMut(&mut Replies, Seat, Event<'_>) -> Result<()>,
     ) -> Result<()> {
         loop {
             let count = match self.stream.read(buffer) {
@@ -249,16 +249,16 @@ impl Client {
                 Err(error) => return Err(error).context("a client can't read"),
             };
             if count == 0 {
-                self.leave();
-                return on(mouth, seat, Event::Closed);
+                self.end();
+                return on(replies, seat, Event::Closed);
             }
             if self.inbox.is_empty() {
-                let used = self.take(seat, &buffer[..count], mouth, on)?;
+                let used = self.handle(seat, &buffer[..count], replies, on)?;
                 self.inbox.extend_from_slice(&buffer[used..count]);
             } else {
                 let mut bytes = std::mem::take(&mut self.inbox);
                 bytes.extend_from_slice(&buffer[..count]);
-                let used = self.take(seat, &bytes, mouth, on)?;
+                let used = self.handle(seat, &bytes, replies, on)?;
                 bytes.drain(..used);
                 self.inbox = bytes;
             }
@@ -268,13 +268,13 @@ impl Client {
         }
     }
 
-    /// Tells of all that is whole in `bytes`, and returns how much that was.
-    fn take(
+    /// Handles all complete frames in `bytes`, and returns their length.
+    fn handle(
         &mut self,
         seat: Seat,
         bytes: &[u8],
-        mouth: &mut Mouth,
-        on: &mut impl FnMut(&mut Mouth, Seat, Event<'_>) -> Result<()>,
+        replies: &mut Replies,
+        on: &mut impl FnMut(&mut Replies, Seat, Event<'_>) -> Result<()>,
     ) -> Result<usize> {
         let mut used = 0;
         if !self.upgraded {
@@ -282,14 +282,14 @@ impl Client {
             let head = String::from_utf8_lossy(&bytes[..end]);
             ensure!(head.starts_with("HTTP/1.1 101"), "the server refuses a WebSocket: {head}");
             self.upgraded = true;
-            on(mouth, seat, Event::Open)?;
+            on(replies, seat, Event::Open)?;
             used = end + 4;
         }
-        while let Some((said, length)) = frames::first(&bytes[used..])? {
-            match said {
-                Said::Text(text) => on(mouth, seat, Event::Text(text))?,
-                Said::Ping(payload) => mouth.say(seat, &Frame::pong(payload)),
-                Said::Close => {}
+        while let Some((received, length)) = frames::first(&bytes[used..])? {
+            match received {
+                Received::Text(text) => on(replies, seat, Event::Text(text))?,
+                Received::Ping(payload) => replies.send(seat, &Frame::pong(payload)),
+                Received::Close => {}
             }
             used += length;
         }
@@ -298,7 +298,7 @@ impl Client {
 
     fn flush(&mut self) -> Result<()> {
         while !self.outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
+            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
             let mut skip = self.written;
             let mut count = 0;
             for (slice, frame) in slices.iter_mut().zip(&self.outbox) {
@@ -311,7 +311,7 @@ impl Client {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     return Ok(());
                 }
-                // The end is told by the next read, unless nobody reads.
+                // The next read reports the end, unless the client does not read.
                 Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
                     self.outbox.clear();
                     return Ok(());

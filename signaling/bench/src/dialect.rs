@@ -1,8 +1,8 @@
-//! What clients say to each kind of server, so that rows are written once: how one gets in, who talks to whom, and what
-//! two talk about.
+//! The protocol of each kind of server, so that each row is written once: how clients enter rooms, and the messages of a
+//! pair.
 
 use crate::{
-    crowd::{Crowd, Event, Mouth, PATIENCE, Seat},
+    crowd::{Crowd, Event, Replies, Seat, TIMEOUT},
     frames::{Frame, placeholder},
     servers::Kind,
 };
@@ -15,22 +15,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Clients that come at the same time; more wait their turn.
-const AT_ONCE: usize = 256;
+/// The most clients that are connecting at the same time.
+const CONCURRENT: usize = 256;
 
-/// Which protocol.
+/// A protocol.
 #[derive(Debug, Clone)]
 pub(crate) enum Dialect {
-    /// docs/protocol.md.
+    /// The protocol of docs/protocol.md.
     Room {
-        /// For servers that want one.
+        /// The token, for servers that require one.
         token: Option<String>,
     },
-    /// That of gst-plugins-rs: peers, producers among them, and sessions between two.
+    /// The protocol of gst-plugins-rs: peers, some of which are producers, and sessions between two peers.
     Gst,
 }
 
-/// Two who talk to each other.
+/// A sender and a receiver that exchange messages.
 pub(crate) struct Pair {
     pub(crate) sender: Seat,
     pub(crate) receiver: Seat,
@@ -40,14 +40,14 @@ pub(crate) struct Pair {
     pub(crate) answer: Frame,
 }
 
-/// A place in a room. Member 0 is the sender.
+/// A member of a room, by its numbers. Member 0 is the sender.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct MemberNumber {
     room: usize,
     member: usize,
 }
 
-impl Place {
+impl MemberNumber {
     fn id(self) -> String {
         format!("client-{}-{}", self.room, self.member)
     }
@@ -62,12 +62,12 @@ impl Dialect {
         }
     }
 
-    /// Brings clients into rooms and returns once all are in. The first of each room is its sender.
+    /// Brings clients into rooms, and returns once all have joined. The first client of each room is its sender.
     pub(crate) fn enter(&self, crowd: &mut Crowd, rooms: Range<usize>, members: usize) -> Result<Vec<Seat>> {
         self.entrance(crowd, rooms, members)?.open(crowd)
     }
 
-    /// Makes ready what clients need to come into rooms, so that it is not measured.
+    /// Prepares the messages and sockets of clients that will enter rooms, so that this work is not measured.
     pub(crate) fn entrance(
         &self,
         crowd: &mut Crowd,
@@ -75,24 +75,23 @@ impl Dialect {
         members: usize,
     ) -> Result<Entrance> {
         crowd.prepare(rooms.len() * members)?;
-        let places = rooms.flat_map(|room| (0..members).map(move |member| Place { room, member }));
-        let greetings = places.map(|place| self.greeting(place)).collect();
+        let numbers = rooms.flat_map(|room| (0..members).map(move |member| MemberNumber { room, member }));
+        let greetings = numbers.map(|number| self.greeting(number)).collect();
         let welcome = match self {
             Self::Room { .. } => "\"joined\"",
-            // Its answer to the greeting's last line.
+            // The answer to the last message of the greeting.
             Self::Gst => "\"error\"",
         };
         Ok(Entrance { greetings, welcome })
     }
 
-    fn greeting(&self, place: Place) -> [Frame; 2] {
-        let Place { room, member } = place;
+    fn greeting(&self, number: MemberNumber) -> [Frame; 2] {
+        let MemberNumber { room, member } = number;
         let frame = |message: Value| Frame::text(&message.to_string());
         match self {
             Self::Room { token } => {
                 let instance = format!("{room:016x}{member:016x}");
-                let mut register =
-                    json!({"type": "register", "client_id": place.id(), "protocol": 1, "instance": instance});
+                let mut register = json!({"type": "register", "client_id": number.id(), "protocol": 1, "instance": instance});
                 if let Some(token) = token {
                     register["token"] = json!(token);
                 }
@@ -105,15 +104,15 @@ impl Dialect {
             Self::Gst => {
                 let roles = json!([if member == 0 { "producer" } else { "consumer" }]);
                 [
-                    frame(json!({"type": "setPeerStatus", "roles": roles, "meta": {"name": place.id()}})),
-                    // Answered by an error, which tells that the line before it was read.
+                    frame(json!({"type": "setPeerStatus", "roles": roles, "meta": {"name": number.id()}})),
+                    // The error in answer to it shows that the message before it was processed.
                     frame(json!({"type": "startSession", "peerId": "nobody"})),
                 ]
             }
         }
     }
 
-    /// Fills rooms and introduces each receiver to its sender. `size` is that of the SDP in their messages.
+    /// Fills rooms, and pairs each receiver with its sender. `size` is the size of the SDP in their messages, in bytes.
     pub(crate) fn fill(
         &self,
         crowd: &mut Crowd,
@@ -129,11 +128,11 @@ impl Dialect {
         };
         let mut pairs = Vec::with_capacity(rooms.len() * (members - 1));
         for (index, &receiver) in seats.iter().enumerate().filter(|(index, _)| index % members > 0) {
-            let place = Place { room: rooms.start + index / members, member: index % members };
-            let sender = Place { member: 0, ..place };
+            let number = MemberNumber { room: rooms.start + index / members, member: index % members };
+            let sender = MemberNumber { member: 0, ..number };
             let (offer, answer) = match self {
                 Self::Room { .. } => {
-                    (message("offer", &place.id(), size), message("answer", &sender.id(), size))
+                    (message("offer", &number.id(), size), message("answer", &sender.id(), size))
                 }
                 Self::Gst => {
                     let producer = producers.get(&sender.id()).context("a producer is not listed")?;
@@ -141,35 +140,35 @@ impl Dialect {
                     (gst_message("offer", &session, size), gst_message("answer", &session, size))
                 }
             };
-            pairs.push(Pair { sender: seats[index - place.member], receiver, offer, answer });
+            pairs.push(Pair { sender: seats[index - number.member], receiver, offer, answer });
         }
         crowd.settle()?;
         Ok(pairs)
     }
 }
 
-/// Clients who are about to come.
+/// Clients that are about to enter rooms.
 pub(crate) struct Entrance {
-    /// What each says as soon as it is connected.
+    /// The first messages of each client.
     greetings: Vec<[Frame; 2]>,
-    /// What tells each that it is in.
+    /// The text that shows that a client has joined.
     welcome: &'static str,
 }
 
 impl Entrance {
-    /// Lets them in, some at the same time, and returns once all are.
+    /// Connects the clients, several at the same time, and returns once all have joined.
     pub(crate) fn open(self, crowd: &mut Crowd) -> Result<Vec<Seat>> {
-        let (total, deadline) = (self.greetings.len(), Instant::now() + PATIENCE);
+        let (total, deadline) = (self.greetings.len(), Instant::now() + TIMEOUT);
         let mut seats: Vec<Seat> = Vec::with_capacity(total);
         let mut inside = 0;
         while inside < total {
-            ensure!(Instant::now() < deadline, "{inside} of {total} clients got in within {PATIENCE:?}");
-            while seats.len() < total.min(inside + AT_ONCE) {
+            ensure!(Instant::now() < deadline, "{inside} of {total} clients joined within {TIMEOUT:?}");
+            while seats.len() < total.min(inside + CONCURRENT) {
                 seats.push(crowd.connect()?);
             }
-            crowd.turn(Duration::from_millis(100), |mouth, seat, event| {
+            crowd.turn(Duration::from_millis(100), |replies, seat, event| {
                 if let Some(index) = seats.first().and_then(|first| seat.checked_sub(*first)) {
-                    inside += usize::from(self.greet(index, mouth, seat, event)?);
+                    inside += usize::from(self.greet(index, replies, seat, event)?);
                 }
                 Ok(())
             })?;
@@ -177,12 +176,12 @@ impl Entrance {
         Ok(seats)
     }
 
-    /// What a client does on its way in. Returns whether it is there.
-    fn greet(&self, index: usize, mouth: &mut Mouth, seat: Seat, event: Event<'_>) -> Result<bool> {
+    /// Handles an event of a client that is entering. Returns whether it has joined.
+    fn greet(&self, index: usize, replies: &mut Replies, seat: Seat, event: Event<'_>) -> Result<bool> {
         match event {
             Event::Open => {
                 for frame in self.greetings.get(index).into_iter().flatten() {
-                    mouth.say(seat, frame);
+                    replies.send(seat, frame);
                 }
                 Ok(false)
             }
@@ -196,9 +195,9 @@ impl Entrance {
     }
 }
 
-/// Asks for the ids of all producers, by the names that they gave themselves.
+/// Requests the ids of all producers, by their names.
 fn gst_producers(crowd: &mut Crowd, asking: Seat) -> Result<BTreeMap<String, String>> {
-    let list = ask(crowd, asking, json!({"type": "list"}), "list")?;
+    let list = request(crowd, asking, json!({"type": "list"}), "list")?;
     let producers = list["producers"].as_array().context("no producers")?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let entry = |producer: &Value| Some((text(&producer["meta"]["name"])?, text(&producer["id"])?));
@@ -207,13 +206,13 @@ fn gst_producers(crowd: &mut Crowd, asking: Seat) -> Result<BTreeMap<String, Str
 
 fn gst_session(crowd: &mut Crowd, consumer: Seat, producer: &str) -> Result<String> {
     let started =
-        ask(crowd, consumer, json!({"type": "startSession", "peerId": producer}), "sessionStarted")?;
+        request(crowd, consumer, json!({"type": "startSession", "peerId": producer}), "sessionStarted")?;
     Ok(started["sessionId"].as_str().context("no session id")?.to_owned())
 }
 
-/// Says something and waits for the answer of a type.
-fn ask(crowd: &mut Crowd, seat: Seat, message: Value, answer: &str) -> Result<Value> {
-    crowd.say(seat, &Frame::text(&message.to_string()))?;
+/// Sends a request, and waits for an answer of this type.
+fn request(crowd: &mut Crowd, seat: Seat, message: Value, answer: &str) -> Result<Value> {
+    crowd.send(seat, &Frame::text(&message.to_string()))?;
     let mut found = Value::Null;
     crowd.count(answer, 1, |_, other, event| {
         if let Event::Text(text) = event
@@ -228,7 +227,7 @@ fn ask(crowd: &mut Crowd, seat: Seat, message: Value, answer: &str) -> Result<Va
     Ok(found)
 }
 
-/// An offer to everyone in the room of a sender.
+/// An offer to all receivers in the room of the sender.
 pub(crate) fn offer_to_all(size: usize) -> Frame {
     Frame::text(&json!({"type": "offer", "sdp": sdp(size)}).to_string())
 }
@@ -242,7 +241,7 @@ fn gst_message(kind: &str, session: &str, size: usize) -> Frame {
     Frame::text(&json!({"type": "peer", "sessionId": session, "sdp": sdp}).to_string())
 }
 
-/// Text that looks like SDP, with place for a time stamp.
+/// Text that resembles SDP, with a placeholder for a time stamp.
 fn sdp(size: usize) -> String {
     let mut text = format!("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns={}\r\n", placeholder());
     while text.len() < size {

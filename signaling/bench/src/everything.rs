@@ -1,5 +1,5 @@
-//! room-signaling with everything switched on, as it is measured: users by token, TURN credentials, the pages for
-//! operators, and every limit. What one connection may say is raised, or the limits would be what is measured.
+//! The configuration of room-signaling for the measurement, with all features on: tokens, TURN credentials, pages for
+//! operators, and limits. The rates of one connection are raised, because otherwise they would limit the measurement.
 
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -28,14 +28,14 @@ messages_burst = 1000000
 bytes_per_second = 2000000000
 bytes_burst = 2000000000
 "#;
-/// It opens servers on the loopback interface, for some seconds.
+/// It protects servers on the loopback interface only, for some seconds.
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// The files that the server is started with.
+/// The files of the configuration.
 #[derive(Debug)]
 pub(crate) struct Everything {
     folder: TempDir,
-    /// With which every client gets into every room.
+    /// A token that grants every client every room.
     pub(crate) token: String,
 }
 
@@ -50,7 +50,11 @@ impl Everything {
             .arg(folder.path().join("key"))
             .output()
             .with_context(|| format!("can't run {}", server.display()))?;
-        ensure!(made.status.success(), "no token: {}", String::from_utf8_lossy(&made.stderr));
+        ensure!(
+            made.status.success(),
+            "the token could not be made: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         Ok(Self { folder, token: String::from_utf8(made.stdout)?.trim().to_owned() })
     }
 

@@ -1,5 +1,5 @@
-//! WebSocket frames as far as a load generator needs them (RFC 6455): it writes text and pongs, and reads what servers
-//! send. Frames are made once and written many times, so that the generator costs as little as it can.
+//! The subset of WebSocket frames (RFC 6455) that a load generator needs: it writes text and pongs, and reads the frames of
+//! servers. A frame is made once and written many times, so that the generator costs little.
 
 use anyhow::{Result, bail};
 use std::rc::Rc;
@@ -8,14 +8,13 @@ const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
-/// In place of a length: two bytes with the length follow.
+/// The value of the length field if the length follows in two bytes.
 const LONG: u8 = 126;
-/// What comes before the digits of a time stamp in a payload.
+/// The character before the digits of a time stamp in a payload.
 const STAMP: u8 = b'@';
 const STAMP_DIGITS: usize = 16;
 
-/// A frame as a client writes it, ready to be written as often as needed. The key of its mask is 0: servers don't look
-/// at it, and the generator has nothing to compute.
+/// A frame of a client. Its mask is 0: servers accept that, and the generator has nothing to compute.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     bytes: Rc<[u8]>,
@@ -31,7 +30,7 @@ impl Frame {
         Self::new(PONG, payload)
     }
 
-    /// Bytes that are no frame: the request that comes before all frames.
+    /// Bytes that are not a frame: the HTTP request before all frames.
     pub(crate) fn raw(bytes: &[u8]) -> Self {
         Self { bytes: bytes.into(), stamp_at: None }
     }
@@ -52,7 +51,7 @@ impl Frame {
         Self { bytes: bytes.into(), stamp_at }
     }
 
-    /// The same frame with a number in the place that [`placeholder`] left for it.
+    /// The same frame with a number in place of the [`placeholder`].
     pub(crate) fn stamped(&self, number: u64) -> Self {
         let mut bytes = self.bytes.to_vec();
         if let Some(at) = self.stamp_at {
@@ -66,28 +65,28 @@ impl Frame {
     }
 }
 
-/// What [`Frame::stamped`] replaces.
+/// The text that [`Frame::stamped`] replaces.
 pub(crate) fn placeholder() -> String {
     format!("{}{:016x}", char::from(STAMP), 0)
 }
 
-/// The number that a payload was stamped with.
+/// The time stamp in a payload.
 pub(crate) fn stamp(payload: &[u8]) -> Option<u64> {
     let at = memchr::memchr(STAMP, payload)? + 1;
     let digits = std::str::from_utf8(payload.get(at..at + STAMP_DIGITS)?).ok()?;
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// What a server said.
+/// A frame of a server.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Said<'a> {
+pub(crate) enum Received<'a> {
     Text(&'a [u8]),
     Ping(&'a [u8]),
     Close,
 }
 
-/// The first frame in `bytes` and its length; none where it is not whole yet. Nobody fragments messages here.
-pub(crate) fn first(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>> {
+/// The first frame in `bytes`, and its length. `None`: it is not complete yet. No server here fragments messages.
+pub(crate) fn first(bytes: &[u8]) -> Result<Option<(Received<'_>, usize)>> {
     let [head, length, rest @ ..] = bytes else { return Ok(None) };
     let (length, start) = match (length, rest) {
         (&LONG, [high, low, ..]) => (usize::from(u16::from_be_bytes([*high, *low])), 4),
@@ -99,13 +98,13 @@ pub(crate) fn first(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>> {
         (length, _) => (usize::from(*length), 2),
     };
     let Some(payload) = bytes.get(start..start + length) else { return Ok(None) };
-    let said = match head & 0x0f {
-        TEXT => Said::Text(payload),
-        PING => Said::Ping(payload),
-        CLOSE => Said::Close,
+    let received = match head & 0x0f {
+        TEXT => Received::Text(payload),
+        PING => Received::Ping(payload),
+        CLOSE => Received::Close,
         other => bail!("a frame of an unexpected kind: {other:#x}"),
     };
-    Ok(Some((said, start + length)))
+    Ok(Some((received, start + length)))
 }
 
 #[cfg(test)]
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_found_again() {
+    fn a_stamp_can_be_read_back() {
         let frame = Frame::text(&format!("{{\"sdp\":\"s={}\"}}", placeholder())).stamped(0x1234);
         assert_eq!(&frame.bytes()[..2], [0x81, 0x80 | 0x1d]);
         assert_eq!(stamp(&frame.bytes()[6..]), Some(0x1234));
@@ -129,10 +128,10 @@ mod tests {
                 assert_eq!(first(&whole[..part]).unwrap(), None);
             }
             let bytes = [whole, b"\x89"].concat();
-            let Some((Said::Text(payload), used)) = first(&bytes).unwrap() else { panic!("no frame") };
+            let Some((Received::Text(payload), used)) = first(&bytes).unwrap() else { panic!("no frame") };
             assert_eq!((used, payload.last()), (whole.len(), whole.last()));
         }
-        assert_eq!(first(b"\x88\x02\x03\xe8").unwrap(), Some((Said::Close, 4)));
+        assert_eq!(first(b"\x88\x02\x03\xe8").unwrap(), Some((Received::Close, 4)));
         assert!(first(b"\x82\x00").is_err());
     }
 }

@@ -1,9 +1,8 @@
-//! Loads room-signaling and its peers in turn, on the loopback interface, and compares what they cost.
+//! Loads room-signaling and other servers in turn on the loopback interface, and compares their costs.
 //!
-//! The servers have one processor, this program the other. Every row starts servers of its own and ends them; rounds
-//! go through all servers before the next one begins, so that a machine that grows slower does so for all. What is told
-//! is the median of the rounds: a JSON line a row on standard output, then a table on standard error. Exit status 1
-//! where a goal is missed.
+//! The servers run on one processor, and this program on another. Every row starts its own servers. A round measures each
+//! server once, so that a machine that becomes slower affects all of them. The results are the medians of the rounds: one
+//! line of JSON for each row on standard output, then a table on standard error. The exit status is 1 if a goal is missed.
 
 mod crowd;
 mod dialect;
@@ -30,31 +29,31 @@ struct Cli {
     #[arg(long, value_name = "FILE")]
     server: PathBuf,
 
-    /// A Python that has websockets
+    /// A Python interpreter with the package websockets
     #[arg(long, value_name = "FILE")]
     python: PathBuf,
 
-    /// gst-webrtc-signalling-server, to compare with it, too
+    /// gst-webrtc-signalling-server, to include it in the comparison
     #[arg(long, value_name = "FILE")]
     gst: Option<PathBuf>,
 
-    /// room-bare, to see what the system alone takes of each number
+    /// room-bare, to measure the share of the operating system
     #[arg(long, value_name = "FILE")]
     bare: Option<PathBuf>,
 
-    /// Only these rows
+    /// Only these rows, separated by commas [default: all]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     rows: Vec<String>,
 
-    /// How often each server is measured in each row
+    /// The number of measurements of each server in each row
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 
-    /// How long each measurement that lasts is
+    /// The duration of each timed measurement, in seconds
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
 
-    /// Connections of the rows that count them
+    /// The number of connections in the rows connect and memory
     #[arg(long, default_value_t = 2_000)]
     connections: usize,
 }
@@ -81,7 +80,7 @@ fn main() -> Result<ExitCode> {
     kinds.extend(programs.bare.as_ref().map(|_| Kind::Bare));
     let servers: Vec<_> =
         kinds.into_iter().map(|kind| (kind, Dialect::of(kind, &everything.token))).collect();
-    // Two ends of each connection, one here.
+    // This process has one end of each connection.
     rlimit::increase_nofile_limit(u64::MAX)?;
 
     let mut report = Report::default();
@@ -104,7 +103,7 @@ impl Cli {
         let names: Vec<&str> = Row::ALL.into_iter().map(Row::name).collect();
         ensure!(
             self.rows.iter().all(|name| names.contains(&name.as_str())),
-            "--rows takes some of {}",
+            "--rows must be a list of these: {}",
             names.join(", ")
         );
         Ok(rows)

@@ -1,4 +1,4 @@
-//! What the measurements say: medians, ratios, and which goals they miss.
+//! Evaluates the measurements: medians, ratios, and missed goals.
 
 use crate::{
     rows::{Numbers, Row},
@@ -7,25 +7,25 @@ use crate::{
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, fmt::Write};
 
-/// What room-signaling has to reach.
+/// A goal of room-signaling.
 #[derive(Debug, Clone, Copy)]
 enum Goal {
-    /// At most this share of what the Python server has.
+    /// At most this share of the number of the Python server.
     ShareOfPython(f64),
-    /// At least so many times what the Python server has.
+    /// At least this multiple of the number of the Python server.
     TimesPython(f64),
-    /// At most this, whatever others have.
+    /// At most this number.
     AtMost(f64),
 }
 
-/// A number of a row that has a goal. Among servers, less is better, but for rates.
+/// The goal of one number of a row. Less is better, except for rates.
 struct Aim {
     row: Row,
     number: &'static str,
     goal: Goal,
 }
 
-/// Four deaf readers hold a queue of 1 MiB each at most; the rest is what an allocator keeps.
+/// Four deaf readers have queues of at most 1 MiB each; the rest is an allowance for the allocator.
 const DEAF_READERS_MEMORY_MB: f64 = 6.0;
 
 const AIMS: [Aim; 14] = [
@@ -46,8 +46,8 @@ const AIMS: [Aim; 14] = [
 ];
 
 impl Aim {
-    /// Whether it is about what room-signaling promises, and not about how it fares beside others: one that does less
-    /// is a smaller program.
+    /// Whether it concerns room-signaling only, and not the comparison with gst-webrtc: a program with fewer features is
+    /// smaller.
     fn is_promise(&self) -> bool {
         self.row == Row::Size || matches!(self.number, "lost" | "p99_growth" | "memory_growth_mb")
     }
@@ -63,13 +63,13 @@ pub(crate) struct Report {
     rounds: BTreeMap<(&'static str, &'static str, Kind), Vec<f64>>,
 }
 
-/// How an aim stands.
-struct Standing {
+/// The result of an aim.
+struct Outcome {
     ours: f64,
     python: Option<f64>,
     gst: Option<f64>,
     bare: Option<f64>,
-    /// Against the Python server, and against gst-webrtc: every row that it can run has to be better here.
+    /// Whether the goal is met, and room-signaling is better than gst-webrtc in each row that gst-webrtc can run.
     met: bool,
 }
 
@@ -86,7 +86,7 @@ impl Report {
         values.get(values.len() / 2).copied()
     }
 
-    fn standing(&self, aim: &Aim) -> Option<Standing> {
+    fn outcome(&self, aim: &Aim) -> Option<Outcome> {
         let ours = self.median(aim.row, aim.number, Kind::Ours)?;
         let python = self.median(aim.row, aim.number, Kind::Python);
         let gst = self.median(aim.row, aim.number, Kind::Gst);
@@ -98,10 +98,10 @@ impl Report {
         let better = |gst: f64| if more_is_better { ours >= gst } else { ours <= gst };
         let behind_gst = !aim.is_promise() && gst.is_some_and(|gst| !better(gst));
         let bare = self.median(aim.row, aim.number, Kind::Bare);
-        Some(Standing { ours, python, gst, bare, met: met && !behind_gst })
+        Some(Outcome { ours, python, gst, bare, met: met && !behind_gst })
     }
 
-    /// A row as JSON: every number of every server, and the goals.
+    /// A row as JSON: all numbers of all servers, and the goals.
     pub(crate) fn line(&self, row: Row) -> Value {
         let mut servers: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
         for (_, number, kind) in self.rounds.keys().filter(|(name, _, _)| *name == row.name()) {
@@ -111,19 +111,19 @@ impl Report {
         let goals: Map<String, Value> = AIMS
             .iter()
             .filter(|aim| aim.row == row)
-            .filter_map(|aim| Some((aim, self.standing(aim)?)))
-            .map(|(aim, standing)| {
+            .filter_map(|aim| Some((aim, self.outcome(aim)?)))
+            .map(|(aim, outcome)| {
                 let [ratio, floor] =
-                    [Some(standing.ours), standing.bare].map(|it| standing.of_python(it).map(rounded));
+                    [Some(outcome.ours), outcome.bare].map(|it| outcome.of_python(it).map(rounded));
                 let goal =
-                    json!({"goal": aim.goal.words(), "ratio": ratio, "floor": floor, "met": standing.met});
+                    json!({"goal": aim.goal.description(), "ratio": ratio, "floor": floor, "met": outcome.met});
                 (aim.number.to_owned(), goal)
             })
             .collect();
         json!({"row": row.name(), "servers": servers, "goals": goals})
     }
 
-    /// All that have goals, for people. `floor` is the ratio that the bare loop has, which no server surpasses.
+    /// A table of all numbers with goals. `floor` is the ratio of the bare loop, which no server can beat.
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
             "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7} {:>7}  {}\n",
@@ -137,7 +137,7 @@ impl Report {
             "goal"
         );
         for aim in &AIMS {
-            let Some(standing) = self.standing(aim) else { continue };
+            let Some(outcome) = self.outcome(aim) else { continue };
             let number =
                 |value: Option<f64>| value.map_or("-".to_owned(), |value| rounded(value).to_string());
             // Writing to a String can't fail.
@@ -145,14 +145,14 @@ impl Report {
                 text,
                 "{:<30} {:>14} {:>10} {:>12} {:>10} {:>7} {:>7}  {}{}",
                 format!("{} {}", aim.row.name(), aim.number),
-                number(Some(standing.ours)),
-                number(standing.python),
-                number(standing.gst),
-                number(standing.bare),
-                number(standing.of_python(Some(standing.ours))),
-                number(standing.of_python(standing.bare)),
-                aim.goal.words(),
-                if standing.met { "" } else { "  MISSED" }
+                number(Some(outcome.ours)),
+                number(outcome.python),
+                number(outcome.gst),
+                number(outcome.bare),
+                number(outcome.of_python(Some(outcome.ours))),
+                number(outcome.of_python(outcome.bare)),
+                aim.goal.description(),
+                if outcome.met { "" } else { "  MISSED" }
             );
         }
         text
@@ -160,12 +160,12 @@ impl Report {
 
     /// Whether a goal is missed.
     pub(crate) fn is_missed(&self) -> bool {
-        AIMS.iter().filter_map(|aim| self.standing(aim)).any(|standing| !standing.met)
+        AIMS.iter().filter_map(|aim| self.outcome(aim)).any(|outcome| !outcome.met)
     }
 }
 
-impl Standing {
-    /// A number by the Python server's.
+impl Outcome {
+    /// A number divided by that of the Python server.
     fn of_python(&self, number: Option<f64>) -> Option<f64> {
         let python = self.python.filter(|python| *python > 0.0)?;
         number.map(|number| number / python)
@@ -173,7 +173,7 @@ impl Standing {
 }
 
 impl Goal {
-    fn words(self) -> String {
+    fn description(self) -> String {
         match self {
             Self::ShareOfPython(share) => format!("at most {share} of python's"),
             Self::TimesPython(times) => format!("at least {times} times python's"),
@@ -182,7 +182,7 @@ impl Goal {
     }
 }
 
-/// To three significant digits or so.
+/// Rounds to about three significant digits.
 fn rounded(value: f64) -> f64 {
     let scale = if value.abs() >= 100.0 {
         1.0
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_is_missed_by_the_ratio_to_python_or_by_being_behind_gst() {
+    fn a_goal_is_missed_by_the_ratio_to_python_or_by_a_better_gst() {
         let missed = |ours, python, gst| {
             let numbers = [(Kind::Ours, ours), (Kind::Python, python), (Kind::Gst, gst)];
             report(&numbers, Row::Relay, "cpu_us").is_missed()
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_is_told_where_the_bare_loop_took_part() {
+    fn a_floor_is_reported_if_the_bare_loop_was_measured() {
         let numbers = [(Kind::Ours, 8.0), (Kind::Python, 20.0), (Kind::Bare, 5.0)];
         let goal =
             |numbers: &[_]| report(numbers, Row::Paced, "p99_us").line(Row::Paced)["goals"]["p99_us"].take();

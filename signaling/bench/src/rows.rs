@@ -1,4 +1,4 @@
-//! What is measured. Each row gets servers that have just been started, and gives numbers by name.
+//! The measurements. Each row starts its own servers, and returns numbers by name.
 
 use crate::{
     crowd::{Crowd, Event, Seat},
@@ -12,26 +12,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes of SDP in a message.
+/// The size of the SDP in a message, in bytes.
 const SDP: usize = 2 << 10;
-/// Messages that a pair has on the way at a time, where the server is to have all that it can do.
+/// The messages of a pair that are in flight at a time, in the row that saturates the server.
 const IN_FLIGHT: usize = 2;
-/// Where servers take turns: how long a turn is, and what comes before it and isn't measured: a server that was idle is
-/// slow for some messages.
+/// In the row in which servers take turns, the length of a turn, and the time before it that is not measured, because a
+/// server that was idle is slow for some messages.
 const TURN: Duration = Duration::from_millis(500);
 const WARM_UP: Duration = Duration::from_millis(50);
 
 /// Numbers by name.
 pub(crate) type Numbers = Vec<(&'static str, f64)>;
 
-/// How long and how much.
+/// The extent of the measurements.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// Of each measurement that lasts.
+    /// The duration of each timed measurement.
     pub(crate) time: Duration,
-    /// Connections of the rows that count connections.
+    /// The connections in the rows that count connections.
     pub(crate) connections: usize,
-    /// Messages to the large room.
+    /// The messages to the large room.
     pub(crate) broadcasts: u32,
 }
 
@@ -73,11 +73,11 @@ impl Row {
         }
     }
 
-    /// Whether a server can do what the row wants.
+    /// Whether a kind of server can run the row.
     pub(crate) fn fits(self, kind: Kind) -> bool {
         match kind {
             Kind::Ours => true,
-            // A script.
+            // It is a script.
             Kind::Python => self != Self::Size,
             // It has no rooms.
             Kind::Gst => self != Self::LargeRoom,
@@ -123,25 +123,25 @@ impl Row {
     }
 }
 
-/// As many messages as the server can take, 50 rooms of 4.
+/// As many messages as the server can relay, in 50 rooms of 4.
 fn relay(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
     let pairs = dialect.fill(crowd, 0..50, 4, SDP)?;
     for _ in 0..IN_FLIGHT {
         for pair in &pairs {
-            crowd.say(pair.sender, &pair.offer)?;
+            crowd.send(pair.sender, &pair.offer)?;
         }
     }
-    let mut replies = Replies::new(&pairs);
+    let mut conversation = Conversation::new(&pairs);
     let warm = Instant::now() + effort.time / 4;
     while Instant::now() < warm {
-        replies.turn(crowd)?;
+        conversation.turn(crowd)?;
     }
-    let (began, cpu, before) = (Instant::now(), server.cpu_us()?, replies.heard);
+    let (began, cpu, before) = (Instant::now(), server.cpu_us()?, conversation.heard);
     while began.elapsed() < effort.time {
-        replies.turn(crowd)?;
+        conversation.turn(crowd)?;
     }
-    let (elapsed, cpu, messages) = (began.elapsed(), server.cpu_us()? - cpu, replies.heard - before);
-    ensure!(messages > 0, "no message got through");
+    let (elapsed, cpu, messages) = (began.elapsed(), server.cpu_us()? - cpu, conversation.heard - before);
+    ensure!(messages > 0, "no message arrived");
     Ok(vec![
         ("cpu_us", cpu / float(messages)),
         ("messages_per_s", float(messages) / elapsed.as_secs_f64()),
@@ -149,15 +149,15 @@ fn relay(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) 
     ])
 }
 
-/// Who answers what: receivers each offer, senders each answer with the next offer.
-struct Replies {
-    /// By seat: what this client says in turn.
+/// The conversation of pairs: receivers answer each offer, senders answer each answer with the next offer.
+struct Conversation {
+    /// The frames that each client sends in turn, by its number.
     frames: Vec<Vec<Frame>>,
     next: Vec<usize>,
     heard: u64,
 }
 
-impl Replies {
+impl Conversation {
     fn new(pairs: &[Pair]) -> Self {
         let seats = pairs.iter().map(|pair| pair.sender.max(pair.receiver) + 1).max().unwrap_or_default();
         let mut frames = vec![Vec::new(); seats];
@@ -169,12 +169,12 @@ impl Replies {
     }
 
     fn turn(&mut self, crowd: &mut Crowd) -> Result<()> {
-        crowd.turn(Duration::from_millis(100), |mouth, seat, event| {
+        crowd.turn(Duration::from_millis(100), |replies, seat, event| {
             if let Event::Text(_) = event {
                 self.heard += 1;
                 let (frames, next) = (&self.frames[seat], &mut self.next[seat]);
                 *next = (*next + 1) % frames.len();
-                mouth.say(seat, &frames[*next]);
+                replies.send(seat, &frames[*next]);
             }
             Ok(())
         })?;
@@ -182,8 +182,8 @@ impl Replies {
     }
 }
 
-/// 2,000 messages a second, 50 rooms of 4. All servers run and take turns, and each turn gives numbers: what else the
-/// machine does for a while falls to all alike, and to some turns only.
+/// 2,000 messages per second, in 50 rooms of 4. All servers run and take turns, and each turn returns numbers, so that other
+/// work of the machine affects all servers alike, and only some turns.
 fn paced(programs: &Programs, servers: &[&(Kind, Dialect)], effort: Effort) -> Result<Vec<(Kind, Numbers)>> {
     let mut loaded = Vec::new();
     for (kind, dialect) in servers {
@@ -208,7 +208,7 @@ fn paced(programs: &Programs, servers: &[&(Kind, Dialect)], effort: Effort) -> R
     Ok(numbers)
 }
 
-/// Says something at fixed times, whatever the server does, and notes when it is heard.
+/// Sends messages at fixed times, independent of the server, and measures when they arrive.
 struct Pacer {
     step: Duration,
 }
@@ -249,14 +249,14 @@ impl Pacer {
             if due < time && due <= now {
                 meanwhile(crowd)?;
                 let pair = &pairs[sent % pairs.len()];
-                // The time at which it was due, not that at which it went: what holds up one holds up the next.
+                // The time at which it was due, not at which it was sent: a delayed message also delays the next one.
                 let stamp = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
-                let (speaker, frame) = if (sent / pairs.len()).is_multiple_of(2) {
+                let (author, frame) = if (sent / pairs.len()).is_multiple_of(2) {
                     (pair.sender, &pair.offer)
                 } else {
                     (pair.receiver, &pair.answer)
                 };
-                crowd.say(speaker, &frame.stamped(stamp))?;
+                crowd.send(author, &frame.stamped(stamp))?;
                 sent += 1;
                 due += self.step;
             } else if due >= time && (latencies.len() == sent || now > time + LAST) {
@@ -277,7 +277,7 @@ impl Pacer {
     }
 }
 
-/// From nothing to being in a room.
+/// Connecting, registering and joining a room.
 fn connect(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
     let entrance = dialect.entrance(crowd, 0..effort.connections / 4, 4)?;
     let (began, cpu) = (Instant::now(), server.cpu_us()?);
@@ -287,17 +287,17 @@ fn connect(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort
     Ok(vec![("per_s", float(connections) / elapsed.as_secs_f64()), ("cpu_us", cpu / float(connections))])
 }
 
-/// What an idle connection holds: in its room and having said nothing else, and after one message of 4 KB each way.
+/// The memory of an idle connection: after it has joined its room, and after one message of 4 KB in each direction.
 fn memory(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
     let rooms = effort.connections / 2;
-    // What is made once, at the first connections.
+    // The first connections cause allocations that are made only once.
     dialect.enter(crowd, rooms..rooms + 4, 2)?;
     let before = server.memory()?;
     let pairs = dialect.fill(crowd, 0..rooms, 2, 4 << 10)?;
     let fresh = server.memory()?;
     for pair in &pairs {
-        crowd.say(pair.sender, &pair.offer)?;
-        crowd.say(pair.receiver, &pair.answer)?;
+        crowd.send(pair.sender, &pair.offer)?;
+        crowd.send(pair.receiver, &pair.answer)?;
         crowd.count("an offer and an answer", 2, |_, _, event| {
             Ok(usize::from(matches!(event, Event::Text(_))))
         })?;
@@ -318,8 +318,8 @@ fn large_room(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Eff
     let mut cpu = 0.0;
     for _ in 0..effort.broadcasts {
         let (began, before) = (Instant::now(), server.cpu_us()?);
-        crowd.say(seats[0], &offer)?;
-        crowd.count("everyone hears", MEMBERS - 1, |_, _, event| {
+        crowd.send(seats[0], &offer)?;
+        crowd.count("all members receive the message", MEMBERS - 1, |_, _, event| {
             Ok(usize::from(matches!(event, Event::Text(_))))
         })?;
         times.push(began.elapsed());
@@ -332,20 +332,20 @@ fn large_room(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Eff
     Ok(vec![("last_ms", micros(last) / 1e3), ("cpu_us", cpu / float(deliveries))])
 }
 
-/// Some in other rooms never read what they are sent, each beginning when the one before has been for a while.
+/// Clients in other rooms stop reading, one after the other, while they are flooded with messages.
 fn deaf_reader(server: &Server, crowd: &mut Crowd, dialect: &Dialect, effort: Effort) -> Result<Numbers> {
     const DEAF: usize = 4;
     const FLOOD: usize = 16 << 10;
-    /// What a flooding client keeps unsaid while the server doesn't read from it.
-    const UNSAID: usize = 16;
+    /// The most frames that wait at a flooding client while the server does not read from it.
+    const UNSENT: usize = 16;
     let pairs = dialect.fill(crowd, 0..10, 2, SDP)?;
     let floods = dialect.fill(crowd, 10..10 + DEAF, 2, FLOOD)?;
     let pacer = Pacer::new(1_000);
     let flood = |crowd: &mut Crowd, began: Instant| {
         let part = began.elapsed().as_nanos() * DEAF as u128 / effort.time.as_nanos();
         let flood = &floods[usize::try_from(part)?.min(DEAF - 1)];
-        if crowd.unsaid(flood.sender) < UNSAID {
-            crowd.say(flood.sender, &flood.offer)?;
+        if crowd.unsent(flood.sender) < UNSENT {
+            crowd.send(flood.sender, &flood.offer)?;
         }
         anyhow::Ok(flood.receiver)
     };

@@ -1,4 +1,4 @@
-//! The servers that are compared: how each is started, on a processor of its own, and what it costs.
+//! The servers in the comparison: starts each on its own processor, and measures its costs.
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::{process::Pid, thread::CpuSet};
@@ -10,18 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Processors: one for the server, the other for the generator.
+/// The processors of the server and of the load generator.
 const SERVER_CPU: usize = 0;
 const GENERATOR_CPU: usize = 1;
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which server.
+/// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Ours,
     Python,
     Gst,
-    /// No server, but what the system takes of each.
+    /// The echo loop of `bare.rs`, which shows the share of the operating system.
     Bare,
 }
 
@@ -36,17 +36,17 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) ours: PathBuf,
-    /// What it is started with.
+    /// The configuration of room-signaling.
     pub(crate) config: PathBuf,
     pub(crate) python: PathBuf,
     pub(crate) python_server: PathBuf,
-    /// None: it takes no part.
+    /// `None`: it is not compared.
     pub(crate) gst: Option<PathBuf>,
-    /// This too.
+    /// `None`: it is not compared.
     pub(crate) bare: Option<PathBuf>,
 }
 
@@ -66,12 +66,12 @@ impl Programs {
                 command
             }
             Kind::Bare => {
-                let mut command = Command::new(self.bare.as_ref().context("bare takes no part")?);
+                let mut command = Command::new(self.bare.as_ref().context("--bare is missing")?);
                 command.arg(port);
                 command
             }
             Kind::Gst => {
-                let mut command = Command::new(self.gst.as_ref().context("gst-webrtc takes no part")?);
+                let mut command = Command::new(self.gst.as_ref().context("--gst is missing")?);
                 command.args(["--host", "127.0.0.1", "--port", &port]);
                 command.env("WEBRTCSINK_SIGNALLING_SERVER_LOG", "error");
                 command
@@ -81,11 +81,11 @@ impl Programs {
         Ok(command)
     }
 
-    /// The size of the stripped program in bytes. Python's is a script.
+    /// The size of the stripped program, in bytes. `None`: it is a script, or only for comparison.
     pub(crate) fn size(&self, kind: Kind) -> Result<Option<u64>> {
         let program = match kind {
             Kind::Ours => &self.ours,
-            Kind::Gst => self.gst.as_ref().context("gst-webrtc takes no part")?,
+            Kind::Gst => self.gst.as_ref().context("--gst is missing")?,
             Kind::Python | Kind::Bare => return Ok(None),
         };
         let stripped = tempfile::NamedTempFile::new()?;
@@ -95,16 +95,16 @@ impl Programs {
     }
 }
 
-/// A server that runs. Ends when dropped.
+/// A running server. Dropping it ends the server.
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Starts one, and returns as soon as it takes connections.
+    /// Starts a server, and returns as soon as it accepts connections.
     pub(crate) fn start(programs: &Programs, kind: Kind) -> Result<Self> {
-        // Free now; nobody else asks for ports here meanwhile.
+        // The port is free, and no other program on this machine asks for one meanwhile.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = programs.command(kind, address.port())?;
         move_to(SERVER_CPU)?;
@@ -117,13 +117,13 @@ impl Server {
     }
 
     fn wait(&mut self, kind: Kind) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{kind} ended at once: {status}");
+                bail!("{kind} ended immediately: {status}");
             }
-            ensure!(Instant::now() < deadline, "{kind} doesn't listen within {PATIENCE:?}");
-            // Not asleep: the processor is its own, and how soon it wakes is no matter of the server.
+            ensure!(Instant::now() < deadline, "{kind} doesn't listen within {TIMEOUT:?}");
+            // A sleep would add its wake-up time to the measurement. This thread has its own processor.
             std::hint::spin_loop();
         }
         Ok(())
@@ -133,7 +133,7 @@ impl Server {
         self.address
     }
 
-    /// The time that all its threads have run so far, in microseconds.
+    /// The processor time of all its threads so far, in microseconds.
     pub(crate) fn cpu_us(&self) -> Result<f64> {
         let mut nanoseconds = 0.0;
         for task in fs::read_dir(self.proc("task"))? {
@@ -144,7 +144,7 @@ impl Server {
         Ok(nanoseconds / 1e3)
     }
 
-    /// The memory that is its own, in bytes.
+    /// Its proportional share of memory (PSS), in bytes.
     pub(crate) fn memory(&self) -> Result<u64> {
         let text = fs::read_to_string(self.proc("smaps_rollup"))?;
         let line = text.lines().find(|line| line.starts_with("Pss:")).context("no Pss")?;
@@ -152,7 +152,7 @@ impl Server {
         Ok(kilobytes.parse::<u64>()? * 1024)
     }
 
-    /// The memory that it has in use, in bytes: quick to read.
+    /// Its resident memory, in bytes. It is quick to read.
     pub(crate) fn resident(&self) -> Result<u64> {
         let text = fs::read_to_string(self.proc("statm"))?;
         let pages: u64 = text.split_whitespace().nth(1).context("no size in statm")?.parse()?;
@@ -166,16 +166,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Moves this thread, and what it starts from now on, to one processor.
+/// Moves this thread, and all processes that it starts from now on, to one processor.
 pub(crate) fn move_to(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     rustix::thread::sched_setaffinity(None::<Pid>, &set)
-        .with_context(|| format!("processor {cpu} is needed: the benchmark takes two"))
+        .with_context(|| format!("processor {cpu} is missing: the benchmark needs two"))
 }

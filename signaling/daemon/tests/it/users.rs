@@ -78,7 +78,10 @@ fn keys_that_are_doubtful_keep_the_server_from_starting() {
     for (text, words) in [
         (format!("[auth]\nmode = 'token'\n{}", key("short.key")), "short.key: the secret has 16 bytes"),
         (format!("[auth]\nmode = 'token'\n{}", key("none.key")), "none.key: can't be read"),
-        (format!("[auth]\nmode = 'token'\n{}", key("good.key").replace("HS256", "EdDSA")), "not a public key"),
+        (
+            format!("[auth]\nmode = 'token'\n{}", key("good.key").replace("HS256", "EdDSA")),
+            "not a public key",
+        ),
         (format!("[auth]\nmode = 'token'\n{}", key("good.key").replace("HS256", "none")), "algorithm"),
         (format!("[auth]\nmode = 'token'\n{}", key("good.key").repeat(2)), "its own name"),
         ("[auth]\nmode = 'token'\n".to_owned(), "without a key"),

@@ -254,7 +254,9 @@ impl Driver {
                 self.hub.borrow_mut().set_wall_clock(clock);
                 Some((id, self.context.config().keys.verify(clock.unix, token.expose())))
             }
-            Claim::Password { hash, password } => self.passwords.submit(id, entry.address.ip(), hash, password),
+            Claim::Password { hash, password } => {
+                self.passwords.submit(id, entry.address.ip(), hash, password)
+            }
         }
     }
 
