@@ -3,7 +3,7 @@
 use super::status;
 use crate::{
     peer::{IceConfig, check_url},
-    property::{PropertyTable, field},
+    property::{Property, PropertyTable, field},
 };
 use gst::{glib, prelude::*};
 use gst_webrtc::WebRTCICETransportPolicy;
@@ -83,13 +83,19 @@ pub(crate) fn random_instance() -> Instance {
 static PROPERTIES: LazyLock<PropertyTable<SignalingSettings>> = LazyLock::new(table);
 
 fn table() -> PropertyTable<SignalingSettings> {
-    let text =
-        |name, nick, blurb| glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_ready();
-    let port = |name, nick, blurb, default: u16| {
-        let spec = glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).mutable_ready();
-        spec.maximum(u16::MAX.into()).default_value(default.into())
-    };
-    PropertyTable::new(vec![
+    PropertyTable::new(room_rows().into_iter().chain(ice_rows()).collect())
+}
+
+fn text(
+    name: &'static str,
+    nick: &'static str,
+    blurb: &'static str,
+) -> glib::ParamSpecStringBuilder<'static> {
+    glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_ready()
+}
+
+fn room_rows() -> Vec<Property<SignalingSettings>> {
+    vec![
         field!(
             text(
                 "signaling-uri",
@@ -139,6 +145,15 @@ fn table() -> PropertyTable<SignalingSettings> {
             ),
             tls_ca_file
         ),
+    ]
+}
+
+fn ice_rows() -> Vec<Property<SignalingSettings>> {
+    let port = |name, nick, blurb, default: u16| {
+        let spec = glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).mutable_ready();
+        spec.maximum(u16::MAX.into()).default_value(default.into())
+    };
+    vec![
         field!(
             text(
                 "ice-servers",
@@ -188,7 +203,7 @@ fn table() -> PropertyTable<SignalingSettings> {
             port("max-rtp-port", "Highest RTP port", "Highest local UDP port for media", u16::MAX),
             max_rtp_port
         ),
-    ])
+    ]
 }
 
 /// The specifications of the signaling properties, including the read-only ones, for one class of elements.

@@ -1,5 +1,5 @@
-//! What a pad's stream is, read from its bitstream: where receivers can start, and what is wrong with it. No GStreamer
-//! object is in here; the streaming thread passes bytes and times in.
+//! Inspects the access units of a pad: at which ones receivers can start, and why a stream cannot be sent or plays badly. A
+//! value, without GStreamer objects.
 
 use super::{
     caps::UnsupportedStream,
@@ -14,7 +14,7 @@ use crate::codec::{
 };
 use std::time::Instant;
 
-/// The stream of one pad.
+/// The inspector of one pad's stream.
 #[derive(Debug)]
 pub(crate) struct Bitstream {
     codec: &'static Codec,
@@ -25,17 +25,17 @@ pub(crate) struct Bitstream {
     warned_of_fields: bool,
 }
 
-/// What one access unit is.
+/// The result for one access unit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Inspected {
     pub(crate) is_idr: bool,
-    /// A receiver that waits can start here.
+    /// How a waiting receiver starts at this unit. `None` if it cannot.
     pub(crate) random_access: Option<RandomAccess>,
-    /// To be told to the operator.
+    /// To be posted on the bus.
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// The stream plays, but not as well as it could.
+/// A problem of a stream that is sent nevertheless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Warning {
     #[error("{0}")]
@@ -47,18 +47,18 @@ pub(crate) enum Warning {
     Interlaced,
 }
 
-/// What the streaming thread knows of an access unit beside its bytes.
+/// The circumstances in which an access unit arrives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
-    /// When it is to be shown; `None` in a stream without timestamps.
+    /// The presentation time. `None` in a stream without timestamps.
     pub(crate) pts: Option<gst::ClockTime>,
-    /// All requests for a keyframe that have been sent upstream so far.
+    /// How many keyframe requests have been sent upstream.
     pub(crate) requests: u64,
     pub(crate) now: Instant,
 }
 
 impl Bitstream {
-    /// A stream that has not begun.
+    /// An inspector for a stream that has not begun.
     pub(crate) fn new(codec: &'static Codec) -> Self {
         Self {
             codec,
@@ -70,7 +70,7 @@ impl Bitstream {
         }
     }
 
-    /// Reads the next access unit.
+    /// Inspects the next access unit. The error is the reason why the stream cannot be sent.
     pub(crate) fn inspect(&mut self, bytes: &[u8], arrival: Arrival) -> Result<Inspected, UnsupportedStream> {
         let unit = (self.codec.syntax.access_unit)(bytes);
         let mut warnings = Vec::new();
@@ -97,9 +97,9 @@ impl Bitstream {
         Ok(Inspected { is_idr: unit.kind == AccessUnitKind::Idr, random_access, warnings })
     }
 
-    /// The stream jumps: a flush, or a new segment.
-    pub(crate) fn jump(&mut self) {
-        self.reorder.jump();
+    /// Handles a flush or a step of the timestamps.
+    pub(crate) fn handle_discontinuity(&mut self) {
+        self.reorder.handle_discontinuity();
     }
 
     fn check_format(&mut self, warnings: &mut Vec<Warning>) -> Result<(), UnsupportedStream> {
@@ -128,7 +128,7 @@ mod tests {
     const B: &[u8] = &[0, 0, 0, 1, 0x01, 0x9e, 0x80];
     const RECOVERY: &[u8] = &[0, 0, 0, 1, 0x06, 6, 1, 0xc4, 0x80];
 
-    /// Thirty units a second.
+    /// A stream with thirty units per second.
     struct Stream {
         bitstream: Bitstream,
         start: Instant,
@@ -145,7 +145,7 @@ mod tests {
             self.unit_at(self.units, nal_units)
         }
 
-        /// A unit that is shown as number `frame`.
+        /// A unit whose presentation time is that of the given frame.
         fn unit_at(&mut self, frame: u32, nal_units: &[&[u8]]) -> Result<Inspected, UnsupportedStream> {
             self.units += 1;
             let arrival = Arrival {
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    fn entry(inspected: Result<Inspected, UnsupportedStream>) -> Option<RandomAccess> {
+    fn random_access(inspected: Result<Inspected, UnsupportedStream>) -> Option<RandomAccess> {
         inspected.expect("a unit that can be sent").random_access
     }
 
@@ -169,31 +169,31 @@ mod tests {
             first,
             Inspected { is_idr: true, random_access: Some(RandomAccess::AsIs), warnings: vec![] }
         );
-        assert_eq!(entry(stream.unit(&[DELIMITER, P])), None);
+        assert_eq!(random_access(stream.unit(&[DELIMITER, P])), None);
         assert_eq!(
-            entry(stream.unit(&[DELIMITER, SPS, PPS, RECOVERY, P])),
+            random_access(stream.unit(&[DELIMITER, SPS, PPS, RECOVERY, P])),
             None,
-            "an IDR picture may be on its way"
+            "an IDR picture may follow"
         );
     }
 
     #[test]
-    fn an_idr_picture_without_parameter_sets_gets_the_last_ones() {
+    fn receivers_get_the_last_parameter_sets_with_an_idr_picture_that_has_none() {
         let mut stream = Stream::new();
         assert!(stream.unit(&[SPS, PPS, IDR]).is_ok());
-        let late = entry(stream.unit(&[DELIMITER, IDR]));
+        let late = random_access(stream.unit(&[DELIMITER, IDR]));
         assert_eq!(late, Some(RandomAccess::WithParameterSets([SPS, PPS].concat(), DELIMITER.len() + 1)));
     }
 
     #[test]
-    fn an_unanswered_request_makes_recovery_points_entries_with_the_last_parameter_sets() {
+    fn after_an_unanswered_request_receivers_start_at_recovery_points_with_the_last_parameter_sets() {
         let mut stream = Stream::new();
         assert!(stream.unit(&[SPS, PPS, IDR]).is_ok());
         stream.requests = 1;
         for _ in 0..35 {
-            assert_eq!(entry(stream.unit(&[P])), None);
+            assert_eq!(random_access(stream.unit(&[P])), None);
         }
-        let late = entry(stream.unit(&[RECOVERY, P]));
+        let late = random_access(stream.unit(&[RECOVERY, P]));
         assert_eq!(late, Some(RandomAccess::WithParameterSets([SPS, PPS].concat(), 0)));
         let mut warnings: Vec<Warning> =
             (0..300).flat_map(|_| stream.unit(&[P]).expect("a unit").warnings).collect();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn b_frames_are_refused_and_a_loop_is_not() {
+    fn b_frames_are_refused_but_a_loop_is_not() {
         let mut stream = Stream::new();
         let order: [(u32, &[u8]); 9] =
             [(0, IDR), (3, P), (1, B), (2, B), (6, P), (4, B), (5, B), (9, P), (7, B)];
@@ -217,23 +217,23 @@ mod tests {
     }
 
     #[test]
-    fn ten_bits_are_refused_wherever_they_begin() {
+    fn a_change_to_ten_bits_is_refused() {
         // profile_idc 110, id 0, chroma format 1, bit depths 10.
         let ten_bits: &[u8] = &[0, 0, 0, 1, 0x67, 110, 0, 31, 0xa6, 0xcb, 0x40, 0xa0, 0xfc, 0x80];
         let mut stream = Stream::new();
         assert!(stream.unit(&[SPS, PPS, IDR]).is_ok());
         let Err(UnsupportedStream::Profile(text)) = stream.unit(&[ten_bits, PPS, IDR]) else {
-            panic!("it was admitted")
+            panic!("it was accepted")
         };
         assert!(text.contains("10 bits") && text.contains("high-10"), "{text}");
     }
 
     #[test]
-    fn key_frames_of_vp8_are_entries() {
+    fn receivers_start_at_key_frames_of_vp8() {
         let mut bitstream = Bitstream::new(&VP8);
         let arrival = Arrival { pts: None, requests: 0, now: Instant::now() };
         let key = [0x50, 0x2b, 0, 0x9d, 1, 0x2a, 0x40, 1, 0xf0, 0];
-        assert_eq!(entry(bitstream.inspect(&key, arrival)), Some(RandomAccess::AsIs));
-        assert_eq!(entry(bitstream.inspect(&[0x51, 0x2b, 0], arrival)), None);
+        assert_eq!(random_access(bitstream.inspect(&key, arrival)), Some(RandomAccess::AsIs));
+        assert_eq!(random_access(bitstream.inspect(&[0x51, 0x2b, 0], arrival)), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The caps of a request pad: what upstream may choose from, and what is refused with an error that names the fix.
+//! The caps of a request pad: the answers to caps queries, and the reasons why a stream cannot be sent.
 
 use crate::codec::{
     Codec, H264, MediaKind,
@@ -6,7 +6,7 @@ use crate::codec::{
     h264,
 };
 
-/// The largest width and height that encoders are asked for.
+/// The maximum width and height in answers.
 const MAX_SIZE: i32 = 16_384;
 
 /// The caps of the pad template for video.
@@ -16,10 +16,10 @@ pub(crate) fn template() -> gst::Caps {
         .collect::<gst::Caps>()
 }
 
-/// The answer to a caps query on a pad that carries `current`. One structure for each profile, best first: given a
-/// list, x264enc would choose the last profile. Because byte-stream stands alone in front, encoders do not choose
-/// `avc`. The last structure of H.264 admits the other profiles that browsers decode, and streams without a profile, such
-/// as those of IP cameras.
+/// The answer to a caps query on a pad whose codec is `current`, best choice first. Each preferred profile is a structure of
+/// its own, because x264enc would choose the last one of a list. These contain only byte-stream, so that encoders do not
+/// choose `avc`. The last structure of H.264 accepts the other profiles that browsers decode, and streams without a
+/// profile, such as those of IP cameras.
 pub(crate) fn accepted(current: Option<&Codec>) -> gst::Caps {
     let mut caps = gst::Caps::new_empty();
     for codec in Codec::sendable(MediaKind::Video).filter(|codec| current.is_none_or(|now| now == *codec)) {
@@ -30,7 +30,7 @@ pub(crate) fn accepted(current: Option<&Codec>) -> gst::Caps {
                 let mut preferred = codec.unit_caps();
                 let preferred_caps = preferred.make_mut();
                 preferred_caps.set("profile", profile);
-                // 4:2:0 needs even sizes. A scaler in front of the encoder chooses the next one.
+                // 4:2:0 requires even sizes. A scaler in front of the encoder selects the nearest one.
                 let even = gst::IntRange::with_step(2, MAX_SIZE, 2);
                 preferred_caps.set("width", even);
                 preferred_caps.set("height", even);
@@ -42,10 +42,10 @@ pub(crate) fn accepted(current: Option<&Codec>) -> gst::Caps {
     caps
 }
 
-/// The answer to a caps query with `filter`. A user who demands what cannot be sent gets it here, because the error that
-/// follows names the fix. Elements that may choose never choose that.
+/// The answer to a caps query with `filter`. If the filter allows nothing that can be sent, the answer accepts it anyway,
+/// because the error that follows CAPS names the fix.
 pub(crate) fn answer(current: Option<&Codec>, filter: &gst::Caps) -> gst::Caps {
-    // In this order the sink's preference wins over the filter's.
+    // This order gives precedence to the sink's preferences over those of the filter.
     let possible = accepted(current).intersect_with_mode(filter, gst::CapsIntersectMode::First);
     if possible.is_empty() {
         template().intersect_with_mode(filter, gst::CapsIntersectMode::First)
@@ -54,7 +54,7 @@ pub(crate) fn answer(current: Option<&Codec>, filter: &gst::Caps) -> gst::Caps {
     }
 }
 
-/// Why a stream cannot be sent. The text says what to change.
+/// Why a stream cannot be sent. The text names the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UnsupportedStream {
     #[error(
@@ -62,17 +62,17 @@ pub(crate) enum UnsupportedStream {
          the encoder and `video/x-h264,profile=constrained-baseline` behind it"
     )]
     Profile(String),
-    #[error("the pad began with {0} and cannot change to {1}: request another pad for it")]
+    #[error("the pad carries {0} and cannot change to {1}: request another pad")]
     CodecChange(&'static str, &'static str),
     #[error("{0} cannot be sent: use H.264 or VP8")]
     Unknown(String),
     #[error(
-        "data comes without caps, so its codec is unknown: put a parser (h264parse) or a demuxer in front of roomwebrtcsink, \
+        "data arrives without caps, so its codec is unknown: put a parser (h264parse) or a demuxer in front of roomwebrtcsink, \
          or set `caps` on appsrc"
     )]
     NoCaps,
     #[error(
-        "{0} comes without timestamps: put a demuxer in front of roomwebrtcsink, or set format=time on appsrc"
+        "{0} arrives without timestamps: put a demuxer in front of roomwebrtcsink, or set format=time on appsrc"
     )]
     NoTime(&'static str),
     #[error(
@@ -100,7 +100,7 @@ impl UnsupportedStream {
     }
 }
 
-/// What decoders have to know of the pictures. Frame rate, colorimetry, and level are none of it.
+/// The part of the caps that decoders depend on, which excludes frame rate, colorimetry and level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PictureFormat {
     size: (Option<i32>, Option<i32>),
@@ -156,7 +156,8 @@ pub(crate) fn codec_of(
     Ok(codec)
 }
 
-/// Every browser decodes High, whatever the SDP says, but not its relatives for 10 bits, 4:2:2, and 4:4:4.
+/// The profiles that browsers decode. All decode High, whatever profile the SDP names, but no profile for 10 bits, 4:2:2 or
+/// 4:4:4.
 const DECODED: [&str; 7] =
     ["constrained-baseline", "baseline", "main", "extended", "high", "progressive-high", "constrained-high"];
 
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_element_never_chooses_a_profile_that_cannot_be_sent_but_a_user_may_demand_it() {
+    fn a_profile_that_cannot_be_sent_is_offered_only_if_the_filter_demands_it() {
         let any = answer(None, &caps("video/x-h264"));
         assert!(!any.can_intersect(&caps("video/x-h264,profile=high-4:4:4")), "{any}");
         assert!(any.can_intersect(&caps("video/x-h264,profile=high")), "{any}");
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn encoders_are_asked_for_even_sizes_and_any_size_is_let_in() {
+    fn even_sizes_are_preferred_and_other_sizes_are_accepted() {
         gst::init().unwrap();
         let caps = accepted(None);
         let takes = |at: usize, width: i32| {
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_decoders_have_to_know_makes_another_format() {
+    fn only_fields_that_decoders_depend_on_change_the_format() {
         let format = |text: &str| PictureFormat::of(&caps(&format!("video/x-h264,profile=main,{text}")));
         let first = format("width=320,height=240,framerate=30/1");
         assert_eq!(first, format("width=320,height=240,framerate=25/1,colorimetry=bt709,level=(string)4"));
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_that_cannot_be_sent_is_refused_by_its_name() {
+    fn an_error_names_the_codec_that_cannot_be_sent() {
         for other in ["video/x-h265", "audio/x-opus"] {
             assert_eq!(codec_of(&caps(other), None), Err(UnsupportedStream::Unknown(other.into())));
         }
@@ -256,7 +257,7 @@ mod tests {
         let refused =
             caps(&format!("video/x-h264,stream-format=avc,alignment=au,codec_data=(buffer){record}"));
         let Err(UnsupportedStream::Profile(text)) = codec_of(&refused, None) else {
-            panic!("{refused} was admitted")
+            panic!("{refused} was accepted")
         };
         assert_eq!(text, "high-10 (4:2:0, 10 bits)");
     }

@@ -1,5 +1,7 @@
-//! One encoded stream to many receivers, split at access units. The streaming thread pushes; each receiver has a subscriber
-//! with a gate of its own. Data is shared by reference, never copied per receiver.
+//! Distributes the access units of one pad to all receivers. Each receiver has a [`Subscriber`], whose [`Gate`] opens at an
+//! IDR picture and closes while the receiver is behind. All subscribers share the data of an access unit.
+//!
+//! The streaming thread pushes, and never waits for a receiver.
 
 use gst::glib;
 use std::{
@@ -10,24 +12,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Queued media beyond which a receiver sheds frames; it goes on at an IDR once it is below [`RESUME_LEVEL`].
+/// A receiver with more queued media than this sheds access units. It resumes at an IDR picture once less than
+/// [`RESUME_LEVEL`] is queued.
 const SHED_LEVEL: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 const RESUME_LEVEL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
-/// One access unit on its way.
+/// One access unit, for all receivers.
 pub(crate) struct OutgoingUnit {
-    /// Stamped with the time of the receivers' clock.
+    /// Its timestamps are on the clock of the media sessions.
     pub(crate) buffer: gst::Buffer,
     pub(crate) is_idr: bool,
-    /// A receiver that waits can start here.
+    /// How a waiting receiver starts at this unit. `None` if it cannot.
     pub(crate) random_access: Option<RandomAccess>,
 }
 
-/// How a receiver starts at a unit.
+/// How a receiver starts at an access unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RandomAccess {
     AsIs,
-    /// With these parameter sets inserted at this offset, because the stream carries them only at its beginning.
+    /// The parameter sets are inserted at the offset, because the stream carries them only at its beginning.
     WithParameterSets(Vec<u8>, usize),
 }
 
@@ -64,14 +67,14 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
-    /// Gives a unit to every subscriber. Never waits for a receiver. True if somebody needs a keyframe now.
+    /// Pushes a unit to every subscriber. Returns whether a receiver needs a keyframe now.
     pub(crate) fn push(&self, unit: &OutgoingUnit) -> bool {
         self.frames.fetch_add(1, Ordering::Relaxed);
         if unit.is_idr {
             self.keyframes.fetch_add(1, Ordering::Relaxed);
             *lock(&self.last_keyframe) = Some(Instant::now());
         }
-        // The list is replaced, never changed: no lock is held while pushing.
+        // No lock is held while pushing, because the list is replaced and never modified.
         let subscribers = lock(&self.subscribers).clone();
         let mut wanted = false;
         for subscriber in subscribers.iter() {
@@ -80,60 +83,60 @@ impl Fanout {
         wanted
     }
 
-    /// Adds a receiver's subscriber.
+    /// Adds the subscriber of a receiver.
     pub(crate) fn add(&self, subscriber: Arc<Subscriber>) {
         let mut subscribers = lock(&self.subscribers);
         *subscribers = subscribers.iter().cloned().chain([subscriber]).collect();
     }
 
-    /// Takes a receiver's subscriber out.
+    /// Removes the subscriber of a receiver.
     pub(crate) fn remove(&self, subscriber: &Arc<Subscriber>) {
         let mut subscribers = lock(&self.subscribers);
         *subscribers = subscribers.iter().filter(|other| !Arc::ptr_eq(other, subscriber)).cloned().collect();
     }
 
-    /// After a jump in the stream every receiver starts at an IDR again.
+    /// Lets every receiver start at an IDR picture again, after a discontinuity.
     pub(crate) fn wait_for_idr(&self) {
         lock(&self.subscribers).iter().for_each(|subscriber| subscriber.wait_for_idr());
     }
 
-    /// Access units and keyframes that came in so far.
+    /// How many access units, and how many IDR pictures among them, were pushed.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.frames.load(Ordering::Relaxed), self.keyframes.load(Ordering::Relaxed))
     }
 
-    /// A request for a keyframe goes upstream.
+    /// Counts a keyframe request that was sent upstream.
     pub(crate) fn count_keyframe_request(&self) {
         self.keyframe_requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many requests for a keyframe went upstream so far.
+    /// How many keyframe requests were sent upstream.
     pub(crate) fn keyframe_requests(&self) -> u64 {
         self.keyframe_requests.load(Ordering::Relaxed)
     }
 
-    /// When the last IDR picture came in.
+    /// When the last IDR picture was pushed.
     pub(crate) fn last_keyframe(&self) -> Option<Instant> {
         *lock(&self.last_keyframe)
     }
 }
 
-/// A poisoned lock means a panic elsewhere, which is reported there; the data is still whole.
+/// A panic of another thread is reported there, and the data is still consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a subscriber's gate stands.
+/// Whether a subscriber lets access units pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Gate {
-    /// Not connected: whatever comes is dropped, or else one old packet would wait inside webrtcbin.
+    /// Not connected. Units are dropped; otherwise webrtcbin would hold one stale packet until DTLS completes.
     Closed = 0,
-    /// Connected: opens at the next IDR.
+    /// Connected. Opens at the next IDR picture.
     Waiting = 1,
-    /// Media flows.
+    /// Units pass.
     Open = 2,
-    /// The receiver fell behind: opens at an IDR once its queue is short again.
+    /// The receiver is behind. Opens at an IDR picture once the queue is short again.
     Shedding = 3,
 }
 
@@ -148,7 +151,7 @@ impl Gate {
     }
 }
 
-/// One receiver's end of a [`Fanout`].
+/// One receiver of a [`Fanout`]: a gate, and a queue in front of the payloader.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     source: gst_app::AppSrc,
@@ -156,18 +159,17 @@ pub(crate) struct Subscriber {
     sent: AtomicU64,
     shed: AtomicU64,
     bytes: AtomicU64,
-    /// The time in ns before which queued units are of no use any more.
+    /// Queued units with a time in ns before this are dropped.
     outdated_before: AtomicU64,
-    /// Bytes of the stream, including those that were shed.
+    /// Bytes of the stream, including those of shed units.
     offered: AtomicU64,
-    /// The least time that the next unit may have, in ns: the receiver's times rise, whichever stream feeds it.
+    /// The minimum time in ns of the next unit, because the timestamps of a receiver must rise.
     earliest: AtomicU64,
-    /// When the gate opened last.
     opened: Mutex<Option<Instant>>,
 }
 
 impl Subscriber {
-    /// A closed subscriber in front of `source`.
+    /// A subscriber that pushes into `source`. Its gate is closed.
     pub(crate) fn new(source: gst_app::AppSrc) -> Self {
         Self {
             source,
@@ -182,26 +184,26 @@ impl Subscriber {
         }
     }
 
-    /// The receiver is connected: media may flow from the next IDR on.
+    /// Handles the connection of the receiver: the gate opens at the next IDR picture.
     pub(crate) fn connect(&self) {
         self.change(Gate::Closed, Gate::Waiting);
     }
 
-    /// The receiver lost so much that it has to begin anew: units that are queued are dropped, and the next one that
-    /// leaves is one where decoding can start.
+    /// Restarts a receiver that lost too much: queued units are dropped, and the next unit that is sent is a random access
+    /// point.
     pub(crate) fn restart(&self) {
         self.outdated_before.store(u64::MAX, Ordering::Release);
         self.change(Gate::Open, Gate::Waiting);
         self.change(Gate::Shedding, Gate::Waiting);
     }
 
-    /// Whether a queued unit with this time is to be dropped, see [`Subscriber::restart`].
+    /// Whether a queued unit with this time must be dropped because of [`Subscriber::restart`].
     pub(crate) fn is_outdated(&self, time: Option<gst::ClockTime>) -> bool {
         let before = self.outdated_before.load(Ordering::Acquire);
         time.is_some_and(|time| time.nseconds() < before)
     }
 
-    /// Bytes of the stream since the connection, including those of frames that were shed.
+    /// Bytes of the stream since the connection, including those of shed units.
     pub(crate) fn offered(&self) -> u64 {
         self.offered.load(Ordering::Relaxed)
     }
@@ -214,28 +216,28 @@ impl Subscriber {
         let _ = self.gate.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Where the gate stands.
+    /// The state of the gate.
     pub(crate) fn gate(&self) -> Gate {
         Gate::from_u8(self.gate.load(Ordering::Acquire))
     }
 
-    /// Frames sent, frames shed, bytes sent.
+    /// Units sent, units shed, bytes sent.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
         (read(&self.sent), read(&self.shed), read(&self.bytes))
     }
 
-    /// When the gate opened last.
+    /// When the gate last opened.
     pub(crate) fn opened(&self) -> Option<Instant> {
         *lock(&self.opened)
     }
 
-    /// How much media waits to be sent.
+    /// The duration of the queued media.
     pub(crate) fn level(&self) -> gst::ClockTime {
         self.source.current_level_time()
     }
 
-    /// True if this receiver waits for a keyframe that hasn't been asked for.
+    /// Sends or drops a unit. Returns whether this receiver needs a keyframe.
     fn push(&self, unit: &OutgoingUnit) -> bool {
         let gate = self.gate();
         let open = match gate {
@@ -266,12 +268,12 @@ impl Subscriber {
             let time = buffer.pts().map_or(0, gst::ClockTime::nseconds);
             self.outdated_before.store(time, Ordering::Release);
         }
-        // A source that is shutting down refuses: the receiver is on its way out.
+        // Fails only while the session is torn down.
         let _ = self.source.push_buffer(buffer);
         false
     }
 
-    /// The buffer, moved in time just so far that this receiver's times rise.
+    /// Moves `buffer` forward in time if necessary for rising timestamps.
     fn rising(&self, mut buffer: gst::Buffer) -> gst::Buffer {
         let Some(time) = buffer.pts() else { return buffer };
         let earliest = gst::ClockTime::from_nseconds(self.earliest.load(Ordering::Relaxed));
@@ -283,9 +285,9 @@ impl Subscriber {
     }
 }
 
-/// `buffer` with `time` on the sessions' clock, and in no memory of a device, which a slow receiver would keep from a
-/// hardware encoder.
-pub(crate) fn restamped(buffer: &gst::BufferRef, time: gst::ClockTime) -> gst::Buffer {
+/// A copy of `buffer` with `time`, which is on the sessions' clock. Device memory is copied, because a slow receiver would
+/// withhold it from a hardware encoder.
+pub(crate) fn with_session_time(buffer: &gst::BufferRef, time: gst::ClockTime) -> gst::Buffer {
     let foreign = !buffer.iter_memories().all(|memory| memory.is_type(SYSTEM_MEMORY));
     let copied = if foreign { buffer.copy_deep().ok() } else { None };
     let mut copy = copied.unwrap_or_else(|| buffer.copy());
@@ -299,13 +301,13 @@ fn set_time(buffer: &mut gst::Buffer, time: gst::ClockTime) {
     head.set_dts(time);
 }
 
-/// More than a tick of RTP's clock for video (90 kHz): receivers take what has one time stamp for one picture.
+/// More than one tick of RTP's video clock (90 kHz), because receivers treat equal RTP timestamps as one picture.
 const TICK: gst::ClockTime = gst::ClockTime::from_useconds(12);
 
-/// What ordinary buffers are made of; anything else belongs to a device, which wants it back.
+/// The memory type of ordinary buffers. Others belong to a device that reuses them.
 const SYSTEM_MEMORY: &str = "SystemMemory";
 
-/// How long an end of stream may wait for what is queued to be sent.
+/// How long EOS waits until the queued units are sent.
 pub(crate) const DRAIN: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
@@ -316,7 +318,7 @@ mod tests {
     fn subscriber() -> (Arc<Subscriber>, gst_app::AppSrc) {
         gst::init().unwrap();
         let source = gst_app::AppSrc::builder().format(gst::Format::Time).max_bytes(0).build();
-        // Nothing is taken out: its thread stops at the very first event, before any buffer.
+        // The streaming thread blocks at the first event, so all buffers stay queued.
         let pad = source.static_pad("src").unwrap();
         pad.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, |_, _| gst::PadProbeReturn::Ok).unwrap();
         source.set_state(gst::State::Paused).unwrap();
@@ -333,13 +335,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_passes_before_the_connection_and_then_an_idr_is_first() {
+    fn no_unit_passes_before_the_connection_and_the_first_one_is_an_idr() {
         let (subscriber, source) = subscriber();
         let fanout = Fanout::default();
         fanout.add(subscriber.clone());
-        assert!(!fanout.push(&unit(0, true)), "a closed gate asks for nothing");
+        assert!(!fanout.push(&unit(0, true)), "a closed gate requests no keyframe");
         subscriber.connect();
-        assert!(fanout.push(&unit(1, false)), "an IDR is asked for");
+        assert!(fanout.push(&unit(1, false)), "a keyframe is requested");
         assert_eq!(source.current_level_buffers(), 0);
         assert!(!fanout.push(&unit(2, true)));
         assert!(!fanout.push(&unit(3, false)));
@@ -349,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_falls_behind_sheds_frames_and_the_others_do_not() {
+    fn a_slow_receiver_sheds_units_and_the_others_do_not() {
         let (slow, slow_source) = subscriber();
         let (fast, fast_source) = subscriber();
         let fanout = Fanout::default();
@@ -358,7 +360,7 @@ mod tests {
             subscriber.connect();
         }
         fanout.push(&unit(0, true));
-        // Nobody drains the slow one's queue; the fast one's is emptied as a running pipeline would.
+        // Only the fast receiver's queue is emptied.
         for n in 1..20 {
             fast_source.set_state(gst::State::Ready).unwrap();
             fast_source.set_state(gst::State::Paused).unwrap();
@@ -369,7 +371,7 @@ mod tests {
         assert!(slow_source.current_level_time() <= SHED_LEVEL + gst::ClockTime::from_mseconds(100));
         slow_source.set_state(gst::State::Ready).unwrap();
         slow_source.set_state(gst::State::Paused).unwrap();
-        assert!(fanout.push(&unit(2100, false)), "its queue is short again: an IDR is asked for");
+        assert!(fanout.push(&unit(2100, false)), "a keyframe is requested once the queue is short again");
         fanout.push(&unit(2200, true));
         assert_eq!(slow.gate(), Gate::Open);
         for source in [slow_source, fast_source] {
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_begins_anew_gets_nothing_that_was_queued_before() {
+    fn a_restart_drops_the_queued_units() {
         let (subscriber, source) = subscriber();
         let fanout = Fanout::default();
         fanout.add(subscriber.clone());
@@ -399,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_closes_open_gates_until_an_idr() {
+    fn a_discontinuity_closes_open_gates_until_an_idr() {
         let (subscriber, source) = subscriber();
         let fanout = Fanout::default();
         fanout.add(subscriber.clone());
@@ -414,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_starts_late_gets_the_parameter_sets_and_the_others_do_not() {
+    fn only_a_receiver_that_starts_late_gets_the_inserted_parameter_sets() {
         let (early, early_source) = subscriber();
         let (late, late_source) = subscriber();
         let fanout = Fanout::default();
@@ -444,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn the_times_of_each_receiver_rise_whatever_comes_in() {
+    fn the_timestamps_of_each_receiver_rise_although_those_of_the_stream_do_not() {
         let (first, first_source) = subscriber();
         let (late, late_source) = subscriber();
         let pass = |subscriber: &Subscriber, n| subscriber.rising(unit(n, false).buffer).pts().unwrap();
@@ -453,7 +455,7 @@ mod tests {
             [10, 5, 5, 20].map(|n| pass(&first, n)),
             [ms(10), ms(10) + TICK, ms(10) + TICK * 2, ms(20)]
         );
-        assert_eq!(pass(&late, 5), ms(5), "the other receiver has sent nothing that is later");
+        assert_eq!(pass(&late, 5), ms(5), "no later unit was sent to the other receiver");
         for source in [first_source, late_source] {
             source.set_state(gst::State::Null).unwrap();
         }

@@ -1,4 +1,5 @@
-//! The element: properties, signals, request pads, state changes. The work is done in the modules beside this one.
+//! The element `roomwebrtcsink` itself: properties, signals, request pads and state changes. `sink_pad.rs` handles the pads,
+//! and the conductor handles receivers while the element is in PAUSED or PLAYING.
 
 use super::{
     caps,
@@ -27,10 +28,10 @@ use std::{
     time::Duration,
 };
 
-/// How long stopping may wait for the goodbye to get out.
-const GOODBYE: Duration = Duration::from_millis(500);
-/// How long the way to NULL may wait for the receivers' pipelines to be taken down.
-const TEARDOWN: Duration = Duration::from_secs(5);
+/// How long PAUSED→READY waits for the conductor to end all sessions and leave the room.
+const STOP_LIMIT: Duration = Duration::from_millis(500);
+/// How long READY→NULL waits for a conductor that exceeded [`STOP_LIMIT`].
+const TEARDOWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The values of all writable properties.
 #[derive(Default, Clone)]
@@ -39,6 +40,7 @@ struct Properties {
     sink: Settings,
 }
 
+/// The state of a `roomwebrtcsink`.
 #[derive(Default)]
 pub struct RoomWebRtcSink {
     properties: Mutex<Properties>,
@@ -47,8 +49,8 @@ pub struct RoomWebRtcSink {
     conductor: CommandSender,
     published: Arc<PublishedState>,
     server: Mutex<Option<room_signaling_server::Running>>,
-    /// Of a conductor that had not ended when stopping stopped waiting.
-    ending: Mutex<Option<mpsc::Receiver<()>>>,
+    /// Receives the end of a conductor that exceeded [`STOP_LIMIT`].
+    late_conductor: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,17 +73,14 @@ impl ObjectImpl for RoomWebRtcSink {
 
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            signaling::properties()
-                .into_iter()
-                .chain(settings::properties())
-                .chain(published::properties())
-                .collect()
+            let signaling = signaling::properties().into_iter();
+            signaling.chain(settings::properties()).chain(published::properties()).collect()
         });
         &PROPERTIES
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        // The conductor is told under the lock, so that it learns of changes in the order in which they happen.
+        // The lock is held while sending, so that the conductor receives changes in the order in which they are made.
         let mut properties = lock(&self.properties);
         let before = properties.sink.runtime;
         if !properties.sink.set(pspec.name(), value) && !properties.signaling.set(pspec.name(), value) {
@@ -99,8 +98,7 @@ impl ObjectImpl for RoomWebRtcSink {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         let name = pspec.name();
-        let read_only = self.published.get(name);
-        let value = read_only.or_else(|| {
+        let value = self.published.get(name).or_else(|| {
             let properties = lock(&self.properties);
             properties.sink.get(name).or_else(|| properties.signaling.get(name))
         });
@@ -117,56 +115,52 @@ impl ObjectImpl for RoomWebRtcSink {
     }
 }
 
-/// Signals are emitted on the conductor's thread, actions may be called from any. Neither waits for the network.
+/// The signals, which the conductor's thread emits, and the actions, which only send a command to it.
 fn signals() -> Vec<glib::subclass::Signal> {
     use glib::subclass::Signal;
-    let action = |name: &'static str| Signal::builder(name).action();
     let string = String::static_type();
+    let authorize = Signal::builder("authorize-receiver")
+        .param_types([string, string])
+        .return_type::<bool>()
+        .class_handler(|_| Some(true.to_value()))
+        // The first handler that does not return true decides.
+        .accumulator(|_, _, value| match value.get() {
+            Ok(true) => std::ops::ControlFlow::Continue(true.to_value()),
+            _ => std::ops::ControlFlow::Break(false.to_value()),
+        });
     vec![
         Signal::builder("receiver-added").param_types([string, gst::Element::static_type()]).build(),
         Signal::builder("receiver-removed").param_types([string, string]).build(),
-        Signal::builder("authorize-receiver")
-            .param_types([string, string])
-            .return_type::<bool>()
-            .class_handler(|_| Some(true.to_value()))
-            .accumulator(|_, _, value| match value.get() {
-                Ok(true) => std::ops::ControlFlow::Continue(true.to_value()),
-                _ => std::ops::ControlFlow::Break(false.to_value()),
-            })
-            .build(),
+        authorize.build(),
         Signal::builder("data").param_types([string, string, glib::Bytes::static_type()]).build(),
-        action("kick")
-            .param_types([string])
-            .class_handler(|values| {
-                if let [element, id] = values
-                    && let (Ok(element), Ok(id)) = (element.get::<super::RoomWebRtcSink>(), id.get())
-                {
-                    element.imp().conductor.send(Command::Kick(id));
-                }
-                None
-            })
-            .build(),
-        action("request-keyframe")
-            .class_handler(|values| {
-                if let Some(Ok(element)) = values.first().map(glib::Value::get::<super::RoomWebRtcSink>) {
-                    element.imp().conductor.send(Command::RequestKeyframe);
-                }
-                None
-            })
-            .build(),
-        action("send-data")
-            .param_types([string, glib::Bytes::static_type()])
-            .class_handler(|values| {
-                if let [element, id, bytes] = values
-                    && let (Ok(element), Ok(id), Ok(bytes)) =
-                        (element.get::<super::RoomWebRtcSink>(), id.get(), bytes.get())
-                {
-                    element.imp().conductor.send(Command::SendData(id, bytes));
-                }
-                None
-            })
-            .build(),
+        action("kick", vec![string], |arguments| match arguments {
+            [id] => Some(Command::Kick(id.get().ok()?)),
+            _ => None,
+        }),
+        action("request-keyframe", vec![], |_| Some(Command::RequestKeyframe)),
+        action("send-data", vec![string, glib::Bytes::static_type()], |arguments| match arguments {
+            [id, bytes] => Some(Command::SendData(id.get().ok()?, bytes.get().ok()?)),
+            _ => None,
+        }),
     ]
+}
+
+/// An action that sends a command to the conductor.
+fn action(
+    name: &str,
+    arguments: Vec<glib::Type>,
+    command: fn(&[glib::Value]) -> Option<Command>,
+) -> glib::subclass::Signal {
+    let handler = move |values: &[glib::Value]| {
+        if let [element, arguments @ ..] = values
+            && let Ok(element) = element.get::<super::RoomWebRtcSink>()
+            && let Some(command) = command(arguments)
+        {
+            element.imp().conductor.send(command);
+        }
+        None
+    };
+    glib::subclass::Signal::builder(name).action().param_types(arguments).class_handler(handler).build()
 }
 
 impl GstObjectImpl for RoomWebRtcSink {}
@@ -209,55 +203,57 @@ impl ElementImpl for RoomWebRtcSink {
             .ok()
             .filter(|key| key.is_none_or(|key: StreamKey| key.kind == MediaKind::Video));
         let Some(key) = key else {
-            gst::error!(CAT, imp = self, "{name:?} is no pad of this element: request video_0, video_1, ...");
+            gst::error!(
+                CAT,
+                imp = self,
+                "{name:?} is not a pad of this element: request video_0, video_1, ..."
+            );
             return None;
         };
-        // One lock over choosing and inserting: two threads must never get the same pad.
-        let (ghost, pad_input) = {
+        // One lock covers the choice of the name and the insertion, because two threads may request pads at the same time.
+        let (ghost, pad) = {
             let mut pads = lock(&self.pads);
             if pads.len() >= MAX_STREAMS {
                 gst::error!(
                     CAT,
                     imp = self,
-                    "a receiver can have {MAX_STREAMS} streams at most: use another roomwebrtcsink"
+                    "a receiver can have at most {MAX_STREAMS} streams: use another roomwebrtcsink"
                 );
                 return None;
             }
             let key = key.or_else(|| free_key(&pads))?;
             let Entry::Vacant(entry) = pads.entry(key) else {
-                gst::error!(CAT, imp = self, "the pad {key} exists already");
+                gst::error!(CAT, imp = self, "the pad {key} already exists");
                 return None;
             };
             let ghost = ghost_pad(template, key);
-            let pad_input = entry.insert(Arc::new(SinkPad::new(
+            let pad = entry.insert(Arc::new(SinkPad::new(
                 key,
                 ghost.clone(),
                 self.conductor.clone(),
                 self.time.clone(),
             )));
-            (ghost, pad_input.clone())
+            (ghost, pad.clone())
         };
         if self.obj().add_pad(&ghost).is_err() {
-            lock(&self.pads).remove(&pad_input.key);
+            lock(&self.pads).remove(&pad.key);
             return None;
         }
-        self.watch_pad(&ghost, pad_input.key);
-        pad_input.announce_pad();
+        self.watch_pad(&ghost, pad.key);
+        pad.announce_pad();
         Some(ghost.upcast())
     }
 
-    fn release_pad(&self, pad: &gst::Pad) {
-        let pad_input = {
+    fn release_pad(&self, ghost: &gst::Pad) {
+        let pad = {
             let mut pads = lock(&self.pads);
-            let key = pads
-                .iter()
-                .find(|(_, pad_input)| pad_input.ghost.upcast_ref::<gst::Pad>() == pad)
-                .map(|(key, _)| *key);
+            let key =
+                pads.iter().find(|(_, pad)| pad.ghost.upcast_ref::<gst::Pad>() == ghost).map(|(key, _)| *key);
             key.and_then(|key| pads.remove(&key))
         };
-        let Some(pad_input) = pad_input else { return };
-        pad_input.release(&self.obj());
-        let _ = self.obj().remove_pad(pad);
+        let Some(pad) = pad else { return };
+        pad.release(&self.obj());
+        let _ = self.obj().remove_pad(ghost);
     }
 
     fn change_state(
@@ -270,13 +266,13 @@ impl ElementImpl for RoomWebRtcSink {
                 certificate::warm_up();
             }
             gst::StateChange::ReadyToPaused => {
-                self.all_inputs().iter().for_each(|pad_input| pad_input.timing.reset());
+                self.all_pads().iter().for_each(|pad| pad.timing.reset());
                 self.start()?;
             }
             gst::StateChange::PausedToPlaying => {
                 self.time.set_playing(true);
                 if let Some(now) = Now::of(&*self.obj()) {
-                    self.all_inputs().iter().for_each(|pad_input| pad_input.timing.play(now));
+                    self.all_pads().iter().for_each(|pad| pad.timing.play(now));
                 }
             }
             gst::StateChange::PlayingToPaused => self.time.set_playing(false),
@@ -285,12 +281,12 @@ impl ElementImpl for RoomWebRtcSink {
         let result = self.parent_change_state(transition);
         match transition {
             gst::StateChange::PausedToReady => {
-                // A pad may carry another codec in the next run.
-                self.all_inputs().iter().for_each(|pad_input| pad_input.remove_chain(&self.obj()));
+                // The next run may have another codec.
+                self.all_pads().iter().for_each(|pad| pad.remove_chain(&self.obj()));
                 self.stop();
             }
             gst::StateChange::ReadyToNull => self.clean_up(),
-            // No READY→NULL follows this.
+            // No READY→NULL follows a failure.
             gst::StateChange::NullToReady if result.is_err() => self.clean_up(),
             gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
             _ => {}
@@ -301,7 +297,7 @@ impl ElementImpl for RoomWebRtcSink {
 
 impl BinImpl for RoomWebRtcSink {}
 
-/// The first name that no pad has.
+/// The first name that is not in use.
 fn free_key(pads: &BTreeMap<StreamKey, Arc<SinkPad>>) -> Option<StreamKey> {
     (0..=u32::MAX)
         .map(|index| StreamKey { kind: MediaKind::Video, index })
@@ -321,71 +317,72 @@ fn ghost_pad(template: &gst::PadTemplate, key: StreamKey) -> gst::GhostPad {
 }
 
 impl RoomWebRtcSink {
-    fn all_inputs(&self) -> Vec<Arc<SinkPad>> {
+    fn all_pads(&self) -> Vec<Arc<SinkPad>> {
         lock(&self.pads).values().cloned().collect()
     }
 
-    fn pad_input(&self, key: StreamKey) -> Option<Arc<SinkPad>> {
+    fn pad(&self, key: StreamKey) -> Option<Arc<SinkPad>> {
         lock(&self.pads).get(&key).cloned()
     }
 
+    /// Watches for links and data that the pad's event function does not see.
     fn watch_pad(&self, ghost: &gst::GhostPad, key: StreamKey) {
         let element = self.obj().downgrade();
         ghost.connect_linked(move |_, _| {
             if let Some(element) = element.upgrade()
                 && element.current_state() >= gst::State::Paused
-                && let Some(pad_input) = element.imp().pad_input(key)
+                && let Some(pad) = element.imp().pad(key)
             {
-                element.imp().look_upstream(&pad_input);
+                element.imp().monitor_upstream(&pad);
             }
         });
         let element = self.obj().downgrade();
         ghost.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
             if let Some(element) = element.upgrade()
-                && let Some(pad_input) = element.imp().pad_input(key)
+                && let Some(pad) = element.imp().pad(key)
             {
-                pad_input.refuse_data_without_caps(&element);
+                pad.refuse_data_without_caps(&element);
             }
             gst::PadProbeReturn::Ok
         });
     }
 
-    fn look_upstream(&self, pad_input: &SinkPad) {
+    fn monitor_upstream(&self, pad: &SinkPad) {
         let tunes = lock(&self.properties).sink.tune_upstream;
-        pad_input.look_upstream(&self.obj(), tunes);
+        pad.monitor_upstream(&self.obj(), tunes);
     }
 
-    fn sink_event(&self, key: StreamKey, pad: &gst::GhostPad, event: gst::Event) -> bool {
+    fn sink_event(&self, key: StreamKey, ghost: &gst::GhostPad, event: gst::Event) -> bool {
         let bin = self.obj();
-        if let Some(pad_input) = self.pad_input(key) {
+        if let Some(pad) = self.pad(key) {
             match event.view() {
                 gst::EventView::Caps(caps) => {
-                    if let Err(refusal) = pad_input.set_caps(&bin, caps.caps()) {
-                        gst::element_imp_error!(self, gst::StreamError::Format, ("{refusal}"));
+                    if let Err(unsupported) = pad.handle_caps(&bin, caps.caps()) {
+                        gst::element_imp_error!(self, gst::StreamError::Format, ("{unsupported}"));
                         return false;
                     }
                 }
-                // An encoder that was linked late has not opened yet.
-                gst::EventView::StreamStart(_) => self.look_upstream(&pad_input),
+                // An encoder that was linked after the start is not encoding yet, so it can still be configured.
+                gst::EventView::StreamStart(_) => self.monitor_upstream(&pad),
                 gst::EventView::Segment(segment) => {
-                    if let Err(refusal) = pad_input.segment(segment.segment()) {
-                        gst::element_imp_error!(self, gst::StreamError::Format, ("{refusal}"));
+                    if let Err(unsupported) = pad.handle_segment(segment.segment()) {
+                        gst::element_imp_error!(self, gst::StreamError::Format, ("{unsupported}"));
                         return false;
                     }
                 }
-                gst::EventView::FlushStop(flush) => pad_input.flushed(&bin, flush),
-                gst::EventView::Eos(_) => pad_input.handle_eos(&bin),
+                gst::EventView::FlushStop(flush) => pad.handle_flush_stop(&bin, flush),
+                gst::EventView::Eos(_) => pad.handle_eos(&bin),
                 _ => {}
             }
         }
-        gst::Pad::event_default(pad, Some(&*bin), event)
+        gst::Pad::event_default(ghost, Some(&*bin), event)
     }
 
-    fn sink_query(&self, key: StreamKey, pad: &gst::GhostPad, query: &mut gst::QueryRef) -> bool {
-        let pad_input = self.pad_input(key);
-        match (query.view_mut(), pad_input) {
-            (gst::QueryViewMut::Caps(query), Some(pad_input)) => {
-                let caps = pad_input.answer_caps(query.filter_owned().as_ref());
+    fn sink_query(&self, key: StreamKey, ghost: &gst::GhostPad, query: &mut gst::QueryRef) -> bool {
+        let pad = self.pad(key);
+        match (query.view_mut(), pad) {
+            (gst::QueryViewMut::Caps(query), Some(pad)) => {
+                let caps = pad.query_caps(query.filter_owned().as_ref());
                 query.set_result(&caps);
                 true
             }
@@ -394,7 +391,7 @@ impl RoomWebRtcSink {
                 query.set_result(SinkPad::accepts(&caps));
                 true
             }
-            (_, _) => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+            (_, _) => gst::Pad::query_default(ghost, Some(&*self.obj()), query),
         }
     }
 
@@ -407,16 +404,17 @@ impl RoomWebRtcSink {
             gst::element_imp_error!(self, gst::ResourceError::OpenReadWrite, ("{error}"));
             gst::StateChangeError
         })?;
-        gst::info!(CAT, imp = self, "viewer: http://{}/", running.local_addr());
+        gst::info!(CAT, imp = self, "the viewer page is at http://{}/", running.local_addr());
         *lock(&self.server) = Some(running);
         Ok(())
     }
 
-    /// Nothing of this element may be at work when the process ends. No lock is held while waiting.
+    /// Waits for all threads of this element, because a process that ends while they run may crash. No lock is held while
+    /// waiting.
     fn clean_up(&self) {
-        let ending = lock(&self.ending).take();
-        if let Some(ending) = ending {
-            let _ = ending.recv_timeout(TEARDOWN);
+        let conductor = lock(&self.late_conductor).take();
+        if let Some(ended) = conductor {
+            let _ = ended.recv_timeout(TEARDOWN_LIMIT);
         }
         let server = lock(&self.server).take();
         drop(server);
@@ -435,7 +433,7 @@ impl RoomWebRtcSink {
     fn try_start(&self) -> Result<(), String> {
         let (sender, commands) = mpsc::channel();
         let Properties { mut signaling, sink: settings } = {
-            // A property that is set from now on reaches the conductor; one that was set before is in the copy.
+            // A property that is set before this lock is in the copy; one that is set after it is sent to the conductor.
             let properties = lock(&self.properties);
             self.conductor.connect(Some(sender.clone()));
             properties.clone()
@@ -452,7 +450,7 @@ impl RoomWebRtcSink {
         self.published.reset();
         self.published.set_signaling_state(SignalingState::Connecting);
         let tune_upstream = settings.tune_upstream;
-        let start = ConductorConfig {
+        let config = ConductorConfig {
             element: self.obj().downgrade(),
             sender,
             commands,
@@ -461,20 +459,20 @@ impl RoomWebRtcSink {
             signaling,
             settings,
         };
-        Conductor::spawn(start).map_err(|error| format!("no thread can be made: {error}"))?;
-        for pad_input in self.all_inputs() {
-            pad_input.announce_pad();
-            pad_input.look_upstream(&self.obj(), tune_upstream);
+        Conductor::spawn(config).map_err(|error| format!("cannot create a thread: {error}"))?;
+        for pad in self.all_pads() {
+            pad.announce_pad();
+            pad.monitor_upstream(&self.obj(), tune_upstream);
         }
         Ok(())
     }
 
-    /// Says goodbye and waits for it a little; what takes longer ends by itself.
+    /// Ends all sessions and leaves the room. After [`STOP_LIMIT`] this continues in the background.
     fn stop(&self) {
         let Some(conductor) = self.conductor.connect(None) else { return };
         let (done, ended) = mpsc::sync_channel(1);
-        if conductor.send(Command::Stop(done)).is_ok() && ended.recv_timeout(GOODBYE).is_err() {
-            *lock(&self.ending) = Some(ended);
+        if conductor.send(Command::Stop(done)).is_ok() && ended.recv_timeout(STOP_LIMIT).is_err() {
+            *lock(&self.late_conductor) = Some(ended);
         }
         self.published.reset();
     }

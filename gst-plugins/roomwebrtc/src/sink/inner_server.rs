@@ -1,4 +1,4 @@
-//! The signaling server inside the sink (`run-signaling-server`): its configuration, and its address for the sink itself.
+//! The embedded signaling server (`run-signaling-server`): its configuration, and its address for the sink itself.
 
 use super::settings::Settings;
 use gst::glib;
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// Starts the server. The error names the property that is wrong.
+/// Starts the server. The error names the property to change.
 pub(super) fn start(settings: &Settings) -> Result<Running, String> {
     let listen = &settings.signaling_server_listen;
     let config = Config {
@@ -24,14 +24,13 @@ pub(super) fn start(settings: &Settings) -> Result<Running, String> {
     };
     room_signaling_server::spawn_thread(config).map_err(|error| {
         format!(
-            "the signaling server can't listen on {listen}: {error}; set signaling-server-listen to another port"
+            "the signaling server cannot listen on {listen}: {error}; set signaling-server-listen to another port"
         )
     })
 }
 
-/// The names by which a local network knows this machine: its host name, with and without a domain, and the name that
-/// mDNS announces. Without them the server would refuse a page that was opened by such a name, because any name can be
-/// pointed at this machine (DNS rebinding).
+/// The names of this machine in the local network: the host name with and without its domain, and the mDNS name. The server
+/// serves the page only under allowed names, as a protection against DNS rebinding.
 fn own_names(host_name: &str) -> Vec<String> {
     let short = host_name.split('.').next().unwrap_or_default();
     if short.is_empty() {
@@ -42,7 +41,7 @@ fn own_names(host_name: &str) -> Vec<String> {
     names
 }
 
-/// The address at which this process itself reaches the server: a wildcard address is no destination.
+/// The address at which this process reaches the server. A wildcard address becomes a loopback address.
 pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let loopback: IpAddr = match address {
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_is_known_by_its_host_name_and_by_that_of_mdns() {
+    fn the_names_of_a_machine_are_its_host_name_and_its_mdns_name() {
         assert_eq!(own_names("robot"), ["robot", "robot.local"]);
         assert_eq!(own_names("robot.lan"), ["robot.lan", "robot", "robot.local"]);
         assert!(own_names("").is_empty());
@@ -67,10 +66,10 @@ mod tests {
 
     #[test]
     fn a_wildcard_address_is_reached_over_loopback() {
-        for (listens, reached) in
+        for (listen, reachable_at) in
             [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("192.0.2.1:1", "192.0.2.1:1")]
         {
-            assert_eq!(reachable(listens.parse().expect(listens)).to_string(), reached);
+            assert_eq!(reachable(listen.parse().expect(listen)).to_string(), reachable_at);
         }
     }
 }

@@ -1,12 +1,13 @@
-//! When the encoder is asked for a keyframe. The requests of all receivers of a stream meet here; time is an argument.
+//! Limits the rate of keyframe requests to the encoder (`keyframe-interval-min`), and merges the requests of all receivers of
+//! a stream. A value; time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// A receiver that asks this soon after a keyframe was sent may not have received it yet.
+/// A receiver that sends a request this soon after a keyframe may not have received the keyframe yet.
 const CROSSING: Duration = Duration::from_millis(150);
 
-/// Lets one request pass in each interval. If requests arrive before the interval is over (many receivers join within a
-/// second or two), the next interval is twice as long, so that late receivers share a keyframe.
+/// Lets one request pass per interval. If another request arrives during the interval (many receivers join within a second
+/// or two), the next interval is twice as long, so that more receivers share a keyframe.
 #[derive(Debug)]
 pub(crate) struct KeyframeGate {
     interval: Duration,
@@ -17,32 +18,32 @@ pub(crate) struct KeyframeGate {
 
 #[derive(Debug, Clone, Copy)]
 struct Pending {
-    asked: Instant,
+    requested: Instant,
     due: Instant,
     deferred: bool,
 }
 
 impl KeyframeGate {
-    /// `interval` is the least time between two forced keyframes.
+    /// `interval` is the minimum time between two keyframe requests.
     pub(crate) fn new(interval: Duration) -> Self {
         Self { interval, last: None, crowded: false, pending: None }
     }
 
-    /// Changes the interval, from the next request on.
+    /// Sets the interval, which applies from the next request on.
     pub(crate) fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
     }
 
-    /// A keyframe is needed. [`KeyframeGate::poll`] says when to ask the encoder for it.
+    /// Handles the need of a keyframe. [`KeyframeGate::poll`] decides when to request it.
     pub(crate) fn request(&mut self, now: Instant) {
         self.request_at(now, now);
     }
 
-    /// A receiver sent a PLI or FIR. `gate_opened` is when its gate let the first keyframe through.
+    /// Handles a PLI or FIR of a receiver. `gate_opened` is when its gate let the first keyframe pass.
     ///
-    /// A request that follows the receiver's first keyframe has crossed it in flight; without this rule every join would
-    /// cost two keyframes. A request that follows any other keyframe closely may report the loss of that one, and some
-    /// receivers ask once for each loss. So it is deferred until the keyframe would have arrived.
+    /// A request within [`CROSSING`] after the receiver's first keyframe crossed it in flight and is ignored; otherwise every
+    /// join would cost two keyframes. A request within [`CROSSING`] after another keyframe may report the loss of that
+    /// keyframe, and some receivers send only one request per loss. Such a request is deferred.
     pub(crate) fn request_of_receiver(
         &mut self,
         now: Instant,
@@ -62,7 +63,7 @@ impl KeyframeGate {
     fn request_at(&mut self, now: Instant, earliest: Instant) {
         if self.pending.is_none() {
             let free = self.last.map_or(now, |last| last + self.spacing());
-            self.pending = Some(Pending { asked: now, due: free.max(earliest), deferred: free > now });
+            self.pending = Some(Pending { requested: now, due: free.max(earliest), deferred: free > now });
         }
     }
 
@@ -70,13 +71,13 @@ impl KeyframeGate {
         if self.crowded { self.interval.saturating_mul(2) } else { self.interval }
     }
 
-    /// When [`KeyframeGate::poll`] has to be called.
+    /// When [`KeyframeGate::poll`] must be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.pending.map(|pending| pending.due)
     }
 
-    /// Whether to ask the encoder now. `last_keyframe` is the time of the last keyframe, whatever caused it: it serves the
-    /// requests before it.
+    /// Whether to request a keyframe now. `last_keyframe` is the time of the last keyframe, which serves all requests before
+    /// it.
     pub(crate) fn poll(&mut self, now: Instant, last_keyframe: Option<Instant>) -> bool {
         let Some(pending) = self.pending else { return false };
         if pending.is_served_by(last_keyframe) {
@@ -95,7 +96,7 @@ impl KeyframeGate {
 
 impl Pending {
     fn is_served_by(&self, last_keyframe: Option<Instant>) -> bool {
-        last_keyframe.is_some_and(|at| at > self.asked)
+        last_keyframe.is_some_and(|at| at > self.requested)
     }
 }
 
@@ -105,7 +106,7 @@ mod tests {
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
-    /// Asks at each of `requests` (ms), looks every 10 ms, and returns when keyframes were forced.
+    /// Makes a request at each of `requests` (ms), polls every 10 ms, and returns when keyframes were requested (ms).
     fn forced(requests: &[u64]) -> Vec<u64> {
         let start = Instant::now();
         let mut gate = KeyframeGate::new(MS(500));
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_request_goes_through_at_once() {
+    fn the_first_request_passes_immediately() {
         assert_eq!(forced(&[100]), [100]);
         assert_eq!(forced(&[100, 3000]), [100, 3000]);
     }
@@ -130,19 +131,19 @@ mod tests {
     }
 
     #[test]
-    fn joins_one_after_another_never_wait() {
+    fn joins_with_intervals_between_them_never_wait() {
         assert_eq!(forced(&[0, 600, 1200, 1800]), [0, 600, 1200, 1800]);
     }
 
     #[test]
-    fn twenty_joins_in_a_second_and_a_half_cost_three() {
+    fn twenty_joins_in_a_second_and_a_half_cost_three_keyframes() {
         let joins: Vec<u64> = (0..20).map(|n| n * 75).collect();
         assert_eq!(forced(&joins), [0, 500, 1500]);
     }
 
-    /// What follows a PLI at 1000 ms, after a keyframe and the opening of the gate at these times (ms): the time (ms) at
-    /// which the encoder is asked.
-    fn asked_after_pli(keyframe: Option<u64>, opened: Option<u64>) -> Option<u64> {
+    /// When a PLI at 1000 ms leads to a request to the encoder, after a keyframe and the opening of the gate at these times
+    /// (all in ms).
+    fn requested_after_pli(keyframe: Option<u64>, opened: Option<u64>) -> Option<u64> {
         let start = Instant::now();
         let at = |ms| start + MS(ms);
         let mut gate = KeyframeGate::new(MS(500));
@@ -152,19 +153,19 @@ mod tests {
 
     #[test]
     fn a_pli_that_crosses_the_first_keyframe_of_its_receiver_is_ignored() {
-        assert_eq!(asked_after_pli(Some(900), Some(900)), None);
-        assert_eq!(asked_after_pli(Some(850), Some(850)), Some(1000), "it had time to arrive");
+        assert_eq!(requested_after_pli(Some(900), Some(900)), None);
+        assert_eq!(requested_after_pli(Some(850), Some(850)), Some(1000), "the keyframe had time to arrive");
     }
 
     #[test]
     fn a_pli_that_follows_another_keyframe_is_deferred() {
-        assert_eq!(asked_after_pli(Some(900), Some(0)), Some(1050), "that keyframe may be the lost one");
-        assert_eq!(asked_after_pli(Some(850), Some(0)), Some(1000));
-        assert_eq!(asked_after_pli(None, None), Some(1000));
+        assert_eq!(requested_after_pli(Some(900), Some(0)), Some(1050), "that keyframe may have been lost");
+        assert_eq!(requested_after_pli(Some(850), Some(0)), Some(1000));
+        assert_eq!(requested_after_pli(None, None), Some(1000));
     }
 
     #[test]
-    fn a_deferred_pli_is_served_by_a_keyframe_that_comes_meanwhile() {
+    fn a_keyframe_in_the_meantime_serves_a_deferred_pli() {
         let start = Instant::now();
         let at = |ms| start + MS(ms);
         let mut gate = KeyframeGate::new(MS(500));
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyframe_that_came_by_itself_serves_the_request() {
+    fn a_keyframe_of_the_encoder_itself_serves_the_request() {
         let start = Instant::now();
         let mut gate = KeyframeGate::new(MS(500));
         gate.request(start);

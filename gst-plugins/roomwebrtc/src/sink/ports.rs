@@ -1,18 +1,18 @@
-//! Checks that a session can have ports of the range that the user set.
+//! Checks that the configured range (`min-rtp-port`, `max-rtp-port`) has free ports before a session starts.
 //!
-//! libnice needs a UDP port and a listening TCP port (ICE-TCP, RFC 6544) on each address of this machine. If one of them is
-//! missing, it gathers no candidate at all and does not report why. The ports are therefore tried before a session is made.
+//! libnice needs a UDP port and a listening TCP port (ICE-TCP, RFC 6544) on each address of this machine. If one address has
+//! no free port, libnice gathers no candidates at all and reports no reason.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 
-/// Whether ports from `min` to `max` are free on each address that sessions use. Without a range (`min` 0) the system
-/// chooses among so many ports that none is missing.
+/// Whether ports from `min` to `max` are free on each address that sessions use. Without a range (`min` 0), the system always
+/// finds a free port.
 pub(super) fn is_one_free(min: u16, max: u16) -> bool {
     min == 0 || is_one_free_on(&crate::peer::ice::local_addresses(), min, max)
 }
 
 fn is_one_free_on(addresses: &[(IpAddr, u32)], min: u16, max: u16) -> bool {
-    // Without an address there is no port either, but that is another error.
+    // The lack of an address is a different error, so it counts as free here.
     let ports = |address: (IpAddr, u32)| (min..=max).map(move |port| socket_address(address, port));
     addresses.iter().all(|address| {
         ports(*address).any(|address| UdpSocket::bind(address).is_ok())
@@ -33,7 +33,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     #[test]
-    fn a_port_is_free_until_all_of_the_range_are_taken() {
+    fn a_range_has_a_free_port_until_all_are_in_use() {
         let ip = (IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = taken.local_addr().expect("an address").port();
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_range_or_an_address_ports_are_no_reason() {
+    fn without_a_range_or_an_address_there_is_no_lack_of_ports() {
         assert!(is_one_free(0, u16::MAX));
         assert!(is_one_free_on(&[], 50_000, 50_000));
     }

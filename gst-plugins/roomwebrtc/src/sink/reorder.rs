@@ -1,28 +1,28 @@
-//! Recognizes streams whose access units come in another order than they are shown, which real-time receivers cannot
-//! play: streams with B-frames.
+//! Detects streams whose decoding order differs from their presentation order (B-frames). Real-time receivers cannot play
+//! them. A value.
 
 use gst::ClockTime;
 
-/// How many access units are looked at.
+/// The number of access units in the window.
 const WINDOW: u32 = 30;
-/// So many B pictures that are shown before the picture in front of them prove reordering.
+/// The number of B pictures with a step back in time that proves reordering.
 const B_PICTURES: u32 = 3;
-/// So many steps back prove reordering without B slices, which other kinds of slices permit, too. A file that is played
-/// in a loop, a concatenation, and a camera that corrects its clock step back much less often.
+/// The number of steps back in time that proves reordering without B slices. A file in a loop, a concatenation, and a camera
+/// that corrects its clock step back less often.
 const STEPS_BACK: u32 = 8;
 
-/// Compares the time of each access unit with the time of the one before it, over the last [`WINDOW`] units.
+/// Compares the presentation times of successive access units, over the last [`WINDOW`] units.
 #[derive(Debug, Default)]
 pub(crate) struct ReorderWatch {
     last: Option<ClockTime>,
-    /// One bit for each unit, the newest is the lowest.
+    /// One bit per unit; the lowest bit is the newest unit.
     steps_back: u32,
     b_pictures: u32,
 }
 
 impl ReorderWatch {
-    /// Looks at the next access unit in decoding order; true once reordering is beyond doubt. `bidirectional`: it has B
-    /// slices, which alone tell in a stream without times.
+    /// Handles the next access unit in decoding order. Returns whether reordering is proven. `bidirectional`: the unit has B
+    /// slices, which are the only evidence in a stream without timestamps.
     pub(crate) fn is_reordered(&mut self, time: Option<ClockTime>, bidirectional: bool) -> bool {
         let step_back = match time {
             Some(time) => self.last.replace(time).is_some_and(|last| time < last),
@@ -34,8 +34,8 @@ impl ReorderWatch {
         self.b_pictures.count_ones() >= B_PICTURES || self.steps_back.count_ones() >= STEPS_BACK
     }
 
-    /// Forgets the time of the last unit: after a flush or in a new segment, another time is no reordering.
-    pub(crate) fn jump(&mut self) {
+    /// Handles a flush or a new segment, where a step back in time is not reordering.
+    pub(crate) fn handle_discontinuity(&mut self) {
         self.last = None;
     }
 }
@@ -44,7 +44,7 @@ impl ReorderWatch {
 mod tests {
     use super::*;
 
-    /// Whether reordering was found anywhere; times in frames.
+    /// Whether reordering is proven at any of these units. Times are in frames.
     fn found(units: impl IntoIterator<Item = (u64, bool)>) -> bool {
         let mut watch = ReorderWatch::default();
         let at = |frame: u64| Some(ClockTime::from_mseconds(33 * frame));
@@ -52,13 +52,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_in_order_is_not_reordered_even_with_b_slices() {
+    fn b_slices_in_presentation_order_are_not_reordering() {
         assert!(!found((0..100).map(|frame| (frame, false))));
         assert!(!found((0..100).map(|frame| (frame, frame % 3 > 0))), "B slices that refer only to the past");
     }
 
     #[test]
-    fn b_pictures_that_are_shown_before_the_picture_in_front_of_them_are_reordering() {
+    fn b_pictures_that_step_back_in_time_are_reordering() {
         let three_groups =
             [(0, false), (3, false), (1, true), (2, true), (6, false), (4, true), (5, true), (9, false)];
         assert!(!found(three_groups), "two groups may be a coincidence");
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn persistent_steps_back_without_b_slices_are_reordering() {
+    fn frequent_steps_back_without_b_slices_are_reordering() {
         assert!(found((0..10).flat_map(|group| [
             (3 * group + 2, false),
             (3 * group, false),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_stream_without_times_b_slices_are_reordering() {
+    fn b_slices_without_timestamps_are_reordering() {
         let mut watch = ReorderWatch::default();
         assert!(!(0..30).any(|_| watch.is_reordered(None, false)));
         assert!((0..9).any(|n| watch.is_reordered(None, n % 3 > 0)));
@@ -94,11 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_is_not_compared_with_the_time_before_it() {
+    fn times_on_the_two_sides_of_a_discontinuity_are_not_compared() {
         let mut watch = ReorderWatch::default();
         for _ in 0..20 {
             assert!(!watch.is_reordered(Some(ClockTime::SECOND), true));
-            watch.jump();
+            watch.handle_discontinuity();
             assert!(!watch.is_reordered(Some(ClockTime::ZERO), true));
         }
     }

@@ -1,7 +1,7 @@
-//! The media session with one receiver: a [`Peer`] with a payloader for each stream, and the subscribers that feed them.
+//! The media session with one receiver: a [`Peer`], and for each stream a [`Subscriber`] and a payloader.
 //!
-//! Threading: the conductor's thread makes and drives a session. Callbacks run on other threads; each only sends a
-//! [`SessionEvent`] there.
+//! Threading: only the conductor's thread calls a session. Callbacks run on other threads, and each only sends a
+//! [`SessionEvent`] to the conductor. The files in `session/` adapt the streams to the receiver's link.
 
 mod flow;
 mod pacer;
@@ -31,32 +31,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many streams a session can have: each needs two payload types.
+/// The maximum number of streams in a session, because each needs two payload types.
 pub(crate) const MAX_STREAMS: usize = 30;
-/// The largest RTP packet in bytes. SRTP, retransmission, UDP and IPv6 add 70 bytes, TURN another 4, which leaves room
-/// for a tunnel within the least MTU of IPv6 (1280).
+/// The maximum size of an RTP packet in bytes. SRTP, RTX, UDP and IPv6 add 70 bytes and TURN adds 4, so a packet also fits
+/// into a tunnel with the minimum MTU of IPv6 (1280).
 const MTU: u32 = 1200;
-/// How long an overloaded link is given to drain its queue before the next IDR.
+/// How long sending pauses on an overloaded link, so that its queue drains before the next IDR picture.
 const DRAINING: Duration = Duration::from_millis(150);
-/// A stream of which the receiver reports no packet for this long, although it reports, does not reach it.
+/// A stream does not reach the receiver if the receiver's reports have counted no packet of it for this long.
 const STALLED: Duration = Duration::from_secs(5);
-/// How long RTCP is missing after an address of this machine has gone before the session is given up.
+/// How long a session survives without RTCP after an address of this machine has disappeared.
 const MOVED: Duration = Duration::from_secs(3);
 
-/// What happens in a session, in the order in which it happens.
+/// The events of a session, in order.
 pub(crate) enum SessionEvent {
-    /// The connection to the receiver reports; [`Session::handle`] deals with it.
+    /// An event of the connection, for [`Session::handle`].
     Peer(PeerEvent),
-    /// The receiver needs a keyframe of this stream.
+    /// The receiver requested a keyframe of this stream (PLI or FIR).
     KeyframeRequested(StreamKey),
-    /// A message came over the data channel: its label and its bytes.
+    /// A message on the data channel: label and bytes.
     Data(String, glib::Bytes),
 }
 
-/// Where the events of a session go.
+/// Receives the events of a session. Never blocks.
 pub(crate) type SessionEvents = Arc<dyn Fn(SessionEvent) + Send + Sync>;
 
-/// A stream as a session sees it.
+/// A stream that can be offered.
 #[derive(Clone)]
 pub(crate) struct StreamInfo {
     pub(crate) key: StreamKey,
@@ -64,7 +64,7 @@ pub(crate) struct StreamInfo {
     pub(crate) fanout: Arc<Fanout>,
 }
 
-/// What every session is made with.
+/// The parameters of a session.
 pub(crate) struct SessionConfig<'a> {
     pub(crate) id: SessionId,
     pub(crate) streams: &'a [StreamInfo],
@@ -73,17 +73,17 @@ pub(crate) struct SessionConfig<'a> {
     pub(crate) data_channel: bool,
 }
 
-/// What an answer means for a session.
+/// The effect of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AnswerOutcome {
-    /// The session connects. Streams that the receiver rejected are not sent.
+    /// The session is connecting. Streams that the receiver rejected are not sent.
     Accepted,
-    /// The receiver rejected these streams, the first m-line among them. That line carries the transport of all
-    /// (RFC 8843), and webrtcbin can't move it to another one: a session without these streams is needed.
+    /// The receiver rejected these streams, including that of the first m-line, whose transport all streams share
+    /// (RFC 8843). Because webrtcbin cannot move the transport to another m-line, a session without these streams is needed.
     NeedsOfferWithout(Vec<StreamKey>),
 }
 
-/// A stream of this session.
+/// A stream of a session.
 struct OutgoingStream {
     key: StreamKey,
     fanout: Arc<Fanout>,
@@ -99,12 +99,12 @@ struct OutgoingStream {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     peer: Peer,
-    /// One for each m-line, in their order.
+    /// In the order of the m-lines.
     streams: Vec<OutgoingStream>,
     retransmission: RetransmissionLimiter,
     channel: Option<gst_webrtc::WebRTCDataChannel>,
     flow: Cell<Flow>,
-    /// The addresses of this machine at the start.
+    /// The addresses of this machine at the start of the session.
     addresses: BTreeSet<IpAddr>,
 }
 
@@ -138,12 +138,12 @@ impl Session {
         Ok(session)
     }
 
-    /// Asks webrtcbin for an offer, which comes as [`PeerAction::Describe`].
+    /// Requests an offer from webrtcbin, which arrives as [`PeerAction::Describe`].
     pub(crate) fn make_offer(&self) {
         self.peer.make_offer();
     }
 
-    /// Deals with an event of the connection.
+    /// Handles an event of the connection.
     pub(crate) fn handle(&mut self, event: PeerEvent) -> PeerAction {
         match self.peer.handle(event) {
             PeerAction::Reports(reports) => {
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    /// Puts the receiver's answer in force. The error says why the session can't go on.
+    /// Sets the receiver's answer as the remote description. The error is the reason why the session must end.
     pub(crate) fn accept_answer(&mut self, text: &str) -> Result<AnswerOutcome, String> {
         let answer = self.peer.read_answer(text)?;
         for (stream, line) in self.streams.iter_mut().zip(answer.lines()) {
@@ -171,18 +171,18 @@ impl Session {
         Ok(AnswerOutcome::Accepted)
     }
 
-    /// Gives the receiver's candidate to webrtcbin.
+    /// Passes a candidate of the receiver to webrtcbin.
     pub(crate) fn add_candidate(&self, candidate: &IceCandidate) {
         self.peer.add_candidate(candidate);
     }
 
-    /// Opens the gates of the accepted streams: media flows from the next IDR on.
+    /// Lets the accepted streams flow, from the next IDR picture on.
     pub(crate) fn open_gates(&self) {
         self.streams.iter().filter(|stream| stream.accepted).for_each(|stream| stream.subscriber.connect());
     }
 
-    /// Whether the receiver can't be reached any more: its RTCP has been silent for too long although media flows, or the
-    /// path to it is gone. Call it a few times a second.
+    /// Whether the receiver is unreachable: there was no RTCP for too long although media flows, or the path is gone. Must be
+    /// called a few times per second.
     pub(crate) fn is_silent(&self, now: Instant, timeout: Duration) -> bool {
         let mut flow = self.flow.get();
         flow.observe(now, self.subscribers().map(|subscriber| subscriber.counts().0).sum());
@@ -193,25 +193,25 @@ impl Session {
                 silence.min(flowing) > limit.max(interval.saturating_mul(intervals))
             })
         };
-        // libnice goes on sending from an address that is gone, and to one that the receiver has left; a new session
-        // gathers anew. RTCP may arrive all the same, so the sequence numbers that it reports are what counts.
+        // libnice keeps sending from an address that no longer exists, or to one that the receiver has left. Only a new
+        // session gathers new candidates. RTCP may still arrive in this state, but its sequence numbers no longer advance.
         let moved = || silent_for(MOVED, 2) && !self.addresses.is_subset(&own_addresses());
         silent_for(timeout, 3)
             || self.streams.iter().any(|stream| stream.rate.is_stalled(now, STALLED))
             || moved()
     }
 
-    /// How long ago the receiver's last RTCP packet came.
+    /// The age of the last RTCP packet.
     pub(crate) fn report_age(&self, now: Instant) -> Option<Duration> {
         self.peer.silence(now).map(|(silence, _)| silence)
     }
 
-    /// When the gate of a stream opened last.
+    /// When the gate of a stream last opened.
     pub(crate) fn gate_opened(&self, key: StreamKey) -> Option<Instant> {
         self.streams.iter().find(|stream| stream.key == key)?.subscriber.opened()
     }
 
-    /// Whether anything waits to be sent.
+    /// Whether media is queued.
     pub(crate) fn is_queued(&self) -> bool {
         self.subscribers().any(|subscriber| !subscriber.level().is_zero())
     }
@@ -221,28 +221,30 @@ impl Session {
         self.streams.iter().map(|stream| &*stream.subscriber)
     }
 
-    /// The webrtcbin, for the application.
+    /// The webrtcbin, for the signal `receiver-added`.
     pub(crate) fn webrtcbin(&self) -> &gst::Element {
         self.peer.webrtcbin()
     }
 
-    /// Asks webrtcbin for statistics, which come as [`PeerAction::Stats`].
+    /// Requests statistics from webrtcbin, which arrive as [`PeerAction::Stats`].
     pub(crate) fn request_stats(&self) {
         self.peer.request_stats();
     }
 
-    /// Sends bytes over the data channel. The error says why there is none to send over.
+    /// Sends a message on the data channel. The error says why this is impossible.
     pub(crate) fn send_data(&self, bytes: &glib::Bytes) -> Result<(), String> {
-        let channel =
-            self.channel.as_ref().ok_or("the data channel is off: set data-channel=true before starting")?;
-        // webrtcbin 1.22 crashes on data for a channel whose association is not up yet.
+        let channel = self
+            .channel
+            .as_ref()
+            .ok_or("the data channel is disabled: set data-channel=true before the element starts")?;
+        // webrtcbin 1.22 crashes on data for a channel without an SCTP association.
         if channel.ready_state() != gst_webrtc::WebRTCDataChannelState::Open {
             return Err("the data channel is not open yet".into());
         }
         channel.send_data_full(Some(bytes)).map_err(|error| error.to_string())
     }
 
-    /// Ends the session. Returns at once; the returned handle waits for the teardown.
+    /// Ends the session without waiting. The returned thread performs the teardown.
     pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
         for stream in &self.streams {
             stream.fanout.remove(&stream.subscriber);
@@ -251,7 +253,7 @@ impl Session {
         self.peer.end(|| ())
     }
 
-    /// Follows what the receiver reports: sends no faster than its link carries, and repeats no more than helps.
+    /// Adapts the rate of each stream to the receiver's reports.
     fn adapt(&mut self, now: Instant, reports: &[ReportBlock]) {
         for stream in &mut self.streams {
             let Some(report) = reports.iter().find(|report| report.ssrc == stream.ssrc) else { continue };
@@ -298,8 +300,8 @@ impl Session {
         events: &SessionEvents,
     ) -> Result<(gst_app::AppSrc, gst::Pad), glib::BoolError> {
         let codec = stream.codec;
-        let no_type = || glib::bool_error!("a receiver can have {MAX_STREAMS} streams at most");
-        let payload_type = payload_type(index).ok_or_else(no_type)?;
+        let too_many = || glib::bool_error!("a receiver can have at most {MAX_STREAMS} streams");
+        let payload_type = payload_type(index).ok_or_else(too_many)?;
         let source = gst_app::AppSrc::builder()
             .caps(&codec.unit_caps())
             .format(gst::Format::Time)
@@ -315,23 +317,25 @@ impl Session {
             .peer
             .webrtcbin()
             .request_pad_simple("sink_%u")
-            .ok_or_else(|| glib::bool_error!("webrtcbin gives no pad"))?;
+            .ok_or_else(|| glib::bool_error!("webrtcbin has no free pad"))?;
         let transceiver = sink.property::<gst_webrtc::WebRTCRTPTransceiver>("transceiver");
         transceiver.set_property("direction", gst_webrtc::WebRTCRTPTransceiverDirection::Sendonly);
         transceiver.set_property("do-nack", retransmission && codec.retransmission);
         transceiver.set_property("codec-preferences", codec.preferences(payload_type, ssrc));
         let output = source_pad(&payloader)?;
-        output.link(&sink).map_err(|error| glib::bool_error!("payloader to webrtcbin: {error}"))?;
+        output
+            .link(&sink)
+            .map_err(|error| glib::bool_error!("cannot link the payloader to webrtcbin: {error}"))?;
         Ok((source, output))
     }
 }
 
 fn source_pad(element: &impl IsA<gst::Element>) -> Result<gst::Pad, glib::BoolError> {
-    element.static_pad("src").ok_or_else(|| glib::bool_error!("an element has no source pad"))
+    element.static_pad("src").ok_or_else(|| glib::bool_error!("{} has no source pad", element.name()))
 }
 
-/// The payload type of a stream. The one after it is for RTX, to which webrtcbin assigns it. Sixteen pairs fit into the
-/// dynamic range (RFC 3551: 96 to 127), the others into 35 to 63, which RTCP multiplexing leaves free (RFC 5761).
+/// The payload type of a stream. webrtcbin assigns the next one to RTX. Sixteen pairs fit into the dynamic range 96 to 127
+/// (RFC 3551), the others into 35 to 63, which RTCP multiplexing leaves free (RFC 5761).
 fn payload_type(index: usize) -> Option<u8> {
     let index = u8::try_from(index).ok()?;
     match index {
@@ -355,7 +359,7 @@ fn make_payloader(codec: &Codec, payload_type: u8, ssrc: u32) -> Result<gst::Ele
     Ok(element)
 }
 
-/// Forwards the receiver's PLI and FIR, which come up from webrtcbin as events.
+/// Forwards the receiver's PLI and FIR, which webrtcbin sends upstream as events.
 fn watch_keyframe_requests(source: &gst_app::AppSrc, key: StreamKey, events: &SessionEvents) {
     let Some(pad) = source.static_pad("src") else { return };
     let events = events.clone();
@@ -395,7 +399,7 @@ fn own_addresses() -> BTreeSet<IpAddr> {
     local_addresses().into_iter().map(|(address, _)| address).collect()
 }
 
-/// SSRCs are random (RFC 3550, section 8.1); 0 would mean none to webrtcbin.
+/// A random SSRC (RFC 3550, section 8.1), but not 0, which webrtcbin treats as unset.
 fn random_ssrc() -> u32 {
     glib::random_int().max(1)
 }

@@ -1,7 +1,7 @@
 //! The sink's own properties; those of signaling are in `signaling/settings.rs`. To add one: a field in [`Settings`] and a
 //! row in [`table`]. A property that takes effect in PLAYING is a field of [`RuntimeSettings`].
 
-use crate::property::{PropertyTable, field};
+use crate::property::{Property, PropertyTable, field};
 use gst::{glib, prelude::*};
 use std::{sync::LazyLock, time::Duration};
 
@@ -50,15 +50,25 @@ impl Default for Settings {
 static PROPERTIES: LazyLock<PropertyTable<Settings>> = LazyLock::new(table);
 
 fn table() -> PropertyTable<Settings> {
+    PropertyTable::new(sending_rows().into_iter().chain(server_rows()).collect())
+}
+
+fn flag(
+    name: &'static str,
+    nick: &'static str,
+    blurb: &'static str,
+    default: bool,
+) -> glib::ParamSpecBooleanBuilder<'static> {
+    glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_ready()
+}
+
+fn sending_rows() -> Vec<Property<Settings>> {
     let defaults = Settings::default();
-    let flag = |name, nick, blurb, default: bool| {
-        glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_ready()
-    };
     let number = |name, nick, blurb, default: u32| {
         glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_playing()
     };
     let milliseconds = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-    PropertyTable::new(vec![
+    vec![
         field!(
             glib::ParamSpecString::builder("target-id")
                 .nick("Target id")
@@ -121,6 +131,12 @@ fn table() -> PropertyTable<Settings> {
             ),
             data_channel
         ),
+    ]
+}
+
+fn server_rows() -> Vec<Property<Settings>> {
+    let defaults = Settings::default();
+    vec![
         field!(
             flag(
                 "run-signaling-server",
@@ -155,7 +171,7 @@ fn table() -> PropertyTable<Settings> {
                 .mutable_ready(),
             signaling_server_allow_hosts
         ),
-    ])
+    ]
 }
 
 /// The specifications of the properties in [`Settings`].

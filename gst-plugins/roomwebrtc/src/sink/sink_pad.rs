@@ -1,19 +1,20 @@
-//! One request pad: the caps it answers, the chain behind it (parser, then an appsink that paces what is not live), and
-//! the way of each access unit into the fan-out.
+//! One request pad: its answers to caps queries, its handling of events, and the chain behind it, which is a parser and an
+//! appsink. `sample_handler.rs` handles the access units that the appsink receives.
 
 use super::{
-    bitstream::{Arrival, Bitstream, Warning},
+    bitstream::Bitstream,
     caps::{self, PictureFormat, UnsupportedStream},
     command_sender::CommandSender,
     conductor::Command,
-    fanout::{self, Fanout, OutgoingUnit},
+    fanout::{DRAIN, Fanout},
+    sample_handler::SampleHandler,
     session::StreamInfo,
     timestamps::TimestampGenerator,
     timing::{SharedTime, Timing},
-    tuning::{self, TuningOutcome},
-    upstream::{self, Producer, SizeWatch},
+    upstream,
+    upstream_monitor::UpstreamMonitor,
 };
-use crate::{codec::Codec, h264_repair::H264Repair, log::CAT, stream_key::StreamKey, time::Now};
+use crate::{codec::Codec, log::CAT, stream_key::StreamKey, time::Now};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
@@ -21,7 +22,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// A pad of the sink, from its request to its release.
@@ -31,17 +32,18 @@ pub(crate) struct SinkPad {
     conductor: CommandSender,
     fanout: Arc<Fanout>,
     pub(crate) timing: Arc<Timing>,
-    /// The stream jumped (flush): the next unit starts anew.
-    jumped: Arc<AtomicBool>,
-    chain: Mutex<Option<Chain>>,
     timestamps: Arc<TimestampGenerator>,
-    upstream: Mutex<Option<Upstream>>,
-    /// Data without caps has been refused.
-    refused: AtomicBool,
+    /// Set by a flush or a step of the timestamps: the next unit does not follow the one before it.
+    discontinuity: Arc<AtomicBool>,
+    chain: Mutex<Option<Chain>>,
+    upstream: UpstreamMonitor,
+    /// Whether data without caps has been reported.
+    reported_no_caps: AtomicBool,
 }
 
-/// What stands behind a pad once its codec is known.
+/// The elements behind a pad whose codec is known.
 struct Chain {
+    /// `None` if the stream ended before its codec was known.
     codec: Option<&'static Codec>,
     format: Option<PictureFormat>,
     parser: Option<gst::Element>,
@@ -49,7 +51,7 @@ struct Chain {
 }
 
 impl SinkPad {
-    /// A pad with nothing behind it yet.
+    /// A pad without a chain.
     pub(crate) fn new(
         key: StreamKey,
         ghost: gst::GhostPad,
@@ -62,11 +64,11 @@ impl SinkPad {
             conductor,
             fanout: Arc::default(),
             timing: Arc::new(Timing::new(time)),
-            jumped: Arc::default(),
-            chain: Mutex::new(None),
             timestamps: Arc::default(),
-            upstream: Mutex::new(None),
-            refused: AtomicBool::new(false),
+            discontinuity: Arc::default(),
+            chain: Mutex::new(None),
+            upstream: UpstreamMonitor::default(),
+            reported_no_caps: AtomicBool::new(false),
         }
     }
 
@@ -78,27 +80,40 @@ impl SinkPad {
         self.chain().as_ref().and_then(|chain| chain.codec)
     }
 
-    /// Tells the conductor of this pad, and of its stream where that is known.
+    /// Adds this pad to those that the conductor knows.
     pub(crate) fn announce_pad(&self) {
         self.conductor.send(Command::PadAdded(self.key, self.ghost.downgrade()));
     }
 
-    /// The caps that upstream may choose from.
-    pub(crate) fn answer_caps(&self, filter: Option<&gst::Caps>) -> gst::Caps {
+    /// Informs the conductor that the stream of this pad flows.
+    fn announce_stream(&self, codec: &'static Codec) {
+        let fanout = self.fanout.clone();
+        self.conductor.send(Command::PadReady(StreamInfo { key: self.key, codec, fanout }));
+    }
+
+    /// Monitors the element upstream and, if `tunes`, configures an encoder for low latency.
+    pub(crate) fn monitor_upstream(&self, bin: &super::RoomWebRtcSink, tunes: bool) {
+        self.upstream.update(bin, self.ghost.upcast_ref(), tunes);
+    }
+
+    // --- queries and events, on the streaming thread
+
+    /// The answer to a caps query.
+    pub(crate) fn query_caps(&self, filter: Option<&gst::Caps>) -> gst::Caps {
         match filter {
             Some(filter) => caps::answer(self.codec(), filter),
             None => caps::accepted(self.codec()),
         }
     }
 
-    /// Whether this pad knows the media type of `caps`. [`SinkPad::set_caps`] refuses the rest with an error that says what
-    /// to change; a negative answer here would leave "not-negotiated".
+    /// Whether this pad knows the media type of `caps`. Other caps are accepted here although they cannot be sent, because
+    /// [`SinkPad::handle_caps`] then posts an error that names the fix, instead of "not-negotiated".
     pub(crate) fn accepts(caps: &gst::Caps) -> bool {
         caps::template().can_intersect(caps)
     }
 
-    /// The stream is known now: builds the chain, decides on pacing, tells the conductor.
-    pub(crate) fn set_caps(
+    /// Handles CAPS: builds the chain, decides whether the stream has to be paced, and announces the stream.
+    pub(crate) fn handle_caps(
         &self,
         bin: &super::RoomWebRtcSink,
         caps: &gst::CapsRef,
@@ -106,14 +121,14 @@ impl SinkPad {
         let codec = caps::codec_of(caps, self.codec())?;
         let format = PictureFormat::of(caps);
         if self.codec().is_some() {
-            // Decoders need the parameter sets of the next IDR picture, but only if these differ.
+            // Other parameter sets come with the next IDR picture. Caps that differ in other fields interrupt nothing.
             if self.replace_format(&format) != Some(format) {
                 self.fanout.wait_for_idr();
             }
         } else {
-            // An end of stream may have come before the first caps, and built a chain without a codec.
+            // An EOS before the first caps may have built a chain without a codec.
             self.remove_chain(bin);
-            self.build(bin, Some(codec))
+            self.build_chain(bin, Some(codec))
                 .map_err(|error| UnsupportedStream::Unknown(format!("{} ({error})", codec.encoding)))?;
             self.replace_format(&format);
         }
@@ -122,28 +137,20 @@ impl SinkPad {
         if let Some(chain) = &*self.chain() {
             chain.sink.set_sync(!live);
         }
-        self.report_latency(bin);
+        self.upstream.report_latency(bin, self.ghost.upcast_ref());
         self.announce_stream(codec);
         Ok(())
     }
 
-    /// Replaces what is known of the pictures; returns what was known before.
+    /// Stores the format of the pictures. Returns the previous one.
     fn replace_format(&self, format: &PictureFormat) -> Option<PictureFormat> {
         self.chain().as_mut().and_then(|chain| chain.format.replace(format.clone()))
     }
 
-    fn announce_stream(&self, codec: &'static Codec) {
-        self.conductor.send(Command::PadReady(StreamInfo {
-            key: self.key,
-            codec,
-            fanout: self.fanout.clone(),
-        }));
-    }
-
-    /// Handles SEGMENT: after an end of stream, for instance after a seek back, the stream flows again.
-    pub(crate) fn segment(&self, segment: &gst::Segment) -> Result<(), UnsupportedStream> {
+    /// Handles SEGMENT: a stream that had ended flows again, for instance after a seek.
+    pub(crate) fn handle_segment(&self, segment: &gst::Segment) -> Result<(), UnsupportedStream> {
         let Some(codec) = self.codec() else { return Ok(()) };
-        // A parser finds times in bytes.
+        // A parser converts a segment in bytes.
         if codec.parser.is_none() && segment.format() != gst::Format::Time {
             return Err(UnsupportedStream::NoTime(codec.encoding));
         }
@@ -151,25 +158,34 @@ impl SinkPad {
         Ok(())
     }
 
-    /// Handles FLUSH_STOP: the stream jumps, and receivers resume at the next IDR.
-    pub(crate) fn flushed(&self, bin: &super::RoomWebRtcSink, event: &gst::event::FlushStop) {
-        self.jumped.store(true, Ordering::Release);
+    /// Handles FLUSH_STOP: receivers resume at the next IDR picture.
+    pub(crate) fn handle_flush_stop(&self, bin: &super::RoomWebRtcSink, event: &gst::event::FlushStop) {
+        self.discontinuity.store(true, Ordering::Release);
         self.fanout.wait_for_idr();
         if event.resets_time() {
             self.timing.flush(event.seqnum(), Now::of(bin));
         }
     }
 
-    /// The stream ends. One that never began needs a sink too, or the pipeline's end of stream would never come.
+    /// Handles EOS. A stream without caps also needs a chain, because the pipeline waits for the EOS of every sink.
     pub(crate) fn handle_eos(&self, bin: &super::RoomWebRtcSink) {
         if self.chain().is_none()
-            && let Err(error) = self.build(bin, None)
+            && let Err(error) = self.build_chain(bin, None)
         {
             gst::error!(CAT, obj = self.ghost, "{error}");
         }
     }
 
-    fn build(
+    /// Handles a buffer of a stream without caps: posts an error once, instead of "not-linked".
+    pub(crate) fn refuse_data_without_caps(&self, bin: &super::RoomWebRtcSink) {
+        if self.chain().is_none() && !self.reported_no_caps.swap(true, Ordering::Relaxed) {
+            gst::element_error!(bin, gst::StreamError::Format, ("{}", UnsupportedStream::NoCaps));
+        }
+    }
+
+    // --- the chain
+
+    fn build_chain(
         &self,
         bin: &super::RoomWebRtcSink,
         codec: Option<&'static Codec>,
@@ -184,9 +200,10 @@ impl SinkPad {
             sink.set_caps(Some(&codec.unit_caps()));
         }
         sink.set_callbacks(self.callbacks(bin, codec));
+        // The order of these probes matters: the timing reads the timestamps.
         self.generate_timestamps(bin, &sink);
-        let jumped = self.jumped.clone();
-        self.timing.watch(bin, &sink, move || jumped.store(true, Ordering::Release));
+        let discontinuity = self.discontinuity.clone();
+        self.timing.watch(bin, &sink, move || discontinuity.store(true, Ordering::Release));
         bin.add(&sink)?;
         let parser =
             codec.and_then(|codec| codec.parser).map(|name| make_parser(bin, name, &sink)).transpose()?;
@@ -200,7 +217,7 @@ impl SinkPad {
         Ok(())
     }
 
-    /// Gives times to units that have none, before anything else looks at these.
+    /// Adds timestamps to units that have none.
     fn generate_timestamps(&self, bin: &super::RoomWebRtcSink, sink: &gst_app::AppSink) {
         let Some(pad) = sink.static_pad("sink") else { return };
         let (timestamps, ghost) = (self.timestamps.clone(), self.ghost.downgrade());
@@ -215,7 +232,7 @@ impl SinkPad {
                         (bin.upgrade(), sink.upgrade(), ghost.upgrade())
                     {
                         let now = bin.current_running_time().unwrap_or_default();
-                        if let Some(warning) = timestamps.arrive(ghost.upcast_ref(), &sink, buffer, now) {
+                        if let Some(warning) = timestamps.complete(ghost.upcast_ref(), &sink, buffer, now) {
                             gst::element_warning!(bin, gst::StreamError::Format, ("{warning}"));
                         }
                     }
@@ -226,31 +243,6 @@ impl SinkPad {
         });
     }
 
-    /// The pad is to be removed. Its chain stops first: the streaming thread may be waiting in there, and deactivating
-    /// the pad waits for that thread.
-    pub(crate) fn release(&self, bin: &super::RoomWebRtcSink) {
-        self.conductor.send(Command::PadGone(self.key));
-        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.remove_chain(bin);
-        let _ = self.ghost.set_active(false);
-    }
-
-    /// Removes what is behind the pad, which forgets its codec.
-    pub(crate) fn remove_chain(&self, bin: &super::RoomWebRtcSink) {
-        self.refused.store(false, Ordering::Relaxed);
-        let Some(chain) = self.chain().take() else { return };
-        // The sink first: what waits in it returns, and the parser's pads are free then.
-        for element in [chain.sink.upcast_ref()].into_iter().chain(&chain.parser) {
-            element.set_locked_state(true);
-            let _ = element.set_state(gst::State::Null);
-        }
-        let _ = self.ghost.set_target(None::<&gst::Pad>);
-        for element in [chain.sink.upcast_ref()].into_iter().chain(&chain.parser) {
-            let _ = bin.remove(element);
-        }
-    }
-
-    /// What the streaming thread does with each access unit.
     fn callbacks(
         &self,
         bin: &super::RoomWebRtcSink,
@@ -261,138 +253,46 @@ impl SinkPad {
             key: self.key,
             fanout: self.fanout.clone(),
             conductor: self.conductor.clone(),
-            jumped: self.jumped.clone(),
+            discontinuity: self.discontinuity.clone(),
             timing: self.timing.clone(),
-            bitstream: codec.map(Bitstream::new),
             timestamps: self.timestamps.clone(),
+            bitstream: codec.map(Bitstream::new),
         };
         let (conductor, key) = (self.conductor.clone(), self.key);
         gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| handler.handle_sample(sink))
+            .new_sample(move |sink| handler.handle(sink))
             .eos(move |_| {
-                // The end-of-stream message follows when this returns: by then all has been sent.
+                // The appsink posts its EOS message when this returns. Receivers get all queued units before that.
                 let (done, drained) = mpsc::sync_channel(1);
                 if conductor.send(Command::PadEnded(key, done)) {
-                    let _ = drained.recv_timeout(super::fanout::DRAIN + Duration::from_millis(200));
+                    let _ = drained.recv_timeout(DRAIN + Duration::from_millis(200));
                 }
             })
             .build()
     }
 
-    /// Finds the element that produces the stream: repairs H.264 that comes by RTP, watches an encoder, and, where `tunes`,
-    /// sets it to low latency.
-    pub(crate) fn look_upstream(&self, bin: &super::RoomWebRtcSink, tunes: bool) {
-        let producer = upstream::producer(self.ghost.upcast_ref());
-        let mut known = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(producer) = producer else {
-            *known = None;
-            return;
-        };
-        if known.as_ref().is_none_or(|known| known.element != *producer.element()) {
-            *known = Some(Upstream::new(bin, &producer));
-        }
-        drop(known);
-        if tunes && let Producer::Encoder(encoder) = producer {
-            self.tune(bin, &encoder);
-        }
+    /// Stops the pad before its removal.
+    pub(crate) fn release(&self, bin: &super::RoomWebRtcSink) {
+        self.conductor.send(Command::PadGone(self.key));
+        self.upstream.clear();
+        // Deactivating the pad waits for its streaming thread, which may be waiting in the chain.
+        self.remove_chain(bin);
+        let _ = self.ghost.set_active(false);
     }
 
-    /// Tunes an encoder and posts what was set.
-    fn tune(&self, bin: &super::RoomWebRtcSink, encoder: &gst::Element) {
-        match tuning::tune(encoder) {
-            TuningOutcome::Set(set) if set.is_empty() => {}
-            TuningOutcome::Set(set) => {
-                let set = set.join(" ");
-                gst::info!(CAT, obj = bin, "{} was not set to low latency: set {set}", encoder.name());
-                let message = gst::Structure::builder("room-upstream-tuned")
-                    .field("encoder", encoder.name().as_str())
-                    .field("properties", set)
-                    .build();
-                let _ = bin.post_message(gst::message::Element::builder(message).src(bin).build());
-            }
-            TuningOutcome::TooLate(needed) => {
-                if self.first_time(|known| &mut known.reported_too_late) {
-                    gst::element_warning!(
-                        bin,
-                        gst::StreamError::Encode,
-                        (
-                            "{} is at work already and cannot be set to low latency any more: set {} before it starts",
-                            encoder.name(),
-                            needed.join(" ")
-                        )
-                    );
-                }
-            }
-            TuningOutcome::Unknown => {
-                gst::info!(CAT, obj = bin, "no low-latency settings are known for {}", encoder.name());
-            }
+    /// Removes the chain, and with it the codec of the pad.
+    pub(crate) fn remove_chain(&self, bin: &super::RoomWebRtcSink) {
+        self.reported_no_caps.store(false, Ordering::Relaxed);
+        let Some(chain) = self.chain().take() else { return };
+        // The appsink stops first: a streaming thread that waits in it returns and releases the parser's pads.
+        for element in [chain.sink.upcast_ref()].into_iter().chain(&chain.parser) {
+            element.set_locked_state(true);
+            let _ = element.set_state(gst::State::Null);
         }
-    }
-
-    /// Reports an encoder that holds pictures back. Others may add latency, too, such as a jitter buffer, but the sink
-    /// does not wait for it.
-    fn report_latency(&self, bin: &super::RoomWebRtcSink) {
-        let Some(Producer::Encoder(encoder)) = upstream::producer(self.ghost.upcast_ref()) else { return };
-        let Some(latency) = upstream::latency_of(&encoder).filter(|latency| *latency > upstream::TOO_LATE)
-        else {
-            return;
-        };
-        if self.first_time(|known| &mut known.reported_latency) {
-            gst::element_warning!(
-                bin,
-                gst::StreamError::Encode,
-                (
-                    "{} delays the stream by {} ms: set it to low latency (no B-frames, no lookahead; \
-                     x264enc: tune=zerolatency)",
-                    encoder.name(),
-                    latency.mseconds()
-                )
-            );
+        let _ = self.ghost.set_target(None::<&gst::Pad>);
+        for element in [chain.sink.upcast_ref()].into_iter().chain(&chain.parser) {
+            let _ = bin.remove(element);
         }
-    }
-
-    /// Whether something about the element upstream has not been reported yet.
-    fn first_time(&self, reported: impl FnOnce(&mut Upstream) -> &mut bool) -> bool {
-        let mut known = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_mut().is_none_or(|known| !std::mem::replace(reported(known), true))
-    }
-
-    /// Posts an error for data whose caps are unknown: otherwise the pipeline would end with "not-linked".
-    pub(crate) fn refuse_data_without_caps(&self, bin: &super::RoomWebRtcSink) {
-        let is_first = || !self.refused.swap(true, Ordering::Relaxed);
-        if self.chain().is_none() && is_first() {
-            gst::element_error!(bin, gst::StreamError::Format, ("{}", UnsupportedStream::NoCaps));
-        }
-    }
-}
-
-/// The element that produces the stream, and what is done to it.
-struct Upstream {
-    element: gst::Element,
-    _watch: Option<Watch>,
-    reported_latency: bool,
-    reported_too_late: bool,
-}
-
-/// Work on an element upstream that ends with this value.
-enum Watch {
-    Repair { _repair: H264Repair },
-    Size { _watch: SizeWatch },
-}
-
-impl Upstream {
-    fn new(bin: &super::RoomWebRtcSink, producer: &Producer) -> Self {
-        let element = producer.element().clone();
-        let watch = match producer {
-            Producer::Encoder(encoder) => {
-                SizeWatch::new(encoder, bin).map(|watch| Watch::Size { _watch: watch })
-            }
-            Producer::Depayloader(depayloader) => depayloader
-                .factory()
-                .filter(|factory| factory.name() == "rtph264depay")
-                .map(|_| Watch::Repair { _repair: H264Repair::new(depayloader) }),
-        };
-        Self { element, _watch: watch, reported_latency: false, reported_too_late: false }
     }
 }
 
@@ -402,66 +302,9 @@ fn make_parser(
     sink: &gst_app::AppSink,
 ) -> Result<gst::Element, glib::BoolError> {
     let parser = gst::ElementFactory::make(name).build()?;
-    // Parameter sets with every IDR: receivers join at any of them.
+    // Receivers can join at every IDR picture, so each one needs the parameter sets.
     parser.set_property("config-interval", -1);
     bin.add(&parser)?;
     parser.link(sink)?;
     Ok(parser)
-}
-
-/// The way of an access unit from the appsink into the fan-out. Owned by the streaming thread.
-struct SampleHandler {
-    bin: glib::WeakRef<super::RoomWebRtcSink>,
-    key: StreamKey,
-    fanout: Arc<Fanout>,
-    conductor: CommandSender,
-    jumped: Arc<AtomicBool>,
-    timing: Arc<Timing>,
-    /// `None`: the stream ended before its codec was known.
-    bitstream: Option<Bitstream>,
-    timestamps: Arc<TimestampGenerator>,
-}
-
-impl SampleHandler {
-    fn handle_sample(&mut self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
-        let Some(buffer) = sample.buffer() else { return Ok(gst::FlowSuccess::Ok) };
-        let Some(bitstream) = &mut self.bitstream else { return Ok(gst::FlowSuccess::Ok) };
-        if self.jumped.swap(false, Ordering::AcqRel) {
-            bitstream.jump();
-        }
-        let arrival = Arrival {
-            pts: buffer.pts().filter(|_| !self.timestamps.is_untimed()),
-            requests: self.fanout.keyframe_requests(),
-            now: Instant::now(),
-        };
-        let inspected = {
-            let bytes = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
-            bitstream.inspect(&bytes, arrival)
-        };
-        let inspected = inspected.map_err(|refusal| {
-            if let Some(bin) = self.bin.upgrade() {
-                gst::element_error!(bin, gst::StreamError::WrongType, ("{refusal}"));
-            }
-            gst::FlowError::Error
-        })?;
-        inspected.warnings.iter().for_each(|warning| self.warn(*warning));
-        let time = self.bin.upgrade().and_then(|bin| self.timing.session_time(&bin, &sample));
-        let Some(time) = time else { return Ok(gst::FlowSuccess::Ok) };
-        let unit = OutgoingUnit {
-            buffer: fanout::restamped(buffer, time),
-            is_idr: inspected.is_idr,
-            random_access: inspected.random_access,
-        };
-        if self.fanout.push(&unit) {
-            self.conductor.send(Command::Keyframe(self.key));
-        }
-        Ok(gst::FlowSuccess::Ok)
-    }
-
-    fn warn(&self, warning: Warning) {
-        if let Some(bin) = self.bin.upgrade() {
-            gst::element_warning!(bin, gst::StreamError::Encode, ("{warning}"));
-        }
-    }
 }

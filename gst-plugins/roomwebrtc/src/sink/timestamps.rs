@@ -1,8 +1,8 @@
-//! Times for raw byte streams, which carry none: a .h264 file, or a camera program that writes into a pipe.
+//! Generates timestamps for raw byte streams: a .h264 file, or a camera program that writes into a pipe.
 //!
-//! A file is paced by the frame rate of its parameter sets, or of its caps. A pipe is not, because the camera at its other
-//! end may be faster than the frame rate that its stream names: pacing would hold it back more and more. Both look alike
-//! to GStreamer, because neither is a live source. A pipe out of which data comes at once is a file after all.
+//! A file is paced by the frame rate of its parameter sets or its caps. A pipe is not paced, because a camera may be faster
+//! than the frame rate that its stream declares, and the delay would grow. GStreamer does not distinguish the two: neither
+//! is a live source. A pipe that delivers data much faster than the frame rate is treated as a file.
 
 use super::upstream;
 use gst::{ClockTime, prelude::*};
@@ -11,16 +11,16 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// What a pipe may hold when the sink starts (64 KiB on Linux, and the buffers of source and parser).
+/// How much data a pipe may contain when the sink starts: 64 KiB on Linux, and the buffers of source and parser.
 const PIPE: usize = 80 * 1024;
-/// Over so many units the pace of a pipe is measured.
+/// The number of units over which the pace of a pipe is measured.
 const MEASURED: usize = 8;
-/// A pipe out of which data comes faster than so many times the frame rate is a file's.
+/// A pipe that is faster than the frame rate by this factor is treated as a file.
 const FASTEST: u64 = 4;
-/// The frame rate of a stream that names none.
+/// The frame rate of a stream that declares none.
 const DEFAULT_RATE: u64 = 25;
 
-/// The timing of a stream without times, in running time. A value; `now` is an argument.
+/// The pace of a stream without timestamps, in running time. A value; `now` is an argument.
 #[derive(Debug)]
 struct Pace {
     frame: ClockTime,
@@ -30,11 +30,11 @@ struct Pace {
 
 #[derive(Debug)]
 enum Mode {
-    /// The source waits: each unit comes a frame after the one before it.
+    /// Each unit is due one frame after the previous one.
     Paced,
-    /// The source does not wait: each unit is due when it arrives.
+    /// Each unit is due when it arrives.
     AsItArrives,
-    /// It is not known yet whether the source waits. Meanwhile units are due when they arrive.
+    /// The pace of a pipe is being measured. Each unit is due when it arrives.
     Measuring { bytes: usize, arrivals: Vec<ClockTime> },
 }
 
@@ -48,7 +48,7 @@ impl Pace {
         matches!(self.mode, Mode::Paced)
     }
 
-    /// When the next unit, of so many bytes, is due.
+    /// When the next unit, of `size` bytes, is due.
     fn next(&mut self, size: usize, now: ClockTime) -> ClockTime {
         if let Mode::Measuring { bytes, arrivals } = &mut self.mode {
             *bytes = bytes.saturating_add(size);
@@ -75,40 +75,40 @@ impl Pace {
     }
 }
 
-/// The timing of the stream of one pad.
+/// The generator of one pad.
 #[derive(Debug, Default)]
 pub(crate) struct TimestampGenerator {
     stream: Mutex<Stream>,
-    is_untimed: AtomicBool,
+    generates: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 enum Stream {
-    /// Nothing has come in this segment.
+    /// No unit has arrived in this segment.
     #[default]
     Unknown,
-    /// The first unit had a time, which h264parse gives to it in any case.
+    /// The first unit had a timestamp. h264parse sets that one even in streams without timestamps.
     First,
-    /// Units have times of their own.
+    /// The units have timestamps.
     Timed,
-    Untimed(Pace),
+    Generated(Pace),
 }
 
 impl TimestampGenerator {
-    /// Whether the units of the stream came without times.
-    pub(crate) fn is_untimed(&self) -> bool {
-        self.is_untimed.load(Ordering::Relaxed)
+    /// Whether the stream has no timestamps of its own.
+    pub(crate) fn are_generated(&self) -> bool {
+        self.generates.load(Ordering::Relaxed)
     }
 
-    /// Another segment begins.
+    /// Handles SEGMENT.
     pub(crate) fn reset(&self) {
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Stream::Unknown;
-        self.is_untimed.store(false, Ordering::Relaxed);
+        self.generates.store(false, Ordering::Relaxed);
     }
 
-    /// Gives `buffer`, which arrives at `sink`, a time if it has none, and decides whether `sink` waits for it. `pad`: the
-    /// pad of the element. Returns a warning for the operator.
-    pub(crate) fn arrive(
+    /// Sets the timestamp of `buffer`, which arrives at `sink`, if it has none, and sets whether `sink` waits for it. `pad` is
+    /// the pad of the element. Returns a warning to post.
+    pub(crate) fn complete(
         &self,
         pad: &gst::Pad,
         sink: &gst_app::AppSink,
@@ -129,20 +129,20 @@ impl TimestampGenerator {
                 if rate.is_none() && can_seek {
                     warning = Some(NO_RATE);
                 }
-                self.is_untimed.store(true, Ordering::Relaxed);
+                self.generates.store(true, Ordering::Relaxed);
                 let mut pace = Pace::new(rate.unwrap_or(ClockTime::SECOND / DEFAULT_RATE), can_seek);
                 if had_first {
                     pace.next(0, now);
                 }
-                Stream::Untimed(pace)
+                Stream::Generated(pace)
             }
             known => known,
         };
-        let Stream::Untimed(pace) = &mut *stream else { return warning };
+        let Stream::Generated(pace) = &mut *stream else { return warning };
         let segment = sink.static_pad("sink")?.sticky_event::<gst::event::Segment>(0)?;
         let segment = segment.segment().downcast_ref::<ClockTime>()?;
         let due = pace.next(buffer.size(), now);
-        // A paced stream counts from the start of its segment, a pipe from the start of the pipeline.
+        // The times of a paced stream are relative to the start of its segment, those of a pipe to the pipeline's base time.
         let start = segment.to_running_time(segment.start()).unwrap_or_default();
         let running = if pace.is_paced() { start + due } else { start.max(due) };
         buffer.make_mut().set_pts(segment.position_from_running_time(running));
@@ -153,11 +153,11 @@ impl TimestampGenerator {
     }
 }
 
-const NO_RATE: &str = "the stream has neither timestamps nor a frame rate: it is sent at 25 pictures a second. Put it into a \
-    container (mp4, mkv), or name the frame rate behind the parser with \
+const NO_RATE: &str = "the stream has neither timestamps nor a frame rate: it is sent at 25 pictures per second. Put it into a \
+    container (mp4, mkv), or set the frame rate behind the parser with \
     `h264parse ! capssetter join=true caps=video/x-h264,framerate=30/1`";
 
-/// The frame rate in the caps, which is that of the parameter sets unless the user set another.
+/// The duration of a frame by the caps, in which the parser has put the frame rate of the parameter sets.
 fn frame_duration(sink: &gst_app::AppSink, buffer: &gst::BufferRef) -> Option<ClockTime> {
     let caps = sink.static_pad("sink").and_then(|pad| pad.current_caps());
     let rate = caps.and_then(|caps| caps.structure(0)?.get::<gst::Fraction>("framerate").ok());
@@ -175,7 +175,7 @@ mod tests {
     const MS: ClockTime = ClockTime::MSECOND;
     const FRAME: ClockTime = ClockTime::from_mseconds(40);
 
-    /// The times of units of 2,000 bytes that arrive at these times.
+    /// When units of 2,000 bytes are due (ms) that arrive at these times (ms).
     fn due(pace: &mut Pace, arrivals: impl IntoIterator<Item = u64>) -> Vec<u64> {
         arrivals.into_iter().map(|at| pace.next(2000, MS * at).mseconds()).collect()
     }
@@ -187,9 +187,9 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_at_the_end_of_a_pipe_is_never_held_back() {
+    fn a_camera_that_writes_into_a_pipe_is_never_delayed() {
         let mut pace = Pace::new(FRAME, false);
-        // A second of pictures had been waiting in the pipe; then they come at 30/s, and their header says 25/s.
+        // The pipe contained a second of pictures. After that, they arrive at 30/s although the stream declares 25/s.
         due(&mut pace, [3; 30]);
         let arrivals: Vec<u64> = (0..300).map(|n| 3 + 33 * n).collect();
         let times = due(&mut pace, arrivals.clone());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_a_pipe_is_paced_once_it_is_known_as_one() {
+    fn a_file_in_a_pipe_is_paced_once_it_is_recognized() {
         let mut pace = Pace::new(FRAME, false);
         let times = due(&mut pace, [3; 60]);
         assert!(pace.is_paced());

@@ -1,8 +1,8 @@
-//! The timing of one pad: paces a stream that is not live, and stamps each access unit with the time of the media
-//! sessions' clock.
+//! Converts the timestamps of one pad to the clock of the media sessions, and paces a stream that is not live. The
+//! conversion itself is a value in `../time/anchor.rs`.
 //!
-//! The appsink behind the pad does the waiting. It knows the base time of the pipeline, but not that a flush shifted
-//! the stream, so the shift is its `ts-offset`, which applies from the next access unit on.
+//! The appsink behind the pad waits for the time of each access unit. A flush shifts the stream relative to the pipeline's
+//! base time, so this file sets the shift as the appsink's `ts-offset`, which applies from the next access unit on.
 
 use crate::time::{Anchor, Arrival, Now, SessionClock, shifted};
 use gst::prelude::*;
@@ -11,7 +11,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// What the pads of one element share, so that streams which belong together stay in sync.
+/// The state that all pads of one element share, so that their streams stay in sync.
 #[derive(Debug, Default)]
 pub(crate) struct SharedTime {
     clock: SessionClock,
@@ -21,12 +21,12 @@ pub(crate) struct SharedTime {
 }
 
 impl SharedTime {
-    /// The element goes to PLAYING, or leaves it.
+    /// Sets whether the element is in PLAYING.
     pub(crate) fn set_playing(&self, playing: bool) {
         self.playing.store(playing, Ordering::Relaxed);
     }
 
-    /// The running time of a flush: pads that one seek flushes continue at the same moment.
+    /// The running time of a flush. All pads that the same seek flushes continue at the same time.
     fn flushed(&self, seqnum: gst::Seqnum, now: i64) -> i64 {
         let mut flush = self.flush.lock().unwrap_or_else(PoisonError::into_inner);
         match *flush {
@@ -45,7 +45,7 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// For a pad that has received nothing yet.
+    /// The timing of a pad that has received no data.
     pub(crate) fn new(shared: Arc<SharedTime>) -> Self {
         Self { shared, anchor: Mutex::default(), live: AtomicBool::new(false) }
     }
@@ -54,28 +54,28 @@ impl Timing {
         self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// READY to PAUSED: nothing of an earlier run applies.
+    /// Handles READY→PAUSED, which begins a new timeline.
     pub(crate) fn reset(&self) {
         *self.anchor() = Anchor::default();
     }
 
-    /// PAUSED to PLAYING, at this time.
+    /// Handles PAUSED→PLAYING.
     pub(crate) fn play(&self, now: Now) {
         self.anchor().play(now);
     }
 
-    /// A flush reset running time.
+    /// Handles a flush that resets running time.
     pub(crate) fn flush(&self, seqnum: gst::Seqnum, now: Option<Now>) {
         let now = now.filter(|_| self.shared.playing.load(Ordering::Relaxed));
         self.anchor().flush(now.map(|now| self.shared.flushed(seqnum, now.running())));
     }
 
-    /// Whether the stream arrives at its own pace. Waiting for the clock would only add delay to it.
+    /// Sets whether the stream is live. A live stream is not paced, because waiting would only delay it.
     pub(crate) fn set_live(&self, live: bool) {
         self.live.store(live, Ordering::Relaxed);
     }
 
-    /// Looks at each access unit before `sink` waits for its time. `stepped` is called at a discontinuity.
+    /// Handles each access unit before `sink` waits for its time. Calls `stepped` at a step of the timestamps.
     pub(crate) fn watch(
         self: &Arc<Self>,
         bin: &impl IsA<gst::Element>,
@@ -92,7 +92,7 @@ impl Timing {
                 gst::info!(
                     crate::log::CAT,
                     obj = pad,
-                    "timestamps stepped: the stream continues at the present"
+                    "the timestamps stepped: the stream continues at the current running time"
                 );
                 stepped();
             }
@@ -116,7 +116,7 @@ impl Timing {
         let stepped = anchor.arrive(Arrival { running, duration: buffer.duration(), now, live });
         let shift = anchor.shift();
         drop(anchor);
-        // A pipeline that prerolls again while it plays gives the new base time to its children only, and not to theirs.
+        // A pipeline that prerolls again in PLAYING sets the new base time on its children, but not on theirs.
         if sink.base_time() != Some(now.base) {
             sink.set_base_time(now.base);
         }
@@ -126,8 +126,7 @@ impl Timing {
         stepped
     }
 
-    /// When a unit was due, on the sessions' clock. `None` while the element has no clock, and for a unit without a
-    /// time segment.
+    /// The time of a unit on the sessions' clock. `None` if the element has no clock, or the segment is not in time format.
     pub(crate) fn session_time(
         &self,
         bin: &impl IsA<gst::Element>,

@@ -1,16 +1,16 @@
-//! Low latency for encoders whose user left the defaults: what to set, for each encoder that is known.
+//! Low-latency settings for encoders. To support another encoder, add it to [`TUNINGS`].
 
 use gst::prelude::*;
 
-/// The low-latency settings of one encoder. A value is set only where the property exists and has its default.
+/// The settings of one encoder. A property is set only if it exists and has its default value.
 struct Tuning {
     factory: &'static str,
     values: &'static [(&'static str, &'static str)],
 }
 
-/// Keyframes come every 60 frames, two seconds at 30/s: a receiver that joins requests one of its own, so these only
-/// bound the damage of a loss. The buffer of rate control bounds the size of a keyframe, because it leaves in one burst:
-/// 120 ms of the bitrate.
+/// The settings of all known encoders. A keyframe every 60 frames (2 s at 30/s) only limits the damage of a loss, because
+/// each receiver that joins requests a keyframe. The rate control buffer (VBV) of 120 ms limits the size of a keyframe, which
+/// is sent in one burst. openh264enc and mpph264enc have no property for this buffer.
 const TUNINGS: &[Tuning] = &[
     Tuning {
         factory: "x264enc",
@@ -76,18 +76,18 @@ const TUNINGS: &[Tuning] = &[
     Tuning { factory: "mpph264enc", values: &[("gop", "60"), ("rc-mode", "cbr")] },
 ];
 
-/// What became of an encoder.
+/// The result of [`tune`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TuningOutcome {
-    /// These settings were made. Empty: the user had made them all.
+    /// These properties were set. Empty if none had its default.
     Set(Vec<String>),
-    /// These settings would be needed, but the encoder is at work and ignores them.
+    /// These properties would have to be set, but the encoder is already encoding and would ignore them.
     TooLate(Vec<String>),
-    /// The table does not have this kind of encoder.
+    /// [`TUNINGS`] does not contain this encoder.
     Unknown,
 }
 
-/// Makes the low-latency settings of `encoder`, except for properties that the user has set.
+/// Configures `encoder` for low latency, leaving properties that the user changed alone.
 pub(crate) fn tune(encoder: &gst::Element) -> TuningOutcome {
     let factory = encoder.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
     let Some(tuning) = TUNINGS.iter().find(|tuning| tuning.factory == factory) else {
@@ -99,7 +99,7 @@ pub(crate) fn tune(encoder: &gst::Element) -> TuningOutcome {
         .filter_map(|(name, value)| Some((*name, *value, value_to_set(encoder, name, value)?)));
     let needed: Vec<_> = needed.collect();
     let names = needed.iter().map(|(name, value, _)| format!("{name}={value}")).collect();
-    // An encoder opens when its input is known, and has caps from then on.
+    // An encoder applies its properties when it gets caps.
     let is_open = encoder.current_state() > gst::State::Ready
         && encoder.static_pad("src").is_some_and(|pad| pad.current_caps().is_some());
     if is_open && !needed.is_empty() {
@@ -111,7 +111,7 @@ pub(crate) fn tune(encoder: &gst::Element) -> TuningOutcome {
     TuningOutcome::Set(names)
 }
 
-/// The value for a property that has its default, which is another one.
+/// The value to set. `None` if the property does not exist, was changed by the user, or has this value already.
 fn value_to_set(encoder: &gst::Element, name: &str, value: &str) -> Option<gst::glib::Value> {
     let spec = encoder.find_property(name)?;
     if !spec.flags().contains(gst::glib::ParamFlags::WRITABLE | gst::glib::ParamFlags::READABLE) {
@@ -132,7 +132,7 @@ mod tests {
         let line = format!("videotestsrc num-buffers=1 ! {line} name=e ! fakesink");
         let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
         let encoder = pipeline.by_name("e").unwrap();
-        // The encoder is to live on its own.
+        // The encoder outlives the pipeline.
         pipeline.remove(&encoder).unwrap();
         encoder
     }
@@ -149,11 +149,11 @@ mod tests {
         assert_eq!(encoder.property::<u32>("key-int-max"), 60);
         assert_eq!(encoder.property::<u32>("vbv-buf-capacity"), 120);
         assert_eq!(text(&encoder, "speed-preset"), "veryfast");
-        assert_eq!(tune(&encoder), TuningOutcome::Set(vec![]), "nothing is left to set");
+        assert_eq!(tune(&encoder), TuningOutcome::Set(vec![]), "everything is set");
     }
 
     #[test]
-    fn what_the_user_set_stays() {
+    fn properties_that_the_user_changed_are_kept() {
         let encoder = encoder("x264enc key-int-max=25 speed-preset=ultrafast vbv-buf-capacity=300");
         assert_eq!(tune(&encoder), TuningOutcome::Set(vec!["tune=zerolatency".into()]));
         assert_eq!(encoder.property::<u32>("key-int-max"), 25);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_for_the_encoders_that_are_here_has_an_effect() {
+    fn every_setting_for_the_installed_encoders_has_an_effect() {
         for factory in ["x264enc", "vp8enc", "openh264enc"] {
             let encoder = encoder(factory);
             let tuning = TUNINGS.iter().find(|tuning| tuning.factory == factory).unwrap();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoder_that_is_at_work_is_left_alone() {
+    fn an_encoder_that_is_already_encoding_is_not_changed() {
         gst::init().unwrap();
         let line = "videotestsrc is-live=true ! x264enc name=e key-int-max=30 ! fakesink name=s";
         let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();

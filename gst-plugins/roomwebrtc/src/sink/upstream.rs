@@ -1,4 +1,4 @@
-//! Finds the element that produces a stream, and how upstream times it.
+//! Searches upstream of a pad: the element that produces the stream, its latency, and the kind of source.
 
 use gst::prelude::*;
 
@@ -7,7 +7,7 @@ use gst::prelude::*;
 pub(crate) enum Producer {
     /// A video encoder in this pipeline.
     Encoder(gst::Element),
-    /// The end of an RTP stream.
+    /// An RTP depayloader.
     Depayloader(gst::Element),
 }
 
@@ -19,15 +19,15 @@ impl Producer {
     }
 }
 
-/// Warns, for as long as this value lives, of pictures that an H.264 encoder cannot encode as 4:2:0: x264enc ends with "Can
-/// not initialize x264 encoder", or chooses 4:4:4.
+/// Posts a warning when an H.264 encoder gets pictures with an odd width or height, which it cannot encode as 4:2:0: x264enc
+/// fails with "Can not initialize x264 encoder", or chooses 4:4:4. Ends when this value is dropped.
 pub(crate) struct SizeWatch {
     pad: gst::glib::WeakRef<gst::Pad>,
     probe: Option<gst::PadProbeId>,
 }
 
 impl SizeWatch {
-    /// Warnings are posted as those of `reporter`. `None` for encoders of other codecs.
+    /// `reporter` posts the warnings. `None` for encoders of other codecs.
     pub(crate) fn new(encoder: &gst::Element, reporter: &impl IsA<gst::Element>) -> Option<Self> {
         let h264 = gst::Caps::new_empty_simple(crate::codec::H264.media_type);
         if !encoder.static_pad("src")?.pad_template_caps().can_intersect(&h264) {
@@ -44,7 +44,7 @@ impl SizeWatch {
                     reporter,
                     gst::StreamError::Encode,
                     (
-                        "{name} gets pictures of {width}x{height}, and 4:2:0 needs an even width and height: put \
+                        "{name} gets pictures of {width}x{height}, but 4:2:0 requires an even width and height: put \
                          `videoscale ! video/x-raw,width={},height={}` in front of it",
                         width & !1,
                         height & !1
@@ -71,10 +71,10 @@ fn odd_size(caps: &gst::CapsRef) -> Option<(i32, i32)> {
     (size.0 % 2 != 0 || size.1 % 2 != 0).then_some(size)
 }
 
-/// The producer of what `pad` receives, seen through parsers, queues, capsfilters and bins.
+/// The producer of the stream that `pad` receives. The search passes parsers, queues, capsfilters and bins.
 pub(crate) fn producer(pad: &gst::Pad) -> Option<Producer> {
     let mut source = feeding_pad(pad)?;
-    // The bound ends the search in a graph with a cycle.
+    // The limit ends the search in a pipeline with a loop.
     for _ in 0..32 {
         let element = source.parent_element()?;
         let class = element.metadata(gst::ELEMENT_METADATA_KLASS).unwrap_or_default();
@@ -109,10 +109,7 @@ fn feeding_pad(sink: &gst::Pad) -> Option<gst::Pad> {
     None
 }
 
-/// An encoder that adds more is reported.
-pub(crate) const TOO_LATE: gst::ClockTime = gst::ClockTime::from_mseconds(200);
-
-/// How long `encoder` holds pictures back: its own share of the latency.
+/// The latency that `encoder` itself adds.
 pub(crate) fn latency_of(encoder: &gst::Element) -> Option<gst::ClockTime> {
     let (mut before, mut after) = (gst::query::Latency::new(), gst::query::Latency::new());
     let answered =
@@ -120,13 +117,13 @@ pub(crate) fn latency_of(encoder: &gst::Element) -> Option<gst::ClockTime> {
     answered.then(|| after.result().1.saturating_sub(before.result().1))
 }
 
-/// Whether upstream is live, which means that it is not to be paced. Without an answer it is not.
+/// Whether upstream is live. Without an answer to the query, it is not.
 pub(crate) fn is_live(pad: &gst::Pad) -> bool {
     let mut query = gst::query::Latency::new();
     pad.peer_query(&mut query) && query.result().0
 }
 
-/// Whether the source at the beginning of the stream is a file, in which one can go back. A pipe and a socket are not.
+/// Whether the source of the stream is seekable in bytes, which files are, and pipes and sockets are not.
 pub(crate) fn can_seek(pad: &gst::Pad) -> bool {
     let mut sink = pad.clone();
     for _ in 0..32 {
@@ -166,18 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_depayloader_no_encoder_is_searched_for() {
+    fn a_depayloader_ends_the_search() {
         let (bin, producer) = producer_in("udpsrc ! rtph264depay name=d ! h264parse");
         assert_eq!(producer, bin.by_name("d").map(Producer::Depayloader));
     }
 
     #[test]
-    fn only_the_encoders_own_share_of_the_latency_counts() {
+    fn only_the_latency_of_the_encoder_itself_counts() {
         gst::init().unwrap();
         let line = "videotestsrc is-live=true ! identity name=i ! x264enc tune=zerolatency name=fast ! fakesink \
                     videotestsrc is-live=true ! x264enc name=slow ! fakesink";
         let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
-        // A source with two seconds of latency of its own, such as a jitter buffer.
+        // A source with two seconds of latency, such as a jitter buffer.
         let slow_source = pipeline.by_name("i").unwrap().static_pad("src").unwrap();
         slow_source.add_probe(gst::PadProbeType::QUERY_UPSTREAM | gst::PadProbeType::PULL, |_, info| {
             let two_seconds = gst::ClockTime::from_seconds(2);

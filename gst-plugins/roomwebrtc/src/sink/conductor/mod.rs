@@ -1,8 +1,8 @@
-//! The thread that performs what the roster decides: signaling events, the events of sessions, actions and the time all
-//! arrive here, in order, as [`Command`]s. The roster turns them into outputs, and this thread performs the outputs.
+//! The conductor: the thread that owns all media sessions. It receives signaling events, session events and actions as
+//! [`Command`]s, passes them to the roster together with the time, and performs the roster's outputs.
 //!
-//! So sessions have one owner and no lock. The streaming threads only push into the fan-outs; webrtcbin's threads only
-//! send commands.
+//! Because sessions have a single owner, they need no lock. Streaming threads only push into the fan-outs, and webrtcbin's
+//! threads only send commands.
 
 mod pads;
 mod perform;
@@ -31,49 +31,50 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the liveness and the statistics of sessions are looked at, while there are any.
+/// The interval of liveness checks and of statistics while there are sessions.
 const TICK: Duration = Duration::from_millis(500);
-/// How long webrtcbin's statistics are gathered after they were read.
+/// How long webrtcbin's statistics are requested after the application has read `stats`.
 const STATS_INTEREST: Duration = Duration::from_secs(5);
-/// The most commands of one turn. The events of sessions go before the start of the next session, but not for ever.
+/// The maximum number of commands in one iteration. Pending commands are handled before the next session starts, but a
+/// flood of them must not prevent its start.
 const COMMANDS_PER_TURN: usize = 64;
 
-/// What the conductor is told.
+/// An input of the conductor.
 pub(crate) enum Command {
-    /// The signaling client reports.
+    /// An event of the signaling client.
     Signaling(Event),
     /// The signaling client has ended.
     SignalingEnded,
-    /// This session with this receiver reports.
+    /// An event of a session with a receiver.
     Session(ClientId, SessionId, SessionEvent),
-    /// There is a pad whose stream is not known yet.
+    /// A pad was requested, or existed when the element started.
     PadAdded(StreamKey, glib::WeakRef<gst::GhostPad>),
-    /// The stream of a pad is known, or flows again after its end.
+    /// The codec of a pad is known, or its stream flows again after EOS.
     PadReady(StreamInfo),
-    /// The pad was released.
+    /// A pad was released.
     PadGone(StreamKey),
-    /// The stream of a pad has ended. The reply comes once nothing of it waits to be sent.
+    /// A pad received EOS. The reply follows once no unit of the stream is queued.
     PadEnded(StreamKey, mpsc::SyncSender<()>),
-    /// A receiver waits for a keyframe of this pad.
-    Keyframe(StreamKey),
-    /// The action signal `request-keyframe`.
+    /// A receiver is waiting for a keyframe of this pad.
+    KeyframeNeeded(StreamKey),
+    /// The action `request-keyframe`.
     RequestKeyframe,
-    /// The action signal `kick`.
+    /// The action `kick`.
     Kick(String),
-    /// The action signal `send-data`: to one receiver, or to all.
+    /// The action `send-data`, for one receiver or, with `None`, for all.
     SendData(Option<String>, glib::Bytes),
-    /// A property that may change while playing has changed.
+    /// A property that takes effect in PLAYING was set.
     Settings(RuntimeSettings),
     /// The property `token` was set.
     Token(String),
-    /// Say goodbye and end. The reply comes when that is done.
+    /// The element stops: end all sessions and leave the room. The reply follows when this is done.
     Stop(mpsc::SyncSender<()>),
 }
 
-/// A session that runs.
+/// A session that has not ended.
 pub(crate) struct ActiveSession {
     pub(crate) session: Session,
-    /// webrtcbin's statistics, as long as they are of interest.
+    /// webrtcbin's statistics, if they were requested.
     pub(crate) webrtc_stats: Option<gst::Structure>,
 }
 
@@ -86,20 +87,20 @@ pub(crate) struct Conductor {
     signaling: SignalingSettings,
     settings: Settings,
     ice_servers: Vec<IceServer>,
-    /// The servers that can't be used and that the user knows of.
+    /// The warnings about ICE servers that cannot be used.
     unusable_ice_servers: Vec<String>,
     pads: Pads,
     roster: Roster,
     sessions: BTreeMap<ClientId, ActiveSession>,
     next_tick: Option<Instant>,
     changed: bool,
-    /// The signaling client has ended: after a goodbye, or by itself when the server refused it for good.
+    /// Whether the signaling client has ended: because the element stops, or because the server refused it permanently.
     signaling_over: bool,
     stopping: Option<mpsc::SyncSender<()>>,
     teardowns: Vec<JoinHandle<()>>,
 }
 
-/// What a [`Conductor`] starts with.
+/// The parameters of a [`Conductor`].
 pub(crate) struct ConductorConfig {
     pub(crate) element: glib::WeakRef<super::RoomWebRtcSink>,
     pub(crate) sender: mpsc::Sender<Command>,
@@ -111,7 +112,7 @@ pub(crate) struct ConductorConfig {
 }
 
 impl Conductor {
-    /// Runs until [`Command::Stop`] on a thread of its own. A panic there becomes an error of the element.
+    /// Starts the thread, which runs until [`Command::Stop`]. If it panics, the element posts an error.
     pub(crate) fn spawn(start: ConductorConfig) -> std::io::Result<()> {
         let relay_only = start.signaling.ice_transport_policy == WebRTCICETransportPolicy::Relay;
         let limits = limits(&start.settings, relay_only);
@@ -162,11 +163,11 @@ impl Conductor {
         }
     }
 
-    /// Waits for the teardown of all sessions. There are sessions left only after a panic.
+    /// Waits for the teardown of all sessions. Only after a panic are there sessions left to end.
     fn finish(&mut self) {
         self.handle.shutdown();
         let left = std::mem::take(&mut self.sessions);
-        self.teardowns.extend(left.values().filter_map(|running| running.session.end()));
+        self.teardowns.extend(left.values().filter_map(|active| active.session.end()));
         for teardown in self.teardowns.drain(..) {
             let _ = teardown.join();
         }
@@ -195,8 +196,8 @@ impl Conductor {
                 self.changed = true;
             }
             Command::PadEnded(key, done) => self.pads.ended(now, key, done),
-            Command::Keyframe(key) => {
-                gst::debug!(CAT, "a receiver waits for a keyframe of {key}");
+            Command::KeyframeNeeded(key) => {
+                gst::debug!(CAT, "a receiver is waiting for a keyframe of {key}");
                 self.pads.request_keyframe(now, key);
             }
             Command::RequestKeyframe => self.pads.request_keyframes(now),
@@ -223,7 +224,7 @@ impl Conductor {
     }
 
     fn handle_time(&mut self, now: Instant) {
-        self.pads.drain(now, || self.sessions.values().any(|running| running.session.is_queued()));
+        self.pads.drain(now, || self.sessions.values().any(|active| active.session.is_queued()));
         let streams = self.pads.streams(now);
         self.update_roster(now, Input::Streams(streams));
         self.update_roster(now, Input::Flowing(self.pads.are_flowing()));
@@ -259,7 +260,7 @@ impl Conductor {
         }
     }
 
-    /// The sessions whose media flows.
+    /// The connected sessions.
     fn connected(&self) -> impl Iterator<Item = (&ClientId, &Session)> {
         self.roster
             .receivers()

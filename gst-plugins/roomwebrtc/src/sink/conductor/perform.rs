@@ -1,4 +1,4 @@
-//! The conductor performs the outputs of the roster, and turns the events of sessions into its inputs.
+//! Performs the outputs of the roster, and converts session events into its inputs.
 
 use super::{ActiveSession, Command, Conductor, post};
 use crate::{
@@ -31,14 +31,14 @@ impl Conductor {
             Output::ConductorConfig { id, session, streams } => self.start(id, session, &streams),
             Output::AcceptAnswer { id, session, sdp } => self.accept_answer(id, session, &sdp),
             Output::AddCandidate { id, session, candidate } => {
-                if let Some(running) = self.running(&id, &session) {
-                    running.session.add_candidate(&candidate);
+                if let Some(active) = self.active(&id, &session) {
+                    active.session.add_candidate(&candidate);
                 }
             }
             Output::OpenGates { id, session } => {
                 gst::info!(CAT, "{id}: connected");
-                if let Some(running) = self.running(&id, &session) {
-                    running.session.open_gates();
+                if let Some(active) = self.active(&id, &session) {
+                    active.session.open_gates();
                 }
                 self.pads.request_keyframes(Instant::now());
                 self.changed = true;
@@ -53,11 +53,11 @@ impl Conductor {
         }
     }
 
-    fn running(&mut self, id: &ClientId, session: &SessionId) -> Option<&mut ActiveSession> {
-        self.sessions.get_mut(id).filter(|running| running.session.id == *session)
+    fn active(&mut self, id: &ClientId, session: &SessionId) -> Option<&mut ActiveSession> {
+        self.sessions.get_mut(id).filter(|active| active.session.id == *session)
     }
 
-    /// The application decides on this thread, so the answer is there at once.
+    /// Emits `authorize-receiver`. The handlers run on this thread.
     fn authorize(&mut self, id: ClientId, meta: Option<&String>) {
         let allowed = self
             .element
@@ -89,13 +89,13 @@ impl Conductor {
 
     fn started(&mut self, id: ClientId, session: Session) {
         self.announce_added(&id, session.webrtcbin());
-        // An application may have added something to the webrtcbin just now, so the offer is made afterwards.
+        // The handlers of `receiver-added` may have configured the webrtcbin, so the offer is made after them.
         session.make_offer();
         self.sessions.insert(id, ActiveSession { session, webrtc_stats: None });
         self.changed = true;
     }
 
-    /// Sends the events of a session to this thread.
+    /// Forwards the events of a session to this thread.
     fn events_of(&self, id: &ClientId, session: &SessionId) -> SessionEvents {
         let (sender, id, session) = (self.sender.clone(), id.clone(), session.clone());
         Arc::new(move |event| {
@@ -104,8 +104,8 @@ impl Conductor {
     }
 
     fn accept_answer(&mut self, id: ClientId, session: SessionId, sdp: &str) {
-        let Some(running) = self.running(&id, &session) else { return };
-        let update = match running.session.accept_answer(sdp) {
+        let Some(active) = self.active(&id, &session) else { return };
+        let update = match active.session.accept_answer(sdp) {
             Ok(AnswerOutcome::Accepted) => return,
             Ok(AnswerOutcome::NeedsOfferWithout(streams)) => Update::FirstStreamRejected(streams),
             Err(error) => Update::Failed(EndReason::Failed(error)),
@@ -113,15 +113,15 @@ impl Conductor {
         self.roster.handle(Instant::now(), Input::Session(id, session, update));
     }
 
-    /// Tears a session down. One that never started was not announced either.
+    /// Tears a session down. A session that failed to start was not announced.
     fn end(&mut self, id: &ClientId, session: &SessionId, reason: &EndReason) {
         self.changed = true;
-        if self.running(id, session).is_none() {
+        if self.active(id, session).is_none() {
             return;
         }
-        let Some(running) = self.sessions.remove(id) else { return };
+        let Some(active) = self.sessions.remove(id) else { return };
         self.teardowns.retain(|teardown| !teardown.is_finished());
-        self.teardowns.extend(running.session.end());
+        self.teardowns.extend(active.session.end());
         self.announce_removed(id, reason);
     }
 
@@ -132,23 +132,23 @@ impl Conductor {
         session: SessionId,
         event: SessionEvent,
     ) {
-        let Some(running) = self.running(id, &session) else { return };
+        let Some(active) = self.active(id, &session) else { return };
         let update = match event {
-            SessionEvent::Peer(event) => match running.session.handle(event) {
+            SessionEvent::Peer(event) => match active.session.handle(event) {
                 PeerAction::None | PeerAction::Reports(_) => return,
                 PeerAction::Describe(offer) => Update::Offer(offer),
                 PeerAction::LocalSet => Update::OfferSet,
                 PeerAction::Candidate(candidate) => Update::Candidate(candidate),
                 PeerAction::Connected => Update::Connected,
                 PeerAction::Stats(stats) => {
-                    running.webrtc_stats = Some(stats);
+                    active.webrtc_stats = Some(stats);
                     return;
                 }
                 PeerAction::Over(reason) => Update::Failed(EndReason::Failed(reason)),
             },
             SessionEvent::KeyframeRequested(key) => {
-                gst::debug!(CAT, "{id} asks for a keyframe of {key}");
-                let opened = running.session.gate_opened(key);
+                gst::debug!(CAT, "{id} requests a keyframe of {key}");
+                let opened = active.session.gate_opened(key);
                 return self.pads.handle_keyframe_request(now, key, opened);
             }
             SessionEvent::Data(label, bytes) => {
@@ -161,7 +161,7 @@ impl Conductor {
         self.update_roster(now, Input::Session(id.clone(), session, update));
     }
 
-    /// Ends the sessions whose receivers have sent no RTCP for too long.
+    /// Ends the sessions whose receivers are unreachable.
     pub(super) fn end_silent_sessions(&mut self, now: Instant) {
         let timeout = self.settings.runtime.receiver_timeout;
         let silent: Vec<(ClientId, SessionId)> = self

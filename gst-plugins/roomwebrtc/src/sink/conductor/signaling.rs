@@ -1,5 +1,5 @@
-//! The conductor's view of the room: signaling events become inputs of the roster, and the state of signaling becomes
-//! properties and messages.
+//! Handles signaling events: converts them into inputs of the roster, and publishes the state of signaling in properties and
+//! bus messages.
 
 use super::{Conductor, post};
 use crate::{
@@ -19,7 +19,7 @@ impl Conductor {
                 self.update_roster(now, Input::InRoom(state == State::Joined));
             }
             Event::Joined { client_id, ice_servers } => {
-                gst::info!(CAT, "in the room as {client_id}");
+                gst::info!(CAT, "joined the room as {client_id}");
                 self.assigned(&client_id);
                 self.ice_servers = ice_servers;
                 self.warn_of_ice_servers();
@@ -33,7 +33,7 @@ impl Conductor {
             }
             Event::Disconnected(reason) => self.signaling_reason(reason),
             Event::Unreachable(reason) => {
-                // First, because an application reads the property when it gets the warning.
+                // The property comes first, because applications read it when they get the warning.
                 self.signaling_reason(reason.clone());
                 if let Some(element) = self.element.upgrade() {
                     warn_unreachable(&element, self.signaling.server(), &reason);
@@ -51,7 +51,7 @@ impl Conductor {
 
     fn refused(&mut self, now: Instant, code: ErrorCode, message: &str, target_id: Option<&str>) {
         if code == ErrorCode::TargetNotFound {
-            // A peer left while a message was on its way to it, which is nothing unusual.
+            // The peer left while the message was in transit.
             gst::debug!(CAT, "{target_id:?}: {message}");
         } else {
             gst::warning!(CAT, "the server refused a message: {message}");
@@ -63,12 +63,12 @@ impl Conductor {
         }
     }
 
-    /// Posts a warning for each STUN or TURN server that can't be used, once.
+    /// Posts one warning for each STUN or TURN server that cannot be used.
     fn warn_of_ice_servers(&mut self) {
         let unusable = self.signaling.ice(&self.ice_servers).unusable_servers();
         if let Some(element) = self.element.upgrade() {
-            for sentence in unusable.iter().filter(|sentence| !self.unusable_ice_servers.contains(sentence)) {
-                gst::element_warning!(element, gst::ResourceError::Settings, ("{}", sentence));
+            for warning in unusable.iter().filter(|warning| !self.unusable_ice_servers.contains(warning)) {
+                gst::element_warning!(element, gst::ResourceError::Settings, ("{}", warning));
             }
         }
         self.unusable_ice_servers = unusable;

@@ -1,4 +1,4 @@
-//! What the roster is told and what it wants done.
+//! The inputs and outputs of the roster.
 
 use crate::stream_key::StreamKey;
 use room_signaling_client::{
@@ -8,81 +8,81 @@ use room_signaling_client::{
 };
 use std::fmt;
 
-/// The user's limits on who is served.
+/// The user's limits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Limits {
-    /// The only member that is served; `None` serves every receiver.
+    /// The only receiver that is served; `None` serves every receiver.
     pub(crate) target_id: Option<String>,
-    /// The most sessions at a time; 0 is no limit.
+    /// The maximum number of sessions at the same time (0: no limit).
     pub(crate) max_receivers: usize,
-    /// Only addresses of TURN servers may be used. They take their time, so an offer does not wait for the first one.
+    /// Only relay candidates may be used. Because gathering these is slow, an offer does not wait for the first candidate.
     pub(crate) relay_only: bool,
 }
 
-/// What happens to the roster.
+/// An input of the roster.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
-    /// Signaling joined the room, or lost it.
+    /// Whether the element is in the room.
     InRoom(bool),
-    /// A member wants a (new) media session.
+    /// A member needs a media session, or a new one.
     PeerReady(PeerEntry),
-    /// A member changed what it says of itself.
+    /// A member changed its `meta`.
     PeerChanged(PeerEntry),
-    /// The session with a member has to end.
+    /// The session with a member must end.
     PeerGone(ClientId, GoneReason),
-    /// The application's decision that [`Output::Authorize`] asked for.
+    /// The application's decision on [`Output::Authorize`].
     Authorized(ClientId, bool),
     /// A message of a member.
     Signal(Signal),
-    /// The server reports that this receiver is an old one and has another sender.
+    /// The server reports that another sender serves this receiver, which is an old one.
     Busy(ClientId),
-    /// News of a session.
+    /// A session update.
     Session(ClientId, SessionId, Update),
     /// The streams that can be offered, in the order of their m-lines.
     Streams(Vec<StreamKey>),
-    /// Whether any of the streams has not ended yet.
+    /// Whether any stream has not ended.
     Flowing(bool),
-    /// The user changed a limit.
+    /// The user changed the limits.
     Limits(Limits),
-    /// The application removes a receiver.
+    /// The application kicks a receiver.
     Kick(String),
     /// The element stops.
     Stop,
 }
 
-/// News of one session.
+/// A change in one session.
 #[derive(Debug, Clone)]
 pub(crate) enum Update {
-    /// The session could not be started, for this reason.
+    /// The session failed to start, for this reason.
     NotStarted(String),
     /// No UDP port of the configured range is free.
     NoPort,
-    /// The offer was made, and will be in force soon.
+    /// The offer was created, but is not the local description yet.
     Offer(String),
-    /// The offer is in force: candidates are being gathered.
+    /// The offer is the local description: candidates are being gathered.
     OfferSet,
-    /// A candidate of this machine.
+    /// A local candidate.
     Candidate(IceCandidate),
-    /// The receiver rejected these streams, the first m-line among them, but not all. That line carries the transport of
-    /// all streams, so the session cannot connect.
+    /// The receiver rejected these streams, including that of the first m-line, but not all. Because all streams share the
+    /// transport of the first m-line, the session cannot connect.
     FirstStreamRejected(Vec<StreamKey>),
-    /// Media can flow.
+    /// The session is connected.
     Connected,
-    /// The session cannot go on.
+    /// The session failed.
     Failed(EndReason),
 }
 
-/// What the roster wants done.
+/// An action for the conductor.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Output {
-    /// Ask the application whether this receiver may have media; the answer is [`Input::Authorized`].
+    /// Ask the application whether this receiver may have media. [`Input::Authorized`] follows.
     Authorize {
         /// The receiver.
         id: ClientId,
-        /// What it says of itself, as JSON.
+        /// Its `meta`, as JSON.
         meta: Option<String>,
     },
-    /// Start a session that offers these streams, and ask it for an offer.
+    /// Start a session with these streams, and request its offer.
     ConductorConfig {
         /// The receiver.
         id: ClientId,
@@ -91,16 +91,16 @@ pub(crate) enum Output {
         /// The streams in the order of their m-lines. Never empty.
         streams: Vec<StreamKey>,
     },
-    /// Put an answer in force. What is wrong with it is an [`Update`].
+    /// Set the answer as the remote description. An [`Update`] follows if it is unusable.
     AcceptAnswer {
         /// The receiver.
         id: ClientId,
-        /// The session that it answers.
+        /// The session.
         session: SessionId,
         /// The answer.
         sdp: String,
     },
-    /// Give the session a candidate of its peer.
+    /// Pass a candidate of the receiver to the session.
     AddCandidate {
         /// The receiver.
         id: ClientId,
@@ -109,14 +109,14 @@ pub(crate) enum Output {
         /// The candidate.
         candidate: IceCandidate,
     },
-    /// Let the streams that the receiver accepted flow, from the next IDR picture on.
+    /// Let the accepted streams flow, from the next IDR picture on.
     OpenGates {
         /// The receiver.
         id: ClientId,
         /// The session.
         session: SessionId,
     },
-    /// Tear a session down, and announce that its receiver was removed.
+    /// Tear a session down, and emit `receiver-removed`.
     End {
         /// The receiver.
         id: ClientId,
@@ -127,7 +127,7 @@ pub(crate) enum Output {
     },
     /// Send a message to a member.
     Send(Signal),
-    /// Report the state of a session to signaling, which decides by it what a reconnect keeps.
+    /// Report the state of a session to signaling, which needs it to decide which sessions survive a reconnect.
     Report {
         /// The receiver.
         id: ClientId,
@@ -136,20 +136,20 @@ pub(crate) enum Output {
         /// Its state.
         media: Media,
     },
-    /// Log this.
+    /// Write a log entry.
     Notice(Notice),
 }
 
-/// Why a session ended. The text is what the signal `receiver-removed` says.
+/// Why a session ended. The text is the reason in the signal `receiver-removed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EndReason {
     /// The receiver left the room.
     Left,
     /// A new process has the receiver's id.
     Replaced,
-    /// The receiver is not in the room any more, as far as the server knows.
+    /// The server no longer lists the receiver as a member of the room.
     Absent,
-    /// The receiver has a new connection to the server, and its session was not connected yet.
+    /// The receiver reconnected to the server before the session was connected.
     Restart,
     /// The receiver said `bye`.
     Bye,
@@ -157,29 +157,29 @@ pub(crate) enum EndReason {
     Refused,
     /// The application removed the receiver.
     Kicked,
-    /// The receiver is an old one and has another sender.
+    /// Another sender serves the receiver, which is an old one.
     Busy,
     /// Pads were added or removed.
     StreamsChanged,
-    /// The receiver rejected the m-line that carries the transport, but not all of them.
+    /// The receiver rejected the first m-line, whose transport all streams share.
     FirstStreamRejected,
     /// Every stream has ended.
     Ended,
     /// The element stopped.
     Closed,
-    /// No offer was made.
+    /// No offer was created in time.
     NoOffer,
-    /// No candidate was gathered.
+    /// No candidate was gathered in time.
     NoAddress,
     /// No UDP port is free in the configured range.
     NoPort,
-    /// The offer was not answered in time.
+    /// No answer arrived in time.
     NoAnswer,
-    /// ICE and DTLS took too long.
+    /// ICE and DTLS did not complete in time.
     NoConnection,
-    /// Nothing was heard of the receiver for too long.
+    /// No RTCP arrived for too long.
     Timeout,
-    /// The session failed, in its own words.
+    /// The session failed for this reason.
     Failed(String),
 }
 
@@ -220,29 +220,29 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// Something for the log.
+/// A log entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// The application refused this receiver.
     Refused(ClientId),
-    /// This receiver was kicked, said goodbye or is an old one that was served, so it gets no session.
+    /// This receiver gets no session because it was kicked, said `bye`, or is an old one that was served before.
     StaysExcluded(ClientId),
-    /// `kick` named a receiver that is not there.
+    /// The argument of `kick` is not the id of a receiver in the room.
     NoSuchReceiver(String),
-    /// The session failed.
+    /// The session with this receiver failed.
     Failed(ClientId, EndReason),
-    /// This receiver waits because `max-receivers`, which has this value, is reached.
+    /// This receiver waits because `max-receivers`, with this value, is reached.
     NoSlot(ClientId, usize),
     /// This receiver waits because no UDP port is free.
     NoPort(ClientId),
-    /// This receiver gets another session, without the streams that it rejected.
+    /// This receiver gets another session without the streams that it rejected.
     WithoutRejected(ClientId, Vec<StreamKey>),
-    /// A message of this receiver was ignored.
+    /// This message of the receiver was ignored.
     Ignored(ClientId, &'static str),
 }
 
 impl Notice {
-    /// Whether a user should see it without asking for more.
+    /// Whether the entry is a warning.
     pub(crate) fn is_warning(&self) -> bool {
         matches!(
             self,
@@ -258,16 +258,16 @@ impl fmt::Display for Notice {
             Self::StaysExcluded(id) => {
                 write!(f, "{id} gets no session: it was kicked, said bye, or was served before")
             }
-            Self::NoSuchReceiver(id) => write!(f, "kick: there is no receiver {id:?}"),
+            Self::NoSuchReceiver(id) => write!(f, "kick: there is no receiver {id:?} in the room"),
             Self::Failed(id, reason) => write!(f, "{id}: {reason}"),
-            Self::NoSlot(id, limit) => write!(f, "max-receivers={limit} is reached: {id} waits for a place"),
+            Self::NoSlot(id, limit) => write!(f, "max-receivers={limit} is reached: {id} waits"),
             Self::NoPort(id) => write!(
                 f,
-                "no UDP port is free between min-rtp-port and max-rtp-port: {id} waits for one; widen the range"
+                "no UDP port is free between min-rtp-port and max-rtp-port: {id} waits; set a wider range"
             ),
             Self::WithoutRejected(id, streams) => {
                 let pads: Vec<String> = streams.iter().map(ToString::to_string).collect();
-                write!(f, "{id} rejects {}: it gets a session without", pads.join(", "))
+                write!(f, "{id} rejects {}: it gets another session without", pads.join(", "))
             }
             Self::Ignored(id, what) => write!(f, "{id}: {what} is ignored"),
         }

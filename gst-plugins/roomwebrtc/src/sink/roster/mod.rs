@@ -1,11 +1,12 @@
-//! The receivers of the room as a value: who gets a media session, when, and why not.
+//! The roster decides which receivers of the room get a media session, when, and why not. Here receivers are authorized,
+//! queued, retried and limited in number (`queue.rs`).
 //!
-//! Inputs and the time go in ([`Roster::handle`], [`Roster::handle_timeout`]); outputs come out ([`Roster::poll_output`],
-//! until it is empty). Nothing in here reads a clock, owns a pipeline or waits, so the tests beside this file run whole
-//! scenarios on virtual time. The conductor performs the outputs.
+//! A value: inputs and the time go in ([`Roster::handle`], [`Roster::handle_timeout`]), and outputs are drained with
+//! [`Roster::poll_output`]. Nothing here reads a clock, owns a pipeline or waits, so the tests are scenarios on virtual time.
+//! The conductor performs the outputs.
 //!
-//! A receiver that gets no session has a [`Exclusion`]. Nothing that the receiver sends takes a reason away, except that a
-//! changed `meta` makes the application decide again about one that it had refused.
+//! A receiver that gets no session has an [`Exclusion`], which no message of that receiver removes. A changed `meta` only
+//! makes the application decide again on a receiver that it had refused.
 
 mod api;
 mod queue;
@@ -29,22 +30,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The time between two sessions with a receiver whose session has just failed, at first; it doubles with each failure.
+/// The delay before the next session with a receiver after its first failure. Doubles with each failure in a row.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest time between two sessions with a receiver.
+/// The maximum delay before the next session.
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// A session that was connected for this long is no failure when it breaks off.
+/// A session that was connected for this long does not count as a failure when it ends.
 const SETTLED: Duration = Duration::from_secs(10);
-/// The time before a settled session that broke off is replaced. Meanwhile, signaling reports a peer that left.
+/// The delay before the next session after a settled one. Meanwhile, signaling may report that the peer has left.
 const REPLACEMENT: Duration = Duration::from_millis(100);
-/// The time before a receiver is offered to again that is busy with another sender.
+/// The delay before the next offer to a receiver that is busy with another sender.
 const BUSY: Duration = Duration::from_secs(30);
 
 /// The receivers of the room.
 #[derive(Debug)]
 pub(crate) struct Roster {
     limits: Limits,
-    /// Names the sessions. They only need to differ among the sessions of one pair of peers.
+    /// The session ids, which must be unique for each pair of peers.
     session_ids: SessionIds,
     in_room: bool,
     streams: Vec<StreamKey>,
@@ -52,16 +53,16 @@ pub(crate) struct Roster {
     stopped: bool,
     receivers: BTreeMap<ClientId, Receiver>,
     kicked: Kicked,
-    /// The next place in the order of arrival.
+    /// The number of arrivals, which orders the queue.
     arrivals: u64,
-    /// No UDP port is free; the next attempt is at this time.
+    /// The time of the next attempt to find a free UDP port, if none was free.
     no_port_until: Option<Instant>,
     now: Instant,
     outputs: VecDeque<Output>,
 }
 
 impl Roster {
-    /// An empty roster. `seed` makes the session ids.
+    /// An empty roster. Session ids are derived from `seed`.
     pub(crate) fn new(limits: Limits, seed: u64, now: Instant) -> Self {
         Self {
             limits,
@@ -79,7 +80,7 @@ impl Roster {
         }
     }
 
-    /// Accepts one input. Drain [`Roster::poll_output`] afterwards.
+    /// Handles an input. Drain [`Roster::poll_output`] afterwards.
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         self.now = now;
         match input {
@@ -99,14 +100,13 @@ impl Roster {
         }
     }
 
-    /// The next thing to do, in order.
+    /// The next output, in order.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Ends the sessions that have run out of time, then starts at most one session: starting one takes a while, and
-    /// the events of the sessions that were started before it must not wait for all that follow. Drain
-    /// [`Roster::poll_output`] afterwards.
+    /// Ends the sessions that are overdue, then starts at most one session, because events of sessions that have started
+    /// should not wait until all others have. Drain [`Roster::poll_output`] afterwards.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.end_overdue();
@@ -133,8 +133,8 @@ impl Roster {
 
     // --- the room
 
-    /// After a join, signaling reports on every receiver that has no connected session. Until it does, such a receiver
-    /// may have left meanwhile.
+    /// After a join, signaling reports every receiver that has no connected session. Until then, such a receiver may have
+    /// left unnoticed.
     fn set_in_room(&mut self, in_room: bool) {
         if in_room && !self.in_room {
             for receiver in self.receivers.values_mut() {
@@ -168,13 +168,13 @@ impl Roster {
             | ReceiverState::Excluded(Exclusion::Refused)
             | ReceiverState::Active(_) => ReceiverState::Authorizing,
         };
-        let out = matches!(state, ReceiverState::Excluded(_));
+        let excluded = matches!(state, ReceiverState::Excluded(_));
         let meta = peer.meta.as_ref().map(ToString::to_string);
         let mut receiver = Receiver::new(peer, arrival, state);
         receiver.failures = failures;
-        receiver.authorization_pending = !out;
+        receiver.authorization_pending = !excluded;
         self.receivers.insert(id.clone(), receiver);
-        if out {
+        if excluded {
             self.notice(Notice::StaysExcluded(id));
         } else {
             self.output(Output::Authorize { id, meta });
@@ -189,11 +189,11 @@ impl Roster {
         if let ReceiverState::Waiting { not_before } = &mut receiver.state {
             *not_before = (*not_before).min(self.now + FIRST_RETRY);
         }
-        let decided = matches!(
+        let is_final = matches!(
             receiver.state,
             ReceiverState::Excluded(Exclusion::Kicked | Exclusion::Bye | Exclusion::AlreadyServed)
         );
-        if meta_changed && !decided {
+        if meta_changed && !is_final {
             receiver.authorization_pending = true;
             let (id, meta) = (receiver.peer.client_id.clone(), receiver.peer.meta.as_ref());
             let meta = meta.map(ToString::to_string);
@@ -201,7 +201,7 @@ impl Roster {
         }
     }
 
-    /// A restart is followed by [`Input::PeerReady`] for the same process, which keeps its reason.
+    /// [`Input::PeerReady`] for the same process follows a restart, so the receiver stays and keeps its exclusion.
     fn peer_gone(&mut self, id: &ClientId, reason: GoneReason) {
         self.end_session(id, reason.into(), false);
         if reason != GoneReason::Restart {
@@ -257,8 +257,8 @@ impl Roster {
 
     // --- streams
 
-    /// The set of streams changed: receivers that can have another session get one. An old receiver has one peer
-    /// connection in its life and keeps what it has.
+    /// The set of streams changed, so receivers get another session. An old receiver keeps its session, because it has only
+    /// one peer connection.
     fn set_streams(&mut self, streams: Vec<StreamKey>) {
         if self.streams == streams {
             return;
@@ -294,12 +294,12 @@ impl Roster {
     }
 }
 
-/// Session ids from a seed.
+/// A generator of session ids.
 #[derive(Debug)]
 struct SessionIds(u64);
 
 impl SessionIds {
-    /// A Weyl sequence through the finalizer of `SplitMix64`: no id comes twice.
+    /// `SplitMix64`, whose values never repeat.
     fn next(&mut self) -> SessionId {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

@@ -1,4 +1,5 @@
-//! Who is served next: the order of arrival, `max-receivers`, free ports, and the receivers that were kicked.
+//! The queue of waiting receivers: order of arrival, `max-receivers`, free UDP ports, deadlines of sessions, and the list of
+//! kicked processes.
 
 use super::{EndReason, Notice, Output, Receiver, ReceiverState, Roster, Step, receiver::Session};
 use room_signaling_client::{
@@ -10,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a free port is looked for.
+/// How often a free UDP port is searched for.
 const PORT_RETRY: Duration = Duration::from_secs(1);
-/// The most kicked processes that are remembered; beyond it, the one that was kicked first is forgotten.
+/// The maximum length of the list of kicked processes. The oldest entry is dropped.
 pub(super) const MAX_KICKED: usize = 1024;
 
 impl Roster {
@@ -23,7 +24,7 @@ impl Roster {
         overdue.chain(self.next_change_of_queue()).min()
     }
 
-    /// When the next session can start, or the queue for a place grows.
+    /// When the next session can start, or another receiver starts to wait for a slot.
     fn next_change_of_queue(&self) -> Option<Instant> {
         if !self.can_offer() {
             return None;
@@ -37,7 +38,7 @@ impl Roster {
         }
     }
 
-    /// Whether offers can be made at all. Outside the room they would be dropped.
+    /// Whether offers can be sent. Outside the room, the signaling client would drop them.
     fn can_offer(&self) -> bool {
         self.in_room && self.flowing && !self.stopped && !self.streams.is_empty()
     }
@@ -47,7 +48,7 @@ impl Roster {
         limit > 0 && self.receivers.values().filter(|receiver| receiver.session().is_some()).count() >= limit
     }
 
-    /// Whether receivers wait for a place that others have.
+    /// Whether a receiver waits although all slots are in use.
     fn is_crowded(&self) -> bool {
         self.can_offer()
             && self.is_full()
@@ -70,17 +71,17 @@ impl Roster {
             };
             session.deadline(crowded).filter(|at| *at <= self.now).map(|_| reason)
         };
-        let over: Vec<(ClientId, EndReason)> = self
+        let overdue: Vec<(ClientId, EndReason)> = self
             .receivers
             .iter()
             .filter_map(|(id, receiver)| Some((id.clone(), overdue(receiver)?)))
             .collect();
-        for (id, reason) in over {
+        for (id, reason) in overdue {
             self.fail(&id, reason);
         }
     }
 
-    /// Starts the session of the receiver that has waited longest, if there is a place for it.
+    /// Starts a session with the receiver that has waited longest, if a slot is free.
     pub(super) fn start_next(&mut self) {
         if !self.can_offer() {
             return;
@@ -111,7 +112,7 @@ impl Roster {
         self.output(Output::ConductorConfig { id, session, streams });
     }
 
-    /// One line in the log for each receiver that has to wait, however long it waits.
+    /// Logs one entry for each receiver that has to wait.
     fn notice_waits(&mut self, notice: impl Fn(ClientId) -> Notice) {
         let now = self.now;
         let new: Vec<ClientId> = self
@@ -128,7 +129,7 @@ impl Roster {
         }
     }
 
-    /// The receiver goes on waiting at its place in the queue, and nobody else is tried for a moment.
+    /// Handles the lack of a free UDP port: the receiver keeps its position in the queue, and no session starts for a moment.
     pub(super) fn no_port(&mut self, id: &ClientId) {
         self.end_session(id, EndReason::NoPort, false);
         self.no_port_until = Some(self.now + PORT_RETRY);
@@ -136,8 +137,8 @@ impl Roster {
     }
 }
 
-/// The processes that were kicked, the oldest first. A receiver that leaves and joins again is still the same process;
-/// an old one has no epoch, so nothing tells its next visit from that of another process.
+/// The kicked processes, oldest first. A receiver that leaves and joins again is still the same process, with the same epoch.
+/// An old receiver has no epoch, so its next visit cannot be distinguished from that of another process.
 #[derive(Debug, Default)]
 pub(super) struct Kicked(VecDeque<(ClientId, Epoch)>);
 

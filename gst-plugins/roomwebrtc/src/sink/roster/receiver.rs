@@ -1,4 +1,4 @@
-//! What the roster knows of one receiver. Each state has only the data that is valid in it.
+//! One receiver in the roster, and its states. A state contains only the data that is valid in it.
 
 use super::{FIRST_RETRY, MAX_RETRY};
 use crate::stream_key::StreamKey;
@@ -8,86 +8,86 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an offer may take to be made, its answer to arrive, and the connection to come up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long an answer may take while other receivers wait for this one's place.
+/// The maximum time for each of these: creation of the offer, arrival of the answer, establishment of the connection.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The maximum time for an answer while other receivers wait for a slot.
 const CROWDED_ANSWER: Duration = Duration::from_secs(5);
-/// How long a connection may take while other receivers wait for this one's place.
+/// The maximum time for a connection while other receivers wait for a slot.
 const CROWDED_CONNECTION: Duration = Duration::from_secs(10);
-/// How long the first candidate may take, counted from when the offer is in force.
+/// The maximum time between the offer becoming the local description and the first candidate.
 const GATHERING: Duration = Duration::from_secs(2);
 
-/// A member of the room that receives.
+/// A receiver in the room.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     pub(crate) peer: PeerEntry,
     pub(crate) state: ReceiverState,
-    /// Its place in the queue: lower ones are served first.
+    /// The position in the queue: lower numbers are served first.
     pub(super) arrival: u64,
-    /// How many sessions failed in a row.
+    /// The number of sessions that failed in a row.
     pub(super) failures: u32,
-    /// The application was asked, and has not answered yet.
+    /// Whether [`Input::Authorized`](super::Input::Authorized) is pending.
     pub(super) authorization_pending: bool,
-    /// The server listed it since the last join.
+    /// Whether signaling has reported the receiver since the last join.
     pub(super) confirmed: bool,
-    /// The streams that it rejected in an answer.
+    /// The streams that the receiver rejected in an answer.
     pub(super) rejected: BTreeSet<StreamKey>,
-    /// The log says already that it waits.
+    /// Whether the log already has an entry on its wait.
     pub(super) wait_noticed: bool,
 }
 
-/// Where a receiver stands.
+/// The state of a receiver.
 #[derive(Debug)]
 pub(crate) enum ReceiverState {
-    /// The application decides whether it may have media.
+    /// The application decides whether the receiver may have media.
     Authorizing,
-    /// It gets a session at this time, or as soon as there is a place for it afterwards.
+    /// The receiver waits for a session.
     Waiting {
-        /// The earliest time.
+        /// The earliest start of the session, which may have to wait for a slot.
         not_before: Instant,
     },
-    /// It has a session.
+    /// The receiver has a session.
     Active(Session),
-    /// It gets no session.
+    /// The receiver gets no session.
     Excluded(Exclusion),
 }
 
 /// Why a receiver gets no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exclusion {
-    /// The application refused it. Lasts until its `meta` changes or it joins again, and the application allows it.
+    /// The application refused the receiver. Ends when its `meta` changes or it joins again, and the application allows it.
     Refused,
-    /// The application removed it. Lasts as long as its process.
+    /// The application kicked the receiver. Lasts as long as its process.
     Kicked,
-    /// It said `bye`. Lasts until it leaves the room.
+    /// The receiver sent `bye`. Ends when it leaves the room.
     Bye,
-    /// It is an old receiver, which has one peer connection in its life, and got its offer. Lasts until it leaves.
+    /// The receiver is an old one, which has only one peer connection, and got its offer. Ends when it leaves.
     AlreadyServed,
 }
 
-/// The session of a receiver.
+/// The session with a receiver.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) step: Step,
 }
 
-/// How far a session has come.
+/// The progress of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The offer is being made; the receiver knows nothing yet.
+    /// The offer is being created.
     Preparing {
         since: Instant,
-        /// The offer, once it is made.
+        /// The offer, once it is created.
         offer: Option<String>,
     },
-    /// The offer is in force. It goes out with the first candidate, because libnice 0.1.21 gathers nothing while an
-    /// address of this machine is tentative (IPv6 duplicate address detection, a second or two after an interface has
-    /// come up), and such a session has to be made anew before the receiver hears of it.
+    /// The offer is the local description, and is sent with the first candidate. While an address of this machine is
+    /// tentative (IPv6 duplicate address detection, a second or two after an interface has come up), libnice 0.1.21 gathers
+    /// nothing, and another session has to replace this one before the receiver knows it.
     Gathering { since: Instant, offer: String },
-    /// The offer waits for its answer.
+    /// The offer was sent.
     Offering { since: Instant },
-    /// AnswerOutcome; ICE and DTLS are at work.
+    /// The answer arrived; ICE and DTLS connect.
     Connecting { since: Instant },
     /// Media flows.
     Connected { since: Instant },
@@ -107,7 +107,7 @@ impl Receiver {
         }
     }
 
-    /// The session if there is one.
+    /// The session, if there is one.
     pub(crate) fn session(&self) -> Option<&Session> {
         match &self.state {
             ReceiverState::Active(session) => Some(session),
@@ -115,7 +115,7 @@ impl Receiver {
         }
     }
 
-    /// The session if it is this one.
+    /// The session, if it has this id.
     pub(super) fn session_named(&mut self, id: &SessionId) -> Option<&mut Session> {
         match &mut self.state {
             ReceiverState::Active(session) if session.id == *id => Some(session),
@@ -128,7 +128,7 @@ impl Receiver {
         self.session().is_some_and(|session| matches!(session.step, Step::Connected { .. }))
     }
 
-    /// The time from which it waits for a session.
+    /// The earliest start of its next session. `None` if it does not wait for one.
     pub(super) fn waits_from(&self) -> Option<Instant> {
         match self.state {
             ReceiverState::Waiting { not_before } if self.confirmed && !self.authorization_pending => {
@@ -138,14 +138,14 @@ impl Receiver {
         }
     }
 
-    /// The wait after a failure: 1 s, 2 s, 4 s, … 30 s.
+    /// Counts a failure. Returns the delay before the next session: 1 s, 2 s, 4 s, … 30 s.
     pub(super) fn back_off(&mut self) -> Duration {
         let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(5)).min(MAX_RETRY);
         self.failures = self.failures.saturating_add(1);
         wait
     }
 
-    /// The state in statistics.
+    /// The state as statistics show it.
     pub(crate) fn state_name(&self) -> &'static str {
         match &self.state {
             ReceiverState::Active(session) => session.step.name(),
@@ -155,18 +155,18 @@ impl Receiver {
 }
 
 impl Session {
-    /// Whether the receiver has heard of it.
+    /// Whether the offer was sent.
     pub(super) fn is_offered(&self) -> bool {
         !matches!(self.step, Step::Preparing { .. } | Step::Gathering { .. })
     }
 
-    /// When it has taken too long. `crowded`: others wait for its place.
+    /// When the session is overdue. `crowded`: other receivers wait for a slot.
     pub(super) fn deadline(&self, crowded: bool) -> Option<Instant> {
         Some(match self.step {
-            Step::Preparing { since, .. } => since + PATIENCE,
+            Step::Preparing { since, .. } => since + STEP_TIMEOUT,
             Step::Gathering { since, .. } => since + GATHERING,
-            Step::Offering { since } => since + if crowded { CROWDED_ANSWER } else { PATIENCE },
-            Step::Connecting { since } => since + if crowded { CROWDED_CONNECTION } else { PATIENCE },
+            Step::Offering { since } => since + if crowded { CROWDED_ANSWER } else { STEP_TIMEOUT },
+            Step::Connecting { since } => since + if crowded { CROWDED_CONNECTION } else { STEP_TIMEOUT },
             Step::Connected { .. } => return None,
         })
     }

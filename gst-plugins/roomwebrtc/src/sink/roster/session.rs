@@ -1,4 +1,4 @@
-//! The life of one session: from the offer to its end, and what its end means for the receiver.
+//! The steps of a session from its offer to its end, and the state of the receiver after the end.
 
 use super::{
     EndReason, Exclusion, Notice, Output, REPLACEMENT, ReceiverState, Roster, SETTLED, Step, Update,
@@ -11,7 +11,7 @@ use room_signaling_client::{
 };
 
 impl Roster {
-    /// A message of a member. One without a session id is about the current session.
+    /// Handles a message of a receiver. A message without a session id belongs to the current session.
     pub(super) fn signal(&mut self, signal: Signal) {
         let Some(id) = signal.from else { return };
         let Some(receiver) = self.receivers.get_mut(&id) else { return };
@@ -28,7 +28,7 @@ impl Roster {
                 session.step = Step::Connecting { since: self.now };
                 self.output(Output::AcceptAnswer { id, session: session_id, sdp });
             }
-            Body::Answer { .. } => self.notice(Notice::Ignored(id, "an answer that no offer waits for")),
+            Body::Answer { .. } => self.notice(Notice::Ignored(id, "an answer without a pending offer")),
             Body::Candidate { candidate } => {
                 self.output(Output::AddCandidate { id, session: session_id, candidate });
             }
@@ -40,7 +40,7 @@ impl Roster {
         }
     }
 
-    /// News of a session. Late news of one that is over have no effect.
+    /// Handles an update of a session. Updates of sessions that have ended are ignored.
     pub(super) fn session_update(&mut self, id: &ClientId, session_id: &SessionId, update: Update) {
         let now = self.now;
         let Some(receiver) = self.receivers.get_mut(id) else { return };
@@ -71,7 +71,7 @@ impl Roster {
         }
     }
 
-    /// Sends the offer, unless it was sent before.
+    /// Sends the offer, unless it was already sent.
     fn send_offer(&mut self, id: &ClientId) {
         let Some(ReceiverState::Active(session)) = self.receivers.get_mut(id).map(|r| &mut r.state) else {
             return;
@@ -95,7 +95,7 @@ impl Roster {
         }));
     }
 
-    /// The receiver gets a session without the streams that it rejected; an old one can't have a second offer.
+    /// Starts another session without the rejected streams, except for old receivers, which accept only one offer.
     fn first_stream_rejected(&mut self, id: &ClientId, streams: Vec<StreamKey>) {
         let Some(receiver) = self.receivers.get_mut(id) else { return };
         let rejects_more = streams.iter().any(|key| !receiver.rejected.contains(key));
@@ -121,7 +121,7 @@ impl Roster {
         self.output(Output::Report { id, session, media: Media::Connected });
     }
 
-    /// The session cannot go on. Its receiver gets another one later, behind those that wait already.
+    /// Handles the failure of a session. Its receiver moves to the end of the queue.
     pub(super) fn fail(&mut self, id: &ClientId, reason: EndReason) {
         let now = self.now;
         let settled = self.receivers.get(id).and_then(|receiver| receiver.session()).is_some_and(
@@ -132,7 +132,7 @@ impl Roster {
         let arrival = self.next_arrival();
         let Some(receiver) = self.receivers.get_mut(id) else { return };
         receiver.arrival = arrival;
-        // The next offer has all streams again: the receiver may have learned to decode them.
+        // The next offer has all streams again, because the receiver may have changed.
         receiver.rejected.clear();
         if settled {
             receiver.failures = 0;
@@ -143,8 +143,8 @@ impl Roster {
         }
     }
 
-    /// Ends the session of a receiver, which waits for another one from now on; an old receiver that was offered one
-    /// can't have another. Without a session nothing happens.
+    /// Ends the session of a receiver, if there is one. The receiver waits for another one, except for an old one that got
+    /// its only offer.
     pub(super) fn end_session(&mut self, id: &ClientId, reason: EndReason, say_bye: bool) {
         let Some(receiver) = self.receivers.get_mut(id) else { return };
         let ReceiverState::Active(session) = &receiver.state else { return };

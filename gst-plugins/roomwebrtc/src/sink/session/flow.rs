@@ -1,21 +1,21 @@
-//! Whether media flows to a receiver. Browsers send no reports while they receive nothing, so that silence proves only
-//! then that a receiver is gone.
+//! Whether media flows to a receiver. A browser that receives no media sends no RTCP, so missing RTCP is a sign of a lost
+//! receiver only while media flows.
 
 use std::time::{Duration, Instant};
 
-/// Media that was last sent longer ago than this does not flow. A camera with one picture a second flows.
+/// Media flows if a unit was sent within this time. A camera with one picture per second flows.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// The flow of media, as the count of units that were sent shows it. Time is an argument.
+/// Derives the flow of media from the number of units sent. Time is an argument.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flow {
     units: u64,
-    /// When the flow began, and when a unit was last sent.
+    /// When the flow began, and when the last unit was sent.
     flowing: Option<(Instant, Instant)>,
 }
 
 impl Flow {
-    /// Takes note of how many units have been sent until now.
+    /// Handles the number of units sent up to `now`.
     pub(super) fn observe(&mut self, now: Instant, units: u64) {
         if self.units == units {
             return;
@@ -25,7 +25,7 @@ impl Flow {
         self.flowing = Some((since, now));
     }
 
-    /// For how long media has flowed. `None` if it does not flow.
+    /// How long media has been flowing. `None` if it does not flow.
     pub(super) fn duration(&self, now: Instant) -> Option<Duration> {
         let (since, last) = self.flowing?;
         (now.saturating_duration_since(last) <= IDLE).then(|| now.saturating_duration_since(since))
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_interrupts_the_flow_and_the_flow_begins_anew_after_it() {
+    fn a_pause_ends_the_flow_and_the_next_unit_begins_a_new_one() {
         let mut flow = Flow::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

@@ -1,8 +1,8 @@
-//! Keeps the packets of one stream to the rate that its receiver's link carries. The pacer blocks the streaming thread
-//! between the appsrc and webrtcbin. The subscriber's queue grows meanwhile, and the subscriber sheds whole frames.
+//! Limits the packets of one stream to the rate that the receiver's link carries. The pacer blocks the streaming thread
+//! between the appsrc and webrtcbin, so the subscriber's queue grows until the subscriber sheds whole access units.
 //!
-//! Packets are paced, not access units, because all packets of a large IDR in one burst overflow the queue of a slow link.
-//! The receiver would lose that IDR whatever the average rate is, and ask for the next one.
+//! Packets are paced instead of access units, because the packets of a large IDR picture in one burst overflow the queue of a
+//! slow link. At any average rate, the receiver would lose this picture and request the next one.
 
 use crate::sink::fanout::Subscriber;
 use gst::prelude::*;
@@ -14,12 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest wait of one packet.
-const LONGEST: Duration = Duration::from_secs(1);
-/// How often a waiting thread looks whether the session ends.
+/// The maximum wait of one packet.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// How often a waiting thread checks whether the session has ended.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// When the next packet may leave.
+/// When the next packet may be sent.
 #[derive(Debug, Default)]
 struct Schedule {
     /// In bits per second.
@@ -28,13 +28,13 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// How long a packet of this many bytes has to wait: not at all without a limit.
+    /// How long a packet of this size has to wait; zero without a limit.
     fn wait(&mut self, now: Instant, bytes: usize) -> Duration {
         let Some(limit) = self.limit else { return Duration::ZERO };
-        let start = self.free_at.map_or(now, |at| at.max(now)).min(now + LONGEST);
+        let start = self.free_at.map_or(now, |at| at.max(now)).min(now + MAX_WAIT);
         let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(8);
         let micros = bits.saturating_mul(1_000_000) / limit.max(1);
-        self.free_at = Some(start + Duration::from_micros(micros).min(LONGEST));
+        self.free_at = Some(start + Duration::from_micros(micros).min(MAX_WAIT));
         start.saturating_duration_since(now)
     }
 }
@@ -48,8 +48,7 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// Paces the packets that leave `payloader`, and drops units of `source` that `subscriber` queued before its receiver had to
-    /// begin anew.
+    /// Paces the packets that leave `payloader`, and drops the units of `source` that [`Subscriber::restart`] made useless.
     pub(super) fn install(
         source: &gst::Pad,
         payloader: &gst::Pad,
@@ -80,12 +79,12 @@ impl Pacer {
         pacer
     }
 
-    /// How many bytes have left.
+    /// How many bytes have been sent.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Sets the limit in bits per second; `None` is no limit. The next packet waits for `pause`.
+    /// Sets the limit in bits per second (`None`: no limit). The next packet waits for `pause` first.
     pub(super) fn set_limit(&self, limit: Option<u64>, pause: Duration) {
         let mut schedule = self.schedule();
         schedule.limit = limit;
@@ -94,7 +93,7 @@ impl Pacer {
         }
     }
 
-    /// Lets the streaming thread go, because the session ends.
+    /// Ends the wait of the streaming thread, because the session ends.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
@@ -107,7 +106,7 @@ impl Pacer {
         self.schedule().limit.is_some()
     }
 
-    /// Pushes the packets of `list` one by one, each when it may leave.
+    /// Pushes the packets of `list` one by one, each when it may be sent.
     fn push_each(
         &self,
         pad: &gst::Pad,
@@ -123,7 +122,7 @@ impl Pacer {
         Ok(gst::FlowSuccess::Ok)
     }
 
-    /// Waits until a packet may leave; false when the session ends meanwhile.
+    /// Waits until a packet may be sent. Returns false if the session ended meanwhile.
     fn pass(&self, bytes: usize) -> bool {
         let mut wait = self.schedule().wait(Instant::now(), bytes);
         while !wait.is_zero() && !self.stopped.load(Ordering::Relaxed) {
@@ -145,14 +144,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_leave_at_the_rate_of_the_limit_and_immediately_without_one() {
+    fn packets_are_sent_at_the_rate_of_the_limit_or_immediately_without_one() {
         let now = Instant::now();
         let mut schedule = Schedule::default();
         assert_eq!(schedule.wait(now, 1_000_000), Duration::ZERO);
         schedule.limit = Some(80_000);
         let waits: Vec<u128> = (0..4).map(|_| schedule.wait(now, 1_000).as_millis()).collect();
         assert_eq!(waits, [0, 100, 200, 300]);
-        assert_eq!(schedule.wait(now + Duration::from_secs(5), 1_000), Duration::ZERO, "no rate is saved up");
+        assert_eq!(schedule.wait(now + Duration::from_secs(5), 1_000), Duration::ZERO, "unused rate is not saved");
     }
 
     #[test]
@@ -160,11 +159,10 @@ mod tests {
         let now = Instant::now();
         let mut schedule = Schedule { limit: Some(1), free_at: None };
         schedule.wait(now, usize::MAX);
-        assert_eq!(schedule.wait(now, 1), LONGEST);
+        assert_eq!(schedule.wait(now, 1), MAX_WAIT);
     }
 
-    /// A payloader's pad with a pacer, the pacer, and what arrives behind the pad: the sizes of single packets, and of the
-    /// packets of a list.
+    /// A payloader's pad with a pacer, the pacer, and the sizes of the packets that arrive behind the pad, grouped by list.
     fn paced() -> (gst::Pad, Arc<Pacer>, Arc<Mutex<Vec<Vec<usize>>>>, gst::Pad) {
         gst::init().expect("GStreamer starts");
         let arrived = Arc::new(Mutex::new(Vec::new()));
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_one_unit_leave_together_without_a_limit_and_one_by_one_with_one() {
+    fn a_limit_splits_the_packets_of_one_unit() {
         let (payloader, pacer, arrived, _sink) = paced();
         payloader.push_list(packets(&[1000, 200])).expect("it flows");
         pacer.set_limit(Some(10_000_000), Duration::ZERO);

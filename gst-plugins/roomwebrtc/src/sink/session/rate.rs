@@ -1,65 +1,64 @@
-//! How fast one receiver can be sent a stream, by its receiver reports. No clock and no element: reports, counts, and
-//! the time go in, and a limit comes out.
+//! Estimates from receiver reports how fast a stream can be sent to one receiver. A value: reports, byte counts and the time
+//! are the inputs, and a limit is the output. The pacer enforces the limit, and the subscriber sheds whole access units.
 //!
-//! Reports come about once a second, so this follows a link slowly. It suffices to stop overload, after which the pacer
-//! keeps to the limit, and the subscriber sheds whole frames.
+//! Because reports arrive about once per second, the estimate follows a link slowly. This is enough to end an overload.
 
 use crate::peer::ReportBlock;
 use std::time::{Duration, Instant};
 
-/// The share of lost packets beyond which a link is overloaded. Retransmissions repair less than that.
+/// A link with a higher loss than this is overloaded. Retransmissions repair lower losses.
 const HEAVY_LOSS: f64 = 0.15;
-/// The share of lost packets up to which a limited link may be sent more.
+/// The limit rises while the loss is at most this.
 const LIGHT_LOSS: f64 = 0.01;
-/// The part of what came through that a link is sent after an overload. What came through is more than what the link
-/// carries, because its queue was filled meanwhile; the queue has to drain as well.
+/// The limit after an overload, relative to the rate that was received. That rate is higher than the capacity of the link,
+/// because the link's queue was filling, and the queue has to drain as well.
 const BACK_OFF: f64 = 0.7;
-/// The part of what came through below which only another overload lowers the limit: a link may lose a few packets
-/// whatever it is sent.
+/// The minimum that light losses can lower the limit to, relative to the rate that was received: some links lose a few
+/// packets at any rate.
 const FLOOR: f64 = 0.4;
-/// How the limit of a link changes with each report: while it is far below a rate that was too much, after light losses,
-/// and near the rate that was too much, where the steps double every [`PROBES`] reports.
+/// The relative change of the limit with each report: [`RISE`] far below the ceiling, a factor of [`FALL`] after light
+/// losses, and [`PROBE`] near the ceiling, doubled after every [`PROBES`] reports.
 const RISE: f64 = 0.05;
 const FALL: f64 = 0.85;
 const PROBE: f64 = 0.005;
 const PROBES: u32 = 10;
-/// The part of the rate that was too much from which on the limit rises by probing.
+/// The limit is near the ceiling above this part of it.
 const NEAR: f64 = 0.9;
-/// A limit this far above the stream's rate has no effect any more.
+/// A limit that exceeds the stream's rate by this factor is removed.
 const AMPLE: f64 = 1.25;
-/// The lowest limit in bits per second.
+/// The minimum limit in bits per second.
 const LEAST: f64 = 100_000.0;
-/// The least time that a judgment is based on.
+/// The minimum time between two reports that are compared.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// The fewest lost packets that are called an overload.
+/// Fewer lost packets than this are not an overload.
 const FEW: u32 = 5;
 
-/// What one stream has been given and has sent since its beginning, in bytes.
+/// How many bytes of a stream were offered and sent since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Sent {
-    /// What left for the network.
+    /// Bytes sent to the network.
     pub(super) bytes: u64,
-    /// What the stream had, including frames that were shed.
+    /// Bytes of the stream, including shed units.
     pub(super) offered: u64,
 }
 
 /// A new limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The link is overloaded: send this many bits per second, and begin anew at an IDR.
+    /// The link is overloaded: limit the rate to this many bits per second, and restart at an IDR picture.
     Overload(u64),
-    /// Send this many bits per second.
+    /// Limit the rate to this many bits per second.
     Limit(u64),
-    /// Send without a limit.
+    /// Remove the limit.
     Free,
 }
 
-/// What is known of the link to one receiver.
+/// The estimate for one stream to one receiver.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     base: Option<Base>,
     limited: Option<Limited>,
-    /// The report that follows an overload at once is about packets from before as well.
+    /// Ignores the first report after an overload, because it also covers packets sent before the overload was detected.
     settling: bool,
     stall: Option<Stall>,
 }
@@ -68,18 +67,18 @@ pub(super) struct Rate {
 #[derive(Debug, Clone, Copy)]
 struct Limited {
     limit: f64,
-    /// The rate that was too much.
+    /// The lowest rate that is known to exceed the link's capacity.
     ceiling: f64,
     floor: f64,
-    /// How many reports without losses came while the limit was near the ceiling.
+    /// The number of reports without losses while the limit was near the ceiling.
     probes: u32,
 }
 
-/// The receiver reports, but none of what is being sent.
+/// The receiver sends reports, but they count no new packet.
 #[derive(Debug, Clone, Copy)]
 struct Stall {
     since: Instant,
-    /// The bytes sent up to the last report.
+    /// The number of bytes sent up to the last report.
     bytes: u64,
 }
 
@@ -91,7 +90,7 @@ struct Base {
 }
 
 impl Rate {
-    /// The receiver reports about the stream.
+    /// Handles a report on the stream.
     pub(super) fn report(&mut self, now: Instant, report: ReportBlock, sent: Sent) -> Option<Change> {
         let current = Base { at: now, report, sent };
         let Some(base) = self.base else {
@@ -100,8 +99,8 @@ impl Rate {
         };
         let expected = report.highest.wrapping_sub(base.report.highest);
         if expected == 0 {
-            // Nothing came. That is a fault only where something was sent since each of these reports: the last packets
-            // before a pause may just be lost.
+            // This is a stall only if something was sent before each of these reports, because the last packets before a
+            // pause may be lost.
             let before = self.stall.map_or(base.sent.bytes, |stall| stall.bytes);
             let since = self.stall.map_or(now, |stall| stall.since);
             self.stall = (sent.bytes > before).then_some(Stall { since, bytes: sent.bytes });
@@ -109,7 +108,7 @@ impl Rate {
         }
         self.stall = None;
         let elapsed = now.saturating_duration_since(base.at);
-        // A sequence number that steps back is from a report that was overtaken.
+        // A reordered report has a lower sequence number.
         if elapsed < INTERVAL || expected > u32::MAX / 2 {
             return None;
         }
@@ -121,15 +120,15 @@ impl Rate {
         let per_second = |bytes: u64| to_f64(bytes) * 8.0 / elapsed.as_secs_f64();
         let rate = per_second(sent.bytes.saturating_sub(base.sent.bytes));
         let offered = per_second(sent.offered.saturating_sub(base.sent.offered));
-        self.judge(missing, f64::from(missing) / f64::from(expected), rate, offered)
+        self.evaluate(missing, f64::from(missing) / f64::from(expected), rate, offered)
     }
 
-    /// Whether the receiver has reported for at least `limit`, but no packet of those that were sent.
+    /// Whether the reports of at least `limit` have counted none of the packets sent.
     pub(super) fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
         self.stall.is_some_and(|stall| now.saturating_duration_since(stall.since) >= limit)
     }
 
-    fn judge(&mut self, missing: u32, loss: f64, rate: f64, offered: f64) -> Option<Change> {
+    fn evaluate(&mut self, missing: u32, loss: f64, rate: f64, offered: f64) -> Option<Change> {
         if loss > HEAVY_LOSS && missing >= FEW {
             let through = rate * (1.0 - loss).max(0.0);
             let before = self.limited.map_or(through, |limited| limited.limit);
@@ -179,7 +178,7 @@ fn to_bits(rate: f64) -> u64 {
 mod tests {
     use super::*;
 
-    /// A stream of 2 Mbit/s and 250 packets a second over a link with this rate in bits per second, one report a second.
+    /// A stream of 2 Mbit/s with 250 packets per second, on a link with a capacity in bits per second. One report per second.
     struct Link {
         rate: Rate,
         capacity: f64,
@@ -204,7 +203,7 @@ mod tests {
             self.start + Duration::from_secs(second.into())
         }
 
-        /// A second passes. The rate that was sent, and what the report changed.
+        /// Advances time by a second. Returns the rate that was sent, and the effect of the report.
         fn second(&mut self) -> (u64, Option<Change>) {
             let sent = self.limit.unwrap_or(2_000_000).min(2_000_000);
             let packets = u32::try_from(sent / 8_000).expect("a small number");
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_half_the_rate_is_sent_less_than_it_carries_after_one_report_and_stays_near_it() {
+    fn an_overloaded_link_is_limited_after_one_report_and_stays_near_its_capacity() {
         let mut link = Link::new(1_000_000.0);
         let (_, change) = link.second();
         assert!(matches!(change, Some(Change::Overload(690_000..=710_000))), "{change:?}");
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_recovers_becomes_free_again() {
+    fn the_limit_of_a_link_that_recovers_is_removed() {
         let mut link = Link::new(1_000_000.0);
         link.second();
         link.capacity = 10_000_000.0;
@@ -249,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn a_limited_link_that_always_loses_a_few_packets_keeps_a_part_of_its_rate() {
+    fn constant_light_losses_do_not_lower_the_limit_below_its_floor() {
         let mut link = Link::new(1_000_000.0);
         link.second();
         link.capacity = 10_000_000.0;
         for _ in 0..60 {
-            // One packet of 20 is lost, however little is sent.
+            // One packet of 20 is lost at every rate.
             link.report.lost += 6;
             link.second();
         }
@@ -262,13 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn losses_that_retransmissions_repair_limit_nothing() {
+    fn losses_that_retransmissions_repair_set_no_limit() {
         let mut link = Link::new(1_800_000.0);
         assert!((0..30).all(|_| link.second().1.is_none()));
     }
 
     #[test]
-    fn a_stream_of_which_nothing_arrives_is_stalled_but_a_pause_is_not() {
+    fn a_stream_that_does_not_arrive_is_stalled_but_a_pause_is_not() {
         let mut link = Link::new(3_000_000.0);
         link.second();
         let limit = Duration::from_secs(3);
@@ -287,16 +286,16 @@ mod tests {
         for second in 12..15 {
             link.sent.bytes += 1000;
             link.rate.report(link.at(second), link.report, link.sent);
-            assert!(!link.rate.is_stalled(link.at(second), limit), "not for long enough");
+            assert!(!link.rate.is_stalled(link.at(second), limit), "the stall is too short");
         }
         assert!(link.rate.is_stalled(link.at(15), limit));
         link.report.highest += 1;
         link.rate.report(link.at(15), link.report, link.sent);
-        assert!(!link.rate.is_stalled(link.at(15), limit), "something came");
+        assert!(!link.rate.is_stalled(link.at(15), limit), "a packet arrived");
     }
 
     #[test]
-    fn nothing_in_a_report_can_overflow() {
+    fn no_report_causes_an_overflow() {
         let mut rate = Rate::default();
         let start = Instant::now();
         for (second, highest) in (0u64..).zip([0, 1, u32::MAX, u32::MAX / 2 + 1, 7]) {

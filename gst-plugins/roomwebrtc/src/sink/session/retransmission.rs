@@ -1,5 +1,5 @@
-//! Bounds retransmissions. rtprtxsend repeats every packet of every NACK, and a receiver on an overloaded link asks again
-//! and again: the repetitions then take the link, and the picture stands still.
+//! Limits retransmissions. rtprtxsend answers every NACK, and a receiver on an overloaded link sends NACKs without end.
+//! Without a limit, retransmissions would fill the link, and the receiver would see no new picture.
 
 use gst::prelude::*;
 use std::{
@@ -7,12 +7,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The share of retransmissions in what is sent.
+/// The maximum number of retransmissions per packet sent.
 const SHARE: f64 = 0.25;
-/// How many packets may be repeated at once after a time without losses.
+/// The maximum number of retransmissions in a burst.
 const BURST: f64 = 100.0;
 
-/// Which retransmissions are allowed.
+/// The token bucket of a session, and the state of its streams.
 #[derive(Debug)]
 struct Budget {
     allowed: f64,
@@ -21,9 +21,9 @@ struct Budget {
 
 #[derive(Debug, Default)]
 struct Stream {
-    /// The link is overloaded: no retransmission until the next IDR.
+    /// The link is overloaded: no retransmission until the next IDR picture.
     held: bool,
-    /// The first packet of the last IDR after an overload. Those before it are of no use any more.
+    /// The first packet of the first IDR picture after an overload. Earlier packets are useless.
     first: Option<u16>,
 }
 
@@ -34,7 +34,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A packet is sent; `is_start` if decoding can start at it.
+    /// Handles a packet that is sent. `is_start`: decoding can start at it.
     fn sent(&mut self, ssrc: u32, sequence: u16, is_start: bool) {
         self.allowed = (self.allowed + SHARE).min(BURST);
         if let Some(stream) = self.streams.get_mut(&ssrc)
@@ -45,10 +45,10 @@ impl Budget {
         }
     }
 
-    /// Whether a packet may be sent again.
+    /// Whether a packet may be retransmitted. Takes a token if it may.
     fn allows(&mut self, ssrc: u32, sequence: u16) -> bool {
         let useful = self.streams.get(&ssrc).is_none_or(|stream| {
-            // Numbers wrap: those in the half of the circle before `first` are older (RFC 1982).
+            // Sequence numbers wrap, so those in the half of the circle before `first` are older (RFC 1982).
             !stream.held && stream.first.is_none_or(|first| sequence.wrapping_sub(first) < 0x8000)
         });
         if !useful || self.allowed < 1.0 {
@@ -63,28 +63,28 @@ impl Budget {
     }
 }
 
-/// The guard of one session's retransmissions.
+/// The limiter of one session.
 #[derive(Debug, Default, Clone)]
 pub(super) struct RetransmissionLimiter(Arc<Mutex<Budget>>);
 
 impl RetransmissionLimiter {
-    /// Guards every rtprtxsend that `webrtcbin` will have. Call it before the first pad.
+    /// Limits every rtprtxsend that `webrtcbin` will create. Must be called before the first pad is requested.
     pub(super) fn install(webrtcbin: &gst::Element) -> Self {
-        let guard = Self::default();
+        let limiter = Self::default();
         if let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() {
-            let watching = guard.clone();
+            let watching = limiter.clone();
             bin.connect_deep_element_added(move |_, _, element| {
                 if element.factory().is_some_and(|factory| factory.name() == "rtprtxsend") {
                     watching.watch(element);
                 }
             });
         }
-        guard
+        limiter
     }
 
-    /// The link of this stream is overloaded: nothing is sent again until the next IDR, and never what was before it.
+    /// Handles an overload: nothing is retransmitted until the next IDR picture, and later no packet before it.
     pub(super) fn hold(&self, ssrc: u32) {
-        self.with(|budget| budget.hold(ssrc));
+        self.with_budget(|budget| budget.hold(ssrc));
     }
 
     fn watch(&self, rtprtxsend: &gst::Element) {
@@ -101,11 +101,11 @@ impl RetransmissionLimiter {
                 gst::PadProbeReturn::Ok
             });
         }
-        let asked = self.clone();
+        let requests = self.clone();
         if let Some(pad) = rtprtxsend.static_pad("src") {
             pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| match info.event() {
-                // Not `Drop`: the bindings release the event then, and GStreamer 1.22 releases it once more.
-                Some(event) if !asked.allows(event) => gst::PadProbeReturn::Handled,
+                // Not `Drop`: the bindings would release the event, and GStreamer 1.22 would release it a second time.
+                Some(event) if !requests.allows(event) => gst::PadProbeReturn::Handled,
                 _ => gst::PadProbeReturn::Ok,
             });
         }
@@ -114,15 +114,15 @@ impl RetransmissionLimiter {
     fn sent(&self, packet: &gst::BufferRef) {
         let is_start = !packet.flags().contains(gst::BufferFlags::DELTA_UNIT);
         let mut header = [0; 12];
-        // The header of RTP: the sequence number is in bytes 2 and 3, the SSRC in bytes 8 to 11.
+        // RFC 3550, section 5.1: the sequence number is in bytes 2 and 3, the SSRC in bytes 8 to 11.
         if packet.copy_to_slice(0, &mut header).is_ok() {
             let [_, _, high, low, _, _, _, _, ssrc @ ..] = header;
             let (sequence, ssrc) = (u16::from_be_bytes([high, low]), u32::from_be_bytes(ssrc));
-            self.with(|budget| budget.sent(ssrc, sequence, is_start));
+            self.with_budget(|budget| budget.sent(ssrc, sequence, is_start));
         }
     }
 
-    /// Whether an event may pass: all but the requests for retransmissions that are not allowed.
+    /// Whether an upstream event may pass. Only a retransmission request can be refused.
     fn allows(&self, event: &gst::EventRef) -> bool {
         let Some(request) =
             event.structure().filter(|request| request.name() == "GstRTPRetransmissionRequest")
@@ -131,10 +131,10 @@ impl RetransmissionLimiter {
         };
         let number = |name| request.get::<u32>(name).ok();
         let (Some(ssrc), Some(sequence)) = (number("ssrc"), number("seqnum")) else { return true };
-        u16::try_from(sequence).is_ok_and(|sequence| self.with(|budget| budget.allows(ssrc, sequence)))
+        u16::try_from(sequence).is_ok_and(|sequence| self.with_budget(|budget| budget.allows(ssrc, sequence)))
     }
 
-    fn with<R>(&self, act: impl FnOnce(&mut Budget) -> R) -> R {
+    fn with_budget<R>(&self, act: impl FnOnce(&mut Budget) -> R) -> R {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -144,11 +144,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_of_losses_is_repaired_and_a_storm_is_not() {
+    fn a_burst_of_losses_is_repaired_but_a_storm_of_nacks_is_not() {
         let mut budget = Budget::default();
         assert!((0..100).all(|sequence| budget.allows(1, sequence)));
         assert!(!budget.allows(1, 100));
-        // 400 packets, each of which is asked for ten times.
+        // 400 packets, each of which is requested ten times.
         let mut repeated = 0;
         for sequence in 0..400 {
             budget.sent(1, sequence, false);
@@ -158,11 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn an_overloaded_stream_repeats_nothing_until_an_idr_and_never_what_was_before_it() {
+    fn after_an_overload_no_packet_before_the_next_idr_is_retransmitted() {
         let mut budget = Budget::default();
         budget.hold(1);
         assert!(!budget.allows(1, 9));
-        assert!(budget.allows(2, 9), "the other stream is not concerned");
+        assert!(budget.allows(2, 9), "the other stream is not overloaded");
         budget.sent(1, 65_535, false);
         assert!(!budget.allows(1, 65_535));
         budget.sent(1, 2, true);
@@ -173,17 +173,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_dropped_as_an_event_and_other_events_pass() {
+    fn a_refused_request_is_dropped_and_other_events_pass() {
         gst::init().expect("GStreamer");
-        let guard = RetransmissionLimiter::default();
+        let limiter = RetransmissionLimiter::default();
         let request = gst::Structure::builder("GstRTPRetransmissionRequest")
             .field("ssrc", 1_u32)
             .field("seqnum", 5_u32)
             .build();
         let request = gst::event::CustomUpstream::new(request);
-        assert!(guard.allows(&request));
-        guard.hold(1);
-        assert!(!guard.allows(&request));
-        assert!(guard.allows(&gst::event::Reconfigure::new()));
+        assert!(limiter.allows(&request));
+        limiter.hold(1);
+        assert!(!limiter.allows(&request));
+        assert!(limiter.allows(&gst::event::Reconfigure::new()));
     }
 }

@@ -1,4 +1,4 @@
-//! A real session of the sink against the answers of a receiver that exists only in these tests.
+//! A real session of the sink, with answers of a simulated receiver.
 
 use super::*;
 use crate::{
@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A session with an H.264 stream, a VP8 stream and a data channel, whose offer is out.
+/// A session with an H.264 stream, a VP8 stream and a data channel, which has made its offer.
 struct Offered {
     session: Session,
     offer: String,
@@ -56,7 +56,7 @@ impl Offered {
         }
     }
 
-    /// An ordinary answer: both streams and the data channel.
+    /// An answer that accepts both streams and the data channel.
     fn answer(&self) -> String {
         let mids: Vec<&str> =
             self.offer.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(str::trim).collect();
@@ -77,7 +77,7 @@ impl Offered {
         )
     }
 
-    /// Until webrtcbin has the answer: `Err` with the reason why the session ends instead.
+    /// Waits until webrtcbin has the answer. The error is the reason why the session ends instead.
     fn settle(&mut self) -> Result<(), String> {
         loop {
             match self.events.recv_timeout(PATIENCE).expect("the answer in force, or a reason") {
@@ -100,7 +100,7 @@ impl Offered {
 }
 
 #[test]
-fn every_stream_has_two_payload_types_of_its_own_that_are_no_rtcp() {
+fn every_stream_has_two_payload_types_outside_the_range_of_rtcp() {
     let mut types: Vec<u8> =
         (0..MAX_STREAMS).filter_map(payload_type).flat_map(|first| [first, first + 1]).collect();
     assert_eq!(types.first(), Some(&96));
@@ -113,7 +113,7 @@ fn every_stream_has_two_payload_types_of_its_own_that_are_no_rtcp() {
 }
 
 #[test]
-fn an_ordinary_answer_opens_the_taps_of_the_streams_that_it_accepts() {
+fn an_answer_opens_the_gates_of_the_streams_that_it_accepts() {
     let mut offered = Offered::new();
     let answer =
         offered.answer().replacen("m=video 9 UDP/TLS/RTP/SAVPF 98", "m=video 0 UDP/TLS/RTP/SAVPF 98", 1);
@@ -128,7 +128,7 @@ fn an_ordinary_answer_opens_the_taps_of_the_streams_that_it_accepts() {
 }
 
 #[test]
-fn a_receiver_that_rejects_the_first_stream_needs_an_offer_without_it() {
+fn a_rejected_first_stream_requires_an_offer_without_it() {
     let mut offered = Offered::new();
     let answer =
         offered.answer().replacen("m=video 9 UDP/TLS/RTP/SAVPF 96", "m=video 0 UDP/TLS/RTP/SAVPF 96", 1);
@@ -141,21 +141,21 @@ fn a_receiver_that_rejects_the_first_stream_needs_an_offer_without_it() {
 }
 
 #[test]
-fn an_odd_answer_is_accepted_or_the_session_ends_with_a_reason() {
+fn a_malformed_answer_is_accepted_or_ends_the_session_with_a_reason() {
     let before = hostile::criticals();
-    // Most variants never reach webrtcbin, so one session serves for all of them.
+    // Most variants do not reach webrtcbin, so all of these share one session.
     let mut offered = Offered::new();
     let mut accepted = 0;
-    for (odd, answer) in hostile::variants(&offered.answer()) {
+    for (variant, answer) in hostile::variants(&offered.answer()) {
         if !matches!(offered.session.accept_answer(&answer), Ok(AnswerOutcome::Accepted)) {
             continue;
         }
         accepted += 1;
-        // Either will do: webrtcbin accepts it, or says why it does not.
+        // webrtcbin may accept the answer or refuse it.
         let _ = offered.settle();
         offered.end();
         offered = Offered::new();
-        assert_eq!(hostile::criticals(), before, "{odd}");
+        assert_eq!(hostile::criticals(), before, "{variant}");
     }
     assert!(accepted > 20, "only {accepted} variants reached webrtcbin");
     offered.end();
