@@ -331,7 +331,9 @@ impl Session {
 }
 
 fn source_pad(element: &impl IsA<gst::Element>) -> Result<gst::Pad, glib::BoolError> {
-    element.static_pad("src").ok_or_else(|| glib::bool_error!("{} has no source pad", element.name()))
+    element
+        .static_pad("src")
+        .ok_or_else(|| glib::bool_error!("{} has no source pad", element.as_ref().name()))
 }
 
 /// The payload type of a stream. webrtcbin assigns the next one to RTX. Sixteen pairs fit into the dynamic range 96 to 127

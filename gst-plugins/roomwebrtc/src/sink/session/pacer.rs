@@ -151,7 +151,11 @@ mod tests {
         schedule.limit = Some(80_000);
         let waits: Vec<u128> = (0..4).map(|_| schedule.wait(now, 1_000).as_millis()).collect();
         assert_eq!(waits, [0, 100, 200, 300]);
-        assert_eq!(schedule.wait(now + Duration::from_secs(5), 1_000), Duration::ZERO, "unused rate is not saved");
+        assert_eq!(
+            schedule.wait(now + Duration::from_secs(5), 1_000),
+            Duration::ZERO,
+            "unused rate is not saved"
+        );
     }
 
     #[test]

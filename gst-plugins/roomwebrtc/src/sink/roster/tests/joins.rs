@@ -134,7 +134,7 @@ fn misplaced_messages_are_ignored() {
     assert_eq!(scenario.handle(signal("nobody", None, Body::Bye)), []);
     scenario.watcher("viewer");
     let ignored = |what| [Observed::Noticed(Notice::Ignored(id("viewer"), what))];
-    assert_eq!(scenario.answer("viewer"), ignored("an answer that no offer waits for"));
+    assert_eq!(scenario.answer("viewer"), ignored("an answer without a pending offer"));
     let glare = scenario.receive("viewer", Body::Offer { sdp: "offer".into() });
     assert_eq!(glare, ignored("an offer to a sender"));
     scenario.join("other");
