@@ -2,20 +2,16 @@
 
 import importlib.util
 import json
-import queue
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import serve
 
 from bed.bed import ROOT
+from scripted_server import OFFER, TIMEOUT, Member, Server, about, sender
 
 PROGRAM = ROOT / "pipelines" / "receiver.py"
-TIMEOUT = 30
 # Runs a program with the loopback address as its address for media, so that the machine needs no other one. By default, aiortc
 # does not use it.
 ON_LOOPBACK = """
@@ -25,65 +21,8 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
-# A description that aiortc accepts, without a peer behind it.
-OFFER = "\r\n".join([
-    "v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=group:BUNDLE 0", "m=video 9 UDP/TLS/RTP/SAVPF 96", "c=IN IP4 0.0.0.0",
-    "a=mid:0", "a=setup:actpass", "a=sendonly", "a=rtcp-mux", "a=ice-ufrag:abcd", "a=ice-pwd:abcdefghijklmnopqrstuvwx",
-    "a=fingerprint:sha-256 " + ":".join(["00"] * 32), "a=rtpmap:96 VP8/90000", ""])
 # The same from a peer that has an IPv6 address only, which no address of the program can reach: ICE fails immediately.
 HOPELESS_OFFER = OFFER + "a=candidate:1 1 udp 2130706431 2001:db8::1 9 typ host\r\na=end-of-candidates\r\n"
-
-
-class Server:
-    """A signaling server whose messages the test sends."""
-
-    def __init__(self):
-        self.connections = queue.Queue()
-        self._server = serve(self._handle, "127.0.0.1", 0)
-        self.port = self._server.socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def _handle(self, socket):
-        messages = queue.Queue()
-        self.connections.put((socket, messages))
-        try:
-            for text in socket:
-                messages.put(json.loads(text))
-        except ConnectionClosed:
-            pass
-        messages.put({"type": "closed"})
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-
-
-class Member:
-    """receiver.py as a member of the room, after it has joined."""
-
-    def __init__(self, server, peers):
-        self.socket, self.messages = server.connections.get(timeout=TIMEOUT)
-        assert self.next()["type"] == "register"
-        self.join = self.next()
-        assert self.join["type"] == "join" and self.join["role"] == "receiver"
-        self.joined(peers)
-
-    def joined(self, peers):
-        self.send(type="joined", room_id="living_room", role="receiver", peers=peers, total=len(peers), ice_servers=[])
-
-    def next(self):
-        return self.messages.get(timeout=TIMEOUT)
-
-    def send(self, **message):
-        self.socket.send(json.dumps(message))
-
-    def offer(self, sender, session_id, sdp=OFFER):
-        self.send(**{"type": "offer", "from": sender, "session_id": session_id, "sdp": sdp})
-
-
-def sender(client_id, epoch="e1"):
-    return {"client_id": client_id, "role": "sender", "protocol": 1, "epoch": epoch}
 
 
 @pytest.fixture
@@ -100,10 +39,6 @@ def program(server):
     yield started
     started.kill()
     started.communicate()
-
-
-def about(message):
-    return message["type"], message["target_id"], message["session_id"]
 
 
 def test_offers_are_answered_if_they_are_of_senders(server, program):
