@@ -576,7 +576,8 @@ class Offer:
             if refused:
                 kind, _, *rest = section.splitlines()[0].split(" ")
                 mid = self.mid(section)
-                lines.append("\r\n".join([" ".join([kind, "0", *rest]), "c=IN IP4 0.0.0.0", *([f"a=mid:{mid}"] if mid else []), "a=inactive"]))
+                attributes = [f"a=mid:{mid}"] if mid else []
+                lines.append("\r\n".join([" ".join([kind, "0", *rest]), "c=IN IP4 0.0.0.0", *attributes, "a=inactive"]))
             elif answered:
                 lines.append(answered.pop(0))
         return "\r\n".join([head, *lines, ""])

@@ -8,7 +8,8 @@ import pytest
 from bed.bed import ROOT
 
 # Without the files that scripts source, and the one that meson calls.
-SCRIPTS = sorted({*ROOT.glob("scripts/*.sh"), *ROOT.glob("pipelines/*.sh")} - {ROOT / "scripts/common.sh", ROOT / "scripts/meson-cargo.sh"})
+OTHERS = {ROOT / "scripts/common.sh", ROOT / "scripts/meson-cargo.sh"}
+SCRIPTS = sorted({*ROOT.glob("scripts/*.sh"), *ROOT.glob("pipelines/*.sh")} - OTHERS)
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 
 
