@@ -63,7 +63,7 @@ class Member:
         self.socket, self.messages = server.connections.get(timeout=TIMEOUT)
         register = self.next()
         assert register["type"] == "register"
-        self.send(type="registered", client_id=register["client_id"], protocol=1, server="test", heartbeat_s=15)
+        self.send(type="registered", client_id=register.get("client_id", "watcher"), protocol=1, server="test", heartbeat_s=15)
         self.join = self.next()
         assert self.join["type"] == "join" and self.join["role"] == "receiver"
         self.joined(peers)
