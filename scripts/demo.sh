@@ -11,12 +11,13 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 room=living_room
-seconds='' setup_arguments=() realsense='' recording=''
+build=1 seconds='' setup_arguments=() realsense='' recording=''
 crates=(-p room-signaling -p gst-plugin-roomwebrtc)
 if grep -qs RealSense /sys/bus/usb/devices/*/product; then realsense=realsensesrc; fi
 while [ $# -gt 0 ]; do
     case "$1" in
         --seconds) seconds=${2:?--seconds needs a number}; shift ;;
+        --no-build) build=0 ;;
         -y|--yes) setup_arguments+=(--yes) ;;
         --recording)
             recording=$(realpath -e "${2:?--recording needs a file}")
@@ -34,9 +35,11 @@ if [ -n "$realsense" ]; then
     crates+=(-p gst-plugin-realsense)
 fi
 "$root/scripts/setup.sh" demo ${setup_arguments[@]+"${setup_arguments[@]}"}
-say "Building (the first build takes minutes)"
 if [ -n "$realsense" ]; then use_librealsense; fi
-cargo build -q --release --locked --manifest-path "$root/Cargo.toml" "${crates[@]}"
+if [ "$build" = 1 ]; then
+    say "Building (the first build takes minutes)"
+    cargo build -q --release --locked --manifest-path "$root/Cargo.toml" "${crates[@]}"
+fi
 binaries="${CARGO_TARGET_DIR:-$root/target}/release"
 
 work=$(mktemp -d)

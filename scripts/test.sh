@@ -26,10 +26,12 @@ documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --l
 fuzz() { "$root/signaling/protocol/fuzz/run.sh" "$fuzz_seconds"; }
 viewer() { (cd "$root/signaling/viewer" && node --test test/*.mjs); }
 release() {
-    cargo build --release --locked -p gst-plugin-realsense --example record "${features[@]}"
+    # The development build suffices for recordings, and the stage "unit" has made it.
+    cargo build --workspace --locked --example record "${features[@]}"
     cargo build --release --locked -p gst-plugin-roomwebrtc -p gst-plugin-realsense -p room-signaling
 }
-demo() { "$root/scripts/demo.sh" --seconds 10 --yes; }
+# The stage "release" has built the same programs along with realsensesrc, for which cargo unifies other features.
+demo() { "$root/scripts/demo.sh" --seconds 10 --yes --no-build; }
 
 # Runs the tests of the RealSense plugin with a later librealsense, under the soname that they are linked to.
 unit_later() {

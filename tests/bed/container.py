@@ -40,5 +40,7 @@ class Containers:
         return json.loads(self.podman("image", "inspect", image))[0]
 
     def build(self, script: pathlib.Path, tag: str) -> None:
-        """Builds an image by the project's script."""
-        subprocess.run([str(script), "--tool", "buildah", "--tag", tag], check=True, timeout=900, env={**os.environ, **self.env})
+        """Builds an image by the project's script; without link-time optimization, which takes long and changes no behavior."""
+        fast = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
+        command = [str(script), "--tool", "buildah", "--tag", tag]
+        subprocess.run(command, check=True, timeout=900, env={**os.environ, **self.env, **fast})

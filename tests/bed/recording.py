@@ -21,7 +21,8 @@ from .bed import PROGRAMS, RELEASE, plugin_environment
 sys.path.insert(0, str(PROGRAMS))
 import barcode  # noqa: E402
 
-RECORD = RELEASE / "examples" / "record"
+# The development build: it only writes what it is given.
+RECORD = RELEASE.parent / "debug" / "examples" / "record"
 SERIAL = "SW0001"
 # What `record` writes with each sample: the device's time of the first one, exposure, gain.
 STARTED_MS, EXPOSURE, GAIN = 5000, 156, 64

@@ -8,7 +8,7 @@ videoconvert`; 99 of 100 buffers leave the element within 5 ms of librealsense's
 conversion, and librealsense alone, which plays the recording for nobody. `floor_ratio` is what the best element could
 come to: librealsense alone and the conversion as the plain pipeline has it, without a thread to hand frames to or a
 pipeline for them.
-Needs a release build and `cargo build --release -p gst-plugin-realsense --example record --features software-device`.
+Needs a release build and `cargo build --workspace --example record --features gst-plugin-realsense/software-device`.
 """
 
 import collections.abc
@@ -79,7 +79,7 @@ def latencies(programs: Programs, source: str, seconds: float) -> list[float]:
 
 def main() -> None:
     options = rig.arguments(__doc__.splitlines()[0], seconds=3.0, rounds=12)
-    with rig.programs("libgstrealsense.so", "examples/record") as programs:
+    with rig.programs("libgstrealsense.so", str(recording.RECORD)) as programs:
         bag, raw = programs.logs / "color.bag", programs.logs / "color.yuyv"
         count = int((max(options.seconds, LATENCY_SECONDS) + 3 * WARM_UP) * RATE)
         recording.write(bag, pictures(count), recording.color_yuyv(WIDTH, HEIGHT, RATE), compressed=False)
