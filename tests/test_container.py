@@ -15,6 +15,8 @@ from bed.container import Containers
 from bed.process import wait_until
 
 IMAGE = "room-signaling:test"
+# The first test builds the image.
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
