@@ -3,6 +3,7 @@
 use crate::{
     honest::Way,
     rig::{Attack, Target, attack},
+    support::PATIENCE,
 };
 use std::{
     sync::Arc,
@@ -12,11 +13,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring},
+    rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring},
 };
 
 const CONNECTIONS: usize = 400;
@@ -119,4 +120,42 @@ fn connections_that_say_nothing() {
         let told = slowloris(target, b"").await;
         assert!(told.iter().all(Vec::is_empty), "there was no request to answer");
     });
+}
+
+/// The server signs each of these handshakes, which is what TLS costs it most for, and the client never completes it.
+#[test]
+fn tls_handshakes_that_stop_after_the_signature() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = Arc::new(config);
+    let way = Way { tls: Some(TlsConnector::from(config.clone())), token: None };
+    let settings = "[tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\n\
+                    [limits]\nmax_handshakes = 300\nhead_seconds = 10";
+    Attack::on(settings)
+        .file("chain.pem", certificate.pem())
+        .file("key.pem", key.serialize_pem())
+        .by(way)
+        .run(|target| async move {
+            let mut half_done = Vec::new();
+            while target.goes_on() || half_done.len() <= 300 {
+                let mut stream = target.connect(half_done.len() % 100).await.unwrap();
+                let mut client = ClientConnection::new(config.clone(), target.address.ip().into()).unwrap();
+                let mut hello = Vec::new();
+                client.write_tls(&mut hello).unwrap();
+                stream.write_all(&hello).await.unwrap();
+                // The answer contains the signature. The client says nothing more.
+                timeout(PATIENCE, stream.read_u8()).await.expect("an answer").unwrap();
+                half_done.push(stream);
+            }
+            let ended = target.metric("room_signaling_handshakes_ended_total").await;
+            assert!(ended >= 1.0, "{ended} of {} were ended for newer ones", half_done.len());
+        });
 }

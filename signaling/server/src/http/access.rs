@@ -1,11 +1,11 @@
-//! Which pages of the web may talk to this server. A browser lets any page open a WebSocket anywhere and says in
-//! `Origin` which one it is; and a page whose name is made to point here (DNS rebinding) shows in `Host`.
+//! Checks which web pages may use this server. Browsers let any page open a WebSocket to any server, and name the page in
+//! `Origin`. A page whose host name was made to point here (DNS rebinding) is recognized by `Host`.
 
 use crate::Config;
 use std::net::{IpAddr, SocketAddr};
 
-/// Checks a `Host` header: loopback, the listen address, or on the list. `local` is where the connection came in.
-/// The error says what to do.
+/// Checks a `Host` header: loopback, an address of the server, or one of `allow_hosts`. `local` is the address at which the
+/// connection arrived. The error names the fix.
 pub(crate) fn check_host(config: &Config, local: Option<SocketAddr>, host: &str) -> Result<(), String> {
     let (name, _) = split_port(host);
     let allowed = match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
@@ -19,15 +19,15 @@ pub(crate) fn check_host(config: &Config, local: Option<SocketAddr>, host: &str)
         return Ok(());
     }
     Err(format!(
-        "This server does not serve {name:?}. Allow that name with --allow-host {name}, or with \
+        "The host name {name:?} is not allowed. Allow it with --allow-host {name}, or with \
          signaling-server-allow-hosts of roomwebrtcsink."
     ))
 }
 
 fn is_own(config: &Config, local: Option<SocketAddr>, ip: IpAddr) -> bool {
     let is_listen = |listen: &SocketAddr| {
-        // An unspecified address is every address of the machine, and of any gateway that forwards its port. An address
-        // needs no look-up, so it can't be a name that was rebound.
+        // An unspecified address stands for every address of the machine, and of any gateway that forwards its port. An IP
+        // address is not looked up, so it cannot be rebound.
         listen.ip().to_canonical() == ip || listen.ip().is_unspecified()
     };
     ip.is_loopback()
@@ -35,21 +35,21 @@ fn is_own(config: &Config, local: Option<SocketAddr>, ip: IpAddr) -> bool {
         || config.listen.iter().any(is_listen)
 }
 
-/// Checks an `Origin` header: the same as `Host`, or on the list. The error says what to do.
+/// Checks an `Origin` header: the same origin as the server's, or one of `allow_origins`. The error names the fix.
 pub(crate) fn check_origin(config: &Config, host: Option<&str>, origin: &str) -> Result<(), String> {
     let on_list = |known: &String| known.trim_end_matches('/').eq_ignore_ascii_case(origin) || known == "*";
-    if is_same(origin, host) || config.allow_origins.iter().any(on_list) {
+    if is_same(origin, host, config.tls.is_some()) || config.allow_origins.iter().any(on_list) {
         return Ok(());
     }
-    Err(format!(
-        "Pages of {origin:?} may not use this server. Start it with --allow-origin {origin} if they should."
-    ))
+    Err(format!("Pages of {origin:?} may not use this server. Allow them with --allow-origin {origin}."))
 }
 
-fn is_same(origin: &str, host: Option<&str>) -> bool {
+/// Whether a page has the origin of the server. With TLS, its scheme must be https. Without TLS, a proxy in front of the
+/// server may have removed it, so both schemes are possible, and a `Host` without a port stands for the scheme's own.
+fn is_same(origin: &str, host: Option<&str>, has_tls: bool) -> bool {
     let (Some((scheme, authority)), Some(host)) = (origin.split_once("://"), host) else { return false };
     let default = match scheme.to_ascii_lowercase().as_str() {
-        "http" => "80",
+        "http" if !has_tls => "80",
         "https" => "443",
         _ => return false,
     };
@@ -163,5 +163,25 @@ mod tests {
         assert_eq!(check_origin(&config, Some("localhost"), "https://viewer.example"), Ok(()));
         assert_eq!(check_origin(&config, Some("localhost"), "null"), Ok(()));
         assert!(check_origin(&config, Some("localhost"), "http://viewer.example").is_err());
+    }
+
+    #[test]
+    fn scheme_and_default_port_belong_to_the_origin() {
+        for (origin, host, has_tls, expected) in [
+            // A proxy may have removed TLS.
+            ("http://robot", "robot", false, true),
+            ("https://robot", "robot", false, true),
+            ("http://robot:443", "robot", false, false),
+            ("https://robot:80", "robot", false, false),
+            // With TLS of its own, the server knows the scheme.
+            ("https://robot", "robot", true, true),
+            ("https://robot", "robot:443", true, true),
+            ("https://robot:8765", "robot:8765", true, true),
+            ("http://robot", "robot", true, false),
+            ("http://robot:80", "robot", true, false),
+            ("http://robot:8765", "robot:8765", true, false),
+        ] {
+            assert_eq!(is_same(origin, Some(host), has_tls), expected, "{origin} {host} {has_tls}");
+        }
     }
 }

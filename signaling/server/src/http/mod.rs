@@ -5,6 +5,7 @@
 
 mod access;
 mod operate;
+mod out;
 mod pages;
 pub(crate) mod request;
 mod response;

@@ -4,6 +4,7 @@
 //! idle WebSocket.
 
 use super::{
+    out::Out,
     response::{Body, Response},
     rooms,
     route::{self, Reply},
@@ -15,22 +16,22 @@ use crate::{
     log,
     net::{
         admission::TurnedAway,
+        budget::RequestAccount,
         door::Door,
         head::{self, HeadError},
+        socket::Socket,
     },
 };
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-    task, time,
-};
+use bytes::Buf;
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+use tokio::{io::AsyncWriteExt, net::TcpStream, task, time};
 use tungstenite::http::Method;
 
-/// How long a peer may take to read a response.
-const RESPONDING: Duration = Duration::from_secs(10);
-/// How long input is discarded after a response, because a reset could destroy the response.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a peer may take to read a rejection.
+const REJECTING: Duration = Duration::from_secs(10);
+/// The bytes of the list of rooms that the system buffers. With more, it could take minutes until it reports that a slow
+/// reader has read something.
+const SEND_BUFFER: usize = 64 << 10;
 
 /// Rejects a connection without reading its request. At most [`REJECTIONS`] are written at a time; beyond that the
 /// connection is dropped. So it is with TLS: the handshake is the expensive part, and plain text would look like a
@@ -50,11 +51,12 @@ pub(crate) fn turn_away(
     if Rc::strong_count(&site.rejections) <= REJECTIONS && is_plain {
         let rejection = site.rejections.clone();
         task::spawn_local(async move {
+            let mut out = Out { stream: &mut stream, stall: REJECTING };
             let written = async {
-                stream.write_all(&response.to_bytes(true)).await?;
-                hang_up(&mut stream).await
+                out.write(response.head().chain(response.body.bytes())).await?;
+                out.hang_up().await
             };
-            let _ = time::timeout(RESPONDING, written).await;
+            let _ = time::timeout(REJECTING, written).await;
             drop(rejection);
         });
     }
@@ -62,79 +64,113 @@ pub(crate) fn turn_away(
 
 /// Reads the request of a connection and answers it. If it opens a WebSocket, returns the socket, its visitor, and the
 /// bytes that arrived after the head of the request.
-pub(crate) async fn answer<S>(
+pub(crate) async fn answer<S: Socket>(
     site: &Site,
     mut stream: S,
     mut visitor: Visitor,
-) -> Option<(S, Visitor, Vec<u8>)>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Option<(S, Visitor, Vec<u8>)> {
+    let account = site.driver.registry().request_account();
     let mut head = Vec::with_capacity(1 << 10);
-    let read = time::timeout_at(visitor.deadline, head::read(&mut stream, &mut head)).await;
-    let (response, with_body) = match read {
+    let (reply, with_body) = tokio::select! {
+        biased;
+        () = account.evicted() => {
+            let text = "The server has no memory left for requests. Try again later.";
+            (Reply::Response(Response::refusal(503, text).retry_later()), true)
+        }
+        reply = receive(site, &mut stream, &mut visitor, &mut head, &account) => reply?,
+    };
+    match reply {
+        Reply::Upgrade(response) => {
+            site.context.metrics().answered(101);
+            stream.write_all(&response).await.ok()?;
+            stream.flush().await.ok()?;
+            Some((stream, visitor, head))
+        }
+        Reply::Response(response) => {
+            drop(head);
+            if let Body::Rooms = response.body {
+                // An operator may take a while to read the list, and must not lose the rest of it to newer connections.
+                visitor.handshake = None;
+                stream.limit_send_buffer(SEND_BUFFER);
+            }
+            respond(site, stream, visitor.remote, &response, with_body, &account).await;
+            None
+        }
+    }
+}
+
+/// Reads the request and has it routed. `head` keeps the bytes after it. `None`: the peer is gone, or sent nothing.
+async fn receive<S: Socket>(
+    site: &Site,
+    stream: &mut S,
+    visitor: &mut Visitor,
+    head: &mut Vec<u8>,
+    account: &RequestAccount,
+) -> Option<(Reply, bool)> {
+    let count = |bytes| {
+        account.set(bytes);
+        site.driver.keep_within_budget();
+    };
+    let refusal = match time::timeout_at(visitor.deadline, head::read(stream, head, count)).await {
         // Browsers open sockets in advance, and may never use them.
         Err(_) if head.is_empty() => return None,
-        Err(_) => (Response::refusal(408, "The request took too long to arrive."), true),
+        Err(_) => Response::refusal(408, "The request took too long to arrive."),
         Ok(Err(HeadError::Gone)) => return None,
-        Ok(Err(HeadError::TooLarge)) => {
-            (Response::refusal(431, "The headers of the request are too large."), true)
-        }
+        Ok(Err(HeadError::TooLarge)) => Response::refusal(431, "The headers of the request are too large."),
         Ok(Err(HeadError::Malformed(error))) => {
-            (Response::refusal(400, format!("This is not an HTTP request: {error}.")), true)
+            Response::refusal(400, format!("This is not an HTTP request: {error}."))
         }
         Ok(Ok((request, length))) => {
+            // The parsed request holds a copy of the head.
+            count(head.capacity() + length);
             site.lane.turn().await;
-            match route::reply(site, &mut visitor, &request) {
-                Reply::Upgrade(response) => {
-                    site.context.metrics().answered(101);
-                    stream.write_all(&response).await.ok()?;
-                    stream.flush().await.ok()?;
-                    return Some((stream, visitor, head.split_off(length)));
-                }
-                Reply::Response(response) => {
-                    log::answered(visitor.remote, response.status, request.uri().path());
-                    (response, request.method() != Method::HEAD)
-                }
+            let reply = route::reply(site, visitor, &request);
+            if let Reply::Response(response) = &reply {
+                log::answered(visitor.remote, response.status, request.uri().path());
             }
+            *head = head.split_off(length);
+            return Some((reply, request.method() != Method::HEAD));
         }
     };
-    drop(head);
-    respond(site, stream, visitor.remote, &response, with_body).await;
-    None
+    Some((Reply::Response(refusal), true))
 }
 
 /// Answers a client that speaks plain HTTP to a port of TLS.
 pub(crate) async fn explain_tls(site: &Site, stream: TcpStream, remote: SocketAddr) {
     let response = Response::refusal(400, "This port speaks TLS: use https:// or wss://.");
-    respond(site, stream, remote, &response, true).await;
+    let account = site.driver.registry().request_account();
+    respond(site, stream, remote, &response, true, &account).await;
 }
 
-async fn respond<S>(site: &Site, mut stream: S, remote: SocketAddr, response: &Response, with_body: bool)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn respond<S: Socket>(
+    site: &Site,
+    mut stream: S,
+    remote: SocketAddr,
+    response: &Response,
+    with_body: bool,
+    account: &RequestAccount,
+) {
     site.context.metrics().answered(response.status);
     if response.status >= 400 {
         site.context.log().turned_away(remote, response.status, &response.text());
     }
-    let written = async {
-        stream.write_all(&response.to_bytes(with_body)).await?;
-        if let (true, Body::Rooms) = (with_body, &response.body) {
-            rooms::write(&site.driver, &mut stream).await?;
+    let mut out = Out { stream: &mut stream, stall: site.context.config().limits.stall_timeout };
+    let write = async {
+        let head = response.head();
+        account.set(head.len() + response.body.owned());
+        site.driver.keep_within_budget();
+        match &response.body {
+            Body::Bytes(body) if with_body => out.write(head.chain(&body[..])).await?,
+            _ => out.write(head).await?,
         }
-        hang_up(&mut stream).await
+        if let (true, Body::Rooms) = (with_body, &response.body) {
+            rooms::write(&site.driver, &mut out, account).await?;
+        }
+        out.hang_up().await
     };
     // An error means that the peer is gone.
-    let _ = time::timeout(RESPONDING, written).await;
-}
-
-/// Shuts the write side and waits a little until the peer closes its own.
-async fn hang_up<S>(stream: &mut S) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    stream.shutdown().await?;
-    let _ = time::timeout(LINGER, tokio::io::copy(stream, &mut tokio::io::sink())).await;
-    Ok(())
+    tokio::select! {
+        () = account.evicted() => {}
+        _ = write => {}
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::viewer;
 use crate::net::admission::TurnedAway;
+use bytes::Bytes;
 use std::borrow::Cow;
 
 const NO_STORE: &str = "Cache-Control: no-store\r\n";
@@ -22,6 +23,24 @@ pub(crate) enum Body {
     Bytes(Cow<'static, [u8]>),
     /// The members of all rooms, written piece by piece until the end of the connection.
     Rooms,
+}
+
+impl Body {
+    /// The bytes that are known already.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Rooms => &[],
+        }
+    }
+
+    /// The memory that the body occupies. Files are a part of the program.
+    pub(crate) fn owned(&self) -> usize {
+        match self {
+            Self::Bytes(Cow::Owned(bytes)) => bytes.len(),
+            Self::Bytes(Cow::Borrowed(_)) | Self::Rooms => 0,
+        }
+    }
 }
 
 impl Response {
@@ -78,8 +97,8 @@ impl Response {
         }
     }
 
-    /// The head, followed by the body unless that is written piece by piece.
-    pub(crate) fn to_bytes(&self, with_body: bool) -> Vec<u8> {
+    /// The status line and the headers.
+    pub(crate) fn head(&self) -> Bytes {
         let reason = tungstenite::http::StatusCode::from_u16(self.status)
             .ok()
             .and_then(|status| status.canonical_reason())
@@ -88,18 +107,13 @@ impl Response {
             Body::Bytes(bytes) => format!("Content-Length: {}\r\n", bytes.len()),
             Body::Rooms => String::new(),
         };
-        let head = format!(
+        Bytes::from(format!(
             "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\n{length}{}\
              X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {}\r\nConnection: close\r\n\r\n",
             self.status,
             self.content_type,
             self.headers,
             viewer::CONTENT_SECURITY_POLICY,
-        );
-        let mut bytes = head.into_bytes();
-        if let (true, Body::Bytes(body)) = (with_body, &self.body) {
-            bytes.extend_from_slice(body);
-        }
-        bytes
+        ))
     }
 }

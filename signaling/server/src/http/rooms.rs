@@ -1,6 +1,10 @@
 //! `GET /api/rooms`: the members of all rooms, for operators.
 
-use crate::driver::Driver;
+use super::out::Out;
+use crate::{
+    driver::Driver,
+    net::{budget::RequestAccount, socket::Socket},
+};
 use room_protocol::{
     RoomId,
     hub::{MemberInfo, RoomInfo},
@@ -12,10 +16,7 @@ use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
-    task,
-};
+use tokio::task;
 
 /// The bytes that are made and written before other tasks run.
 const BYTES_A_STEP: usize = 32 << 10;
@@ -38,12 +39,13 @@ struct MemberLine<'a> {
 
 /// Writes all rooms as JSON, some at a time, so that other connections are served in between and only a part of the text
 /// is in memory. Members that join or leave meanwhile may be in it or not.
-pub(super) async fn write<S>(driver: &Driver, stream: &mut S) -> io::Result<()>
-where
-    S: AsyncWrite + Unpin,
-{
+pub(super) async fn write<S: Socket>(
+    driver: &Driver,
+    out: &mut Out<'_, S>,
+    account: &RequestAccount,
+) -> io::Result<()> {
     let (mut last, mut total) = (None, 0);
-    stream.write_all(b"{\"rooms\":[").await?;
+    out.write(&b"{\"rooms\":["[..]).await?;
     loop {
         let mut text = String::new();
         let next = driver.look_at_rooms(last.as_ref(), |room, address| {
@@ -53,14 +55,16 @@ where
             text.push_str(&line(&room, address));
             text.len() < BYTES_A_STEP
         });
-        stream.write_all(text.as_bytes()).await?;
+        account.set(text.capacity());
+        driver.keep_within_budget();
+        out.write(text.as_bytes()).await?;
         if next.is_none() {
             break;
         }
         last = next;
         task::yield_now().await;
     }
-    stream.write_all(format!("\n],\"total\":{total}}}\n").as_bytes()).await
+    out.write(format!("\n],\"total\":{total}}}\n").as_bytes()).await
 }
 
 fn line(room: &RoomInfo<'_>, address: impl Fn(&MemberInfo<'_>) -> Option<SocketAddr>) -> String {

@@ -1,6 +1,9 @@
 //! A connection that makes a request, and what is known about it.
 
-use crate::net::{admission::Seat, door::Door};
+use crate::net::{
+    admission::{Handshake, Seat},
+    door::Door,
+};
 use room_protocol::RoomId;
 use std::net::SocketAddr;
 use tokio::time;
@@ -16,6 +19,8 @@ pub(crate) struct Visitor {
     pub(crate) local: Option<SocketAddr>,
     /// The seat of the connection.
     pub(crate) seat: Seat,
+    /// Held until the request is answered. Without it, the connection is not ended for newer ones.
+    pub(crate) handshake: Option<Handshake>,
     /// The room that the URL of the request names.
     pub(crate) room: Option<RoomId>,
     /// When the head of the request must be complete.

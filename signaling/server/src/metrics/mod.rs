@@ -76,6 +76,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) sent_bytes: u64,
     pub(crate) queued_bytes: usize,
     pub(crate) inbound_bytes: usize,
+    pub(crate) http_bytes: usize,
     pub(crate) latency: &'a Histogram,
     /// What is held for the client that has most.
     pub(crate) largest_queue: usize,
@@ -247,6 +248,8 @@ impl Metrics {
         out.gauge("room_signaling_queued_bytes", help, now.queued_bytes);
         let help = "Bytes of incomplete messages from clients, and of messages that wait for their turn.";
         out.gauge("room_signaling_inbound_bytes", help, now.inbound_bytes);
+        let help = "Bytes of requests over HTTP and their responses.";
+        out.gauge("room_signaling_http_bytes", help, now.http_bytes);
         out.histogram(
             "room_signaling_delivery_seconds",
             "From when a message was read, or made, to when the system had it whole for one who gets it.",

@@ -8,11 +8,11 @@ use super::{
     connection::{Connection, Resources},
     door::{Door, Doors},
     proxies, proxy_header,
+    socket::Socket,
 };
 use crate::http::{request, site::Site, visitor::Visitor};
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task,
     time::{self, Instant},
@@ -76,12 +76,11 @@ impl Acceptor {
         let now = Instant::now();
         let context = &self.resources.context;
         let deadline = now.checked_add(context.config().limits.head_timeout).unwrap_or(now + FOREVER);
-        let visitor = Visitor { remote, door, local: stream.local_addr().ok(), seat, room: None, deadline };
+        let local = stream.local_addr().ok();
+        let handshake = Some(handshake);
+        let visitor = Visitor { remote, door, local, seat, handshake, room: None, deadline };
         let acceptor = self.clone();
-        let work = async move {
-            acceptor.shake_hands(stream, visitor).await;
-            drop(handshake);
-        };
+        let work = async move { acceptor.shake_hands(stream, visitor).await };
         let task = task::spawn_local(work).abort_handle();
         if admission.limit_handshakes(number, task, &context.config().limits) {
             context.metrics().handshakes_ended.add(1);
@@ -152,10 +151,7 @@ impl Acceptor {
 
     /// Answers the request. The memory that it needs is freed before a WebSocket continues: hence the box, and a second
     /// task for the WebSocket.
-    async fn answer<S>(&self, stream: S, visitor: Visitor)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
+    async fn answer<S: Socket + 'static>(&self, stream: S, visitor: Visitor) {
         let upgraded = Box::pin(request::answer(&self.site, stream, visitor)).await;
         if let Some((stream, Visitor { remote, seat, room, .. }, read_ahead)) = upgraded {
             let resources = self.resources.clone();
@@ -188,4 +184,25 @@ enum Unidentified {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_sockets_notice_a_peer_that_has_vanished() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        tune(&stream);
+        let socket = socket2::SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), GONE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_EVERY);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(GONE));
+    }
 }

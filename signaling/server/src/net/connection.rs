@@ -479,3 +479,6 @@ fn websocket(max_message: usize) -> WebSocketContext {
 fn after(time: Duration) -> Pin<Box<Sleep>> {
     Box::pin(tokio::time::sleep_until(Instant::now() + time))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Reads the head of a request in HTTP/1.1 and parses it.
+//! Reads and parses the head of an HTTP/1.1 request.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tungstenite::{
@@ -6,23 +6,28 @@ use tungstenite::{
     http::{HeaderName, HeaderValue, Version},
 };
 
-/// The longest head of a request. Single sign-on in front of the server makes cookies of 10 KiB and more; what nginx takes
-/// by default.
+/// The longest head of a request, as nginx accepts by default. Single sign-on in front of the server creates cookies of
+/// 10 KiB and more.
 const MAX_HEAD: usize = 32 << 10;
-/// The most headers of a request.
+/// The largest number of headers of a request.
 const MAX_HEADERS: usize = 256;
 
-/// Why there is no head of a request.
+/// Why a head could not be read.
 #[derive(Debug)]
 pub(crate) enum HeadError {
     TooLarge,
     Malformed(httparse::Error),
-    /// The peer is gone, or never said anything.
+    /// The peer has closed the connection.
     Gone,
 }
 
-/// Reads until the head of a request is whole. Returns it and its length; what follows it stays in `buffer`.
-pub(crate) async fn read<S>(stream: &mut S, buffer: &mut Vec<u8>) -> Result<(Request, usize), HeadError>
+/// Reads until the head of a request is complete. Returns it with its length; bytes after it stay in `buffer`. `grown` is
+/// called with the capacity of the buffer whenever bytes have arrived.
+pub(crate) async fn read<S>(
+    stream: &mut S,
+    buffer: &mut Vec<u8>,
+    grown: impl Fn(usize),
+) -> Result<(Request, usize), HeadError>
 where
     S: AsyncRead + Unpin,
 {
@@ -32,7 +37,8 @@ where
         if limited.read_buf(buffer).await.map_err(|_| HeadError::Gone)? == 0 {
             return Err(if seen == MAX_HEAD { HeadError::TooLarge } else { HeadError::Gone });
         }
-        // Parsing anew for each byte that trickles in would cost; a head ends with an empty line.
+        grown(buffer.capacity());
+        // A head ends with an empty line. Parsing it again for each byte that arrives would be expensive.
         let tail = &buffer[seen.saturating_sub(3)..];
         if !tail.windows(2).any(|pair| pair == b"\n\n") && !tail.windows(3).any(|three| three == b"\n\r\n") {
             continue;

@@ -20,5 +20,6 @@ pub(crate) mod proxies;
 pub(crate) mod proxy_header;
 pub(crate) mod queue;
 pub(crate) mod registry;
+pub(crate) mod socket;
 pub(crate) mod throttle;
 pub(crate) mod tls;

@@ -1,9 +1,13 @@
 //! The open WebSocket connections: the queue and the address of each, and the memory budget that they share.
 
-use super::queue::{Queue, Shared};
+use super::{
+    budget::{Holder, RequestAccount},
+    queue::{Queue, Shared},
+};
 use room_protocol::hub::ConnId;
 use std::{
     cell::{Cell, Ref, RefCell},
+    cmp::Reverse,
     collections::HashMap,
     net::SocketAddr,
     rc::Rc,
@@ -75,16 +79,27 @@ impl Registry {
         self.entries.borrow().values().map(|entry| entry.queue.weight()).max().unwrap_or(0)
     }
 
-    /// While the budget is exceeded: overflows the queue of the connection that holds most, and returns its id. The
-    /// driver then closes that connection.
+    /// An account for the memory of a request over HTTP.
+    pub(crate) fn request_account(&self) -> RequestAccount {
+        self.queues.budget().request()
+    }
+
+    /// While the budget is exceeded: makes the requests that hold most give their memory back, until a connection holds
+    /// most. Overflows the queue of that connection and returns its id, so that the driver closes it.
     pub(crate) fn evict_largest(&self) -> Option<ConnId> {
-        if !self.queues.budget().is_exceeded() {
-            return None;
-        }
+        let budget = self.queues.budget();
         let entries = self.entries.borrow();
-        // With tiny limits, no connection may be large enough to be ranked.
-        let by_weight = || entries.iter().max_by_key(|(_, entry)| entry.queue.weight()).map(|(id, _)| *id);
-        let id = self.queues.budget().largest().or_else(by_weight)?;
+        let id = loop {
+            if !budget.is_exceeded() {
+                return None;
+            }
+            match budget.largest() {
+                Some(Holder::Request(Reverse(number))) => budget.evict_request(number),
+                Some(Holder::Connection(id)) => break id,
+                // With tiny limits, no connection may be large enough to be ranked.
+                None => break *entries.iter().max_by_key(|(_, entry)| entry.queue.weight())?.0,
+            }
+        };
         let Entry { queue, .. } = entries.get(&id).filter(|entry| entry.queue.weight() > 0)?;
         queue.overflow();
         queue.part();

@@ -55,3 +55,29 @@ async fn a_new_process_takes_its_id_over_at_once() {
     assert_eq!(old.next().await, Got::Closed(4001));
     new.ping().await;
 }
+
+/// Pings cannot be answered while a long message is being sent, so its bytes have to count as life.
+#[tokio::test]
+async fn a_long_message_over_a_slow_link_counts_as_life() {
+    let server = server(|config| {
+        config.hub.heartbeat = Duration::from_millis(700);
+        config.hub.heartbeat_grace = Duration::from_millis(1_100);
+    });
+    let mut raw = Raw::upgraded(server.local_addr()).await;
+    raw.write(&frame(0x81, br#"{"type":"register","client_id":"slow","protocol":1}"#)).await;
+    assert_eq!(raw.message().await["type"], "registered");
+    let ping = frame(0x81, format!(r#"{{"type":"ping","x":"{}"}}"#, "x".repeat(100)).as_bytes());
+    let (last, most) = ping.split_last().unwrap();
+    let began = Instant::now();
+    for byte in most {
+        raw.write(&[*byte]).await;
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(3_600), "longer than two periods of silence");
+    raw.write(&[*last]).await;
+    while let (opcode, payload) = raw.frame().await
+        && opcode != 1
+    {
+        assert_eq!(opcode, 9, "{}", String::from_utf8_lossy(&payload));
+    }
+}

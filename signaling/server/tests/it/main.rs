@@ -13,6 +13,7 @@ mod reload;
 mod rooms;
 mod shutdown;
 mod slow;
+mod slow_http;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the tests of the program use the rest of it")]
 mod support;

@@ -4,6 +4,7 @@ use crate::support::{Authority, Client, Folder, PATIENCE, Raw, certificate, serv
 use room_signaling_server::{Config, Tls};
 use serde_json::json;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn clients_talk_through_tls() {
@@ -109,4 +110,19 @@ async fn a_reload_switches_tls_neither_off_nor_on() {
     let without = server(|_| {});
     without.reload(Config { tls: Some(authority.make().tls()), ..Config::default() });
     Client::join(without.local_addr(), "a", "r", "sender").await;
+}
+
+#[tokio::test]
+async fn with_tls_a_page_without_tls_has_another_origin() {
+    let authority = Authority::new();
+    let server = server(|config| config.tls = Some(authority.make().tls()));
+    let address = server.local_addr();
+    for (origin, status) in [("https", "101"), ("http", "403")] {
+        let mut stream = authority.connect(address).await.unwrap();
+        let request = crate::support::handshake(address, "/", &format!("Origin: {origin}://{address}\r\n"));
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head[9..], status.as_bytes(), "{origin}");
+    }
 }
