@@ -1,11 +1,11 @@
-//! Embeds the viewer page: writes a table of its files, and its content security policy as the server sends it.
+//! Embeds the viewer page: generates a table of its files, and the content security policy that the server sends.
 
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
 };
 
-/// Extensions of the files that a browser loads. Tests and notes are not served.
+/// The extensions of files that a browser loads. Tests and notes are not served.
 const EXTENSIONS: [&str; 10] =
     ["html", "js", "mjs", "css", "svg", "png", "ico", "json", "webmanifest", "woff2"];
 const NOT_SERVED: [&str; 4] = ["test", "tests", "node_modules", "package.json"];
@@ -20,7 +20,7 @@ fn main() -> io::Result<()> {
     files.sort();
     let mut table = String::from("pub(super) static FILES: &[(&str, &[u8])] = &[\n");
     for (name, path) in &files {
-        let path = path.to_str().ok_or_else(|| io::Error::other("the path to the viewer is no UTF-8"))?;
+        let path = path.to_str().ok_or_else(|| io::Error::other("the path to the viewer must be UTF-8"))?;
         table.extend(["    (", &format!("{name:?}, include_bytes!({path:?})"), "),\n"]);
     }
     table += "];\n";
@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
     fs::write(variable("OUT_DIR")?.join("viewer_files.rs"), table)
 }
 
-/// The policy in index.html, which holds wherever the page is served from, and the part that works in a header only.
+/// The policy of index.html, which applies wherever the page is served from, with the part that works in a header only.
 fn policy(viewer: &Path) -> io::Result<String> {
     let page = fs::read_to_string(viewer.join("index.html"))?;
     let policy = page

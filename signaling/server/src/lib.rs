@@ -1,10 +1,22 @@
-//! The shell around [`room_protocol::Hub`]: sockets, HTTP, heartbeat, logs.
+//! The signaling server around [`room_protocol::Hub`]: sockets, HTTP, authentication, settings, metrics and logs.
 //!
-//! One thread owns the Hub and every socket: a message is read, judged and written by the same thread, so there is
-//! nothing to lock and nothing to race. [`Server`] is that thread's work; [`spawn_thread`] brings the thread along.
+//! One thread owns the Hub and every socket, so there are no locks. [`Server`] runs in the calling thread; [`spawn_thread`]
+//! starts a new one.
 //!
-//! Architecture invariant: one connection never makes another wait. What a peer does not read piles up in its own
-//! bounded queue, and a full one closes that peer.
+//! | to change | see |
+//! | --- | --- |
+//! | how a connection is accepted | `net/accept.rs` |
+//! | the PROXY protocol | `net/proxy_header.rs` |
+//! | the bound of one connection's queue | `net/queue.rs` |
+//! | the memory budget | `net/budget.rs`; `driver/mod.rs` enforces it |
+//! | HTTP routes | `http/route.rs` |
+//! | metrics | `metrics/mod.rs` |
+//! | log lines | `log.rs` |
+//! | limits | `limits.rs` |
+//! | settings | `settings/mod.rs` |
+//!
+//! Architecture invariant: one connection never makes another wait. What a peer does not read waits in its own bounded queue,
+//! and a queue that overflows closes that peer.
 
 pub mod auth;
 pub mod config;
@@ -50,18 +62,22 @@ use std::{
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-/// Listens on `address` with a backlog that takes a burst of connections; hand the result to [`Server::new`].
-/// Port 0 picks a free port.
+/// Listens on `address`, with a backlog for a burst of connections. Pass the result to [`Server::new`]. Port 0 selects a free
+/// port.
+///
+/// # Errors
+///
+/// If the address is in use, is not of this machine, or needs privileges.
 pub fn bind(address: SocketAddr) -> Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // A server that was started again must not wait for the TIME_WAIT of its predecessor's connections.
+    // Otherwise a restarted server could not listen while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     Ok(socket.into())
 }
 
-/// A server that is about to run in this thread.
+/// A server that runs in this thread.
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<tokio::net::TcpListener>,
@@ -77,8 +93,12 @@ pub struct Control {
 }
 
 impl Server {
-    /// A server on these listeners, which are bound; their addresses replace [`Config::listen`] and are logged. Binds
+    /// Creates a server on bound listeners. Their addresses replace [`Config::listen`] and are logged. Binds
     /// [`Config::metrics_listen`]. Needs a [`LocalRuntime`](tokio::runtime::LocalRuntime) with time and I/O enabled.
+    ///
+    /// # Errors
+    ///
+    /// If a listener cannot be used, `metrics_listen` cannot be bound, or the system has no random numbers.
     pub fn new(listeners: Vec<TcpListener>, mut config: Config) -> Result<Self> {
         config.listen = listeners.iter().map(TcpListener::local_addr).collect::<Result<_>>()?;
         let listeners = listeners.into_iter().map(for_tokio).collect::<Result<_>>()?;
@@ -102,14 +122,14 @@ impl Server {
         Control { context: context.clone(), driver: driver.clone() }
     }
 
-    /// Serves until `shutdown` completes, then tells everyone, waits for [`Config::drain`] and closes every
-    /// connection. Ends at once when nobody is connected. Nothing that happens to a connection, nor a failed accept,
-    /// ends it.
+    /// Serves until `shutdown` completes. Then announces the shutdown to all clients, waits for [`Config::drain`], and closes
+    /// every connection; if there is none, it returns immediately. No failure of a connection and no failed accept ends the
+    /// server.
     ///
     /// # Errors
     ///
-    /// If a part of the server itself panicked. Without that part, the server would look alive and do half of its work,
-    /// so let the program end and be started again.
+    /// If one of the server's own tasks panicked. Without that task, the server would appear healthy and do only a part of its
+    /// work, so the program should exit and be restarted.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let Self { listeners, operators, acceptor } = self;
         let Resources { context, driver, lane, .. } = &*acceptor.resources;
@@ -144,7 +164,7 @@ impl Server {
     }
 }
 
-/// Waits for a task of the core to end, which none does unless it panics. Returns why it did.
+/// Waits until one of the server's own tasks ends, which happens only if it panics. Returns the reason.
 async fn supervise(mut work: JoinSet<()>) -> Error {
     let why = match work.join_next().await {
         Some(Err(error)) if error.is_panic() => {
@@ -156,38 +176,38 @@ async fn supervise(mut work: JoinSet<()>) -> Error {
     };
     error!(
         panic = why,
-        "a part of the server failed: the server ends, because it would serve only half without it"
+        "a task of the server failed, so the server ends: please report this, with the panic message"
     );
-    Error::other(format!("a part of the server failed: {why}"))
+    Error::other(format!("a task of the server failed: {why}"))
 }
 
 impl Control {
-    /// The configuration that the server has.
+    /// The configuration in force.
     pub fn config(&self) -> Rc<Config> {
         self.context.config()
     }
 
-    /// Replaces the configuration; open connections stay. The addresses stay, too, and so does TLS: a server that was
-    /// started with TLS keeps its certificate if the new configuration has none, and one that was started without TLS
-    /// stays so. Logs at `warn` what the new configuration makes weaker.
+    /// Replaces the configuration. Open connections stay, and so do the addresses and TLS: a server that was started with TLS
+    /// keeps its certificate if the new configuration has none, and one that was started without TLS remains without.
+    /// Everything by which the new configuration reduces security is logged at `warn`.
     pub fn reload(&self, mut config: Config) {
         let old = self.context.config();
         config.listen.clone_from(&old.listen);
         config.metrics_listen = old.metrics_listen;
         if config.tls.is_some() != old.tls.is_some() {
             let change = if old.tls.is_some() { "off" } else { "on" };
-            warn!("TLS stays as it is, because only a restart switches it {change}");
+            warn!("TLS stays as it is: restart the server to switch it {change}");
             config.tls.clone_from(&old.tls);
         }
-        for words in weaker::than(&old, &config) {
-            warn!("weaker than before: {words}");
+        for change in weaker::than(&old, &config) {
+            warn!("this reload reduces security: {change}");
         }
         warn_if_open(&config);
         self.driver.reload(config);
         self.context.metrics().reloaded(true);
     }
 
-    /// Another configuration was asked for and has errors, so the old one stays. Metrics show that.
+    /// Records in the metrics that a new configuration had errors, so that the old one stays in force.
     pub fn reload_failed(&self) {
         self.context.metrics().reloaded(false);
     }
@@ -233,13 +253,13 @@ mod tests {
     use std::future::pending;
 
     #[tokio::test(flavor = "local")]
-    async fn a_task_of_the_core_that_panics_is_reported() {
+    async fn a_panic_of_a_server_task_is_reported() {
         let mut work = JoinSet::new();
         work.spawn_local(pending::<()>());
         work.spawn_local(async {
             tokio::task::yield_now().await;
             panic!("for {}", "a test");
         });
-        assert_eq!(supervise(work).await.to_string(), "a part of the server failed: for a test");
+        assert_eq!(supervise(work).await.to_string(), "a task of the server failed: for a test");
     }
 }

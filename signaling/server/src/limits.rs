@@ -1,5 +1,6 @@
-//! What there may be at most: of connections, of what each of them says and of what waits for it. Section `limits` of
-//! the configuration; the sizes of rooms are in there, too, and go to the Hub.
+//! The limits of connections, of what each may send, and of memory: the section `limits` of the configuration. The sizes of
+//! rooms are in the same section and belong to the Hub. A limit is added in [`Limits`] with its default, in
+//! [`LimitSettings`] with its key, and in config.example.toml.
 
 use crate::config::{Loader, Located, Seconds};
 use room_protocol::{
@@ -13,57 +14,57 @@ use std::{
     time::Duration,
 };
 
-/// Files that a server may have open besides [`Limits::max_connections`]: listeners, certificates and the log, answers to
-/// those who are turned away, health checks, and operators.
+/// The files that a server may have open in addition to [`Limits::max_connections`]: listeners, certificates, the log,
+/// rejections, health checks, and operators.
 pub const SPARE_FILES: usize = 64 + REJECTIONS + SPARE_SEATS + OPERATORS;
-/// Connections that are told why they are turned away, at a time. More are just dropped.
+/// Connections that are being told why they are rejected, at a time. More are dropped without a response.
 pub(crate) const REJECTIONS: usize = 128;
-/// Connections beyond [`Limits::max_connections`] that may still make a request, so that health checks are answered by a
-/// server that is full. None of them may become a WebSocket.
+/// Connections beyond [`Limits::max_connections`] that may make a request, so that a full server answers health checks. None
+/// of them may open a WebSocket.
 pub(crate) const SPARE_SEATS: usize = 16;
 /// Connections of operators at a time ([`Config::metrics_listen`](crate::Config::metrics_listen)).
 pub(crate) const OPERATORS: usize = 64;
 
-/// What a queue must have room for besides two of the longest messages: the list of members in `joined`, errors, pings.
+/// The bytes of a queue for the list of members in `joined`, errors and pings, in addition to two of the longest messages.
 const QUEUE_RESERVE: usize = 64 << 10;
 
-/// The limits of a server. Start from [`Limits::default`].
+/// The limits of a server. Defaults are in parentheses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time (20,000). More are answered with 503.
+    /// Connections at a time (20,000). More are rejected with 503.
     pub max_connections: usize,
     /// Connections at a time from one address, or from one /64 of IPv6 (256); sixteen times as many from one /48. More are
-    /// answered with 429.
+    /// rejected with 429.
     pub max_connections_per_ip: usize,
     /// Connections a second from one address or /64 (50, after a burst of twice that); sixteen times as many from one /48.
-    /// More are answered with 429.
+    /// More are rejected with 429.
     pub new_connections_per_second: NonZeroU32,
-    /// Connections at a time that have not made their request yet (4,096). For another one the oldest has to go.
+    /// Connections at a time whose request is not complete (4,096). One more ends the oldest.
     pub max_handshakes: usize,
-    /// How long the head of a request may take, together with the handshake of TLS (5 s).
+    /// The time for the TLS handshake and the head of the request together (5 s).
     pub head_timeout: Duration,
-    /// How long a message from a client may take to arrive (30 s; close code 1008), and how long the first message of a
-    /// queue may take to be read (`slow_consumer`, 4008).
+    /// The time for a message from a client to arrive (30 s; then close code 1008), for a client to read the first message of
+    /// its queue (then `slow_consumer`, 4008), and for an HTTP peer to read any of its response.
     pub stall_timeout: Duration,
-    /// The largest message from a client in bytes (64 KiB). Over it: close code 1009.
+    /// The largest message from a client, in bytes (64 KiB). A larger one closes with 1009.
     pub max_message: usize,
-    /// The frames that a message may come in (256). Over it: close code 1009.
+    /// The largest number of frames of a message (256). More close with 1009.
     pub max_fragments: u32,
-    /// What a connection may say: frames a second (100). Over it, reading pauses.
+    /// Frames per second from one connection (100). Beyond that, reading pauses.
     pub messages_per_second: NonZeroU32,
-    /// Frames that it may say at once (200).
+    /// Frames in a burst (200).
     pub messages_burst: NonZeroU32,
-    /// Bytes a second that it may say (512 KiB). Over it, reading pauses. At least [`Limits::max_message`], or the
-    /// pause after a message could be taken for silence.
+    /// Bytes per second from one connection (512 KiB). Beyond that, reading pauses. At least [`Limits::max_message`],
+    /// because a longer pause after a message could be mistaken for silence.
     pub bytes_per_second: NonZeroU32,
-    /// Bytes that it may say at once (1 MiB).
+    /// Bytes in a burst (1 MiB).
     pub bytes_burst: NonZeroU32,
-    /// What may wait for one connection to read it, in bytes (1 MiB). Over it: `slow_consumer`, close code 4008. So it is
-    /// when the first message is not read within 30 s. A list of peers takes at most half of it. At least twice
-    /// [`Limits::max_message`] and 64 KiB, or one message could close the connection that gets it.
+    /// Bytes that may wait for one client to read them (1 MiB). More close the connection (`slow_consumer`, 4008). A list of
+    /// peers takes at most half of them. At least twice [`Limits::max_message`] plus 64 KiB, because otherwise one message
+    /// could close its recipient's connection.
     pub max_queue: usize,
-    /// What all connections together may hold, in bytes (512 MiB): what waits for them to read it, and incomplete
-    /// messages from them. Over it, those that hold most are closed: `slow_consumer`, 4008.
+    /// Bytes that all connections together may hold (512 MiB): what waits to be read, incomplete messages, and requests over
+    /// HTTP with their responses. Beyond that, the connections that hold most are closed (`slow_consumer`, 4008; or 503).
     pub max_queues: usize,
 }
 
@@ -90,30 +91,30 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How many frames a connection may say.
+    /// The rate of frames from one connection.
     pub(crate) fn messages(&self) -> Rate {
         Rate::per_second(self.messages_per_second, self.messages_burst)
     }
 
-    /// How many bytes a connection may say.
+    /// The rate of bytes from one connection.
     pub(crate) fn bytes(&self) -> Rate {
         Rate::per_second(self.bytes_per_second, self.bytes_burst)
     }
 
-    /// How many connections may come from a network. The page loads its files at once: hence the burst.
+    /// The rate of new connections from a network. The burst is for the viewer page, which loads all its files together.
     pub(crate) fn arrivals(&self, network: Network) -> Rate {
         let second = self.new_connections_per_second.saturating_mul(hosts(network));
         Rate::per_second(second, second.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
     }
 
-    /// How many connections there may be from a network.
+    /// The number of connections from a network at a time.
     pub(crate) fn max_connections_of(&self, network: Network) -> usize {
         let hosts = usize::try_from(hosts(network).get()).unwrap_or(usize::MAX);
         self.max_connections_per_ip.saturating_mul(hosts)
     }
 }
 
-/// How many hosts' limits a network has.
+/// The number of hosts whose limits a network has.
 fn hosts(network: Network) -> NonZeroU32 {
     if network.is_site() { SITE_FACTOR } else { NonZeroU32::MIN }
 }
@@ -121,7 +122,7 @@ fn hosts(network: Network) -> NonZeroU32 {
 /// The section `limits` of the configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "Limits and HubConfig say what each is")]
+#[expect(missing_docs, reason = "Limits and HubConfig describe each")]
 pub struct LimitSettings {
     pub max_connections: Option<NonZeroUsize>,
     pub max_connections_per_ip: Option<NonZeroUsize>,
@@ -143,10 +144,10 @@ pub struct LimitSettings {
     pub max_senders: Option<NonZeroUsize>,
 }
 
-/// Puts what is said in its place.
-fn set<T>(place: &mut T, said: Option<impl Into<T>>) {
-    if let Some(said) = said {
-        *place = said.into();
+/// Replaces a default if the configuration has a value.
+fn set<T>(limit: &mut T, configured: Option<impl Into<T>>) {
+    if let Some(configured) = configured {
+        *limit = configured.into();
     }
 }
 
@@ -171,27 +172,27 @@ impl LimitSettings {
         set(&mut hub.max_rooms, self.max_rooms);
         set(&mut hub.max_members, self.max_members);
         set(&mut hub.max_senders, self.max_senders);
-        let words = format!(
-            "{} bytes a second are less than one message of {} bytes: reading would pause for longer than a second",
+        let problem = format!(
+            "{} bytes a second are fewer than one message of {} bytes, so reading would pause for longer than a second",
             limits.bytes_per_second, limits.max_message
         );
         if u64::from(limits.bytes_per_second.get()) < limits.max_message as u64 {
             match (&self.bytes_per_second, &self.max_message) {
-                (Some(rate), _) => loader.refuse("limits.bytes_per_second", rate, words),
-                (None, Some(length)) => loader.refuse("limits.max_message", length, words),
+                (Some(rate), _) => loader.refuse("limits.bytes_per_second", rate, problem),
+                (None, Some(length)) => loader.refuse("limits.max_message", length, problem),
                 (None, None) => {}
             }
         }
         let needed = limits.max_message.saturating_mul(2).saturating_add(QUEUE_RESERVE);
         if limits.max_queue < needed {
-            let words = format!(
-                "a queue of {} bytes is too short for messages of {} bytes, because one of them could close the \
-                 connection that gets it: set max_queue to {needed} or more, or max_message lower",
+            let problem = format!(
+                "a queue of {} bytes is too small for messages of {} bytes, because one message could close its \
+                 recipient's connection: set max_queue to {needed} or more, or reduce max_message",
                 limits.max_queue, limits.max_message
             );
             match (&self.max_queue, &self.max_message) {
-                (Some(queue), _) => loader.refuse("limits.max_queue", queue, words),
-                (None, Some(length)) => loader.refuse("limits.max_message", length, words),
+                (Some(queue), _) => loader.refuse("limits.max_queue", queue, problem),
+                (None, Some(length)) => loader.refuse("limits.max_message", length, problem),
                 (None, None) => {}
             }
         }
@@ -215,7 +216,7 @@ mod tests {
     struct Nothing {}
 
     #[test]
-    fn every_limit_gets_to_its_place() {
+    fn every_setting_reaches_its_limit() {
         let text = "max_connections = 1\nmax_connections_per_ip = 2\nnew_connections_per_second = 3\n\
                     max_handshakes = 4\nhead_seconds = 5.5\nstall_seconds = 5.6\nregister_seconds = 6\nmax_message = 7\n\
                     max_fragments = 8\nmessages_per_second = 9\nmessages_burst = 10\nbytes_per_second = 11\n\
@@ -248,21 +249,21 @@ mod tests {
     fn a_rate_below_one_message_is_refused() {
         for text in ["bytes_per_second = 65535", "max_message = 524289"] {
             let (key, _) = text.split_once(' ').unwrap();
-            let told = load(text).unwrap_err();
-            assert!(told.contains(&format!("limits.{key}")) && told.contains("pause"), "{told}");
+            let error = load(text).unwrap_err();
+            assert!(error.contains(&format!("limits.{key}")) && error.contains("pause"), "{error}");
         }
         load("bytes_per_second = 1000000\nmax_message = 1000000\nmax_queue = 3000000").unwrap();
     }
 
     #[test]
-    fn a_queue_that_one_message_could_fill_is_refused() {
+    fn a_queue_that_one_message_could_overflow_is_refused() {
         for (text, key) in [
             ("max_queue = 196607", "limits.max_queue"),
             ("max_message = 491521", "limits.max_message"),
             ("max_message = 65537\nmax_queue = 196608", "limits.max_queue"),
         ] {
-            let told = load(text).unwrap_err();
-            assert!(told.contains(key) && told.contains("max_queue to"), "{told}");
+            let error = load(text).unwrap_err();
+            assert!(error.contains(key) && error.contains("max_queue to"), "{error}");
         }
         load("max_queue = 196608").unwrap();
         load("max_message = 491520").unwrap();

@@ -1,7 +1,8 @@
-//! The lines that the server logs. Everything that a client chose is escaped; tokens, passwords and `instance` come
-//! near no line, and what peers say to each other is only shown at `trace`.
+//! The log lines about connections. Text that clients chose is escaped. Tokens, passwords and `instance` are never logged, and
+//! messages between peers only at `trace`.
 //!
-//! What clients cause is logged up to a rate: a flood must not fill a disk. What is left out is counted, and told.
+//! Lines that clients cause are limited in rate, so that a flood does not fill the disk. Omitted lines are counted, and the
+//! count is logged.
 
 use room_protocol::{
     UserId,
@@ -17,9 +18,9 @@ use std::{
 };
 use tracing::{Level, debug, enabled, info, trace, warn};
 
-/// What operators call these lines in `log_level`: the name stays, wherever this file lies.
+/// The name of these lines in `log_level`. It is documented, so it stays the same wherever this file is.
 const TARGET: &str = "room_signaling::log";
-/// How often lines that were left out are told of.
+/// How often the number of omitted lines is logged.
 pub(crate) const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 
 const fn lines(per_second: u32, burst: u32) -> Rate {
@@ -29,34 +30,34 @@ const fn lines(per_second: u32, burst: u32) -> Rate {
     }
 }
 
-/// Coming and going: all of it when everybody reconnects at once, but not for ever.
-const COMING_AND_GOING: Rate = lines(100, 5_000);
-/// What was refused.
+/// Connects, disconnects, joins and so on. The burst is for all clients that reconnect together.
+const SESSIONS: Rate = lines(100, 5_000);
+/// Refusals.
 const REFUSALS: Rate = lines(10, 200);
 
-/// What may be logged.
+/// The rates of log lines.
 #[derive(Debug)]
 pub(crate) struct Log {
-    coming_and_going: Quota,
+    sessions: Quota,
     refusals: Quota,
-    /// The advice about proxies was given: once is enough.
+    /// Whether the hint about proxies was logged. Once is enough.
     hinted: Cell<bool>,
 }
 
-/// Lines of one kind.
+/// The rate of one kind of lines.
 #[derive(Debug)]
 struct Quota {
     rate: Rate,
     bucket: Cell<Bucket>,
-    left_out: Cell<u64>,
+    omitted: Cell<u64>,
 }
 
 impl Quota {
     fn new(rate: Rate) -> Self {
-        Self { rate, bucket: Cell::new(Bucket::new(Instant::now())), left_out: Cell::new(0) }
+        Self { rate, bucket: Cell::new(Bucket::new(Instant::now())), omitted: Cell::new(0) }
     }
 
-    /// Whether a line may be written. If not, it is counted.
+    /// Whether a line may be logged. If not, it is counted.
     fn admits(&self) -> bool {
         if !enabled!(target: TARGET, Level::INFO) {
             return false;
@@ -65,15 +66,15 @@ impl Quota {
         let admitted = bucket.take(Instant::now(), &self.rate, 1).is_ok();
         self.bucket.set(bucket);
         if !admitted {
-            self.left_out.set(self.left_out.get() + 1);
+            self.omitted.set(self.omitted.get() + 1);
         }
         admitted
     }
 
     fn summarize(&self, what: &str) {
-        let left_out = self.left_out.take();
-        if left_out > 0 {
-            warn!(target: TARGET, left_out, "more {what} than are logged one by one");
+        let omitted = self.omitted.take();
+        if omitted > 0 {
+            warn!(target: TARGET, omitted, "lines about {what} were omitted, because there were too many");
         }
     }
 }
@@ -81,44 +82,44 @@ impl Quota {
 impl Log {
     pub(crate) fn new() -> Self {
         Self {
-            coming_and_going: Quota::new(COMING_AND_GOING),
+            sessions: Quota::new(SESSIONS),
             refusals: Quota::new(REFUSALS),
             hinted: Cell::new(false),
         }
     }
 
-    /// Tells how many lines were left out since the last time.
+    /// Logs how many lines were omitted since the last call.
     pub(crate) fn summarize(&self) {
-        self.coming_and_going.summarize("comings and goings");
+        self.sessions.summarize("connects, joins and disconnects");
         self.refusals.summarize("refusals");
     }
 
-    /// A limit that is counted per address, or a password guesser's, was met. Many clients of one private address are likely
-    /// to be behind a proxy that nobody has named, and then one of them locks out all others.
+    /// A limit per address was reached. A private address with many clients is probably a proxy that is not configured, and
+    /// then one of its clients can lock out the others.
     pub(crate) fn address_limit(&self, ip: IpAddr) {
         if is_private(ip) && !self.hinted.replace(true) {
             warn!(
                 target: TARGET, address = %ip,
-                "a limit per address was met by a private address: if that is a proxy, name it in trusted_proxies, so \
-                 that limits are about the clients behind it"
+                "a private address has reached a limit per address: if it is a proxy, add it to trusted_proxies, so that \
+                 limits apply to each client behind it"
             );
         }
     }
 
     pub(crate) fn connected(&self, ConnId(connection): ConnId, remote: SocketAddr) {
-        if self.coming_and_going.admits() {
+        if self.sessions.admits() {
             info!(target: TARGET, connection, %remote, "connected");
         }
     }
 
     pub(crate) fn disconnected(&self, ConnId(connection): ConnId, remote: SocketAddr) {
-        if self.coming_and_going.admits() {
+        if self.sessions.admits() {
             info!(target: TARGET, connection, %remote, "disconnected");
         }
     }
 
     pub(crate) fn closing(&self, ConnId(connection): ConnId, remote: SocketAddr, code: u16, reason: &str) {
-        if self.coming_and_going.admits() {
+        if self.sessions.admits() {
             info!(target: TARGET, connection, %remote, code, reason, "closing");
         }
     }
@@ -126,7 +127,7 @@ impl Log {
     pub(crate) fn event(&self, ConnId(connection): ConnId, remote: SocketAddr, event: &Event) {
         let quota = match event {
             Event::Refused { .. } => &self.refusals,
-            _ => &self.coming_and_going,
+            _ => &self.sessions,
         };
         if !quota.admits() {
             return;
@@ -153,31 +154,34 @@ impl Log {
         }
     }
 
-    /// A connection was not taken, or a request over HTTP was refused.
+    /// A connection was rejected, or a request over HTTP was refused.
     pub(crate) fn turned_away(&self, remote: SocketAddr, status: u16, why: &str) {
         if self.refusals.admits() {
             info!(target: TARGET, %remote, status, why, "turned away");
         }
     }
 
-    /// A proxy did not send the header that it is to send.
+    /// A trusted proxy did not send the PROXY header.
     pub(crate) fn no_proxy_header(&self, remote: SocketAddr, error: &std::io::Error) {
         if self.refusals.admits() {
-            warn!(target: TARGET, %remote, %error, "a trusted proxy must send a PROXY header (proxy_protocol)");
+            warn!(
+                target: TARGET, %remote, %error,
+                "a trusted proxy sent no PROXY header: make it send one, or set proxy_protocol to false"
+            );
         }
     }
 
-    /// TLS could not begin. The error may be what the peer says: that it doesn't trust the certificate.
+    /// A TLS handshake failed. The error may come from the peer, for example because it does not trust the certificate.
     pub(crate) fn no_tls(&self, remote: SocketAddr, error: &std::io::Error) {
         if self.refusals.admits() {
-            info!(target: TARGET, %remote, %error, "TLS failed");
+            info!(target: TARGET, %remote, %error, "the TLS handshake failed");
         }
     }
 
-    /// A request that was not complete had to make way for a newer one.
+    /// A connection without a complete request was ended for a newer one.
     pub(crate) fn handshake_ended(&self) {
         if self.refusals.admits() {
-            info!(target: TARGET, "too many connections without a request: the oldest was ended");
+            info!(target: TARGET, "more connections without a request than max_handshakes: the oldest was ended");
         }
     }
 }
@@ -187,7 +191,7 @@ pub(crate) fn answered(remote: SocketAddr, status: u16, path: &str) {
     debug!(target: TARGET, %remote, status, path, "answered");
 }
 
-/// A message goes out. Only descriptions and candidates are shown, and only at `trace`: other messages may carry
+/// A message is sent. Only descriptions and candidates are logged, and only at `trace`, because other messages may contain
 /// credentials.
 pub(crate) fn sending(ConnId(connection): ConnId, text: &str) {
     if enabled!(target: TARGET, Level::TRACE) {
@@ -197,7 +201,7 @@ pub(crate) fn sending(ConnId(connection): ConnId, text: &str) {
     }
 }
 
-/// Whether an address belongs to no single host of the internet.
+/// Whether an address is not a public one.
 fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),

@@ -1,4 +1,4 @@
-//! A server in a thread of its own, for programs that do something else.
+//! Runs a server in its own thread, for programs that do something else, such as the plugin.
 
 use crate::{Config, Control, Server, bind};
 use std::{
@@ -14,11 +14,15 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-/// Another configuration, and whom to tell when it is taken.
+/// A new configuration, and the channel that reports when it is in force.
 type Reload = (Config, SyncSender<()>);
 
-/// Binds [`Config::listen`] and serves there in a thread of its own until the result is stopped or dropped.
-/// The server takes connections as soon as this returns.
+/// Binds [`Config::listen`] and serves there in a new thread until the result is stopped or dropped. The server accepts
+/// connections as soon as this returns.
+///
+/// # Errors
+///
+/// If an address cannot be bound, or the runtime cannot start.
 pub fn spawn_thread(config: Config) -> io::Result<Running> {
     let listeners = config.listen.iter().map(|address| bind(*address)).collect::<io::Result<Vec<_>>>()?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
@@ -27,11 +31,11 @@ pub fn spawn_thread(config: Config) -> io::Result<Running> {
     let (reloads, wanted) = mpsc::unbounded_channel();
     let (started, starting) = sync_channel(1);
     let thread = std::thread::Builder::new().name("room-signaling".into()).spawn(move || {
-        // The sender is never dropped without a word while the owner lives, so an error is a wish to stop, too.
+        // The sender is dropped only together with its owner, so an error is a request to stop, too.
         let shutdown = async { stopped.await.unwrap_or(()) };
         LocalRuntime::new()?.block_on(async {
             let server = Server::new(listeners, config)?;
-            // An error means that nobody waits for it any more.
+            // An error means that the caller no longer waits.
             let _ = started.send(());
             let control = server.control();
             tokio::select! {
@@ -43,7 +47,7 @@ pub fn spawn_thread(config: Config) -> io::Result<Running> {
     let mut running = Running { address, addresses, reloads, stop: Some(stop), thread: Some(thread) };
     match starting.recv() {
         Ok(()) => Ok(running),
-        // It has ended already.
+        // The thread has ended already.
         Err(_) => Err(running.end().err().unwrap_or_else(|| io::ErrorKind::Other.into())),
     }
 }
@@ -51,13 +55,13 @@ pub fn spawn_thread(config: Config) -> io::Result<Running> {
 async fn reload(mut wanted: mpsc::UnboundedReceiver<Reload>, control: Control) -> Infallible {
     while let Some((config, taken)) = wanted.recv().await {
         control.reload(config);
-        // An error means that nobody waits for it.
+        // An error means that the caller no longer waits.
         let _ = taken.send(());
     }
     pending().await
 }
 
-/// A server in its thread. Dropping it stops it.
+/// A server that runs in its own thread. Dropping it stops the server.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
@@ -68,18 +72,17 @@ pub struct Running {
 }
 
 impl Running {
-    /// The first address that it listens on, with its port.
+    /// The first address that the server listens on, with its port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// All addresses that it listens on, with their ports.
+    /// All addresses that the server listens on, with their ports.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Has it take another configuration, as [`Control::reload`] does. Blocks until it is taken, or the server has
-    /// ended.
+    /// Replaces the configuration, as [`Control::reload`] does. Blocks until it is in force, or the server has ended.
     pub fn reload(&self, config: Config) {
         let (sender, taken) = sync_channel(1);
         if self.reloads.send((config, sender)).is_ok() {
@@ -88,15 +91,20 @@ impl Running {
         }
     }
 
-    /// Tells everyone connected, waits for [`Config::drain`] and up to 2 s more for those who don't read, closes them
-    /// and joins the thread: the port is free then. Blocks for that time, or not at all when nobody is connected.
+    /// Shuts the server down: announces it to all clients, waits for [`Config::drain`], closes the connections, and waits up
+    /// to 2 s for clients to read that. Then joins the thread, after which the port is free. Returns immediately if nobody
+    /// is connected.
+    ///
+    /// # Errors
+    ///
+    /// If the server had already failed, or its thread panicked.
     pub fn stop(mut self) -> io::Result<()> {
         self.end()
     }
 
     fn end(&mut self) -> io::Result<()> {
         if let Some(stop) = self.stop.take() {
-            // An error means that the thread has ended already; joining it tells why.
+            // An error means that the thread has ended already. Joining it returns the reason.
             let _ = stop.send(());
         }
         match self.thread.take().map(JoinHandle::join) {

@@ -77,7 +77,7 @@ fn what_is_doubtful_is_refused_at_the_start() {
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             &good.key,
             "tls.certificate",
-            "no certificate",
+            "certificate that is not valid",
         ),
         (&good.chain, "", "tls.key", "no private key"),
         (&good.chain, &good.chain, "tls.key", "no private key"),
@@ -92,9 +92,9 @@ fn what_is_doubtful_is_refused_at_the_start() {
             &chain(|params| params.not_before = date_time_ymd(2999, 1, 1)),
             &good.key,
             "tls.certificate",
-            "valid only in",
+            "not valid for another",
         ),
-        (&format!("{}{stranger}", good.chain), &good.key, "tls.certificate", "is no chain"),
+        (&format!("{}{stranger}", good.chain), &good.key, "tls.certificate", "is not a chain"),
     ] {
         let folder = Folder::new();
         folder.write("chain.pem", content);
@@ -137,6 +137,6 @@ fn a_certificate_that_ends_soon_is_warned_of() {
     });
     let [chain, key] = made.write(&folder);
     let mut program = Program::spawn("", &["--tls-certificate", &chain, "--tls-key", &key]);
-    program.line_with("ends within a week");
+    program.line_with("expires within a week");
     program.line_with("listening");
 }

@@ -71,13 +71,18 @@ pub(crate) async fn answer<S: Socket>(
 ) -> Option<(S, Visitor, Vec<u8>)> {
     let account = site.driver.registry().request_account();
     let mut head = Vec::with_capacity(1 << 10);
-    let (reply, with_body) = tokio::select! {
+    let received = tokio::select! {
         biased;
-        () = account.evicted() => {
-            let text = "The server has no memory left for requests. Try again later.";
-            (Reply::Response(Response::refusal(503, text).retry_later()), true)
+        () = account.evicted() => None,
+        received = receive(site, &mut stream, &mut visitor, &mut head, &account) => Some(received?),
+    };
+    let (reply, with_body, account) = match received {
+        Some((reply, with_body)) => (reply, with_body, account),
+        None => {
+            let text = "The server has no memory left for this request. Try again later.";
+            let refusal = Response::refusal(503, text).retry_later();
+            (Reply::Response(refusal), true, site.driver.registry().request_account())
         }
-        reply = receive(site, &mut stream, &mut visitor, &mut head, &account) => reply?,
     };
     match reply {
         Reply::Upgrade(response) => {

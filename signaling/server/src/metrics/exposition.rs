@@ -1,9 +1,9 @@
-//! Prometheus' text format, version 0.0.4, as far as it is needed.
+//! Writes the text format of Prometheus, version 0.0.4.
 
 use super::histogram::Histogram;
 use std::fmt::{Display, Write};
 
-/// The type of the content.
+/// The media type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The text that is being written.
@@ -13,13 +13,13 @@ pub(super) struct Exposition {
 }
 
 impl Exposition {
-    /// A number that only grows. Its name ends in `_total`.
+    /// A number that only grows. Its name must end in `_total`.
     pub(super) fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.head(name, help, "counter");
         self.line(format_args!("{name} {value}"));
     }
 
-    /// The same for each value of a label. The values are ours: nothing in them has to be escaped.
+    /// A counter for each value of a label. The values must not need escaping.
     pub(super) fn counters<L: Display>(
         &mut self,
         name: &str,
@@ -33,13 +33,13 @@ impl Exposition {
         }
     }
 
-    /// A number that comes and goes.
+    /// A number that can grow and shrink.
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.head(name, help, "gauge");
         self.line(format_args!("{name} {value}"));
     }
 
-    /// The same for each value of a label.
+    /// A gauge for each value of a label.
     pub(super) fn gauges<const N: usize>(
         &mut self,
         name: &str,
@@ -53,7 +53,7 @@ impl Exposition {
         }
     }
 
-    /// Classes of how long something took, in seconds.
+    /// Durations in buckets, in seconds.
     pub(super) fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.head(name, help, "histogram");
         let mut count = 0;

@@ -1,7 +1,8 @@
-//! What the server counts, and how `/metrics` tells it. docs/metrics.md explains each name.
+//! The metrics of the server. To add one: count it in a field of [`Metrics`], or read it in `http/site.rs` into a
+//! [`Snapshot`]; write it in `Metrics::text`; and describe it in docs/metrics.md.
 //!
-//! Everything runs in one thread, so a counter is a plain number: it costs next to nothing beside a message. No ids are
-//! labels: whoever connects could make up any number of them.
+//! Everything runs in one thread, so a counter is a plain number. No label is an id, because clients choose their ids and
+//! could create any number of labels.
 
 mod exposition;
 mod histogram;
@@ -17,39 +18,39 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// What is counted outside of the Hub.
+/// What is counted outside the Hub.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     started: f64,
     /// WebSockets that were opened.
     pub(crate) opened: Counter,
-    /// Messages that went out, to whomever.
+    /// Messages that were sent to clients.
     pub(crate) delivered: Counter,
-    /// Times that a connection was not read because it had said too much.
+    /// Pauses in reading from connections that exceeded their rates.
     pub(crate) pauses: Counter,
-    /// Connections that were closed because their queue was full.
+    /// Connections that were closed because they held too much or read too slowly.
     pub(crate) slow_consumers: Counter,
     /// Connections without a request that were ended for newer ones.
     pub(crate) handshakes_ended: Counter,
     /// Bytes that were read from WebSockets.
     pub(crate) received_bytes: Counter,
-    /// Connections of proxies without the header that they are to send.
+    /// Connections of trusted proxies that did not begin with a PROXY header.
     pub(crate) proxy_errors: Counter,
-    /// How late a task is run that wants to be run now.
+    /// How late tasks run.
     pub(crate) lag: Histogram,
     closes: RefCell<BTreeMap<u16, u64>>,
     turned_away: RefCell<BTreeMap<&'static str, u64>>,
     reload: Cell<Option<Reload>>,
-    /// Answers over HTTP by their status, 101 being a WebSocket.
+    /// HTTP responses by status. 101 opens a WebSocket.
     answers: RefCell<BTreeMap<u16, u64>>,
 }
 
-/// The last change of the configuration while the server ran.
+/// The last reload of the configuration.
 #[derive(Debug, Clone, Copy)]
 struct Reload {
     /// UNIX time.
     at: f64,
-    was_taken: bool,
+    was_successful: bool,
 }
 
 /// A number that only grows.
@@ -78,13 +79,13 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) inbound_bytes: usize,
     pub(crate) http_bytes: usize,
     pub(crate) latency: &'a Histogram,
-    /// What is held for the client that has most.
+    /// The bytes of the connection that holds most.
     pub(crate) largest_queue: usize,
-    /// Passwords that wait to be checked.
+    /// Passwords that wait to be verified.
     pub(crate) passwords: usize,
-    /// Connections that wait in the lane.
+    /// Tasks that wait for a turn in the lane.
     pub(crate) lane: usize,
-    /// When the certificate ends, in UNIX time.
+    /// When the certificate expires, in UNIX time.
     pub(crate) certificate_end: Option<u64>,
 }
 
@@ -107,27 +108,27 @@ impl Metrics {
         }
     }
 
-    /// A request was answered, or a connection was.
+    /// Counts an HTTP response.
     pub(crate) fn answered(&self, status: u16) {
         *self.answers.borrow_mut().entry(status).or_default() += 1;
     }
 
-    /// The server closes a connection.
+    /// Counts a WebSocket that the server closes.
     pub(crate) fn closed(&self, code: u16) {
         *self.closes.borrow_mut().entry(code).or_default() += 1;
     }
 
-    /// A connection met a limit of connections.
+    /// Counts a connection that a limit turned away.
     pub(crate) fn turned_away(&self, limit: &'static str) {
         *self.turned_away.borrow_mut().entry(limit).or_default() += 1;
     }
 
-    /// Another configuration was taken, or refused because of its errors.
-    pub(crate) fn reloaded(&self, was_taken: bool) {
-        self.reload.set(Some(Reload { at: unix_time(), was_taken }));
+    /// Records a reload, which failed if the new configuration had errors.
+    pub(crate) fn reloaded(&self, was_successful: bool) {
+        self.reload.set(Some(Reload { at: unix_time(), was_successful }));
     }
 
-    /// Everything, in the text format of Prometheus.
+    /// All metrics, in the text format of Prometheus.
     pub(crate) fn text(&self, now: &Snapshot<'_>) -> String {
         let mut out = Exposition::default();
         self.connections(&mut out, now);
@@ -141,7 +142,7 @@ impl Metrics {
         let (senders, receivers) = now.hub.roles();
         out.gauges(
             "room_signaling_connections",
-            "Connections by what they are: open WebSockets, and those whose request is not answered yet.",
+            "Connections by state: open WebSockets, and those whose request is not answered yet.",
             "state",
             [("open", now.open), ("handshake", now.handshakes)],
         );
@@ -152,27 +153,27 @@ impl Metrics {
         );
         let answers = self.answers.borrow();
         let answers = answers.iter().map(|(status, count)| (*status, *count));
-        let help = "Answers over HTTP by their status; 101 begins a WebSocket.";
+        let help = "HTTP responses by status; 101 opens a WebSocket.";
         out.counters("room_signaling_http_responses_total", help, "status", answers);
         out.counter(
             "room_signaling_handshakes_ended_total",
-            "Connections without a request that made way for newer ones.",
+            "Connections without a request that were ended for newer ones.",
             self.handshakes_ended.get(),
         );
         out.counter(
             "room_signaling_connection_panics_total",
-            "Connections that ended because of an error in the server itself.",
+            "Connections that ended because of a bug in the server.",
             now.panics,
         );
-        out.gauge("room_signaling_rooms", "Rooms with somebody in them.", now.hub.rooms());
+        out.gauge("room_signaling_rooms", "Rooms with at least one member.", now.hub.rooms());
         out.gauges(
             "room_signaling_members",
-            "Members of all rooms, by what they do there.",
+            "Members of all rooms by role.",
             "role",
             [("sender", senders), ("receiver", receivers)],
         );
         let draining = u8::from(now.hub.is_draining());
-        out.gauge("room_signaling_draining", "1 once the server has been told to stop.", draining);
+        out.gauge("room_signaling_draining", "1 while the server is shutting down.", draining);
     }
 
     fn operation(&self, out: &mut Exposition, now: &Snapshot<'_>) {
@@ -181,29 +182,29 @@ impl Metrics {
             "How late the server's thread ran a task that was due, sampled four times a second.",
             &self.lag,
         );
-        out.gauge("room_signaling_lane_waiting", "Connections that wait for a turn in the lane.", now.lane);
-        let help = "Bytes that are held for one client, of the client that has most.";
+        out.gauge("room_signaling_lane_waiting", "Connections that wait for a turn in the low-priority lane.", now.lane);
+        let help = "Bytes held for the client that holds most.";
         out.gauge("room_signaling_largest_queue_bytes", help, now.largest_queue);
-        let help = "Passwords that wait to be checked.";
+        let help = "Passwords that wait to be verified.";
         out.gauge("room_signaling_passwords_waiting", help, now.passwords);
         let closes = self.closes.borrow();
-        let help = "Connections that the server closed, by the code of the close frame.";
+        let help = "WebSockets that the server closed, by close code.";
         let closes = closes.iter().map(|(code, count)| (*code, *count));
         out.counters("room_signaling_closes_total", help, "code", closes);
         let turned_away = self.turned_away.borrow();
-        let help = "Connections that met a limit of connections, by the limit.";
+        let help = "Connections that a limit turned away, by limit.";
         let turned_away = turned_away.iter().map(|(limit, count)| (*limit, *count));
         out.counters("room_signaling_turned_away_total", help, "limit", turned_away);
-        let help = "Connections from trusted proxies that did not begin with a PROXY protocol header.";
+        let help = "Connections from trusted proxies that did not begin with a PROXY header.";
         out.counter("room_signaling_proxy_header_errors_total", help, self.proxy_errors.get());
-        let help = "When the server's certificate ends, in UNIX time; 0 without TLS.";
+        let help = "Expiry of the server's certificate, in UNIX time; 0 without TLS.";
         let end = now.certificate_end.unwrap_or_default();
         out.gauge("room_signaling_tls_certificate_not_after_seconds", help, end);
-        let help = "When the configuration was last reloaded, or that was tried, in UNIX time; 0: never.";
+        let help = "Time of the last reload of the configuration, successful or not, in UNIX time; 0 before the first.";
         let last = self.reload.get();
         out.gauge("room_signaling_config_last_reload_seconds", help, last.map_or(0.0, |last| last.at));
-        let help = "Whether the configuration in force is the one that was last asked for.";
-        let taken = u8::from(last.is_none_or(|last| last.was_taken));
+        let help = "1 if the last reload of the configuration was successful.";
+        let taken = u8::from(last.is_none_or(|last| last.was_successful));
         out.gauge("room_signaling_config_last_reload_successful", help, taken);
         out.gauges(
             "room_signaling_build_info",
@@ -217,18 +218,18 @@ impl Metrics {
         let counts = now.hub.counts();
         out.counters(
             "room_signaling_messages_received_total",
-            "Messages from clients by type; other is any word of their own, bad is no message.",
+            "Messages from clients by type; other is a type that only clients know, bad is not a message.",
             "type",
             counts.messages(),
         );
         out.counter("room_signaling_messages_sent_total", "Messages to clients.", self.delivered.get());
         out.counter(
             "room_signaling_messages_relayed_total",
-            "Messages from one member to another, one for each who got it.",
+            "Messages from one member to another, counted once per recipient.",
             counts.relayed(),
         );
         let errors = counts.errors().map(|(code, count)| (code.as_str(), count));
-        let help = "Errors that clients were told of, by their code.";
+        let help = "Errors that were sent to clients, by code.";
         out.counters("room_signaling_errors_total", help, "code", errors);
         let help = "Bytes that were read from WebSockets.";
         out.counter("room_signaling_received_bytes_total", help, self.received_bytes.get());
@@ -236,23 +237,23 @@ impl Metrics {
         out.counter("room_signaling_sent_bytes_total", help, now.sent_bytes);
         out.counter(
             "room_signaling_pauses_total",
-            "Times that a connection was not read for a while because it had said more than it may.",
+            "Pauses in reading from connections that exceeded their rates.",
             self.pauses.get(),
         );
         out.counter(
             "room_signaling_slow_consumers_total",
-            "Connections that were closed because too much waited for them.",
+            "Connections that were closed because they held too much or read too slowly.",
             self.slow_consumers.get(),
         );
-        let help = "What waits for clients to read it, in all queues, with what keeping it costs.";
+        let help = "Bytes that wait to be read by clients, in all queues.";
         out.gauge("room_signaling_queued_bytes", help, now.queued_bytes);
-        let help = "Bytes of incomplete messages from clients, and of messages that wait for their turn.";
+        let help = "Bytes of incomplete messages from clients, and of messages that wait to be handled.";
         out.gauge("room_signaling_inbound_bytes", help, now.inbound_bytes);
         let help = "Bytes of requests over HTTP and their responses.";
         out.gauge("room_signaling_http_bytes", help, now.http_bytes);
         out.histogram(
             "room_signaling_delivery_seconds",
-            "From when a message was read, or made, to when the system had it whole for one who gets it.",
+            "Time from reading or creating a message until the kernel had accepted all of it, once per recipient.",
             now.latency,
         );
     }

@@ -352,9 +352,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let waker = self.queue.begin_turn();
+        let waker = self.queue.begin_poll();
         let result = self.poll_lifecycle(cx);
-        self.queue.end_turn(waker, cx);
+        self.queue.end_poll(waker, cx);
         result
     }
 }

@@ -1,11 +1,11 @@
-//! Who the client is when a proxy stands between: `X-Forwarded-For`, as far as it was written by those whom the
-//! operator trusts. Anybody else may write into it what he likes.
+//! Finds the client of a request behind proxies in `X-Forwarded-For`. Only entries of proxies that the operator trusts
+//! count, because anybody can write into the header.
 
 use ipnet::IpNet;
 use std::{fmt, net::IpAddr, str::FromStr};
 use tungstenite::http::HeaderMap;
 
-/// A proxy, or a network of them, whose word is taken for where a connection comes from: `192.0.2.1`, `10.0.0.0/8`.
+/// The address of a proxy, or a network of proxies, that is trusted to name its clients: `192.0.2.1`, `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub struct TrustedProxy(IpNet);
@@ -24,8 +24,8 @@ impl FromStr for TrustedProxy {
             Ok(ip) => Ok(ip.into()),
             Err(_) => text.parse(),
         };
-        let words = || format!("{text:?} must be an IP address or a network such as 10.0.0.0/8");
-        net.map(Self).map_err(|_| words())
+        let error = || format!("{text:?} must be an IP address or a network such as 10.0.0.0/8");
+        net.map(Self).map_err(|_| error())
     }
 }
 
@@ -44,14 +44,15 @@ impl TrustedProxy {
     }
 }
 
-/// Whether one of them has this address.
+/// Whether a trusted proxy has this address.
 pub(crate) fn is_trusted(proxies: &[TrustedProxy], ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     proxies.iter().any(|proxy| proxy.0.contains(&ip))
 }
 
-/// Whom a request is from that came from `peer`. Each proxy adds whom it got the request from at the right end of
-/// `X-Forwarded-For`, so that is where to begin; what a stranger has said, and all before it, proves nothing.
+/// The client of a request that arrived from `peer`. Each proxy appends the address of its own peer to `X-Forwarded-For`, so
+/// the search begins at the right end. It ends at the first address that is not a trusted proxy, because anything before
+/// that could be forged.
 pub(crate) fn client(proxies: &[TrustedProxy], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let mut client = peer.to_canonical();
     let lines = headers.get_all("x-forwarded-for").iter().rev();
@@ -63,7 +64,7 @@ pub(crate) fn client(proxies: &[TrustedProxy], peer: IpAddr, headers: &HeaderMap
     client
 }
 
-/// An address as proxies write it: with and without port.
+/// An address as proxies write it, with or without a port.
 fn hop(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let ip = text.parse::<IpAddr>().ok().or_else(|| Some(text.parse::<std::net::SocketAddr>().ok()?.ip()));
@@ -85,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_trusted_by_default() {
+    fn no_proxy_is_trusted_by_default() {
         assert_eq!(client_of(&[], "127.0.0.1", &["203.0.113.9"]), "127.0.0.1");
         assert_eq!(client_of(&["10.0.0.1"], "192.0.2.1", &["203.0.113.9"]), "192.0.2.1");
     }
 
     #[test]
-    fn the_rightmost_that_no_trusted_proxy_wrote_counts() {
+    fn the_rightmost_address_that_is_not_a_trusted_proxy_counts() {
         let proxies = ["10.0.0.0/8", "2001:db8::1"];
         for (lines, expected) in [
             (&["203.0.113.9"][..], "203.0.113.9"),
@@ -102,7 +103,7 @@ mod tests {
             (&["[2001:db8:7::1]:4711"], "2001:db8:7::1"),
             (&["[2001:db8:7::1]"], "2001:db8:7::1"),
             (&["::ffff:203.0.113.9"], "203.0.113.9"),
-            // All of them ours, or something that is no address: the last one that is known.
+            // If all are trusted proxies, or one is not an address, the last address that is known counts.
             (&["10.1.1.1, 10.2.2.2"], "10.1.1.1"),
             (&["203.0.113.9, unknown"], "10.0.0.1"),
             (&["203.0.113.9, unknown, 10.3.3.3"], "10.3.3.3"),
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_told() {
+    fn an_invalid_network_is_reported() {
         for text in ["", "localhost", "10.0.0.0/33", "10.0.0.1:80"] {
             assert!(text.parse::<TrustedProxy>().unwrap_err().contains("10.0.0.0/8"), "{text}");
         }

@@ -1,5 +1,5 @@
-//! The header of the PROXY protocol (versions 1 and 2), by which a balancer of TCP connections names the client before
-//! the client's own first byte. <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
+//! Parses the PROXY protocol header (versions 1 and 2), by which a TCP load balancer names the client before the client's
+//! own first byte. `accept.rs` reads it. <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
 
 use std::{
     io::{self, ErrorKind},
@@ -8,15 +8,15 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// What a header of version 1 begins with.
+/// The beginning of a version 1 header.
 const TEXT: &[u8] = b"PROXY ";
-/// The longest header of version 1, its line end included.
+/// The longest version 1 header, including its line end.
 const MAX_TEXT: usize = 107;
-/// The longest part behind the fixed one of version 2. Addresses need 36 bytes; the rest is for extensions.
+/// The longest variable part of a version 2 header. Addresses need 36 bytes; the rest is for extensions.
 const MAX_BLOCK: usize = 4 << 10;
 
-/// Reads the header that a connection begins with, and not one byte more. `None`: the connection is the balancer's own,
-/// such as a health check.
+/// Reads the header at the beginning of a connection, and no byte after it. `None`: the load balancer opened the connection
+/// for itself, as for a health check.
 pub(crate) async fn read<S>(stream: &mut S) -> io::Result<Option<SocketAddr>>
 where
     S: AsyncRead + Unpin,
@@ -27,13 +27,13 @@ where
         return read_binary(stream).await;
     }
     if !start.starts_with(TEXT) {
-        return Err(bad("no PROXY header"));
+        return Err(bad("the connection does not begin with a PROXY header"));
     }
-    // The shortest header is longer than the signature. What follows the line end belongs to the client.
+    // The shortest header is longer than the signature. Bytes after the line end belong to the client.
     let mut line = start.to_vec();
     while !line.ends_with(b"\r\n") {
         if line.len() == MAX_TEXT {
-            return Err(bad("a PROXY header without an end"));
+            return Err(bad("the PROXY header has no end"));
         }
         line.push(stream.read_u8().await?);
     }
@@ -49,16 +49,16 @@ where
     let [command, family, length @ ..] = fixed;
     let length = usize::from(u16::from_be_bytes(length));
     if length > MAX_BLOCK {
-        return Err(bad("a PROXY header that is too long"));
+        return Err(bad("the PROXY header is too long"));
     }
     let mut block = vec![0; length];
     stream.read_exact(&mut block).await?;
     parse_binary(command, family, &block)
 }
 
-/// `PROXY TCP4 192.0.2.1 192.0.2.2 40000 443`, or `PROXY UNKNOWN` and anything.
+/// `PROXY TCP4 192.0.2.1 192.0.2.2 40000 443`, or `PROXY UNKNOWN` followed by anything.
 fn parse_text(line: &[u8]) -> io::Result<Option<SocketAddr>> {
-    let wrong = || bad("a PROXY header that can't be read");
+    let wrong = || bad("the PROXY header is malformed");
     let line =
         line.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).ok_or_else(wrong)?;
     let words: Vec<&str> = line.split(' ').collect();
@@ -84,14 +84,14 @@ fn parse_text(line: &[u8]) -> io::Result<Option<SocketAddr>> {
     }
 }
 
-/// `command` holds the version, too. Behind the addresses there may be extensions, which are of no use here.
+/// `command` includes the version. Extensions may follow the addresses, and are ignored.
 fn parse_binary(command: u8, family: u8, block: &[u8]) -> io::Result<Option<SocketAddr>> {
     match command {
         0x20 => return Ok(None), // LOCAL
         0x21 => {}
-        _ => return Err(bad("a PROXY header of an unknown version or command")),
+        _ => return Err(bad("the PROXY header has an unknown version or command")),
     }
-    let short = || bad("a PROXY header that is too short");
+    let short = || bad("the PROXY header is too short");
     match family {
         0x00 => Ok(None), // UNSPEC
         0x11 => {
@@ -106,7 +106,7 @@ fn parse_binary(command: u8, family: u8, block: &[u8]) -> io::Result<Option<Sock
                 rest.get(16..20).and_then(|ports| ports.split_first_chunk::<2>()).ok_or_else(short)?;
             Ok(Some((Ipv6Addr::from(*source).to_canonical(), u16::from_be_bytes(*port)).into()))
         }
-        _ => Err(bad("a PROXY header of another protocol than TCP")),
+        _ => Err(bad("the PROXY header is not for TCP")),
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The result, and what is left for the client.
+    /// The result, and the number of bytes that are left for the client.
     fn parse(bytes: &[u8]) -> (Result<Option<String>, ErrorKind>, usize) {
         let mut rest = bytes;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, the end is an answer, and what follows a header is the client's.
+        /// Any bytes give a result, and bytes after a header are left for the client.
         #[test]
         fn nothing_trips_the_parser(start in 0..4_usize, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let start: &[u8] = match start {

@@ -1,5 +1,6 @@
-//! The frames that wait to be written to one connection. They share their bytes with other queues, are written without
-//! a copy, and are bounded by what one connection and all connections together may hold.
+//! The outbound queue of one connection: frames that wait to be written. [`Queue::push_text`] bounds it: a frame that does
+//! not fit overflows the queue, and the connection is closed (`slow_consumer`). Payloads are shared with other queues and
+//! written without a copy.
 
 use crate::{
     metrics::Histogram,
@@ -24,21 +25,21 @@ use tungstenite::protocol::frame::{
 
 /// The longest header of a frame from a server (RFC 6455 section 5.2: no mask).
 const MAX_HEADER: usize = 10;
-/// Frames given to one write.
+/// The largest number of frames that one write takes.
 const FRAMES_A_WRITE: usize = 16;
-/// What a waiting frame costs besides its payload, so that many empty frames are not free.
+/// What a frame costs in addition to its payload, so that many empty frames are not free.
 const FRAME_COST: usize = size_of::<Frame>() + MAX_HEADER;
-/// How many bytes of last words a queue takes after an overflow: an error and some to spare.
-const LAST_WORDS: usize = 4 << 10;
+/// The bytes that a queue accepts after an overflow: enough for an error.
+const MAX_PARTING: usize = 4 << 10;
 
-/// What all queues of a server share: the budget, and measurements.
+/// What all queues of a server share: the memory budget, and measurements.
 #[derive(Debug)]
 pub(crate) struct Shared {
     budget: Rc<Budget>,
-    /// Bytes that were written.
+    /// The bytes that were written.
     sent: Cell<u64>,
     began: Instant,
-    /// The time of the event that causes what is pushed now: see [`Shared::stamp`].
+    /// The time of the event that causes what is pushed now; see [`Shared::stamp`].
     now: Cell<u32>,
     latency: Histogram,
 }
@@ -54,27 +55,27 @@ impl Shared {
         }
     }
 
-    /// The memory that connections hold.
+    /// The memory budget of all connections.
     pub(crate) fn budget(&self) -> &Rc<Budget> {
         &self.budget
     }
 
-    /// Sets the time of the event that causes what is pushed from here on.
+    /// Sets the time of the event that causes what is pushed from now on.
     pub(crate) fn at(&self, now: Instant) {
         self.now.set(self.stamp(now));
     }
 
-    /// Bytes that were written.
+    /// The number of bytes that were written.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.get()
     }
 
-    /// How long messages took until they were written.
+    /// The time from the cause of a message until it was written.
     pub(crate) fn latency(&self) -> &Histogram {
         &self.latency
     }
 
-    /// Microseconds since the start, which wrap around after 71 minutes: only for differences.
+    /// Microseconds since the start. They wrap around after 71 minutes, so only differences are meaningful.
     #[expect(clippy::cast_possible_truncation, reason = "it wraps around")]
     fn stamp(&self, now: Instant) -> u32 {
         now.saturating_duration_since(self.began).as_micros() as u32
@@ -91,80 +92,81 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Inner {
     frames: VecDeque<Frame>,
-    /// Bytes of the first frame, its header included, that are written already.
+    /// The bytes of the first frame, including its header, that are already written.
     written: usize,
     /// When the first frame became the first.
     first_since: u32,
     account: Account,
     state: State,
-    /// Bytes of last words so far.
-    last_words: usize,
-    /// The Hub wants nothing read from the peer.
+    /// The bytes that were accepted after the overflow.
+    parting_bytes: usize,
+    /// The Hub wants nothing to be read from the peer.
     held: bool,
-    /// The peer is being answered: what is pushed is counted as an answer.
+    /// The peer is being answered, so what is pushed counts as an answer.
     answering: bool,
-    /// Bytes of answers that the peer has not paid for yet.
+    /// The bytes of answers that are not charged to the peer yet.
     answers: usize,
-    /// Deliveries to others, caused outside of the peer's own turn, that it has not paid for yet.
+    /// The deliveries to others, caused outside the peer's own turn, that are not charged to it yet.
     deliveries: u64,
     one_a_write: bool,
     waker: Option<Waker>,
 }
 
-/// What a queue takes.
+/// What a queue accepts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Frames within the limits.
     #[default]
     Open,
-    /// Nothing: it was too full, or not read for too long. The Hub will hear of it.
+    /// Nothing, because it was too full or not read for too long. The driver has to report this to the Hub.
     Overflowed,
-    /// A few last words, and a close frame.
+    /// A few bytes that explain the end, and a close frame.
     Parting,
-    /// Nothing: its last frame is in. Architecture invariant: a closed queue stays closed.
+    /// Nothing, because it has its last frame. Architecture invariant: a closed queue stays closed.
     Closed,
 }
 
 /// An event for a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
-    /// A frame comes, for which there is room or not.
+    /// A frame is pushed.
     Frame { fits: bool },
     /// The connection has to go.
     Overflow,
-    /// The last words come next.
+    /// Only the explanation of the end follows.
     Part,
-    /// The close frame comes.
+    /// The close frame is pushed.
     Close,
-    /// Nothing more is to be written.
+    /// Nothing more is accepted.
     End,
 }
 
 /// What an event does to the frames of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
-    /// The frame is taken.
-    Take,
-    /// What waits is discarded, except for a frame that is half written. Then the frame, if there is one, is taken.
+    /// The frame is appended.
+    Append,
+    /// Waiting frames are discarded, except for one that is partly written. Then the new frame, if there is one, is
+    /// appended.
     Discard,
-    /// Nothing changes; a frame is dropped.
+    /// Nothing changes. The frame is dropped.
     Nothing,
 }
 
 impl State {
-    /// The rules of the states, all of them.
+    /// All rules of the states.
     fn on(self, event: Event) -> (Self, Effect) {
         use State::{Closed, Open, Overflowed, Parting};
         match (self, event) {
             (Closed, _) | (Open | Parting | Overflowed, Event::End) => (Closed, Effect::Nothing),
-            (Open | Parting, Event::Close) => (Closed, Effect::Take),
+            (Open | Parting, Event::Close) => (Closed, Effect::Append),
             // Without room for it, the close frame would be lost.
             (Overflowed, Event::Close) => (Closed, Effect::Discard),
-            (Open, Event::Frame { fits: true }) => (Open, Effect::Take),
+            (Open, Event::Frame { fits: true }) => (Open, Effect::Append),
             (Open, Event::Frame { fits: false } | Event::Overflow)
             | (Overflowed, Event::Frame { .. } | Event::Overflow) => (Overflowed, Effect::Nothing),
             (Open | Overflowed, Event::Part) => (Parting, Effect::Discard),
-            (Parting, Event::Frame { fits: true }) => (Parting, Effect::Take),
+            (Parting, Event::Frame { fits: true }) => (Parting, Effect::Append),
             (Parting, Event::Frame { fits: false } | Event::Overflow | Event::Part) => {
                 (Parting, Effect::Nothing)
             }
@@ -175,23 +177,23 @@ impl State {
 #[derive(Debug)]
 struct Frame {
     kind: Kind,
-    /// When it was pushed.
+    /// The time of its cause.
     at: u32,
     payload: Bytes,
-    /// Of a payload that other queues share.
+    /// The charge for a payload that other queues share.
     charge: Option<Rc<Charge>>,
 }
 
-/// What kind of frame to make of a payload.
+/// The kind of frame that a payload becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A text frame.
     Text,
     /// A ping.
     Ping,
-    /// A close frame: code and reason.
+    /// A close frame with code and reason.
     Close,
-    /// A whole frame, header included.
+    /// A whole frame, including its header.
     Framed,
 }
 
@@ -205,17 +207,17 @@ impl Frame {
         };
         let header = FrameHeader { opcode, ..FrameHeader::default() };
         let mut rest = &mut buffer[..];
-        // It always fits: MAX_HEADER is the longest.
+        // It always fits, because MAX_HEADER is the longest header.
         let _ = header.format(self.payload.len() as u64, &mut rest);
         MAX_HEADER - rest.len()
     }
 
-    /// What it counts for in its queue.
+    /// Its cost in its queue.
     fn cost(&self) -> usize {
         self.payload.len() + FRAME_COST
     }
 
-    /// What it counts for in the sum of all queues, besides its charge.
+    /// Its cost in the sum of all queues, in addition to its charge.
     fn own(&self) -> usize {
         if self.charge.is_some() { FRAME_COST } else { self.cost() }
     }
@@ -229,7 +231,7 @@ impl Queue {
             first_since: 0,
             account: Account::new(shared.budget.clone(), conn),
             state: State::Open,
-            last_words: 0,
+            parting_bytes: 0,
             held: false,
             answering: false,
             answers: 0,
@@ -240,13 +242,13 @@ impl Queue {
         Self { inner: RefCell::new(inner), shared }
     }
 
-    /// Puts a text at the end and wakes the connection. If there is no room for it, the queue has overflowed.
+    /// Appends a text frame and wakes the connection. If there is no room for it, the queue overflows.
     pub(crate) fn push_text(&self, payload: Bytes) {
         let charge = self.shared.budget.charge(&payload);
         self.push_frame(Kind::Text, payload, charge);
     }
 
-    /// Puts another frame at the end.
+    /// Appends another frame.
     pub(crate) fn push(&self, kind: Kind, payload: Bytes) {
         self.push_frame(kind, payload, None);
     }
@@ -259,23 +261,23 @@ impl Queue {
         }
         let fits = match inner.state {
             State::Open => inner.account.outbound() + frame.cost() <= inner.account.budget().each(),
-            State::Parting => kind == Kind::Text && inner.last_words + frame.cost() <= LAST_WORDS,
+            State::Parting => kind == Kind::Text && inner.parting_bytes + frame.cost() <= MAX_PARTING,
             State::Overflowed | State::Closed => false,
         };
         inner.apply(Event::Frame { fits }, Some(frame));
     }
 
-    /// The connection has to go, because it holds too much or reads too little.
+    /// Marks the connection as one that has to be closed, because it holds too much or reads too slowly.
     pub(crate) fn overflow(&self) {
         self.inner.borrow_mut().apply(Event::Overflow, None);
     }
 
-    /// After an overflow: discards what waits, except for a frame that is half written, and takes last words.
+    /// After an overflow: discards waiting frames, except for one that is partly written, and accepts an explanation.
     pub(crate) fn part(&self) {
         self.inner.borrow_mut().apply(Event::Part, None);
     }
 
-    /// Puts a close frame at the end. Later frames are dropped.
+    /// Appends a close frame. Later frames are dropped.
     pub(crate) fn close(&self, code: u16, reason: &str) {
         // A control frame carries at most 125 bytes (RFC 6455 section 5.5).
         let payload: Vec<u8> = code.to_be_bytes().into_iter().chain(reason.bytes().take(123)).collect();
@@ -284,7 +286,7 @@ impl Queue {
         self.inner.borrow_mut().apply(Event::Close, Some(frame));
     }
 
-    /// Takes nothing more.
+    /// Accepts nothing more.
     pub(crate) fn end(&self) {
         self.inner.borrow_mut().apply(Event::End, None);
     }
@@ -296,7 +298,7 @@ impl Queue {
         inner.answering = true;
     }
 
-    /// Lets the connection read again, and wakes it. `deliveries` were caused by its request while it was held.
+    /// Lets the connection read again, and wakes it. Its request has caused `deliveries` while it was held.
     pub(crate) fn release(&self, deliveries: u64) {
         let mut inner = self.inner.borrow_mut();
         inner.held = false;
@@ -305,50 +307,50 @@ impl Queue {
         inner.wake();
     }
 
-    /// Whether the connection may not read.
+    /// Whether the connection must not read.
     pub(crate) fn is_held(&self) -> bool {
         self.inner.borrow().held
     }
 
-    /// Counts work for the peer as so many deliveries.
+    /// Charges the peer for work that costs as much as `deliveries`.
     pub(crate) fn owe(&self, deliveries: u64) {
         let mut inner = self.inner.borrow_mut();
         inner.deliveries = inner.deliveries.saturating_add(deliveries);
     }
 
-    /// Counts what is pushed from here on as an answer to the peer.
+    /// Counts what is pushed from now on as an answer to the peer.
     pub(crate) fn begin_answer(&self) {
         self.inner.borrow_mut().answering = true;
     }
 
-    /// The bytes of answers and the deliveries that the peer has to pay for since the last call.
+    /// The bytes of answers and the deliveries to charge to the peer since the last call.
     pub(crate) fn end_answer(&self) -> (usize, u64) {
         let mut inner = self.inner.borrow_mut();
         inner.answering = inner.held;
         (std::mem::take(&mut inner.answers), std::mem::take(&mut inner.deliveries))
     }
 
-    /// Whether the connection has to go, and the Hub doesn't know it yet.
+    /// Whether the queue has overflowed and the Hub does not know it yet.
     pub(crate) fn is_overflowed(&self) -> bool {
         self.inner.borrow().state == State::Overflowed
     }
 
-    /// Whether its last frame is in.
+    /// Whether it has its last frame.
     pub(crate) fn is_closed(&self) -> bool {
         self.inner.borrow().state == State::Closed
     }
 
-    /// Bytes that the connection holds, or 0 if it is about to end.
+    /// The bytes that the connection holds, or 0 if it is about to end.
     pub(crate) fn weight(&self) -> usize {
         self.inner.borrow().account.weight()
     }
 
-    /// Says how many inbound bytes the connection holds.
+    /// Sets the number of inbound bytes that the connection holds.
     pub(crate) fn set_inbound(&self, bytes: usize) {
         self.inner.borrow_mut().account.set_inbound(bytes);
     }
 
-    /// For how long the first frame has been the first. `None`: nothing waits.
+    /// How long the first frame has been the first. `None`: the queue is empty.
     pub(crate) fn stuck_for(&self) -> Option<Duration> {
         let inner = self.inner.borrow();
         inner.frames.front()?;
@@ -356,23 +358,24 @@ impl Queue {
         Some(Duration::from_micros(stuck.into()))
     }
 
-    /// From now on each frame gets a write of its own, because old clients read one frame per `recv`.
+    /// From now on, each frame is written by itself, because old clients read one frame per `recv`. TCP does not promise
+    /// that they receive it so, but it fails much more rarely than with several frames in one write.
     pub(crate) fn one_frame_a_write(&self) {
         self.inner.borrow_mut().one_a_write = true;
     }
 
-    /// Takes the waker away for the time of a turn, which writes what it queues itself.
-    pub(crate) fn begin_turn(&self) -> Option<Waker> {
+    /// Removes the waker during a poll of the connection, which writes the frames that it queues itself.
+    pub(crate) fn begin_poll(&self) -> Option<Waker> {
         self.inner.borrow_mut().waker.take()
     }
 
-    /// Sets the waker for what comes after the turn.
-    pub(crate) fn end_turn(&self, waker: Option<Waker>, cx: &Context<'_>) {
+    /// Sets the waker for frames that are queued after the poll.
+    pub(crate) fn end_poll(&self, waker: Option<Waker>, cx: &Context<'_>) {
         let waker = waker.filter(|known| known.will_wake(cx.waker())).unwrap_or_else(|| cx.waker().clone());
         self.inner.borrow_mut().waker = Some(waker);
     }
 
-    /// Writes until nothing waits, here or in the stream.
+    /// Writes until nothing waits in the queue or in the stream.
     pub(crate) fn poll_write<S>(&self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
         S: AsyncWrite + Unpin,
@@ -391,9 +394,9 @@ impl Queue {
             });
             self.shared.sent.set(self.shared.sent.get() + count as u64);
         }
-        // A queue that grew gives its memory back.
+        // This frees the memory of a queue that has grown.
         inner.frames = VecDeque::new();
-        // Nor may anything wait within TLS.
+        // Nothing may be left in the buffer of TLS either.
         Pin::new(stream).poll_flush(cx)
     }
 }
@@ -411,19 +414,19 @@ impl Inner {
             Effect::Nothing => {}
             Effect::Discard => {
                 self.discard();
-                self.take(frame);
+                self.append(frame);
             }
-            Effect::Take => self.take(frame),
+            Effect::Append => self.append(frame),
         }
         if state != before {
             self.wake();
         }
     }
 
-    fn take(&mut self, frame: Option<Frame>) {
+    fn append(&mut self, frame: Option<Frame>) {
         let Some(frame) = frame else { return };
         if self.state == State::Parting {
-            self.last_words += frame.cost();
+            self.parting_bytes += frame.cost();
         }
         if self.frames.is_empty() {
             self.first_since = frame.at;
@@ -471,7 +474,7 @@ impl Inner {
         Pin::new(stream).poll_write_vectored(cx, &slices[..used])
     }
 
-    /// Takes out what is written, and shows each frame that is.
+    /// Removes the frames that are written, and calls `written` with each.
     fn advance(&mut self, count: usize, now: u32, mut written: impl FnMut(&Frame)) {
         self.written += count;
         while let Some(frame) = self.frames.front() {

@@ -1,5 +1,5 @@
-//! How much one connection may send, and cause, in which time. Beyond that nothing is dropped and nothing refused: the
-//! server does not read from its socket for a while, so the peer waits as on a slow network.
+//! Limits the rates of one connection: messages, bytes, and the work that its messages cause. Beyond these, nothing is
+//! dropped or refused: the server pauses reading from the socket, so that the peer waits as on a slow network.
 
 use crate::limits::Limits;
 use room_protocol::rate::{Bucket, Rate};
@@ -8,32 +8,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The shortest pause, because a flood costs a turn for each pause.
+/// The shortest pause. Each pause of a flood costs a turn.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
-/// How many deliveries a message may cause for the price of one. A message to a whole room is work for the server.
+/// The number of deliveries that one message pays for. A message to a large room is work for the server.
 const DELIVERIES_A_MESSAGE: u64 = 4;
-/// How much is read at a time from a peer that is close to its limits. The rest waits in the peer's own buffers.
+/// The bytes to read at a time from a peer that is close to its limits. The rest waits in the peer's own buffers.
 const SMALL_WINDOW: usize = 4 << 10;
-/// A peer is close to its limits if it has less than this left.
+/// A peer with a smaller allowance than this is close to its limits.
 const FEW_MESSAGES: u32 = 16;
 const FEW_BYTES: u32 = 64 << 10;
 
-/// The rates of all connections. A connection never owes more than comes in within a second, so that no pause is taken
-/// for silence.
+/// The rates of every connection. A debt is never larger than the allowance of one second, so that no pause is mistaken for
+/// silence.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
     messages: Rate,
     bytes: Rate,
     answers: Rate,
-    /// The most messages that a connection may owe.
+    /// The largest debt of messages.
     max_messages: u64,
-    /// The most bytes of answers that a connection may owe.
+    /// The largest debt of bytes of answers.
     max_answers: u64,
 }
 
 impl Rates {
     pub(crate) fn new(limits: &Limits) -> Self {
-        // Two answers of the largest size fit into a queue. A third one has to wait until the peer has had time to read.
+        // Two answers of the largest size fit into a queue. A third one waits until the peer has had time to read.
         let burst = u32::try_from(limits.max_queue / 2).unwrap_or(u32::MAX);
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         Self {
@@ -46,7 +46,7 @@ impl Rates {
     }
 }
 
-/// What is left for one connection.
+/// The allowance of one connection.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     messages: Bucket,
@@ -60,7 +60,7 @@ impl Throttle {
         Self { messages: Bucket::new(now), bytes: Bucket::new(now), answers: Bucket::new(now) }
     }
 
-    /// Lets another frame begin, or returns when it may.
+    /// Lets another frame begin, or returns the time when it may.
     pub(crate) fn begin(&mut self, now: Instant, rates: &Rates) -> Result<(), Instant> {
         let owed = self.bytes.wait(now, &rates.bytes, 1).max(self.answers.wait(now, &rates.answers, 1));
         match owed {
@@ -69,12 +69,12 @@ impl Throttle {
         }
     }
 
-    /// Charges for a frame of this length. It may be longer than what is left: the next frame waits for that.
+    /// Charges for a frame of this length. It may exceed the allowance; then the next frame waits.
     pub(crate) fn charge(&mut self, now: Instant, rates: &Rates, bytes: u64) {
         self.bytes.charge(now, &rates.bytes, bytes);
     }
 
-    /// Charges for messages that were delivered, or for work that costs as much.
+    /// Charges for deliveries, or for work that costs as much.
     pub(crate) fn delivered(&mut self, now: Instant, rates: &Rates, count: u64) {
         let price = (count / DELIVERIES_A_MESSAGE).min(rates.max_messages);
         if price > 0 {
@@ -89,13 +89,13 @@ impl Throttle {
         }
     }
 
-    /// Whether little is left.
+    /// Whether little of the allowance is left.
     pub(crate) fn is_close(&self, now: Instant, rates: &Rates) -> bool {
         self.messages.wait(now, &rates.messages, FEW_MESSAGES).is_some()
             || self.bytes.wait(now, &rates.bytes, FEW_BYTES).is_some()
     }
 
-    /// How much to read at a time, of `usual`.
+    /// The bytes to read at a time: `usual`, or fewer if the peer is close to its limits.
     pub(crate) fn window(&self, now: Instant, rates: &Rates, usual: usize) -> usize {
         if self.is_close(now, rates) { SMALL_WINDOW.min(usual) } else { usual }
     }
@@ -106,15 +106,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_paid_for_in_bytes() {
+    fn answers_are_charged_by_their_bytes() {
         let (now, limits) = (Instant::now(), Limits::default());
         let rates = Rates::new(&limits);
         let mut throttle = Throttle::new(now);
         let list = limits.max_queue / 2;
         throttle.answered(now, &rates, list);
         let until = throttle.begin(now, &rates).unwrap_err();
-        assert!(until <= now + MIN_PAUSE, "the burst is just used up");
-        // Another one comes before this is paid, and the pause is a second, never more.
+        assert!(until <= now + MIN_PAUSE, "the burst is exactly used up");
+        // Another answer before the debt is paid makes the pause a second, never more.
         throttle.answered(now, &rates, list);
         let second = Duration::from_secs(1);
         let until = throttle.begin(now, &rates).unwrap_err();

@@ -1,6 +1,6 @@
-//! TLS: a chain of certificates and its key, looked at closely before anybody is served with them.
+//! TLS: a chain of certificates with its key, which is checked before it is used, and the files that it is read from.
 //!
-//! Architecture invariant: a server that was told to speak TLS never speaks without.
+//! Architecture invariant: a server that is configured with TLS never serves without it.
 
 use crate::config::{FilePath, Loader, Seconds};
 use rustls::{
@@ -21,17 +21,17 @@ use std::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, rustls, server::TlsStream};
 
-/// What a connection's TLS may hold beside its queue, in bytes.
+/// The bytes that TLS may buffer for one connection, in addition to its queue.
 const BUFFER: usize = 16 << 10;
-/// The first octet of each connection that speaks TLS: a handshake record (RFC 8446 section 5.1).
+/// The first byte of a TLS connection: the type of a handshake record (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
-/// How long before its end a certificate is warned of.
+/// How long before its expiry a certificate causes a warning.
 const SOON: Duration = Duration::from_hours(7 * 24);
-/// How often the files are looked at, and how often at most.
+/// How often the files are checked by default, and at most.
 const CHECK: Duration = Duration::from_mins(1);
 const MIN_CHECK: Duration = Duration::from_millis(10);
 
-/// A certificate with its key, ready to serve with.
+/// A certificate with its key, ready for use.
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
@@ -39,7 +39,7 @@ pub struct Tls {
 }
 
 impl fmt::Debug for Tls {
-    /// Without the key.
+    /// Hides the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").finish_non_exhaustive()
     }
@@ -48,34 +48,34 @@ impl fmt::Debug for Tls {
 /// Why a certificate or its key is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The first file is something else.
+    /// The file has no certificate.
     #[error(
         "holds no certificate: it must be a chain in PEM, the server's own certificate first (certbot's fullchain.pem)"
     )]
     NoCertificate,
-    /// It can't be parsed.
-    #[error("holds what is no certificate: {0}")]
+    /// The certificate cannot be parsed.
+    #[error("holds a certificate that is not valid: {0}")]
     BadCertificate(String),
-    /// The second file is something else.
+    /// The file has no private key.
     #[error(
         "holds no private key that can be used: it must be PEM without a password (certbot's privkey.pem)"
     )]
     NoKey,
-    /// Of a kind that is not supported.
-    #[error("holds a key that can't be used ({0}): RSA of 2048 bits or more, P-256, P-384 and Ed25519 can")]
+    /// The kind of key is not supported.
+    #[error("holds a key that is not supported ({0}): use RSA with 2048 bits or more, P-256, P-384 or Ed25519")]
     BadKey(String),
-    /// They are of different certificates.
+    /// The key belongs to another certificate.
     #[error("is not the key of the certificate: name the two files that were made together")]
     Mismatch,
-    /// It was valid once.
-    #[error("expired {0} ago: renew it, or look at the clock of this machine")]
+    /// The certificate has expired.
+    #[error("expired {0} ago: renew it, or check the clock of this machine")]
     Expired(Age),
-    /// It will be valid.
-    #[error("is valid only in {0}: wait, or look at the clock of this machine")]
+    /// The certificate is not valid yet.
+    #[error("is not valid for another {0}: wait, or check the clock of this machine")]
     NotYetValid(Age),
-    /// One certificate is not signed by the next.
+    /// A certificate is not signed by the next one.
     #[error(
-        "is no chain: the server's own certificate must come first, and each next one be that of its issuer"
+        "is not a chain: the server's own certificate must be first, followed by those of its issuers in order"
     )]
     NoChain,
 }
@@ -86,7 +86,7 @@ impl TlsError {
     }
 }
 
-/// A time span for people.
+/// A duration in words, rounded to one unit.
 #[derive(Debug, Clone, Copy)]
 pub struct Age(pub Duration);
 
@@ -102,7 +102,7 @@ impl fmt::Display for Age {
 }
 
 impl Tls {
-    /// From a chain of certificates and its key, in PEM. Refuses what is doubtful at `now`.
+    /// Checks a chain of certificates and its key, in PEM. `now` is the time at which the chain must be valid.
     pub fn new(chain: &[u8], key: &[u8], now: SystemTime) -> Result<Self, TlsError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
@@ -123,7 +123,7 @@ impl Tls {
                 error => other(error),
             })?;
         config.alpn_protocols = vec![b"http/1.1".into()];
-        // A client that comes back saves itself and us a signature; what that takes is with the client, not here.
+        // A ticket saves a signature when the client reconnects. The client stores the session, not the server.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = ring::Ticketer::new().map_err(other)?;
         config.send_tls13_tickets = 1;
@@ -135,9 +135,9 @@ impl Tls {
         &self.own
     }
 
-    /// When the server's own certificate ends, in seconds since 1970.
+    /// When the server's own certificate expires, in UNIX time.
     pub(crate) fn not_after(&self) -> Option<u64> {
-        // Only the error about an expired certificate says so: it has expired at the end of time.
+        // Only the error for an expired certificate contains that time, so it is verified at the end of time.
         let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
         match verify(std::slice::from_ref(&*self.own), self.config.crypto_provider(), end_of_time) {
             Ok(Some(CertificateError::ExpiredContext { not_after, .. })) => Some(not_after.as_secs()),
@@ -145,13 +145,13 @@ impl Tls {
         }
     }
 
-    /// Whether the certificate ends within a week.
-    fn ends_soon(&self, chain: &[u8], now: SystemTime) -> bool {
+    /// Whether the certificate expires within a week.
+    fn expires_soon(&self, chain: &[u8], now: SystemTime) -> bool {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).flatten().collect();
         matches!(check_chain(&chain, self.config.crypto_provider(), now + SOON), Err(TlsError::Expired(_)))
     }
 
-    /// Shakes hands. `Ok(Err(…))`: the peer speaks without TLS.
+    /// Completes the handshake. `Ok(Err(…))`: the peer does not use TLS.
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
@@ -168,8 +168,8 @@ impl Tls {
     }
 }
 
-/// Checks the times and the order of a chain. Who signed its last certificate is for clients to know: here that one
-/// is trusted. Without its issuer, a single certificate ends in `UnknownIssuer`, after its times were looked at.
+/// Checks the validity periods and the order of a chain. Its last certificate counts as trusted here, because clients check
+/// its issuer. A single certificate gives `UnknownIssuer`, after its validity period was checked.
 fn check_chain(
     chain: &[CertificateDer<'_>],
     provider: &CryptoProvider,
@@ -194,7 +194,7 @@ fn check_chain(
     }
 }
 
-/// What is wrong with a chain at `now`, if its last certificate is trusted.
+/// The problem of a chain at `now`, if its last certificate is trusted.
 fn verify(
     chain: &[CertificateDer<'_>],
     provider: &CryptoProvider,
@@ -214,15 +214,15 @@ fn verify(
     }
 }
 
-/// The section `tls`.
+/// The section `tls` of the configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSettings {
-    /// The chain of certificates, the server's own first, in PEM.
+    /// The file of the chain in PEM, with the server's own certificate first.
     pub certificate: Option<FilePath>,
-    /// Its key, in PEM.
+    /// The file of its key in PEM.
     pub key: Option<FilePath>,
-    /// How often to look whether these files were renewed.
+    /// How often to check whether these files were renewed (60 s).
     pub check_seconds: Option<Seconds>,
 }
 
@@ -236,7 +236,7 @@ impl TlsSettings {
                 loader.refuse(
                     "tls.certificate",
                     &certificate,
-                    "needs tls.key beside it, the file of its key",
+                    "needs tls.key, the file of its key",
                 );
                 return (None, None);
             }
@@ -244,7 +244,7 @@ impl TlsSettings {
                 loader.refuse(
                     "tls.key",
                     &key,
-                    "needs tls.certificate beside it, the file of its certificate",
+                    "needs tls.certificate, the file of its certificate",
                 );
                 return (None, None);
             }
@@ -260,8 +260,8 @@ impl TlsSettings {
         let now = SystemTime::now();
         let tls = match Tls::new(&chain, &secret, now) {
             Ok(tls) => {
-                if tls.ends_soon(&chain, now) {
-                    loader.warn("tls.certificate: ends within a week; is its renewal set up?");
+                if tls.expires_soon(&chain, now) {
+                    loader.warn("tls.certificate: expires within a week; check that its renewal is set up");
                 }
                 Some(tls)
             }
@@ -276,18 +276,18 @@ impl TlsSettings {
     }
 }
 
-/// The files of the certificate and its key, to look whether they were renewed.
+/// The files of the certificate and its key, to detect that they were renewed.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
     certificate: PathBuf,
     key: PathBuf,
-    /// How often to look.
+    /// How often to check them.
     pub check: Duration,
-    /// What they were like just before they were read.
+    /// Their state just before they were read.
     stamps: [Option<Stamp>; 2],
 }
 
-/// What changes when a file is replaced or written: inode, length, time with its nanoseconds.
+/// The properties that change when a file is replaced or written: inode, length, time of modification with nanoseconds.
 type Stamp = (u64, u64, i64, i64);
 
 impl TlsFiles {
@@ -296,8 +296,7 @@ impl TlsFiles {
         Self { certificate, key, check, stamps }
     }
 
-    /// What is in them, if they are not what they were when this was asked last. Blocks. The error names the file
-    /// and what is wrong with it.
+    /// Reads the files if they have changed since the last call. Blocks. The error names the file and the problem.
     pub fn renewed(&mut self) -> Option<Result<Tls, String>> {
         let stamps = [stamp(&self.certificate), stamp(&self.key)];
         if stamps == self.stamps {
@@ -308,7 +307,7 @@ impl TlsFiles {
     }
 
     fn load(&self) -> Result<Tls, String> {
-        let named = |path: &Path, words: &dyn fmt::Display| format!("{}: {words}", path.display());
+        let named = |path: &Path, problem: &dyn fmt::Display| format!("{}: {problem}", path.display());
         let read = |path: &Path| {
             fs::read(path).map_err(|error| named(path, &format_args!("can't be read: {error}")))
         };

@@ -1,5 +1,5 @@
-//! RFC 6455 by way of the cases that Autobahn's test suite made customary: numbers in brackets are its own. The echo
-//! that they need is that of `ping`.
+//! RFC 6455, with cases like those of the Autobahn test suite, whose numbers are in brackets. The echo that the cases need
+//! is the answer to `ping`.
 
 use crate::support::{Raw, frame, server, unhurried, unmasked};
 use room_signaling_server::Running;
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 const REGISTER: &[u8] = br#"{"type":"register","client_id":"x","protocol":1}"#;
 
-/// What the server is expected to say.
+/// What the server is expected to send.
 #[derive(Debug, Clone, Copy)]
 enum Says<'a> {
     /// A pong with this payload.
     Pong(&'a [u8]),
     /// The echo of a ping message with this `n`.
     Echo(u64),
-    /// A refusal of what was no message.
+    /// The refusal of an invalid message.
     BadMessage,
-    /// A close frame with this code, and then the end.
+    /// A close frame with this code, then the end of the stream.
     Close(u16),
-    /// A close frame without a code, and then the end.
+    /// A close frame without a code, then the end of the stream.
     CloseWithoutCode,
 }
 
@@ -33,12 +33,12 @@ async fn registered(server: &Running) -> Raw {
     raw
 }
 
-/// Says each of these over a connection of its own and gets what is expected: sent at once, and byte by byte.
+/// Sends each case over a new connection, in one write and byte by byte, and compares the answers.
 async fn check(cases: &[(&str, Vec<u8>, &[Says<'_>])]) {
     let server = conformance_server();
     for (name, bytes, expected) in cases {
         let mut ways = vec![vec![&bytes[..]]];
-        // In what is cut already, and in what is long, that is nothing new.
+        // Byte by byte adds nothing to cases that are already cut, or long.
         if !name.contains(" at ") && bytes.len() < 5_000 {
             ways.push(bytes.chunks(1).collect());
         }
@@ -81,7 +81,7 @@ async fn hear(raw: &mut Raw, name: &str, expected: Says<'_>) {
     }
 }
 
-/// The message whose echo is `Echo(n)`, cut after each of these numbers of bytes.
+/// The message whose echo is `Echo(n)`, cut at these offsets.
 fn pieces(n: u64, cuts: &[usize]) -> Vec<Vec<u8>> {
     let text = format!(r#"{{"type":"ping","n":{n},"text":"Hallo 客厅 κόσμε"}}"#).into_bytes();
     let mut rest = &text[..];
@@ -97,7 +97,7 @@ fn pieces(n: u64, cuts: &[usize]) -> Vec<Vec<u8>> {
     pieces
 }
 
-/// The same as frames: text, continuations, the last one final. `between` stands between each two.
+/// The same as frames: a text frame, continuations, the last one final. `between` is inserted between each two.
 fn fragments(n: u64, cuts: &[usize], between: &[u8]) -> Vec<u8> {
     let pieces = pieces(n, cuts);
     let last = pieces.len() - 1;
@@ -119,7 +119,7 @@ fn close(code: u16, reason: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn messages_of_all_lengths() {
-    // [1.1] Around each boundary of how a length is written.
+    // [1.1] Around each boundary between the encodings of a length.
     let ping = |length: usize| {
         let empty = r#"{"type":"ping","n":1,"p":""}"#.len();
         frame(0x81, format!(r#"{{"type":"ping","n":1,"p":"{}"}}"#, "*".repeat(length - empty)).as_bytes())
@@ -189,7 +189,7 @@ async fn reserved_bits_and_opcodes() {
 }
 
 #[tokio::test]
-async fn fragments_and_what_stands_between_them() {
+async fn fragments_and_control_frames_between_them() {
     let ping = frame(0x89, b"?");
     let many: Vec<usize> = vec![1; 40];
     let end = [frame(0x80, b"x"), frame(0x81, br#"{"type":"ping","n":9}"#)].concat();
@@ -285,7 +285,7 @@ async fn text_is_utf8() {
             cases.push((format!("{text:?} at {cut}"), bytes, &[Says::Close(1007)]));
         }
     }
-    // [6.1.3] A character that never ends.
+    // [6.1.3] A character that is never completed.
     cases.push(("unfinished".into(), frame(0x81, b"{\xe5\xae"), &[Says::Close(1007)]));
     let unfinished = [frame(0x01, b"{\xe5\xae"), frame(0x80, b"")].concat();
     cases.push(("unfinished in pieces".into(), unfinished, &[Says::Close(1007)]));
@@ -293,14 +293,14 @@ async fn text_is_utf8() {
     check(&cases).await;
 }
 
-/// [6.4] What can't become text any more fails the connection before the message is whole.
+/// [6.4] Invalid text fails the connection before the message is complete.
 #[tokio::test]
 async fn text_that_is_no_utf8_fails_fast() {
     let server = conformance_server();
     for first in [&b"{\"type\":\"\xff"[..], b"{\"type\":\"\xed\xa0\x80", b"{\xf4\x90"] {
         let mut raw = registered(&server).await;
         raw.write(&frame(0x01, first)).await;
-        // No end of the message is ever sent.
+        // The end of the message is never sent.
         hear(&mut raw, "fails fast", Says::Close(1007)).await;
     }
 }
@@ -310,7 +310,7 @@ async fn closing() {
     let ping = frame(0x81, br#"{"type":"ping","n":1}"#);
     let long = "*".repeat(123);
     let mut cases: Vec<(String, Vec<u8>, Vec<Says<'_>>)> = vec![
-        // [7.1] Nothing is answered behind it.
+        // [7.1] Nothing after it is answered.
         (
             "a message before".into(),
             [ping.clone(), close(1000, b"")].concat(),
@@ -332,7 +332,7 @@ async fn closing() {
     for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999] {
         cases.push((format!("{code}"), close(code, b""), vec![Says::Close(code)]));
     }
-    // [7.9] Not to be sent, or not defined.
+    // [7.9] Codes that must not be sent, or are not defined.
     for code in [0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 5000, 65_535] {
         cases.push((format!("{code}"), close(code, b""), vec![Says::Close(1002)]));
     }
@@ -341,9 +341,9 @@ async fn closing() {
     check(&cases).await;
 }
 
-/// [10.1] A long message in frames of any length.
+/// [10.1] A long message in frames of several lengths.
 #[tokio::test]
-async fn a_long_message_in_pieces_of_each_size() {
+async fn a_long_message_in_fragments_of_each_size() {
     let text = format!(r#"{{"type":"ping","n":3,"p":"{}"}}"#, "*".repeat(60_000)).into_bytes();
     let split = |size: usize| {
         let last = text.len().div_ceil(size) - 1;

@@ -1,4 +1,4 @@
-//! Many connections at once.
+//! Many connections at the same time.
 
 use crate::support::{Client, raise_file_limit, server, unhurried};
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn two_thousand_connections_at_once() {
     for client in joining {
         clients.push(client.await.unwrap());
     }
-    // All are there at the same time, and every room works.
+    // All are connected at the same time, and every room works.
     for room in clients.chunks_mut(4) {
         let [sender, receivers @ ..] = room else { panic!("rooms of four") };
         sender.send(json!({"type": "offer", "sdp": "v=0"})).await;

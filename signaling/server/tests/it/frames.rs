@@ -1,4 +1,4 @@
-//! Frames that are not what they should be, and frames that only look so.
+//! Invalid frames, and unusual ones that are valid.
 
 use crate::support::{Client, Raw, frame, server, unmasked};
 use serde_json::json;
@@ -17,7 +17,7 @@ async fn registered(address: std::net::SocketAddr) -> Raw {
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_refused_and_the_connection_stays() {
+async fn an_invalid_message_is_refused_and_the_connection_stays() {
     let server = server(|_| {});
     let mut raw = registered(server.local_addr()).await;
     let long_number = format!(r#"{{"type":"x","n":{}}}"#, "1".repeat(5000));
@@ -26,7 +26,7 @@ async fn what_is_no_message_is_refused_and_the_connection_stays() {
         raw.write(&frame(0x81, text.as_bytes())).await;
         let error = raw.message().await;
         assert_eq!(error["code"], "bad_message", "{error}");
-        // A good one between keeps the count of bad ones in a row low.
+        // A valid message in between resets the count of invalid ones in a row.
         raw.write(&frame(0x81, PING)).await;
         assert_eq!(raw.message().await["type"], "pong");
     }
@@ -48,10 +48,10 @@ async fn ten_bad_messages_in_a_row_close_the_connection() {
 }
 
 #[tokio::test]
-async fn a_message_may_come_in_pieces() {
+async fn a_message_may_arrive_in_fragments() {
     let server = server(|_| {});
     let mut raw = Raw::upgraded(server.local_addr()).await;
-    // Three fragments with a ping between them, and a cut through the middle of a character.
+    // Three fragments with a ping between them, cut in the middle of a character.
     let text = r#"{"type":"register","client_id":"客厅","protocol":1}"#.as_bytes();
     let mut bytes = frame(0x01, &text[..32]);
     bytes.extend(frame(0x89, b"?"));
@@ -71,7 +71,7 @@ async fn buffers_that_grew_and_shrank_lose_nothing() {
     for length in [100, 511, 512, 513, 5_000, 64_000, 10] {
         let padding = "x".repeat(length);
         let ping = format!(r#"{{"type":"ping","padding":"{padding}"}}"#);
-        // Whole, then in two fragments with a pause inside of the second frame's header.
+        // In one frame, then in two fragments with a pause inside the second frame's header.
         let (first, second) = ping.as_bytes().split_at(ping.len() / 2);
         let mut fragments = frame(0x01, first);
         let inside = fragments.len() + 1;
@@ -86,7 +86,7 @@ async fn buffers_that_grew_and_shrank_lose_nothing() {
 }
 
 #[tokio::test]
-async fn frames_without_a_mask_are_taken() {
+async fn unmasked_frames_are_accepted() {
     let server = server(|_| {});
     let mut raw = Raw::upgraded(server.local_addr()).await;
     raw.write(&unmasked(0x8a, b"")).await;
@@ -105,14 +105,14 @@ async fn a_message_over_the_limit_is_answered_with_1009() {
         assert_eq!(raw.close_code().await, 1009);
         assert_eq!(raw.read_to_end().await, "");
     }
-    // A header alone that announces more than memory holds.
+    // A header that announces more bytes than memory holds.
     let mut raw = registered(server.local_addr()).await;
     raw.write(&[0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]).await;
     assert_eq!(raw.close_code().await, 1009);
 }
 
 #[tokio::test]
-async fn a_message_of_just_the_limit_is_taken() {
+async fn a_message_of_exactly_the_limit_is_accepted() {
     let server = server(|_| {});
     let mut raw = registered(server.local_addr()).await;
     let frame_of = |length: usize| {
@@ -153,7 +153,7 @@ async fn what_breaks_the_websocket_protocol_is_answered_with_1002() {
 }
 
 #[tokio::test]
-async fn a_close_is_answered_in_kind() {
+async fn a_close_frame_is_answered_with_the_same_code() {
     let server = server(|_| {});
     let mut raw = registered(server.local_addr()).await;
     raw.write(&frame(0x88, &1000_u16.to_be_bytes())).await;
@@ -161,10 +161,10 @@ async fn a_close_is_answered_in_kind() {
     assert_eq!(raw.read_to_end().await, "");
 }
 
-/// A socket that is closed with input unread, or that gets more, sends a reset, and that throws away whatever the
-/// other side has not taken yet.
+/// A socket that is closed with unread input, or receives more afterwards, sends a reset. That discards whatever the other
+/// side has not read yet.
 #[tokio::test]
-async fn the_close_code_arrives_although_the_peer_reads_late_and_goes_on_sending() {
+async fn the_close_code_arrives_although_the_peer_reads_late_and_keeps_sending() {
     let server = server(|_| {});
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -189,7 +189,7 @@ async fn the_close_code_arrives_although_the_peer_reads_late_and_goes_on_sending
 }
 
 #[tokio::test]
-async fn a_client_that_never_registers_is_let_go() {
+async fn a_client_that_never_registers_is_closed() {
     let server = server(|config| config.hub.register_timeout = Duration::from_millis(100));
     let mut client = Client::connect(server.local_addr()).await;
     assert_eq!(client.message().await["code"], json!("not_registered"));

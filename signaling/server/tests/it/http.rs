@@ -1,4 +1,4 @@
-//! What the port says to who doesn't open a WebSocket, and to who may not.
+//! HTTP: pages, refusals, and requests that may or may not open a WebSocket.
 
 use crate::support::{Client, Raw, handshake, server};
 use serde_json::json;
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The whole answer to a request.
+/// The whole response to a request.
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut raw = Raw::connect(address).await;
     raw.write(request.as_bytes()).await;
@@ -39,13 +39,13 @@ async fn the_viewer_is_on_the_same_port() {
     ] {
         assert!(page.contains(part), "{part} in {page}");
     }
-    // The policy of the page itself is the same, as far as a page can declare one.
+    // The page declares the same policy, except for what works in a header only.
     let header = page
         .split("Content-Security-Policy: ")
         .nth(1)
         .and_then(|rest| rest.split("; frame-ancestors").next());
     assert!(page.contains(&format!("content=\"{}\"", header.unwrap())), "{page}");
-    // Everything that the page names is there too, with a type that a browser runs.
+    // The scripts of the page exist, with a media type that browsers run.
     let scripts: Vec<_> = page.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(!scripts.is_empty());
     for script in scripts {
@@ -56,7 +56,7 @@ async fn the_viewer_is_on_the_same_port() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_page_is_served() {
+async fn only_the_files_of_the_page_are_served() {
     let server = server(|_| {});
     for path in
         ["/nothing", "/test/", "/package.json", "/../Cargo.toml", "/%2e%2e/Cargo.toml", "/index.html/", "//"]
@@ -88,7 +88,7 @@ async fn head_has_no_body() {
 }
 
 #[tokio::test]
-async fn what_is_no_good_request_is_told_so() {
+async fn invalid_requests_are_answered_with_their_status() {
     let server = server(|_| {});
     let address = server.local_addr();
     let host = format!("Host: {address}\r\n");
@@ -115,7 +115,7 @@ async fn what_is_no_good_request_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_ends() {
+async fn a_request_that_takes_too_long_is_answered_with_408() {
     let server = server(|config| config.limits.head_timeout = Duration::from_millis(200));
     let began = Instant::now();
     let answer = ask(server.local_addr(), "GET / HTTP/1.1\r\nHo").await;
@@ -124,7 +124,7 @@ async fn a_request_that_takes_too_long_ends() {
 }
 
 #[tokio::test]
-async fn a_head_may_come_byte_by_byte() {
+async fn a_head_may_arrive_byte_by_byte() {
     let server = server(|_| {});
     let address = server.local_addr();
     let mut raw = Raw::connect(address).await;
@@ -142,7 +142,7 @@ async fn a_head_may_come_byte_by_byte() {
 }
 
 #[tokio::test]
-async fn other_names_and_other_pages_are_turned_away() {
+async fn other_hosts_and_origins_are_refused() {
     let server = server(|_| {});
     let address = server.local_addr();
     for (request, words) in [
@@ -158,7 +158,7 @@ async fn other_names_and_other_pages_are_turned_away() {
 }
 
 #[tokio::test]
-async fn the_page_itself_and_what_is_on_the_lists_may_connect() {
+async fn the_own_origin_and_allowed_ones_may_connect() {
     let server = server(|config| {
         config.allow_hosts = vec!["robot.example".into()];
         config.allow_origins = vec!["https://viewer.example".into()];
@@ -178,7 +178,7 @@ async fn the_page_itself_and_what_is_on_the_lists_may_connect() {
 }
 
 #[tokio::test]
-async fn no_extension_is_taken() {
+async fn no_websocket_extension_is_accepted() {
     let server = server(|_| {});
     let address = server.local_addr();
     let mut raw = Raw::connect(address).await;
@@ -189,7 +189,7 @@ async fn no_extension_is_taken() {
 }
 
 #[tokio::test]
-async fn single_sign_on_in_front_makes_long_heads() {
+async fn heads_with_long_cookies_of_single_sign_on_are_accepted() {
     let server = server(|_| {});
     let address = server.local_addr();
     let cookies = format!("Cookie: session={}\r\n", "x".repeat(30_000));
@@ -219,11 +219,11 @@ async fn a_full_server_refuses_websockets_and_answers_health_checks() {
     drop(second);
     let deadline = Instant::now() + crate::support::PATIENCE;
     while !upgrades(address).await {
-        assert!(Instant::now() < deadline, "a place should have become free");
+        assert!(Instant::now() < deadline, "a seat should have become free");
     }
 }
 
-/// Whether a WebSocket begins.
+/// Whether a request opens a WebSocket.
 async fn upgrades(address: SocketAddr) -> bool {
     let mut raw = Raw::connect(address).await;
     raw.write(handshake(address, "/", "").as_bytes()).await;
@@ -232,9 +232,9 @@ async fn upgrades(address: SocketAddr) -> bool {
     &head == b"HTTP/1.1 101"
 }
 
-/// The places for requests are few, too: newcomers who say nothing take them, and the next one is told.
+/// The spare seats are limited. When silent connections occupy all of them, the next connection is rejected.
 #[tokio::test]
-async fn requests_of_a_full_server_have_a_limit() {
+async fn a_full_server_limits_requests_too() {
     let server = server(|config| {
         config.limits.max_connections = 1;
         config.limits.head_timeout = Duration::from_mins(1);
@@ -250,12 +250,12 @@ async fn requests_of_a_full_server_have_a_limit() {
     drop(silent);
     let deadline = Instant::now() + crate::support::PATIENCE;
     while status(&get(address, "/healthz").await) != 200 {
-        assert!(Instant::now() < deadline, "a place should have become free");
+        assert!(Instant::now() < deadline, "a seat should have become free");
     }
 }
 
 #[tokio::test]
-async fn a_page_may_ask_why_its_websocket_was_refused() {
+async fn a_page_can_ask_why_its_websocket_was_refused() {
     let server = server(|config| config.allow_origins = vec!["https://viewer.example".into()]);
     let address = server.local_addr();
     for (path, expected, words) in [
@@ -269,12 +269,12 @@ async fn a_page_may_ask_why_its_websocket_was_refused() {
         assert_eq!(status(&answer), expected, "{path}: {answer}");
         assert!(answer.contains(words) && answer.contains("Access-Control-Allow-Origin: *\r\n"), "{answer}");
     }
-    // Nothing else is for pages of other origins.
+    // Pages of other origins can read nothing else.
     assert!(!get(address, "/healthz").await.contains("Access-Control"));
 }
 
 #[tokio::test]
-async fn below_a_path_that_a_proxy_does_not_strip_everything_is_where_it_was() {
+async fn all_routes_work_below_a_path_that_a_proxy_keeps() {
     let server = server(|config| config.base_path = "/cameras/rooms".into());
     let address = server.local_addr();
     for (path, expected) in [
@@ -287,7 +287,7 @@ async fn below_a_path_that_a_proxy_does_not_strip_everything_is_where_it_was() {
         ("/cameras/roomsy/", 404),
         ("/cameras/", 404),
         ("/cameras/rooms/cameras/rooms/", 404),
-        // Health checks on the machine itself know of no proxy.
+        // Health checks on the machine itself do not use the path.
         ("/healthz", 200),
     ] {
         let answer = get(address, path).await;
@@ -321,7 +321,7 @@ async fn the_server_listens_on_several_addresses() {
 }
 
 #[tokio::test]
-async fn a_url_that_names_a_room_is_for_that_room() {
+async fn a_url_with_a_room_admits_to_that_room_only() {
     let server = server(|_| {});
     let address = server.local_addr();
     let mut client = Client::connect_to(address, "/ws?x=y&room=lab%201").await;

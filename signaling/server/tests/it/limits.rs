@@ -1,4 +1,4 @@
-//! What one connection and one address may do, and that those who do more wait or are told so.
+//! The limits of one connection and of one address: beyond them, reading pauses or connections are rejected.
 
 use crate::support::{Client, Got, Raw, frame, handshake, server, unhurried};
 use serde_json::json;
@@ -13,7 +13,7 @@ fn number(number: u32) -> std::num::NonZeroU32 {
     number.try_into().unwrap()
 }
 
-/// How long it takes until so many messages, said at once, are all answered; the answers in order, none missing.
+/// The time until `count` messages, sent together, are answered. Checks that all answers arrive, in order.
 async fn echo_all(address: SocketAddr, count: usize, padding: usize) -> Duration {
     let mut raw = Raw::upgraded(address).await;
     raw.write(&frame(0x81, REGISTER)).await;
@@ -38,29 +38,29 @@ async fn echo_all(address: SocketAddr, count: usize, padding: usize) -> Duration
 }
 
 #[tokio::test]
-async fn over_the_rate_of_messages_reading_pauses_and_nothing_is_lost() {
+async fn beyond_the_message_rate_reading_pauses_and_nothing_is_lost() {
     let server = server(|config| {
         config.limits.messages_per_second = number(100);
         config.limits.messages_burst = number(50);
     });
-    // The first one was the register; 49 at once and 100 in a second.
+    // The first message was the register; 49 are the rest of the burst, and 100 take a second.
     let took = echo_all(server.local_addr(), 149, 0).await;
     assert!(took >= Duration::from_millis(990), "{took:?}");
 }
 
 #[tokio::test]
-async fn over_the_rate_of_bytes_reading_pauses_and_nothing_is_lost() {
+async fn beyond_the_byte_rate_reading_pauses_and_nothing_is_lost() {
     let server = server(|config| {
         config.limits.bytes_per_second = number(200_000);
         config.limits.bytes_burst = number(100_000);
     });
-    // The burst, what may be owed, and 200 KB for a second.
+    // The burst, the largest debt, and 200 KB in a second.
     let took = echo_all(server.local_addr(), 6, 60_000).await;
     assert!(took >= Duration::from_millis(990), "{took:?}");
 }
 
 #[tokio::test]
-async fn pings_and_fragments_count() {
+async fn pings_and_fragments_count_as_messages() {
     let server = server(|config| {
         config.limits.messages_per_second = number(100);
         config.limits.messages_burst = number(20);
@@ -80,10 +80,9 @@ async fn pings_and_fragments_count() {
     }
 }
 
-/// A peer that has to wait is not silent, even if it takes long until its message is whole; and it is written to as
-/// ever.
+/// A paused peer is not silent, even while its message stays incomplete, and it still receives messages.
 #[tokio::test]
-async fn a_paused_connection_gets_its_messages_and_lives() {
+async fn a_paused_connection_receives_messages_and_counts_as_alive() {
     let server = server(|config| {
         config.hub.heartbeat = Duration::from_millis(500);
         config.hub.heartbeat_grace = Duration::from_millis(500);
@@ -103,7 +102,7 @@ async fn a_paused_connection_gets_its_messages_and_lives() {
     other.send(json!({"type": "offer", "sdp": "v=0"})).await;
     for expected in ["peer_joined", "offer"] {
         let text = loop {
-            // Between them it is asked for a sign of life.
+            // Pings may arrive in between.
             if let (1, text) = flood.frame().await {
                 break text;
             }

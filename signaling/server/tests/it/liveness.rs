@@ -1,4 +1,4 @@
-//! Who is still there, and who only seems so.
+//! Connections that are alive, and connections that only seem to be.
 
 use crate::support::{Client, Got, Raw, frame, server, unmasked};
 use serde_json::json;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const BEAT: Duration = Duration::from_millis(100);
 
 #[tokio::test]
-async fn a_half_open_socket_is_found_out() {
+async fn a_half_open_connection_is_detected() {
     let server = server(|config| {
         config.hub.heartbeat = BEAT;
         config.hub.heartbeat_grace = 2 * BEAT;
@@ -28,7 +28,7 @@ async fn a_half_open_socket_is_found_out() {
 }
 
 #[tokio::test]
-async fn any_frame_counts_as_life_even_one_without_a_mask() {
+async fn any_frame_counts_as_life_even_an_unmasked_one() {
     let server = server(|config| {
         config.hub.heartbeat = BEAT;
         config.hub.heartbeat_grace = 2 * BEAT;
@@ -47,7 +47,7 @@ async fn any_frame_counts_as_life_even_one_without_a_mask() {
 }
 
 #[tokio::test]
-async fn a_new_process_takes_its_id_over_at_once() {
+async fn a_restarted_client_replaces_its_old_connection_immediately() {
     let server = server(|_| {});
     let address = server.local_addr();
     let (mut old, _) = Client::join(address, "camera", "r", "sender").await;

@@ -1,4 +1,4 @@
-//! What operators and their programs look at: /healthz, /readyz, /metrics, /api/rooms.
+//! What operators use: /healthz, /readyz, /metrics, and /api.
 
 use crate::support::{Client, ask, get, server, unhurried};
 use room_signaling_server::{AdminToken, Config};
@@ -22,8 +22,7 @@ async fn get_with_token(address: SocketAddr, path: &str) -> String {
     body
 }
 
-/// The samples of a text in Prometheus' format, each by its name and labels. Checks that each belongs to a family that
-/// was described.
+/// The samples of a text in the format of Prometheus, by name with labels. Checks that the family of each is described.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let (mut family, mut kind, mut samples) = (String::new(), String::new(), BTreeMap::new());
     for line in text.lines() {
@@ -48,7 +47,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test]
-async fn only_the_admin_token_opens_what_is_the_operators() {
+async fn operator_pages_need_the_admin_token() {
     let open = server(|_| {});
     let guarded = server(with_token);
     for path in ["/metrics", "/api/rooms"] {
@@ -65,7 +64,7 @@ async fn only_the_admin_token_opens_what_is_the_operators() {
 }
 
 #[tokio::test]
-async fn metrics_tell_what_happened() {
+async fn metrics_count_connections_messages_and_errors() {
     let server = server(with_token);
     let address = server.local_addr();
     let (mut sender, _) = Client::join(address, "s", "r", "sender").await;
@@ -121,7 +120,7 @@ async fn metrics_tell_what_happened() {
 }
 
 #[tokio::test]
-async fn floods_show_in_the_metrics() {
+async fn metrics_count_pauses_and_rejections_of_a_flood() {
     let server = server(|config| {
         with_token(config);
         config.limits.messages_burst = 5.try_into().unwrap();
@@ -145,7 +144,7 @@ async fn floods_show_in_the_metrics() {
         if head.starts_with("HTTP/1.1 200 ") {
             break body;
         }
-        assert!(std::time::Instant::now() < deadline, "a place should have become free");
+        assert!(std::time::Instant::now() < deadline, "a seat should have become free");
     };
     let samples = samples(&text);
     assert_eq!(samples.get("room_signaling_messages_received_total{type=\"bad\"}"), Some(&6.0));
@@ -153,9 +152,10 @@ async fn floods_show_in_the_metrics() {
     assert!(samples["room_signaling_http_responses_total{status=\"429\"}"] >= 1.0);
 }
 
-/// A full server is well: an orchestrator that could not see that would end it, and all clients come back at once.
+/// A full server is healthy. An orchestrator that could not see that would restart it, and all clients would reconnect
+/// together.
 #[tokio::test]
-async fn operators_are_answered_when_all_places_are_taken() {
+async fn a_full_server_answers_its_operators() {
     let operators = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = server(|config| {
         config.metrics_listen = Some(operators);
@@ -168,7 +168,7 @@ async fn operators_are_answered_when_all_places_are_taken() {
         let (head, _) = get(operators, path, "").await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
     }
-    // Their places are few: silent connections take them all, and the next one is told.
+    // The operators' seats are limited. When silent connections occupy all of them, the next connection is rejected.
     let mut silent = Vec::new();
     for _ in 0..64 {
         silent.push(crate::support::Raw::connect(operators).await);
@@ -178,7 +178,7 @@ async fn operators_are_answered_when_all_places_are_taken() {
 }
 
 #[tokio::test]
-async fn metrics_tell_how_the_server_does() {
+async fn metrics_show_the_health_of_the_server() {
     let server = server(with_token);
     let address = server.local_addr();
     let mut client = Client::connect(address).await;
@@ -209,7 +209,7 @@ async fn metrics_tell_how_the_server_does() {
     with_token(&mut config);
     config.limits.max_connections = 0;
     server.reload(config);
-    assert!(get(address, "/", "").await.0.starts_with("HTTP/1.1 200 "), "a spare place");
+    assert!(get(address, "/", "").await.0.starts_with("HTTP/1.1 200 "), "a spare seat");
     let found = samples(&get_with_token(address, "/metrics").await);
     assert!(found["room_signaling_config_last_reload_seconds"] > 1.0e9);
 }
@@ -230,7 +230,7 @@ async fn the_documentation_names_every_metric_and_no_other() {
 }
 
 #[tokio::test]
-async fn rooms_are_told_with_who_is_in_them() {
+async fn the_list_of_rooms_has_their_members() {
     let server = server(with_token);
     let address = server.local_addr();
     assert_eq!(get_with_token(address, "/api/rooms").await, "{\"rooms\":[\n],\"total\":0}\n");
@@ -254,9 +254,9 @@ async fn rooms_are_told_with_who_is_in_them() {
     }
 }
 
-/// More than is written in one turn.
+/// More than is written in one step.
 #[tokio::test]
-async fn many_rooms_are_told_one_by_one() {
+async fn a_list_of_many_rooms_is_written_in_steps() {
     const COUNT: usize = 300;
     let server = server(|config| {
         with_token(config);

@@ -1,4 +1,4 @@
-//! Another configuration while the server runs.
+//! Reloads of the configuration.
 
 use crate::support::{Client, knows_host, server};
 use room_signaling_server::Config;
@@ -12,7 +12,7 @@ fn config(change: impl FnOnce(&mut Config)) -> Config {
 }
 
 #[tokio::test]
-async fn who_is_in_stays_and_what_changed_holds_at_once() {
+async fn a_reload_keeps_connections_and_applies_immediately() {
     let server = server(|_| {});
     let address = server.local_addr();
     let (mut client, _) = Client::join(address, "a", "r", "sender").await;

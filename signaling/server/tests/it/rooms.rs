@@ -1,4 +1,4 @@
-//! Clients of today and of yesterday meet in rooms.
+//! Old and new clients meet in rooms.
 
 use crate::support::{Client, Raw, frame, handshake, server};
 use serde_json::json;
@@ -34,7 +34,7 @@ async fn a_sender_and_a_receiver_introduce_each_other() {
 }
 
 #[tokio::test]
-async fn old_clients_get_what_they_always_got() {
+async fn old_clients_receive_the_messages_that_they_know() {
     let server = server(|_| {});
     let address = server.local_addr();
     let mut sender = Client::connect(address).await;
@@ -43,7 +43,7 @@ async fn old_clients_get_what_they_always_got() {
     let mut receiver = Client::connect_to(address, "/ws").await;
     receiver.send(json!({"type": "register", "client_id": "old-screen"})).await;
     assert_eq!(receiver.message().await["type"], "registered");
-    // The receiver says nothing: it is in the default room after a while. The sender's first word takes it there.
+    // The receiver sends nothing, and is in the default room after a while. The sender's first message takes it there.
     receiver.send(json!({"type": "hello"})).await;
     receiver.ping().await;
     sender.send(json!({"type": "offer", "sdp": "v=0"})).await;
@@ -81,12 +81,12 @@ async fn nothing_crosses_rooms() {
     here.send(json!({"type": "offer", "sdp": "v=0", "target_id": "b"})).await;
     let error = here.message().await;
     assert_eq!((&error["code"], &error["target_id"]), (&json!("target_not_found"), &json!("b")));
-    // What would have come came before the answer to this.
+    // A relayed message would have arrived before the answer to this one.
     there.ping().await;
 }
 
 #[tokio::test]
-async fn whoever_joins_is_told_of_ice_servers() {
+async fn members_receive_the_ice_servers() {
     let server = server(|config| {
         let ice = json!([{"urls": ["turn:turn.example.org"], "username": "u", "credential": "c"}]);
         config.hub.ice_servers = serde_json::from_value(ice).unwrap();
@@ -96,7 +96,7 @@ async fn whoever_joins_is_told_of_ice_servers() {
 }
 
 #[tokio::test]
-async fn a_message_that_came_with_the_handshake_is_not_lost() {
+async fn a_message_sent_together_with_the_request_is_not_lost() {
     let server = server(|_| {});
     let address = server.local_addr();
     let mut raw = Raw::connect(address).await;

@@ -1,4 +1,4 @@
-//! How a server ends.
+//! The shutdown of a server.
 
 use crate::support::{Client, PATIENCE, Raw, server};
 use room_signaling_server::{Config, spawn_thread};
@@ -20,7 +20,7 @@ async fn a_shutdown_is_announced_then_closes_with_1012() {
     let began = Instant::now();
     let stopping = tokio::task::spawn_blocking(|| server.stop());
     assert_eq!(receiver.message().await, json!({"type": "draining", "retry_after_ms": 700}));
-    // Members go on talking meanwhile, and nobody new comes.
+    // Meanwhile, members still exchange messages, and new connections are rejected.
     sender.send(json!({"type": "offer", "sdp": "v=0"})).await;
     assert_eq!(receiver.message().await["type"], "offer");
     let mut newcomer = crate::support::Raw::connect(address).await;
@@ -48,7 +48,7 @@ async fn stopping_frees_the_port() {
 }
 
 #[test]
-fn with_nobody_there_it_ends_at_once() {
+fn a_server_without_connections_stops_immediately() {
     let server = server(|config| config.drain = 6 * PATIENCE);
     let began = Instant::now();
     server.stop().unwrap();
@@ -56,7 +56,7 @@ fn with_nobody_there_it_ends_at_once() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_does_not_hold_up_the_end() {
+async fn a_client_that_does_not_read_does_not_delay_the_shutdown() {
     let server = server(|_| {});
     let _silent = Raw::upgraded(server.local_addr()).await;
     let began = Instant::now();

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Relays one message after another in a room of its own until that is enough; returns how long the slowest took.
+/// Relays one message after the other in another room until `enough`. Returns the time of the slowest.
 async fn talk(address: SocketAddr, enough: impl Fn(u32) -> bool) -> Duration {
     let (mut sender, _) = Client::join(address, "sender", "other", "sender").await;
     let (mut receiver, _) = Client::join(address, "receiver", "other", "receiver").await;
@@ -27,7 +27,7 @@ async fn talk(address: SocketAddr, enough: impl Fn(u32) -> bool) -> Duration {
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_closed_and_nobody_else_notices() {
+async fn a_client_that_does_not_read_is_closed_and_no_other_is_affected() {
     let server = server(unhurried);
     let address = server.local_addr();
     let stop = Arc::new(AtomicBool::new(false));
@@ -37,7 +37,7 @@ async fn who_does_not_read_is_closed_and_nobody_else_notices() {
     let (mut good, _) = Client::join(address, "good", "r", "receiver").await;
     let (mut slow, _) = Client::join(address, "slow", "r", "receiver").await;
 
-    // Every offer goes to both; only one of them reads.
+    // Both receive every offer; only one of them reads.
     let text = json!({"type": "offer", "sdp": "x".repeat(60_000)}).to_string();
     let mut sent = 0_u32;
     let left = loop {
@@ -57,7 +57,7 @@ async fn who_does_not_read_is_closed_and_nobody_else_notices() {
     assert_eq!((&left["client_id"], &left["reason"]), (&json!("slow"), &json!("disconnected")));
     assert!(sent > 16, "a queue takes 1 MiB: {sent}");
 
-    // When it reads after all, whole frames come, in order, and the reason at last.
+    // When it does read, it receives whole frames in order, and finally the reason.
     let mut last = Value::Null;
     let code = loop {
         match slow.next().await {
@@ -84,7 +84,7 @@ async fn answers_until_pong(client: &mut Client) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn all_queues_together_are_bounded_too() {
+async fn the_sum_of_all_queues_is_bounded() {
     let server = server(|config| {
         unhurried(config);
         config.limits.max_queue = usize::MAX >> 1;
@@ -105,7 +105,7 @@ async fn all_queues_together_are_bounded_too() {
 }
 
 #[tokio::test]
-async fn pings_without_end_that_nobody_reads_the_pongs_of_end_the_connection() {
+async fn endless_pings_whose_pongs_are_not_read_end_the_connection() {
     let server = server(|config| {
         unhurried(config);
         config.limits.max_queue = 64 << 10;
@@ -114,14 +114,14 @@ async fn pings_without_end_that_nobody_reads_the_pongs_of_end_the_connection() {
     raw.write(&frame(0x81, br#"{"type":"register","client_id":"pinger","protocol":1}"#)).await;
     let pings = frame(0x89, &[0; 125]).repeat(500);
     let began = Instant::now();
-    // Once the server gave up, it shuts its side and reads for a second more.
+    // After the server has given up, it shuts its side and reads for another second.
     while tokio::io::AsyncWriteExt::write_all(&mut raw.stream, &pings).await.is_ok() {
         assert!(began.elapsed() < Duration::from_secs(20), "the server should have ended it");
     }
 }
 
 #[tokio::test]
-async fn a_flood_does_not_keep_others_waiting() {
+async fn a_flood_does_not_delay_other_connections() {
     let server = server(unhurried);
     let address = server.local_addr();
     let mut flood = Raw::upgraded(address).await;
@@ -141,7 +141,7 @@ async fn a_flood_does_not_keep_others_waiting() {
 }
 
 #[tokio::test]
-async fn a_reader_that_never_reads_is_closed_though_its_queue_is_not_full() {
+async fn a_client_that_never_reads_is_closed_before_its_queue_is_full() {
     let server = server(|config| {
         unhurried(config);
         config.limits.max_queue = 64 << 20;
@@ -161,7 +161,7 @@ async fn a_reader_that_never_reads_is_closed_though_its_queue_is_not_full() {
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_become_whole_is_not_waited_for() {
+async fn a_message_that_stays_incomplete_closes_the_connection() {
     let server = server(|config| config.limits.stall_timeout = Duration::from_millis(500));
     let mut raw = Raw::upgraded(server.local_addr()).await;
     raw.write(&frame(0x81, br#"{"type":"register","client_id":"a","protocol":1}"#)).await;

@@ -1,4 +1,4 @@
-//! TLS: served with nothing else, refused where it is doubtful, renewed without dropping anyone.
+//! TLS: the only way in if it is configured; certificates that are renewed without closing connections.
 
 use crate::support::{Authority, Client, Folder, PATIENCE, Raw, certificate, server};
 use room_signaling_server::{Config, Tls};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
-async fn clients_talk_through_tls() {
+async fn clients_exchange_messages_over_tls() {
     let authority = Authority::new();
     let server = server(|config| config.tls = Some(authority.make().tls()));
     let mut sender = authority.client(server.local_addr()).await;
     let mut receiver = authority.client(server.local_addr()).await;
     sender.enter("a", "r", "sender").await;
     receiver.enter("b", "r", "receiver").await;
-    // More than TLS puts in a record, and than the session buffers.
+    // More than a TLS record holds, and than the session buffers.
     let sdp = "x".repeat(50_000);
     for _ in 0..20 {
         sender.send(json!({"type": "offer", "sdp": sdp})).await;
@@ -29,19 +29,19 @@ async fn clients_talk_through_tls() {
 }
 
 #[tokio::test]
-async fn nobody_is_served_without_tls_and_plain_http_is_told_why() {
+async fn a_tls_server_refuses_plain_http_with_an_explanation() {
     let server = server(|config| config.tls = Some(Authority::new().make().tls()));
     let address = server.local_addr();
     let mut raw = Raw::connect(address).await;
     raw.write(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await;
     let answer = raw.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("https://"), "{answer}");
-    // A client that doesn't trust the certificate is gone, and disturbs nobody.
+    // A client that does not trust the certificate ends the handshake, which affects no other.
     assert!(Authority::new().connect(address).await.is_err());
 }
 
 #[tokio::test]
-async fn a_handshake_has_as_much_time_as_a_request() {
+async fn a_tls_handshake_has_the_time_limit_of_a_request() {
     let server = server(|config| {
         config.tls = Some(Authority::new().make().tls());
         config.limits.head_timeout = Duration::from_millis(200);
@@ -56,7 +56,7 @@ async fn a_handshake_has_as_much_time_as_a_request() {
 }
 
 #[tokio::test]
-async fn a_reload_keeps_open_connections_and_shows_newcomers_the_new_certificate() {
+async fn a_reload_keeps_connections_and_uses_the_new_certificate_for_new_ones() {
     let authority = Authority::new();
     let (old, new) = (authority.make(), authority.make());
     let server = server(|config| config.tls = Some(old.tls()));
@@ -70,7 +70,7 @@ async fn a_reload_keeps_open_connections_and_shows_newcomers_the_new_certificate
 
 /// Keys as `openssl genpkey`, `ecparam` and `genrsa` write them.
 #[test]
-fn keys_of_all_customary_kinds_are_taken() {
+fn keys_of_all_common_kinds_are_accepted() {
     let folder = Folder::new();
     for (name, make) in [
         ("PKCS#8, P-256", "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"),
@@ -90,7 +90,7 @@ fn keys_of_all_customary_kinds_are_taken() {
 }
 
 #[tokio::test]
-async fn metrics_tell_when_the_certificate_ends() {
+async fn metrics_show_the_expiry_of_the_certificate() {
     let operators = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let made = Authority::new().make_with(|params| params.not_after = rcgen::date_time_ymd(2099, 1, 2));
     let _server = server(|config| {

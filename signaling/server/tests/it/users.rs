@@ -1,4 +1,4 @@
-//! Tokens and passwords over real sockets: who may be where, and who has to go.
+//! Tokens and passwords over real sockets.
 
 use crate::support::{Client, ask, join, register, server, unhurried};
 use room_signaling_server::{
@@ -23,7 +23,7 @@ fn users(config: &mut Config, secret: &[u8]) {
     config.keys = keys;
 }
 
-/// A token that ends so many seconds from now.
+/// A token that expires in `seconds`.
 fn token(secret: &[u8], user: &str, rooms: &[&str], roles: &[Role], seconds: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let spec = TokenSpec {
@@ -45,7 +45,7 @@ fn rule(rooms: &str, password: &str) -> RoomRule {
 }
 
 #[tokio::test]
-async fn only_who_has_a_token_is_let_in_and_only_where_it_says() {
+async fn a_token_admits_to_its_rooms_only() {
     let server = server(|config| users(config, SECRET));
     let address = server.local_addr();
     let good = token(SECRET, "ann", &["lab*"], &[Role::Receiver], 60);
@@ -70,7 +70,7 @@ async fn only_who_has_a_token_is_let_in_and_only_where_it_says() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_all_at_once_is_answered_in_order() {
+async fn messages_sent_together_are_answered_in_order() {
     let server = server(|config| {
         users(config, SECRET);
         config.hub.room_rules = vec![rule("lab", "right")];
@@ -91,7 +91,7 @@ async fn a_client_that_says_all_at_once_is_answered_in_order() {
 }
 
 #[tokio::test]
-async fn who_is_in_when_the_token_expires_is_kicked() {
+async fn a_member_is_removed_when_its_token_expires() {
     let server = server(|config| users(config, SECRET));
     let address = server.local_addr();
     let lasting = token(SECRET, "bob", &["r"], &[Role::Receiver], 60);
@@ -120,12 +120,12 @@ async fn a_fresh_token_lets_a_client_stay() {
     ann.send(json!({"type": "join", "room_id": "r", "role": "sender", "token": fresh})).await;
     assert_eq!(ann.message().await["type"], "joined");
     let (mut other, _) = register(address, "b", &brief).await;
-    assert_eq!(other.close_code().await, 4010, "which shows that the first one's time was over, too");
+    assert_eq!(other.close_code().await, 4010, "which shows that the first token had expired, too");
     ann.ping().await;
 }
 
 #[tokio::test]
-async fn the_right_password_lets_in_and_guessing_ends_soon() {
+async fn the_right_password_admits_and_guessing_is_limited() {
     let server = server(|config| {
         config.hub.room_rules = vec![rule("lab*", "right")];
         unhurried(config);
@@ -140,7 +140,7 @@ async fn the_right_password_lets_in_and_guessing_ends_soon() {
     }
     assert_eq!(join(&mut client, "lab 1", "receiver", None).await["code"], "forbidden");
     assert_eq!(join(&mut client, "lab 1", "receiver", Some("right")).await["type"], "joined");
-    // Known to be right by now: no hash is computed for it.
+    // The password is verified already, so no hash is computed for it.
     let (mut second, _) = Client::join(address, "b", "hall", "receiver").await;
     assert_eq!(join(&mut second, "lab 2", "receiver", Some("right")).await["type"], "joined");
     assert_eq!(join(&mut second, "lab 3", "receiver", Some("wrong")).await["code"], "forbidden");
@@ -148,9 +148,9 @@ async fn the_right_password_lets_in_and_guessing_ends_soon() {
 }
 
 #[tokio::test]
-async fn others_are_served_while_passwords_are_checked() {
+async fn other_clients_are_served_while_passwords_are_verified() {
     let server = server(|config| {
-        // Five attempts for each of them.
+        // Five attempts per client.
         config.hub.room_rules = (0..4).map(|n| rule(&format!("lab {n}*"), "right")).collect();
         unhurried(config);
     });
@@ -185,7 +185,7 @@ async fn others_are_served_while_passwords_are_checked() {
 }
 
 #[tokio::test]
-async fn with_another_key_or_password_those_have_to_go_whom_it_concerns() {
+async fn a_reload_with_another_key_or_password_removes_the_clients_concerned() {
     let server = server(|config| {
         users(config, SECRET);
         config.hub.room_rules = vec![rule("lab", "old")];
@@ -249,9 +249,9 @@ async fn an_operator_denies_a_user_and_accepts_the_user_again() {
     }
 }
 
-/// The renewal of a certificate is such a reload, and must not make a room verify its password again.
+/// The renewal of a certificate is such a reload, and must not cause passwords to be verified again.
 #[tokio::test]
-async fn a_reload_that_changes_nothing_of_the_rooms_keeps_known_passwords() {
+async fn a_reload_without_changes_to_rooms_keeps_verified_passwords() {
     let rules = vec![rule("lab", "right")];
     let server = server(|config| config.hub.room_rules.clone_from(&rules));
     let address = server.local_addr();
@@ -262,7 +262,7 @@ async fn a_reload_that_changes_nothing_of_the_rooms_keeps_known_passwords() {
     let mut config = Config { allow_hosts: vec!["robot.example".into()], ..Config::default() };
     config.hub.room_rules = rules;
     server.reload(config);
-    // A wrong password takes the time of a hash; the right one is known, and takes none.
+    // A wrong password takes the time of a hash. The right one is verified already, and takes none.
     let mut second = Client::connect(address).await;
     second.send(json!({"type": "register", "client_id": "b", "protocol": 1})).await;
     second.message().await;

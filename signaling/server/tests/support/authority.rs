@@ -15,10 +15,10 @@ use tokio_rustls::{
     },
 };
 
-/// An authority of the test.
+/// A certificate authority of the test.
 pub(crate) struct Authority(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
-/// What an authority made, in PEM.
+/// A certificate with its key, in PEM.
 pub(crate) struct Made {
     pub(crate) chain: String,
     pub(crate) key: String,
@@ -43,7 +43,7 @@ impl Authority {
         Made { chain: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
     }
 
-    /// Connects as a client that trusts this authority alone.
+    /// Connects as a client that trusts only this authority.
     pub(crate) async fn connect(&self, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();

@@ -1,8 +1,8 @@
-//! Room for many sockets in the process of a test.
+//! The limit of open files in the process of a test.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Makes room for many sockets in this process.
+/// Raises the limit of open files as far as the system allows.
 pub(crate) fn raise_file_limit() {
     let limits = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();

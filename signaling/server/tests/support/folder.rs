@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// A folder for files of a test, which goes with it.
+/// A folder for files of a test, deleted when dropped.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {

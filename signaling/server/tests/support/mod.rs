@@ -1,4 +1,4 @@
-//! What the tests share: a server on a free port, and its clients.
+//! A server on a free port and its clients, shared by the tests.
 
 mod authority;
 mod files;
@@ -21,7 +21,7 @@ pub(crate) fn server(change: impl FnOnce(&mut Config)) -> Running {
     spawn_thread(config).unwrap()
 }
 
-/// Lets one address and one connection do as much as a test wants.
+/// Removes the rate limits of one address and one connection.
 pub(crate) fn unhurried(config: &mut Config) {
     let limits = &mut config.limits;
     limits.max_connections_per_ip = limits.max_connections;

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-/// Longer than anything takes that is to happen.
+/// Longer than any expected event takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A WebSocket client.
@@ -18,7 +18,7 @@ pub(crate) struct Client<S = TcpStream> {
     pub(crate) socket: WebSocketStream<S>,
 }
 
-/// What a client got.
+/// What a client has received.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Got {
     Message(Value),
@@ -40,7 +40,7 @@ impl Client {
         Self { socket }
     }
 
-    /// Connects, registers and joins; returns the answer to `join` as well.
+    /// Connects, registers and joins. Also returns the answer to `join`.
     pub(crate) async fn join(address: SocketAddr, id: &str, room: &str, role: &str) -> (Self, Value) {
         let mut client = Self::connect(address).await;
         let joined = client.enter(id, room, role).await;
@@ -49,13 +49,13 @@ impl Client {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// A client over a stream that is open.
+    /// A client over an open stream.
     pub(crate) async fn over(stream: S, address: SocketAddr) -> Self {
         let (socket, _) = client_async(format!("ws://{address}/"), stream).await.unwrap();
         Self { socket }
     }
 
-    /// Registers and joins; returns the answer to `join`.
+    /// Registers and joins. Returns the answer to `join`.
     pub(crate) async fn enter(&mut self, id: &str, room: &str, role: &str) -> Value {
         self.send(json!({"type": "register", "client_id": id, "protocol": 1, "instance": format!("{id}-secret-0123456789")})).await;
         assert_eq!(self.message().await["type"], "registered");
@@ -73,10 +73,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.socket.send(Message::text(text.into())).await.unwrap();
     }
 
-    /// The next thing that isn't a ping or a pong.
+    /// The next event other than a ping or a pong.
     pub(crate) async fn next(&mut self) -> Got {
         loop {
-            let next = timeout(PATIENCE, self.socket.next()).await.expect("something should have come");
+            let next = timeout(PATIENCE, self.socket.next()).await.expect("a message or an end should have arrived");
             match next {
                 Some(Ok(Message::Text(text))) => return Got::Message(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(frame))) => {
@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn message(&mut self) -> Value {
         match self.next().await {
             Got::Message(message) => message,
-            other => panic!("a message should have come, not {other:?}"),
+            other => panic!("a message should have arrived, not {other:?}"),
         }
     }
 
@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// The close code, whatever comes before it.
+    /// The close code, after any messages.
     pub(crate) async fn close_code(&mut self) -> u16 {
         loop {
             match self.next().await {
@@ -116,14 +116,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// That the server is still there for this client.
+    /// Checks that the server still answers this client.
     pub(crate) async fn ping(&mut self) {
         self.send(json!({"type": "ping"})).await;
         assert_eq!(self.message().await["type"], "pong");
     }
 }
 
-/// A socket that says what no WebSocket library would.
+/// A socket that sends bytes that no WebSocket library would.
 pub(crate) struct Raw {
     pub(crate) stream: TcpStream,
 }
@@ -133,7 +133,7 @@ impl Raw {
         Self { stream: TcpStream::connect(address).await.unwrap() }
     }
 
-    /// A socket from one of many addresses of this machine, each with limits of its own.
+    /// A socket from one of many addresses of this machine, each with its own limits.
     pub(crate) async fn connect_from(nth: u8, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 1, nth], 0).into()).unwrap();
@@ -145,7 +145,7 @@ impl Raw {
         Self::upgrade(TcpStream::connect(address).await.unwrap()).await
     }
 
-    /// The same on a socket that is connected already.
+    /// The same on a connected socket.
     pub(crate) async fn upgrade(stream: TcpStream) -> Self {
         let address = stream.peer_addr().unwrap();
         let mut raw = Self { stream };
@@ -162,12 +162,12 @@ impl Raw {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// Everything until the server shuts its side.
+    /// Reads until the server shuts its side.
     pub(crate) async fn read_to_end(&mut self) -> String {
         let mut bytes = Vec::new();
         timeout(PATIENCE, self.stream.read_to_end(&mut bytes))
             .await
-            .expect("an end should have come")
+            .expect("the end should have arrived")
             .unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -183,7 +183,7 @@ impl Raw {
         serde_json::from_slice(&payload).unwrap()
     }
 
-    /// The code of the next frame, which closes.
+    /// The code of the next frame, which must be a close frame.
     pub(crate) async fn close_code(&mut self) -> u16 {
         let (opcode, payload) = self.frame().await;
         assert_eq!(opcode, 8, "{}", String::from_utf8_lossy(&payload));
@@ -205,7 +205,7 @@ pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> (u8, Ve
         (first & 0x0f, payload)
     })
     .await
-    .expect("a frame should have come")
+    .expect("a frame should have arrived")
 }
 
 /// The head of a request for a WebSocket.
@@ -225,7 +225,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A frame without a mask.
+/// An unmasked frame.
 pub(crate) fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first, payload.len(), 0);
     frame.extend(payload);
@@ -240,12 +240,12 @@ fn header(first: u8, length: usize, mask: u8) -> Vec<u8> {
     }
 }
 
-/// The head and the body of the answer to a GET with these further headers.
+/// The head and the body of the response to a GET with further headers.
 pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> (String, String) {
     ask(address, "GET", path, headers).await
 }
 
-/// The head and the body of the answer to a request with these further headers.
+/// The head and the body of the response to a request with further headers.
 pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> (String, String) {
     let mut raw = Raw::connect(address).await;
     raw.write(format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").as_bytes()).await;
@@ -254,7 +254,7 @@ pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, headers: 
     (head.to_owned(), body.to_owned())
 }
 
-/// Whether a page with this name in `Host` is let in.
+/// Whether a request with this `Host` is accepted.
 pub(crate) async fn knows_host(address: SocketAddr, name: &str) -> bool {
     let mut raw = Raw::connect(address).await;
     raw.write(handshake(name, "/healthz", "").replace("Upgrade: websocket\r\n", "").as_bytes()).await;
