@@ -81,11 +81,7 @@ impl Quota {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self {
-            sessions: Quota::new(SESSIONS),
-            refusals: Quota::new(REFUSALS),
-            hinted: Cell::new(false),
-        }
+        Self { sessions: Quota::new(SESSIONS), refusals: Quota::new(REFUSALS), hinted: Cell::new(false) }
     }
 
     /// Logs how many lines were omitted since the last call.

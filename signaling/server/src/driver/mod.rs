@@ -14,7 +14,7 @@ use crate::{
     log,
     net::{
         queue::{Kind, Queue},
-        registry::{Entry, Registry},
+        registry::{OpenConnection, Registry},
     },
 };
 use bytes::Bytes;
@@ -214,7 +214,7 @@ impl Driver {
         | Output::Close(id, ..)
         | Output::Event(id, _)) = output;
         let Some(entry) = self.registry.get(id) else { return };
-        let Entry { queue, address } = &*entry;
+        let OpenConnection { queue, address } = &*entry;
         let had_room = !queue.is_overflowed();
         match output {
             Output::Send(_, text) => {

@@ -76,13 +76,12 @@ pub(crate) async fn answer<S: Socket>(
         () = account.evicted() => None,
         received = receive(site, &mut stream, &mut visitor, &mut head, &account) => Some(received?),
     };
-    let (reply, with_body, account) = match received {
-        Some((reply, with_body)) => (reply, with_body, account),
-        None => {
-            let text = "The server has no memory left for this request. Try again later.";
-            let refusal = Response::refusal(503, text).retry_later();
-            (Reply::Response(refusal), true, site.driver.registry().request_account())
-        }
+    let (reply, with_body, account) = if let Some((reply, with_body)) = received {
+        (reply, with_body, account)
+    } else {
+        let text = "The server has no memory left for this request. Try again later.";
+        let refusal = Response::refusal(503, text).retry_later();
+        (Reply::Response(refusal), true, site.driver.registry().request_account())
     };
     match reply {
         Reply::Upgrade(response) => {

@@ -182,7 +182,11 @@ impl Metrics {
             "How late the server's thread ran a task that was due, sampled four times a second.",
             &self.lag,
         );
-        out.gauge("room_signaling_lane_waiting", "Connections that wait for a turn in the low-priority lane.", now.lane);
+        out.gauge(
+            "room_signaling_lane_waiting",
+            "Connections that wait for a turn in the low-priority lane.",
+            now.lane,
+        );
         let help = "Bytes held for the client that holds most.";
         out.gauge("room_signaling_largest_queue_bytes", help, now.largest_queue);
         let help = "Passwords that wait to be verified.";

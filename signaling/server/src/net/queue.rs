@@ -97,7 +97,7 @@ struct Inner {
     /// When the first frame became the first.
     first_since: u32,
     account: Account,
-    state: State,
+    state: QueueState,
     /// The bytes that were accepted after the overflow.
     parting_bytes: usize,
     /// The Hub wants nothing to be read from the peer.
@@ -114,7 +114,7 @@ struct Inner {
 
 /// What a queue accepts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum QueueState {
     /// Frames within the limits.
     #[default]
     Open,
@@ -128,7 +128,7 @@ enum State {
 
 /// An event for a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Event {
+enum QueueEvent {
     /// A frame is pushed.
     Frame { fits: bool },
     /// The connection has to go.
@@ -153,21 +153,21 @@ enum Effect {
     Nothing,
 }
 
-impl State {
+impl QueueState {
     /// All rules of the states.
-    fn on(self, event: Event) -> (Self, Effect) {
-        use State::{Closed, Open, Overflowed, Parting};
+    fn on(self, event: QueueEvent) -> (Self, Effect) {
+        use QueueState::{Closed, Open, Overflowed, Parting};
         match (self, event) {
-            (Closed, _) | (Open | Parting | Overflowed, Event::End) => (Closed, Effect::Nothing),
-            (Open | Parting, Event::Close) => (Closed, Effect::Append),
+            (Closed, _) | (Open | Parting | Overflowed, QueueEvent::End) => (Closed, Effect::Nothing),
+            (Open | Parting, QueueEvent::Close) => (Closed, Effect::Append),
             // Without room for it, the close frame would be lost.
-            (Overflowed, Event::Close) => (Closed, Effect::Discard),
-            (Open, Event::Frame { fits: true }) => (Open, Effect::Append),
-            (Open, Event::Frame { fits: false } | Event::Overflow)
-            | (Overflowed, Event::Frame { .. } | Event::Overflow) => (Overflowed, Effect::Nothing),
-            (Open | Overflowed, Event::Part) => (Parting, Effect::Discard),
-            (Parting, Event::Frame { fits: true }) => (Parting, Effect::Append),
-            (Parting, Event::Frame { fits: false } | Event::Overflow | Event::Part) => {
+            (Overflowed, QueueEvent::Close) => (Closed, Effect::Discard),
+            (Open, QueueEvent::Frame { fits: true }) => (Open, Effect::Append),
+            (Open, QueueEvent::Frame { fits: false } | QueueEvent::Overflow)
+            | (Overflowed, QueueEvent::Frame { .. } | QueueEvent::Overflow) => (Overflowed, Effect::Nothing),
+            (Open | Overflowed, QueueEvent::Part) => (Parting, Effect::Discard),
+            (Parting, QueueEvent::Frame { fits: true }) => (Parting, Effect::Append),
+            (Parting, QueueEvent::Frame { fits: false } | QueueEvent::Overflow | QueueEvent::Part) => {
                 (Parting, Effect::Nothing)
             }
         }
@@ -230,7 +230,7 @@ impl Queue {
             written: 0,
             first_since: 0,
             account: Account::new(shared.budget.clone(), conn),
-            state: State::Open,
+            state: QueueState::Open,
             parting_bytes: 0,
             held: false,
             answering: false,
@@ -260,21 +260,21 @@ impl Queue {
             inner.answers = inner.answers.saturating_add(frame.payload.len());
         }
         let fits = match inner.state {
-            State::Open => inner.account.outbound() + frame.cost() <= inner.account.budget().each(),
-            State::Parting => kind == Kind::Text && inner.parting_bytes + frame.cost() <= MAX_PARTING,
-            State::Overflowed | State::Closed => false,
+            QueueState::Open => inner.account.outbound() + frame.cost() <= inner.account.budget().each(),
+            QueueState::Parting => kind == Kind::Text && inner.parting_bytes + frame.cost() <= MAX_PARTING,
+            QueueState::Overflowed | QueueState::Closed => false,
         };
-        inner.apply(Event::Frame { fits }, Some(frame));
+        inner.apply(QueueEvent::Frame { fits }, Some(frame));
     }
 
     /// Marks the connection as one that has to be closed, because it holds too much or reads too slowly.
     pub(crate) fn overflow(&self) {
-        self.inner.borrow_mut().apply(Event::Overflow, None);
+        self.inner.borrow_mut().apply(QueueEvent::Overflow, None);
     }
 
     /// After an overflow: discards waiting frames, except for one that is partly written, and accepts an explanation.
     pub(crate) fn part(&self) {
-        self.inner.borrow_mut().apply(Event::Part, None);
+        self.inner.borrow_mut().apply(QueueEvent::Part, None);
     }
 
     /// Appends a close frame. Later frames are dropped.
@@ -283,12 +283,12 @@ impl Queue {
         let payload: Vec<u8> = code.to_be_bytes().into_iter().chain(reason.bytes().take(123)).collect();
         let frame =
             Frame { kind: Kind::Close, at: self.shared.now.get(), payload: payload.into(), charge: None };
-        self.inner.borrow_mut().apply(Event::Close, Some(frame));
+        self.inner.borrow_mut().apply(QueueEvent::Close, Some(frame));
     }
 
     /// Accepts nothing more.
     pub(crate) fn end(&self) {
-        self.inner.borrow_mut().apply(Event::End, None);
+        self.inner.borrow_mut().apply(QueueEvent::End, None);
     }
 
     /// Stops the connection from reading.
@@ -332,12 +332,12 @@ impl Queue {
 
     /// Whether the queue has overflowed and the Hub does not know it yet.
     pub(crate) fn is_overflowed(&self) -> bool {
-        self.inner.borrow().state == State::Overflowed
+        self.inner.borrow().state == QueueState::Overflowed
     }
 
     /// Whether it has its last frame.
     pub(crate) fn is_closed(&self) -> bool {
-        self.inner.borrow().state == State::Closed
+        self.inner.borrow().state == QueueState::Closed
     }
 
     /// The bytes that the connection holds, or 0 if it is about to end.
@@ -403,11 +403,11 @@ impl Queue {
 
 impl Inner {
     /// Applies the rules to an event and its frame.
-    fn apply(&mut self, event: Event, frame: Option<Frame>) {
+    fn apply(&mut self, event: QueueEvent, frame: Option<Frame>) {
         let before = self.state;
         let (state, effect) = before.on(event);
         self.state = state;
-        if state != State::Open && before == State::Open {
+        if state != QueueState::Open && before == QueueState::Open {
             self.account.close();
         }
         match effect {
@@ -425,7 +425,7 @@ impl Inner {
 
     fn append(&mut self, frame: Option<Frame>) {
         let Some(frame) = frame else { return };
-        if self.state == State::Parting {
+        if self.state == QueueState::Parting {
             self.parting_bytes += frame.cost();
         }
         if self.frames.is_empty() {

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 /// All open WebSocket connections.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    entries: RefCell<HashMap<ConnId, Entry>>,
+    entries: RefCell<HashMap<ConnId, OpenConnection>>,
     queues: Rc<Shared>,
     next_id: Cell<u64>,
     /// Notified when a connection has ended.
@@ -26,7 +26,7 @@ pub(crate) struct Registry {
 
 /// One open WebSocket connection.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct OpenConnection {
     pub(crate) queue: Rc<Queue>,
     /// The client's address, behind trusted proxies too.
     pub(crate) address: SocketAddr,
@@ -54,7 +54,7 @@ impl Registry {
     pub(crate) fn open(&self, address: SocketAddr) -> (ConnId, Rc<Queue>) {
         let id = ConnId(self.next_id.replace(self.next_id.get() + 1));
         let queue = Rc::new(Queue::new(id, self.queues.clone()));
-        self.entries.borrow_mut().insert(id, Entry { queue: queue.clone(), address });
+        self.entries.borrow_mut().insert(id, OpenConnection { queue: queue.clone(), address });
         (id, queue)
     }
 
@@ -65,7 +65,7 @@ impl Registry {
         entry.map(|entry| entry.address)
     }
 
-    pub(crate) fn get(&self, id: ConnId) -> Option<Ref<'_, Entry>> {
+    pub(crate) fn get(&self, id: ConnId) -> Option<Ref<'_, OpenConnection>> {
         Ref::filter_map(self.entries.borrow(), |entries| entries.get(&id)).ok()
     }
 
@@ -100,7 +100,7 @@ impl Registry {
                 None => break *entries.iter().max_by_key(|(_, entry)| entry.queue.weight())?.0,
             }
         };
-        let Entry { queue, .. } = entries.get(&id).filter(|entry| entry.queue.weight() > 0)?;
+        let OpenConnection { queue, .. } = entries.get(&id).filter(|entry| entry.queue.weight() > 0)?;
         queue.overflow();
         queue.part();
         Some(id)

@@ -62,7 +62,9 @@ pub enum TlsError {
     )]
     NoKey,
     /// The kind of key is not supported.
-    #[error("holds a key that is not supported ({0}): use RSA with 2048 bits or more, P-256, P-384 or Ed25519")]
+    #[error(
+        "holds a key that is not supported ({0}): use RSA with 2048 bits or more, P-256, P-384 or Ed25519"
+    )]
     BadKey(String),
     /// The key belongs to another certificate.
     #[error("is not the key of the certificate: name the two files that were made together")]
@@ -233,19 +235,11 @@ impl TlsSettings {
             (None, None) => return (None, None),
             (Some(certificate), Some(key)) => (certificate, key),
             (Some(certificate), None) => {
-                loader.refuse(
-                    "tls.certificate",
-                    &certificate,
-                    "needs tls.key, the file of its key",
-                );
+                loader.refuse("tls.certificate", &certificate, "needs tls.key, the file of its key");
                 return (None, None);
             }
             (None, Some(key)) => {
-                loader.refuse(
-                    "tls.key",
-                    &key,
-                    "needs tls.certificate, the file of its certificate",
-                );
+                loader.refuse("tls.key", &key, "needs tls.certificate, the file of its certificate");
                 return (None, None);
             }
         };

@@ -382,7 +382,7 @@ mod tests {
         let told = error.unwrap_err().to_string();
         for line in [
             "ROOM_SIGNALING_LIMITS__MAX_ROOMS: limits.max_rooms: must be a whole number, 1 or more",
-            "ROOM_SIGNALING_LIMITS__MAX_QUEUE: limits.max_queue: a queue of 5 bytes is too short",
+            "ROOM_SIGNALING_LIMITS__MAX_QUEUE: limits.max_queue: a queue of 5 bytes is too small",
             "--tls-key: tls.key: needs tls.certificate",
             "--listen: listen: \"here\" must be an IP address with a port",
         ] {

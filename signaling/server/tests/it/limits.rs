@@ -116,7 +116,7 @@ async fn a_paused_connection_receives_messages_and_counts_as_alive() {
 }
 
 #[tokio::test]
-async fn a_message_to_many_costs_more() {
+async fn a_message_to_many_recipients_costs_more() {
     let server = server(|config| {
         config.limits.max_connections_per_ip = 1_000;
         config.limits.new_connections_per_second = number(1_000);
@@ -138,12 +138,12 @@ async fn a_message_to_many_costs_more() {
             other.message_of("chat").await;
         }
     }
-    // Each costs 11: 20 at once, the last may owe, and 180 come in.
+    // Each costs 11, 220 together: 20 are the burst, the last may leave a debt, and 180 take 1.8 s.
     assert!(began.elapsed() >= Duration::from_millis(1_700), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn a_message_in_too_many_pieces_is_answered_with_1009() {
+async fn a_message_of_too_many_frames_is_closed_with_1009() {
     let server = server(|config| {
         unhurried(config);
         config.limits.max_fragments = 16;
@@ -164,23 +164,23 @@ async fn ask(raw: &mut Raw, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_connections_and_is_told_so() {
+async fn connections_of_an_address_are_limited() {
     let server = server(|config| config.limits.max_connections_per_ip = 2);
     let address = server.local_addr();
     let (_first, second) = (Client::connect(address).await, Client::connect(address).await);
     let answer = ask(&mut Raw::connect(address).await, &handshake(address, "/", "")).await;
     assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("Retry-After: "), "{answer}");
-    // Others are not concerned, and a place that is given back is free.
+    // Other addresses are not affected, and a seat that is given back is free.
     Raw::upgrade(Raw::connect_from(9, address).await.stream).await;
     drop(second);
     let deadline = Instant::now() + crate::support::PATIENCE;
     while ask(&mut Raw::connect(address).await, "GET /healthz HTTP/1.0\r\n\r\n").await.contains(" 429 ") {
-        assert!(Instant::now() < deadline, "a place should have become free");
+        assert!(Instant::now() < deadline, "a seat should have become free");
     }
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_newcomers_a_second_and_is_told_so() {
+async fn new_connections_of_an_address_are_limited_per_second() {
     let server = server(|config| config.limits.new_connections_per_second = number(5));
     let address = server.local_addr();
     let mut refused = 0;
@@ -196,7 +196,7 @@ async fn an_address_has_so_many_newcomers_a_second_and_is_told_so() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_clients_are_told_apart() {
+async fn limits_apply_to_each_client_behind_a_trusted_proxy() {
     let server = server(|config| {
         config.limits.max_connections_per_ip = 1;
         config.trusted_proxies = vec!["127.0.1.1".parse().unwrap()];
@@ -214,14 +214,14 @@ async fn behind_a_trusted_proxy_clients_are_told_apart() {
     let (second, _second) = connect(1, "198.51.100.7, 203.0.113.2").await;
     let (again, _again) = connect(1, "198.51.100.8, 203.0.113.1").await;
     assert_eq!([first, second, again], ["101", "101", "429"]);
-    // Who is no proxy of ours is who he is, whatever he says.
+    // The header of an address that is not a trusted proxy is ignored.
     let (one, _one) = connect(2, "203.0.113.3").await;
     let (two, _two) = connect(2, "203.0.113.4").await;
     assert_eq!([one, two], ["101", "429"]);
 }
 
 #[tokio::test]
-async fn the_oldest_of_too_many_without_a_request_makes_way() {
+async fn the_oldest_connection_without_a_request_is_ended_for_a_new_one() {
     let server = server(|config| config.limits.max_handshakes = 3);
     let address = server.local_addr();
     let mut slow = Vec::new();
@@ -230,7 +230,7 @@ async fn the_oldest_of_too_many_without_a_request_makes_way() {
         raw.write(b"GET / HTTP/1.1\r\n").await;
         slow.push(raw);
     }
-    // They took their places in order, so the first has to go.
+    // They connected in order, so the first is ended.
     let mut rest = Vec::new();
     let ending = tokio::io::AsyncReadExt::read_to_end(&mut slow[0].stream, &mut rest);
     let _ = tokio::time::timeout(crate::support::PATIENCE, ending).await.expect("it should have been ended");

@@ -138,6 +138,7 @@ async fn heads_of_requests_are_in_the_memory_budget_and_the_largest_go_first() {
     let address = server.local_addr();
     let (mut sender, _) = Client::join(address, "sender", "r", "sender").await;
     let (mut receiver, _) = Client::join(address, "receiver", "r", "receiver").await;
+    sender.message_of("peer_joined").await;
     // Twenty heads of 24 KiB are more than the budget.
     let beginning = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(24 << 10));
     let mut heads = Vec::new();

@@ -76,7 +76,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The next event other than a ping or a pong.
     pub(crate) async fn next(&mut self) -> Got {
         loop {
-            let next = timeout(PATIENCE, self.socket.next()).await.expect("a message or an end should have arrived");
+            let next =
+                timeout(PATIENCE, self.socket.next()).await.expect("a message or an end should have arrived");
             match next {
                 Some(Ok(Message::Text(text))) => return Got::Message(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(frame))) => {

@@ -1,4 +1,4 @@
-//! The rules of a queue, and what it writes.
+//! The rules of a queue, and the bytes that it writes.
 
 use super::*;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ fn queue(each: usize, all: usize) -> (Queue, Rc<Shared>) {
     (Queue::new(ConnId(0), shared.clone()), shared)
 }
 
-/// Everything that the queue writes into a pipe of `capacity`, read in small pieces.
+/// The bytes that the queue writes into a pipe of `capacity`, which is read in small pieces.
 async fn written(queue: &Queue, capacity: usize) -> Vec<u8> {
     let (mut ours, mut theirs) = duplex(capacity);
     let write = async {
@@ -56,7 +56,7 @@ async fn frames_of_each_kind_and_length_are_written_whole() {
     assert_eq!(shared.budget().held(), 0);
 }
 
-/// Remembers each write.
+/// A stream that records each write.
 #[derive(Default)]
 struct Writes(Vec<Vec<u8>>);
 
@@ -83,13 +83,13 @@ impl AsyncWrite for Writes {
 }
 
 #[tokio::test]
-async fn nothing_stays_behind_in_a_stream_that_buffers() {
+async fn a_stream_that_buffers_is_flushed() {
     let (queue, _) = queue(1_000, 1_000);
     queue.push(Kind::Text, Bytes::from_static(b"a"));
     let (ours, mut theirs) = duplex(64);
     let mut ours = tokio::io::BufWriter::new(ours);
     poll_fn(|cx| queue.poll_write(&mut ours, cx)).await.unwrap();
-    // It must be there without another write.
+    // The frame must arrive without another write.
     let mut bytes = [0; 3];
     let read = tokio::time::timeout(std::time::Duration::from_secs(5), theirs.read_exact(&mut bytes));
     read.await.unwrap().unwrap();
@@ -97,7 +97,7 @@ async fn nothing_stays_behind_in_a_stream_that_buffers() {
 }
 
 #[tokio::test]
-async fn old_clients_get_a_write_a_frame_and_others_many_frames_a_write() {
+async fn old_clients_receive_one_frame_per_write_and_others_several() {
     for (old, expected) in [(false, &[&b"\x81\x01a\x81\x01b"[..]][..]), (true, &[b"\x81\x01a", b"\x81\x01b"])]
     {
         let (queue, _) = queue(1 << 20, 1 << 20);
@@ -113,14 +113,14 @@ async fn old_clients_get_a_write_a_frame_and_others_many_frames_a_write() {
 }
 
 #[test]
-fn a_queue_overflows_at_its_own_limit_and_not_at_that_of_all() {
+fn a_queue_overflows_at_its_own_limit_and_not_at_that_of_the_sum() {
     let (first, shared) = queue(1_000, 1_500);
     let second = Queue::new(ConnId(1), shared.clone());
     for queue in [&first, &second] {
         queue.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
         assert!(!queue.is_overflowed());
     }
-    assert!(shared.budget().is_exceeded(), "it is for the largest to go");
+    assert!(shared.budget().is_exceeded(), "the largest holder has to go");
     first.push(Kind::Text, Bytes::from_static(&[b'x'; 200]));
     assert!(first.is_overflowed());
     assert_eq!((first.weight(), second.weight() > 800), (0, true));
@@ -128,21 +128,21 @@ fn a_queue_overflows_at_its_own_limit_and_not_at_that_of_all() {
     assert_eq!(shared.budget().held(), 0);
 }
 
-/// Every event in every state.
+/// Tries every event in every state.
 #[test]
-fn a_closed_queue_stays_closed_and_an_overflowed_one_takes_last_words_alone() {
-    use super::{Effect::*, Event, State::*};
-    let (fits, full) = (Event::Frame { fits: true }, Event::Frame { fits: false });
-    let events = [fits, full, Event::Overflow, Event::Part, Event::Close, Event::End];
+fn a_closed_queue_stays_closed_and_an_overflowed_one_accepts_an_explanation_only() {
+    use super::{Effect::*, QueueEvent, QueueState::*};
+    let (fits, full) = (QueueEvent::Frame { fits: true }, QueueEvent::Frame { fits: false });
+    let events = [fits, full, QueueEvent::Overflow, QueueEvent::Part, QueueEvent::Close, QueueEvent::End];
     let table = [
         (
             Open,
             [
-                (Open, Take),
+                (Open, Append),
                 (Overflowed, Nothing),
                 (Overflowed, Nothing),
                 (Parting, Discard),
-                (Closed, Take),
+                (Closed, Append),
                 (Closed, Nothing),
             ],
         ),
@@ -160,11 +160,11 @@ fn a_closed_queue_stays_closed_and_an_overflowed_one_takes_last_words_alone() {
         (
             Parting,
             [
-                (Parting, Take),
+                (Parting, Append),
                 (Parting, Nothing),
                 (Parting, Nothing),
                 (Parting, Nothing),
-                (Closed, Take),
+                (Closed, Append),
                 (Closed, Nothing),
             ],
         ),
@@ -184,7 +184,7 @@ async fn a_close_that_follows_an_overflow_is_written() {
     queue.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
     assert!(queue.is_overflowed());
     queue.close(4003, "");
-    // The Hub has forgotten the connection, so the shell's answer to the overflow changes nothing.
+    // The Hub has forgotten the connection, so the driver's report of the overflow changes nothing.
     queue.part();
     queue.push(Kind::Framed, Bytes::from_static(&[0x8a, 0]));
     assert!(queue.is_closed());
@@ -193,20 +193,20 @@ async fn a_close_that_follows_an_overflow_is_written() {
 }
 
 #[test]
-fn last_words_are_few() {
+fn the_explanation_after_an_overflow_is_bounded() {
     let (queue, shared) = queue(1_000, 1_000);
     queue.part();
     for _ in 0..1_000 {
         queue.push(Kind::Framed, Bytes::from_static(&[0x8a, 0]));
         queue.push(Kind::Text, Bytes::from_static(&[b'x'; 500]));
     }
-    assert!((1..=LAST_WORDS).contains(&shared.budget().held()), "{}", shared.budget().held());
+    assert!((1..=MAX_PARTING).contains(&shared.budget().held()), "{}", shared.budget().held());
     queue.close(4008, "slow consumer");
     assert!(queue.is_closed());
 }
 
 #[test]
-fn a_broadcast_counts_once_in_the_sum_and_wholly_in_each_queue() {
+fn a_broadcast_counts_once_in_the_sum_and_fully_in_each_queue() {
     let shared = Rc::new(Shared::new());
     shared.budget().set(100_000, usize::MAX);
     let queues: Vec<_> = (0..100).map(|n| Queue::new(ConnId(n), shared.clone())).collect();
@@ -223,7 +223,7 @@ fn a_broadcast_counts_once_in_the_sum_and_wholly_in_each_queue() {
 }
 
 #[test]
-fn answers_to_the_peer_are_counted_and_what_others_tell_it_is_not() {
+fn answers_to_the_peer_are_counted_and_messages_from_others_are_not() {
     let (queue, _) = queue(1 << 20, 1 << 20);
     queue.push_text(Bytes::from_static(b"from others"));
     queue.begin_answer();
@@ -231,7 +231,7 @@ fn answers_to_the_peer_are_counted_and_what_others_tell_it_is_not() {
     queue.push(Kind::Framed, Bytes::from_static(b"a pong"));
     assert_eq!(queue.end_answer(), (5, 0));
     queue.push_text(Bytes::from_static(b"from others"));
-    // The answer to a request that waited comes while the connection is held.
+    // The answer to a request that waits is pushed while the connection is held.
     queue.hold();
     queue.push_text(Bytes::from_static(b"1234567"));
     queue.release(12);
@@ -242,7 +242,7 @@ fn answers_to_the_peer_are_counted_and_what_others_tell_it_is_not() {
 }
 
 #[tokio::test]
-async fn a_first_frame_is_stuck_until_the_whole_of_it_is_written() {
+async fn a_first_frame_is_stuck_until_all_of_it_is_written() {
     let (queue, _) = queue(1_000, 1_000);
     assert_eq!(queue.stuck_for(), None);
     queue.push(Kind::Text, Bytes::from_static(&[b'x'; 100]));
@@ -254,12 +254,12 @@ async fn a_first_frame_is_stuck_until_the_whole_of_it_is_written() {
     assert!(write().await);
     theirs.read_exact(&mut [0; 40]).await.unwrap();
     assert!(write().await);
-    assert!(queue.stuck_for() >= Some(pause), "a part of it is not enough");
+    assert!(queue.stuck_for() >= Some(pause), "writing a part of it is not enough");
     theirs.read_exact(&mut [0; 50]).await.unwrap();
     let completed = Instant::now();
     assert!(write().await);
     let stuck = queue.stuck_for().expect("the second frame waits");
-    assert!(stuck <= completed.elapsed(), "it has been the first only since then, not for {stuck:?}");
+    assert!(stuck <= completed.elapsed(), "it became the first only then, not {stuck:?} ago");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn empty_frames_are_not_free() {
 }
 
 #[tokio::test]
-async fn last_words_follow_the_frame_that_is_half_written() {
+async fn the_explanation_follows_the_frame_that_is_partly_written() {
     let (queue, shared) = queue(1_000, 1_000);
     queue.push(Kind::Text, Bytes::from_static(b"half"));
     queue.push(Kind::Text, Bytes::from_static(&[b'x'; 800]));
