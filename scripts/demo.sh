@@ -5,6 +5,7 @@
 #   scripts/demo.sh --seconds 10           stops after 10 seconds, and fails if no pictures arrived
 #   scripts/demo.sh --yes                  installs without asking
 #   scripts/demo.sh --recording walk.bag   uses a RealSense recording as the camera
+#   scripts/demo.sh --no-build             uses the programs of an earlier build
 #
 # The camera is a RealSense camera if one is plugged in, otherwise a V4L2 camera, otherwise a test picture.
 set -euo pipefail
