@@ -99,9 +99,10 @@ impl Device {
     /// Loads a preset, in the JSON format of the RealSense Viewer.
     pub(crate) fn load_preset(&self, json: &str) -> Result<(), Error> {
         if !self.supports(sys::rs2_extension_RS2_EXTENSION_SERIALIZABLE) {
-            return Err(Error::new("rs2_load_json", "this device takes no presets"));
+            return Err(Error::new("rs2_load_json", "this device accepts no presets"));
         }
-        let size = u32::try_from(json.len()).map_err(|_| Error::new("rs2_load_json", "too long"))?;
+        let size =
+            u32::try_from(json.len()).map_err(|_| Error::new("rs2_load_json", "the preset is too long"))?;
         // SAFETY: the device is alive and accepts presets; the text is alive during the call and has this length.
         check(|error| unsafe { sys::rs2_load_json(self.raw(), json.as_ptr().cast(), size, error) })
     }

@@ -148,7 +148,8 @@ impl Frame {
     pub(crate) fn stride(&self) -> Result<usize, Error> {
         // SAFETY: the frame is alive.
         let stride = check(|error| unsafe { sys::rs2_get_frame_stride_in_bytes(self.raw(), error) })?;
-        usize::try_from(stride).map_err(|_| Error::new("rs2_get_frame_stride_in_bytes", "a negative stride"))
+        usize::try_from(stride)
+            .map_err(|_| Error::new("rs2_get_frame_stride_in_bytes", "the stride is negative"))
     }
 
     /// The bytes of the frame: its height times its stride.

@@ -1,8 +1,8 @@
-//! Pairs the frames of two streams that were captured at the same moment. Nothing here needs librealsense.
+//! Pairs the frames of two streams that were captured at the same moment. A value that does not depend on librealsense.
 
 use std::{collections::VecDeque, sync::Arc};
 
-/// The number of frames of a stream that wait for a partner: more are never in flight at once.
+/// The number of frames of a stream that wait for a partner. More are never in flight.
 const WAITING: usize = 4;
 
 /// Pairs each frame of one stream, the target, with the frame of the other stream that is nearest in time. If the other
@@ -19,7 +19,7 @@ pub(super) struct Pairing<F> {
 type Pair<F> = (F, Arc<F>);
 
 impl<F> Pairing<F> {
-    /// `rate`: the frames per second of the slower stream.
+    /// Creates a pairing. `rate` is the frame rate of the slower stream.
     pub(super) fn new(rate: u32) -> Self {
         Self { tolerance: 500.0 / f64::from(rate.max(1)), targets: VecDeque::new(), others: VecDeque::new() }
     }
@@ -51,8 +51,8 @@ impl<F> Pairing<F> {
         pairs
     }
 
-    /// Adds a frame whose time says nothing about the other stream, because it is of another clock. It is paired with the
-    /// latest frame of the other stream, and each frame is used once.
+    /// Adds a frame whose timestamp can't be compared with those of the other stream, because its clock is another one.
+    /// It is paired with the latest frame of the other stream, and each frame is used once.
     pub(super) fn put_by_arrival(&mut self, is_target: bool, frame: F) -> Option<Pair<F>> {
         if is_target {
             if let Some((_, partner)) = self.others.pop_back() {
@@ -91,7 +91,7 @@ fn keep<T>(queue: &mut VecDeque<T>, entry: T) {
 mod tests {
     use super::*;
 
-    /// The pairs that a frame completes, as texts.
+    /// The pairs that a frame completes, as text.
     fn put(pairing: &mut Pairing<String>, is_target: bool, time: f64) -> Vec<String> {
         let name = if is_target { "depth" } else { "color" };
         let pairs = pairing.put(is_target, time, format!("{name} {time}"));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_faster_stream_gives_its_nearest_frames() {
+    fn of_a_faster_stream_the_nearest_frame_is_used() {
         let mut pairing = Pairing::new(30);
         for time in [0.0, 11.0, 22.0, 33.0] {
             assert_eq!(put(&mut pairing, false, time), NONE);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_never_meet_hold_few_frames() {
+    fn streams_without_pairs_hold_few_frames() {
         let mut pairing = Pairing::new(30);
         for number in 0..100 {
             put(&mut pairing, true, 33.0 * f64::from(number));

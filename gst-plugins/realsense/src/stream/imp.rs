@@ -187,7 +187,7 @@ impl BaseSrcImpl for RealSenseStream {
             flow.take().map_or_else(Default::default, |flow| (flow.epoch, flow.last, flow.seen));
         *flow = Some(Negotiated { output, chain: None, seen, epoch, last, reference: None });
         drop(flow);
-        gst::info!(CAT, imp = self, "{} as {caps}", attached.pad_stream.name());
+        gst::info!(CAT, imp = self, "{} streams as {caps}", attached.pad_stream.name());
         let _ = self.post_latency();
         Ok(())
     }

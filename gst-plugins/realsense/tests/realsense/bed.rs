@@ -3,6 +3,7 @@
 use gst::prelude::*;
 use gstrealsense::software::{FrameInfo, Imager, Pixels, Recorder, SoftwareDevice, Stream};
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -93,6 +94,34 @@ fn push_with(device: &SoftwareDevice, index: usize, stream: Stream, number: u32,
     device.push(index, &bytes(stream, u8::try_from(number % 256).unwrap()), &info).unwrap();
 }
 
+/// When the frames of a stream are recorded, in steps of 1/30 s. The default is every step.
+#[derive(Clone)]
+pub(crate) struct Schedule {
+    /// The number of frames, including those that fall into the pause.
+    pub(crate) frames: u32,
+    /// The number of steps from one frame to the next.
+    pub(crate) every: u32,
+    /// The steps in which no frame is recorded.
+    pub(crate) pause: Range<u32>,
+    /// Whether the timestamps are the host's instead of the camera's.
+    pub(crate) host_time: bool,
+}
+
+impl Schedule {
+    pub(crate) fn frames(frames: u32) -> Self {
+        Self { frames, every: 1, pause: 0..0, host_time: false }
+    }
+
+    fn steps(&self) -> u32 {
+        self.frames * self.every
+    }
+
+    fn frame_at(&self, step: u32) -> Option<u32> {
+        let due = step.is_multiple_of(self.every) && step < self.steps() && !self.pause.contains(&step);
+        due.then_some(step / self.every)
+    }
+}
+
 /// A recording, in a folder that is removed on drop.
 pub(crate) struct Recording {
     pub(crate) path: PathBuf,
@@ -100,12 +129,11 @@ pub(crate) struct Recording {
 
 impl Recording {
     pub(crate) fn new(name: &str, streams: &[Stream], frames: u32) -> Self {
-        let steps = vec![(frames, 1, false); streams.len()];
-        Self::with(name, streams, &steps)
+        Self::with(name, streams, &vec![Schedule::frames(frames); streams.len()])
     }
 
-    /// Records the streams. Each has a schedule.
-    pub(crate) fn with(name: &str, streams: &[Stream], steps: &[(u32, u32, bool)]) -> Self {
+    /// Records each stream by its schedule.
+    pub(crate) fn with(name: &str, streams: &[Stream], schedules: &[Schedule]) -> Self {
         let folder = std::env::temp_dir().join(format!("realsense-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("recording.bag");
@@ -113,17 +141,16 @@ impl Recording {
         let recorder = Recorder::start(&device, &path, true).unwrap();
         // The recorder stores the arrival times, which determine the pace of the playback.
         let start = Instant::now();
-        let last = steps.iter().map(|(frames, every, _)| frames * every).max().unwrap();
-        for step in 0..last {
-            for (index, (stream, (frames, every, host_time))) in streams.iter().zip(steps).enumerate() {
-                if step % every == 0 && step / every < *frames {
-                    push_with(&device, index, *stream, step / every, *host_time);
+        for step in 0..schedules.iter().map(Schedule::steps).max().unwrap() {
+            for (index, (stream, schedule)) in streams.iter().zip(schedules).enumerate() {
+                if let Some(number) = schedule.frame_at(step) {
+                    push_with(&device, index, *stream, number, schedule.host_time);
                 }
             }
             thread::sleep((start + (step + 1) * FRAME).saturating_duration_since(Instant::now()));
         }
-        // The recorder writes on a thread of its own, and loses what it has not written when it is closed. It reports
-        // no progress.
+        // The recorder writes on a thread of its own, and loses what it has not written when it is closed. It reports no
+        // progress.
         thread::sleep(Duration::from_millis(200));
         recorder.finish().unwrap();
         Self { path }

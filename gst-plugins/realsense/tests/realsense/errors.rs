@@ -47,7 +47,7 @@ fn unreadable_files_are_named_with_the_reason() {
     write(&folder.join("text.json"), b"exposure: 3");
     check(&preset("text.json"), &["json-preset", "text.json", "Viewer"]);
     write(&folder.join("valid.json"), b"{}");
-    check(&preset("valid.json"), &["json-preset", "valid.json", "takes no presets"]);
+    check(&preset("valid.json"), &["json-preset", "valid.json", "accepts no presets"]);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Recordings: formats, metadata, processing, alignment, end of stream, loops and real time.
 
 use crate::bed::{
-    HEIGHT, Recording, TestPipeline, WIDTH, bytes, color, content, depth, gray, memory, meta, millimeters,
-    video,
+    HEIGHT, Recording, Schedule, TestPipeline, WIDTH, bytes, color, content, depth, gray, memory, meta,
+    millimeters, video,
 };
 use gst::prelude::*;
 use gstrealsense::software::{Imager, Pixels, Stream};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn every_color_format_is_delivered_as_recorded() {
@@ -224,7 +227,8 @@ fn aligned_color_has_the_size_of_depth() {
 /// The muxer accepts no depth while it waits for color, which has ended long before.
 #[test]
 fn a_stream_that_ends_early_does_not_stop_the_others() {
-    let recording = Recording::with("early", &[color(), depth()], &[(5, 1, false), (300, 1, false)]);
+    let recording =
+        Recording::with("early", &[color(), depth()], &[Schedule::frames(5), Schedule::frames(300)]);
     let line = TestPipeline::new(&format!(
         "{} colorize=true matroskamux name=mux ! appsink name=sink sync=false \
          camera.src ! queue max-size-buffers=5 ! mux. camera.depth ! queue max-size-buffers=5 ! mux.",
@@ -235,12 +239,51 @@ fn a_stream_that_ends_early_does_not_stop_the_others() {
     line.finish();
 }
 
+/// The test consumes the streams like a muxer: always the earliest frame, as soon as it has one of each stream. While
+/// infrared pauses, downstream therefore accepts no frame of the other streams.
+#[test]
+fn a_stream_that_pauses_and_resumes_keeps_its_alignment_to_the_others() {
+    let streams = [color(), depth(), video(Imager::Infrared(1), Pixels::Y8)];
+    let pausing = Schedule { pause: 10..40, ..Schedule::frames(60) };
+    let recording =
+        Recording::with("pauses", &streams, &[Schedule::frames(60), Schedule::frames(60), pausing]);
+    let line = TestPipeline::new(&format!(
+        "{} align=color camera.color ! appsink name=color sync=false max-buffers=1 \
+         camera.depth ! appsink name=depth sync=false max-buffers=1 \
+         camera.infrared_1 ! appsink name=infrared sync=false max-buffers=1",
+        recording.source()
+    ));
+    line.play();
+    let sinks = ["color", "depth", "infrared"];
+    // The PTS of each frame, by its number.
+    let mut times = sinks.map(|_| BTreeMap::new());
+    let mut heads = sinks.map(|sink| line.sample(sink));
+    let pts = |sample: &gst::Sample| sample.buffer().unwrap().pts().unwrap();
+    while let Some((next, _)) = heads
+        .iter()
+        .enumerate()
+        .filter_map(|(index, head)| Some((index, pts(head.as_ref()?))))
+        .min_by_key(|(_, pts)| *pts)
+    {
+        let sample = heads[next].take().unwrap();
+        times[next].insert(meta(&sample).get::<u64>("frame-number").unwrap(), pts(&sample));
+        heads[next] = line.sample(sinks[next]);
+    }
+    let [color, depth, infrared] = times;
+    assert_eq!((color.len(), infrared.len()), (60, 30));
+    assert!(depth.len() >= 58, "{} of 60 aligned frames", depth.len());
+    for (number, pts) in depth.iter().chain(&infrared) {
+        assert_eq!(color.get(number), Some(pts), "frame {number}");
+    }
+    line.finish();
+}
+
 /// 160 frames of 1.8 MB exceed the limit of what the queues hold for a starved stream.
 #[test]
 fn a_starved_stream_ends_before_the_others_exhaust_the_memory() {
     let large =
         Stream::Video { imager: Imager::Depth, pixels: Pixels::Z16, width: 1280, height: 720, rate: 30 };
-    let recording = Recording::with("full", &[color(), large], &[(5, 1, false), (160, 1, false)]);
+    let recording = Recording::with("full", &[color(), large], &[Schedule::frames(5), Schedule::frames(160)]);
     let line = TestPipeline::new(&format!(
         "{} matroskamux name=mux ! fakesink sync=false camera.src ! queue max-size-buffers=5 ! mux. \
          camera.depth ! queue max-size-buffers=5 ! videoconvert ! video/x-raw,format=GRAY8 ! mux.",
@@ -257,7 +300,11 @@ fn a_starved_stream_ends_before_the_others_exhaust_the_memory() {
 
 #[test]
 fn streams_of_two_clocks_are_aligned_by_arrival_with_a_warning() {
-    let recording = Recording::with("clocks", &[color(), depth()], &[(30, 1, true), (30, 1, false)]);
+    let recording = Recording::with(
+        "clocks",
+        &[color(), depth()],
+        &[Schedule { host_time: true, ..Schedule::frames(30) }, Schedule::frames(30)],
+    );
     let line = TestPipeline::new(&format!(
         "{} align=color camera.depth ! queue ! appsink name=depth sync=false \
          camera.color ! queue ! appsink name=color sync=false",
@@ -283,7 +330,11 @@ fn streams_of_two_clocks_are_aligned_by_arrival_with_a_warning() {
 #[test]
 fn every_frame_is_aligned_to_a_slower_stream() {
     let slow = Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 64, height: 48, rate: 15 };
-    let recording = Recording::with("rates", &[slow, depth()], &[(10, 2, false), (20, 1, false)]);
+    let recording = Recording::with(
+        "rates",
+        &[slow, depth()],
+        &[Schedule { every: 2, ..Schedule::frames(10) }, Schedule::frames(20)],
+    );
     let line = TestPipeline::new(&format!(
         "{} align=color camera.depth ! queue ! appsink name=depth sync=false \
          camera.color ! queue ! appsink name=color sync=false",

@@ -1,8 +1,10 @@
-//! The element: properties, states, queries. What it does is in [`super::control`].
+//! The implementation of `roomwebrtcsrc`: properties, state changes, queries, EOS. The conductor ([`super::conductor`])
+//! does the work.
 
 use super::{
-    control::Control,
+    conductor::ConductorHandle,
     message,
+    published::{self, PublishedState},
     settings::{self, Settings},
     timeline::MAX_HELD,
     uri,
@@ -11,7 +13,7 @@ use crate::{
     codec::{CODECS, MediaKind},
     log::CAT,
     peer::certificate,
-    signaling::{SignalingState, SignalingStatus},
+    signaling::SignalingState,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use room_signaling_client::wire::Role;
@@ -23,25 +25,16 @@ use std::{
     time::Duration,
 };
 
-/// How long PAUSED→READY waits for goodbyes.
+/// The longest time that PAUSED→READY waits for `bye` to be sent.
 const STOP_LIMIT: Duration = Duration::from_millis(500);
 
-/// State and settings of a `roomwebrtcsrc`.
+/// The state and the settings of a `roomwebrtcsrc`.
 #[derive(Default)]
 pub struct RoomWebRtcSrc {
     settings: Mutex<Settings>,
-    control: Mutex<Option<Control>>,
+    conductor: Mutex<Option<ConductorHandle>>,
     playing: AtomicBool,
-    shown: Mutex<Shown>,
-    stats_read: AtomicBool,
-}
-
-/// What read-only properties show.
-#[derive(Default)]
-struct Shown {
-    signaling: SignalingStatus,
-    stats: Option<gst::Structure>,
-    webrtc: Option<gst::Structure>,
+    published: PublishedState,
 }
 
 #[glib::object_subclass]
@@ -54,48 +47,34 @@ impl ObjectSubclass for RoomWebRtcSrc {
 
 impl ObjectImpl for RoomWebRtcSrc {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut specs = settings::properties();
-            specs.push(
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb("State of the session and counters of each pad, described in docs/elements.md; reading never waits")
-                    .read_only()
-                    .build(),
-            );
-            specs
-        });
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> =
+            LazyLock::new(|| settings::properties().into_iter().chain(published::properties()).collect());
         &PROPERTIES
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, spec: &glib::ParamSpec) {
-        // The lock is held until the token is passed on, so that the last one set is the one in use.
+        // The lock is held until the token is passed on, so that the last token that was set is the one in use.
         let mut settings = lock(&self.settings);
         if !settings.set(spec.name(), value) {
             gst::error!(CAT, imp = self, "no property {}", spec.name());
         }
         if spec.name() == "token"
             && let Ok(Some(token)) = value.get::<Option<String>>()
-            && let Some(control) = &*lock(&self.control)
+            && let Some(conductor) = &*lock(&self.conductor)
         {
-            control.set_token(token);
+            conductor.set_token(token);
         }
     }
 
     fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
-        match spec.name() {
-            "signaling-state" => lock(&self.shown).signaling.state.to_value(),
-            "assigned-client-id" => lock(&self.shown).signaling.client_id.to_value(),
-            "signaling-reason" => lock(&self.shown).signaling.reason.to_value(),
-            "stats" => self.stats().to_value(),
-            name => lock(&self.settings).get(name).unwrap_or_else(|| spec.default_value().clone()),
-        }
+        let value = self.published.get(spec.name()).or_else(|| lock(&self.settings).get(spec.name()));
+        value.unwrap_or_else(|| spec.default_value().clone())
     }
 
     fn constructed(&self) {
         self.parent_constructed();
         let element = self.obj();
-        // A pipeline sends EOS to its sources. This element is one even while it has no pads.
+        // A pipeline sends EOS to its sources. The flag makes this element a source even without pads.
         element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
         element.set_element_flags(gst::ElementFlags::SOURCE);
     }
@@ -109,7 +88,7 @@ impl ElementImpl for RoomWebRtcSrc {
             gst::subclass::ElementMetadata::new(
                 "Room WebRTC source",
                 "Source/Network/WebRTC",
-                "Receives the streams of a sender in a room, peer to peer, introduced by room-signaling",
+                "Joins a room on a signaling server and receives the streams of one sender there",
                 "The room-signaling project",
             )
         });
@@ -141,7 +120,7 @@ impl ElementImpl for RoomWebRtcSrc {
             gst::StateChange::ReadyToPaused => self.start()?,
             gst::StateChange::PlayingToPaused => self.playing.store(false, Ordering::Relaxed),
             gst::StateChange::PausedToReady => self.stop(),
-            gst::StateChange::ReadyToNull => certificate::wait_for_warm_up(),
+            gst::StateChange::ReadyToNull => Self::clean_up(),
             _ => {}
         }
         let result = self.parent_change_state(transition);
@@ -149,9 +128,9 @@ impl ElementImpl for RoomWebRtcSrc {
             gst::StateChange::ReadyToPaused => {
                 if result.is_err() {
                     self.stop();
-                    self.clean_up();
+                    self.remove_pads();
                 }
-                // Live, though the live sources inside come later.
+                // The element is live, although its live sources are added later.
                 result.map(|_| gst::StateChangeSuccess::NoPreroll)
             }
             gst::StateChange::PausedToPlaying => {
@@ -160,7 +139,7 @@ impl ElementImpl for RoomWebRtcSrc {
             }
             gst::StateChange::PlayingToPaused => result.map(|_| gst::StateChangeSuccess::NoPreroll),
             gst::StateChange::PausedToReady => {
-                self.clean_up();
+                self.remove_pads();
                 result
             }
             _ => result,
@@ -176,7 +155,8 @@ impl ElementImpl for RoomWebRtcSrc {
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
         if let gst::QueryViewMut::Latency(query) = query.view_mut() {
-            // The latency is that of the jitter buffer. The outputs hold media for a pipeline that is configured with more.
+            // The latency is that of the jitter buffer. If the pipeline is configured with more, the outputs hold media
+            // for longer.
             let latency = lock(&self.settings).latency();
             query.set(true, latency, latency + MAX_HELD);
             return true;
@@ -200,13 +180,13 @@ impl URIHandlerImpl for RoomWebRtcSrc {
     }
 
     fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
-        if lock(&self.control).is_some() {
+        if lock(&self.conductor).is_some() {
             return Err(glib::Error::new(
                 gst::URIError::BadState,
-                "the URI can be changed in READY and below only",
+                "the URI can be changed in NULL and READY only",
             ));
         }
-        let parsed = uri::parse(uri).map_err(|words| glib::Error::new(gst::URIError::BadUri, &words))?;
+        let parsed = uri::parse(uri).map_err(|error| glib::Error::new(gst::URIError::BadUri, &error))?;
         let mut settings = lock(&self.settings);
         settings.signaling.uri = parsed.signaling_uri;
         settings.signaling.room = parsed.room;
@@ -219,45 +199,50 @@ impl RoomWebRtcSrc {
         let settings = lock(&self.settings).clone();
         let token = settings.signaling.token.clone();
         let options = settings.check().and_then(|()| settings.signaling.options(Role::Receiver));
-        let control = options.and_then(|options| Control::start(&self.obj(), settings, options));
-        match control {
-            Ok(control) => {
+        let conductor = options.and_then(|options| ConductorHandle::start(&self.obj(), settings, options));
+        match conductor {
+            Ok(conductor) => {
                 let settings = lock(&self.settings);
-                // A token that was set meanwhile found nobody to pass it to.
+                // Passes on a token that was set while there was no conductor yet.
                 if let Some(token) =
                     settings.signaling.token.clone().filter(|now| Some(now) != token.as_ref())
                 {
-                    control.set_token(token);
+                    conductor.set_token(token);
                 }
-                *lock(&self.control) = Some(control);
+                *lock(&self.conductor) = Some(conductor);
                 Ok(())
             }
-            Err(words) => {
-                gst::element_imp_error!(self, gst::ResourceError::Settings, ("{}", words));
+            Err(error) => {
+                gst::element_imp_error!(self, gst::ResourceError::Settings, ("{}", error));
                 Err(gst::StateChangeError)
             }
         }
     }
 
-    /// The lock is not held while waiting: `set_uri` and the statistics must not wait too.
+    /// Waits for background work before the application may unload the plugin.
+    fn clean_up() {
+        certificate::wait_for_warm_up();
+    }
+
+    /// Leaves the room. The lock is not held while waiting, because `set_uri` and reading `stats` must not wait.
     fn stop(&self) {
-        let control = lock(&self.control).take();
-        if let Some(control) = control {
-            control.stop(STOP_LIMIT);
-            *lock(&self.control) = Some(control);
+        let conductor = lock(&self.conductor).take();
+        if let Some(conductor) = conductor {
+            conductor.stop(STOP_LIMIT);
+            *lock(&self.conductor) = Some(conductor);
         }
     }
 
-    /// Handles EOS while there are no pads for it to travel through. False if there are.
+    /// Handles an EOS event while there are no pads for it to travel through. Returns false if there are pads.
     fn end_without_pads(&self, seqnum: gst::Seqnum) -> bool {
         let pipeline = self.pipeline_without_other_sources();
-        // The application may be called in here, so the lock is not held.
-        let outputs = lock(&self.control).as_ref().map(Control::outputs);
+        // This may call the application, so the lock is not held.
+        let outputs = lock(&self.conductor).as_ref().map(ConductorHandle::outputs);
         let ended = outputs.is_some_and(|outputs| outputs.end_without_pads(pipeline.is_some()));
         if let Some(pipeline) = pipeline.filter(|_| ended) {
-            // No sink of the pipeline will ever receive data, and none of them can post EOS.
+            // No sink of the pipeline will ever receive data, so none of them can post EOS.
             let message = gst::message::Eos::builder().src(&pipeline).seqnum(seqnum).build();
-            // Fails only without a bus, and then the application has given up the pipeline.
+            // Fails only if the pipeline has no bus, and then nothing receives the message.
             let _ = pipeline.post_message(message);
         }
         ended
@@ -276,30 +261,18 @@ impl RoomWebRtcSrc {
         at.downcast().ok()
     }
 
-    fn clean_up(&self) {
-        let control = lock(&self.control).take();
-        if let Some(control) = control {
-            control.remove_outputs();
+    /// Removes the pads, whose streaming threads have ended, and resets the read-only properties.
+    fn remove_pads(&self) {
+        let conductor = lock(&self.conductor).take();
+        if let Some(conductor) = conductor {
+            conductor.remove_pads();
         }
-        *lock(&self.shown) = Shown::default();
+        self.published.reset();
         self.obj().notify("signaling-state");
-    }
-
-    fn stats(&self) -> gst::Structure {
-        self.stats_read.store(true, Ordering::Relaxed);
-        let shown = lock(&self.shown);
-        let mut stats = shown
-            .stats
-            .clone()
-            .unwrap_or_else(|| gst::Structure::new_empty("application/x-room-source-stats"));
-        if let Some(webrtc) = &shown.webrtc {
-            stats.set("webrtc", webrtc);
-        }
-        stats
     }
 }
 
-/// What the control thread and the outputs want of the element.
+/// The interface of the element for the conductor and the outputs.
 impl super::RoomWebRtcSrc {
     pub(super) fn is_playing(&self) -> bool {
         self.imp().playing.load(Ordering::Relaxed)
@@ -309,45 +282,59 @@ impl super::RoomWebRtcSrc {
         lock(&self.imp().settings).eos_on_bye
     }
 
-    /// Shows a new state of signaling and announces it.
+    /// Publishes the state of signaling and posts it on the bus.
     pub(super) fn set_signaling_state(&self, state: SignalingState) {
-        let status = {
-            let mut shown = lock(&self.imp().shown);
-            shown.signaling.set_state(state);
-            shown.signaling.clone()
-        };
+        let status = self.imp().published.set_signaling_state(state);
         self.notify("signaling-state");
         self.notify("signaling-reason");
         message::signaling_state(self, &status);
     }
 
-    /// Shows the id that the element has in its room.
+    /// Publishes the id that the element has in its room.
     pub(super) fn set_client_id(&self, id: &str) {
-        if lock(&self.imp().shown).signaling.set_client_id(id) {
+        if self.imp().published.set_client_id(id) {
             self.notify("assigned-client-id");
         }
     }
 
-    /// Shows why the element is not in its room.
+    /// Publishes why the element is not in its room.
     pub(super) fn set_signaling_reason(&self, reason: String) {
-        lock(&self.imp().shown).signaling.reason = Some(reason);
+        self.imp().published.set_signaling_reason(reason);
         self.notify("signaling-reason");
     }
 
-    pub(super) fn set_stats(&self, stats: gst::Structure) {
-        lock(&self.imp().shown).stats = Some(stats);
-    }
-
-    pub(super) fn set_webrtc_stats(&self, stats: gst::Structure) {
-        lock(&self.imp().shown).webrtc = Some(stats);
-    }
-
-    /// Whether somebody has read the statistics since this was last called.
-    pub(super) fn take_interest_in_stats(&self) -> bool {
-        self.imp().stats_read.swap(false, Ordering::Relaxed)
+    /// The state that the conductor publishes.
+    pub(super) fn published(&self) -> &PublishedState {
+        &self.imp().published
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_conductor_is_an_error_of_the_element_which_can_be_restarted() {
+        gst::init().expect("GStreamer");
+        let element: super::super::RoomWebRtcSrc = glib::Object::new();
+        element.set_property("signaling-uri", "ws://127.0.0.1:9");
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&element).expect("added");
+        let bus = pipeline.bus().expect("a bus");
+        for round in 1..=2 {
+            pipeline.set_state(gst::State::Playing).expect("PLAYING");
+            lock(&element.imp().conductor).as_ref().expect("a conductor").panic();
+            let timeout = gst::ClockTime::from_seconds(30);
+            let message = bus.timed_pop_filtered(timeout, &[gst::MessageType::Error]).expect("an error");
+            let gst::MessageView::Error(error) = message.view() else { panic!("{message:?}") };
+            let text = error.error().to_string();
+            assert!(text.contains("the conductor panicked"), "round {round}: {text}");
+            assert_eq!(message.src(), Some(element.upcast_ref()));
+            pipeline.set_state(gst::State::Null).expect("NULL");
+        }
+    }
 }

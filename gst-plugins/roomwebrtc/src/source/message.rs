@@ -1,4 +1,4 @@
-//! What the element tells the application on the bus, as element messages.
+//! The element messages that the element posts on the bus.
 
 use super::RoomWebRtcSrc;
 use crate::signaling::SignalingStatus;
@@ -10,7 +10,7 @@ pub(super) fn signaling_state(element: &RoomWebRtcSrc, status: &SignalingStatus)
     post(element, status.message());
 }
 
-/// `room-sender-added`, with the field `id`: media of this sender begins to flow.
+/// `room-sender-added`, with the field `id`: media of this sender can flow.
 pub(super) fn sender_added(element: &RoomWebRtcSrc, id: &ClientId) {
     post(element, gst::Structure::builder("room-sender-added").field("id", id.as_str()).build());
 }
@@ -23,6 +23,6 @@ pub(super) fn sender_removed(element: &RoomWebRtcSrc, id: &ClientId, reason: &st
 }
 
 fn post(element: &RoomWebRtcSrc, structure: gst::Structure) {
-    // Fails only when the element has no bus any more, and then nobody is there to be told.
+    // Fails only if the element has no bus any more.
     let _ = element.post_message(gst::message::Element::builder(structure).src(element).build());
 }

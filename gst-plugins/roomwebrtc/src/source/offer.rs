@@ -1,4 +1,4 @@
-//! The streams of a sender's offer, and which of them are received.
+//! Selects the streams of a sender's offer that are received, and the codec of each.
 
 use crate::{
     codec::{Codec, MediaKind},
@@ -6,17 +6,17 @@ use crate::{
     stream_key::StreamKey,
 };
 
-/// A stream that is received, and in which format.
+/// A stream that is received, and its format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Choice {
+pub(super) struct StreamChoice {
     pub(super) key: StreamKey,
     /// The payload type.
     format: String,
 }
 
-/// What each m-line of `offer` becomes, in order; `None` for a line that is not received. Among the formats of a line, the
-/// first one is chosen whose codec is in `codecs`, which has the names of the property.
-pub(super) fn choices(offer: &Description, codecs: &[String]) -> Vec<Option<Choice>> {
+/// Returns the choice for each m-line of `offer`, in order; `None` for a line that is not received. Of the formats of a
+/// line, the first one is chosen whose codec is in `codecs`, which has the names of the property.
+pub(super) fn choices(offer: &Description, codecs: &[String]) -> Vec<Option<StreamChoice>> {
     let (mut videos, mut audios) = (0, 0);
     offer
         .lines()
@@ -28,14 +28,14 @@ pub(super) fn choices(offer: &Description, codecs: &[String]) -> Vec<Option<Choi
             };
             let key = StreamKey { kind: codec.kind, index: *next };
             *next += 1;
-            Some(Choice { key, format: format.to_owned() })
+            Some(StreamChoice { key, format: format.to_owned() })
         })
         .collect()
 }
 
-/// Reduces the offer to what is received: one format for each stream. Every other m-line is marked as inactive, except for
-/// data channels.
-pub(super) fn reduce(offer: &mut Description, choices: &[Option<Choice>]) {
+/// Reduces the offer to the streams that are received, with one format each. Every other m-line of media becomes
+/// inactive, so that webrtcbin rejects it and the sender does not send it.
+pub(super) fn reduce(offer: &mut Description, choices: &[Option<StreamChoice>]) {
     for (m_line, choice) in (0..).zip(choices) {
         if let Some(choice) = choice {
             offer.keep_format(m_line, &choice.format);
@@ -44,8 +44,8 @@ pub(super) fn reduce(offer: &mut Description, choices: &[Option<Choice>]) {
     deactivate_others(offer, choices);
 }
 
-/// Marks every m-line that becomes no stream as inactive. Data channels stay as they are.
-fn deactivate_others(offer: &mut Description, choices: &[Option<Choice>]) {
+/// Marks every m-line of media that is not received as inactive. Data channels stay unchanged.
+fn deactivate_others(offer: &mut Description, choices: &[Option<StreamChoice>]) {
     let unwanted: Vec<u32> = (0..)
         .zip(offer.lines().zip(choices))
         .filter(|(_, (line, choice))| {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_counted_by_kind_in_the_order_of_the_offer() {
+    fn streams_are_numbered_by_kind_in_the_order_of_the_offer() {
         let audio = Some(StreamKey { kind: MediaKind::Audio, index: 0 });
         let keys = |codecs: &[&str]| -> Vec<Option<StreamKey>> {
             choices(&offer(), &names(codecs))
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_that_offers_many_codecs_is_received_in_the_first_one_that_is_accepted() {
+    fn of_the_codecs_that_a_browser_offers_the_first_accepted_one_is_received() {
         let offer = |first: &str| {
             let text = format!(
                 "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF {first} 96 97 102 103 45\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n\
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_become_no_stream_are_inactive_and_data_channels_stay() {
+    fn lines_that_are_not_received_become_inactive_and_data_channels_stay() {
         let mut offer = offer();
         let choices = choices(&offer, &names(&["vp8"]));
         reduce(&mut offer, &choices);

@@ -1,12 +1,12 @@
-//! One pad of the element and what feeds it. A pad outlives sessions: when a sender restarts, or another sender replaces
-//! it, the stream resumes on the same pad, later in time, flagged with DISCONT. Only another codec needs another pad.
+//! One pad of the element and the appsrc behind it. A pad outlives sessions: when a sender restarts, or another sender
+//! replaces it, the stream resumes on the same pad, later in time, flagged with DISCONT. Only another codec needs
+//! another pad.
 //!
-//! Each output is an appsrc behind a ghost pad. Downstream therefore has a thread of its own, and the network threads of
-//! a session never wait for it.
+//! Downstream runs on the appsrc's thread. Therefore the network threads of a session never wait for it.
 
 use super::{
     RoomWebRtcSrc,
-    timeline::{AccessUnit, Decision, DownstreamState, Timeline},
+    timeline::{Decision, DownstreamState, IncomingUnit, Timeline},
 };
 use crate::{
     codec::{Codec, MediaKind, access_unit::AccessUnitKind},
@@ -20,7 +20,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// What happens at the pads, for the thread that owns the session.
+/// An event of a pad, for the conductor.
 #[derive(Debug)]
 pub(super) enum OutputEvent {
     /// Downstream needs a keyframe of this stream.
@@ -34,7 +34,7 @@ pub(super) enum OutputEvent {
 /// Receives the events of all outputs. Never blocks.
 pub(super) type OutputEvents = Arc<dyn Fn(OutputEvent) + Send + Sync>;
 
-/// What all outputs of one run of the element share.
+/// The context that all outputs of one run share.
 #[derive(Clone)]
 pub(super) struct OutputContext {
     pub(super) element: glib::WeakRef<RoomWebRtcSrc>,
@@ -44,10 +44,10 @@ pub(super) struct OutputContext {
     pub(super) clock: Arc<SessionClock>,
 }
 
-/// A pad and what feeds it.
+/// A pad and the appsrc behind it.
 pub(super) struct Output {
     key: StreamKey,
-    /// The name of the pad. It differs from the key's where an earlier pad of the stream still exists.
+    /// The name of the pad. It differs from the key while an earlier pad of the stream still exists.
     name: StreamKey,
     context: OutputContext,
     source: gst_app::AppSrc,
@@ -65,14 +65,15 @@ struct State {
 }
 
 impl Output {
-    /// Adds a pad to the element. The units given to [`Output::push`] leave it. Without caps, only an end of stream can
-    /// follow.
+    /// Adds a pad to the element. It carries the access units that [`Output::push`] receives. Without caps, only EOS
+    /// can follow.
     pub(super) fn new(
         context: &OutputContext,
         (key, name): (StreamKey, StreamKey),
         caps: Option<&gst::Caps>,
     ) -> Result<Self, glib::BoolError> {
-        let element = context.element.upgrade().ok_or_else(|| glib::bool_error!("the element is gone"))?;
+        let element =
+            context.element.upgrade().ok_or_else(|| glib::bool_error!("the element no longer exists"))?;
         let source = gst_app::AppSrc::builder()
             .name(format!("source_{name}"))
             .is_live(true)
@@ -87,8 +88,8 @@ impl Output {
         };
         let template =
             element.pad_template(template).ok_or_else(|| glib::bool_error!("no pad template {template}"))?;
-        let target = source.static_pad("src").ok_or_else(|| glib::bool_error!("appsrc without a pad"))?;
-        // This comes first, because adding an element unlinks its pads.
+        let target = source.static_pad("src").ok_or_else(|| glib::bool_error!("the appsrc has no pad"))?;
+        // The appsrc is added first, because adding an element unlinks its pads.
         element.add(&source)?;
         let pad = gst::GhostPad::builder_from_template_with_target(&template, &target)?
             .name(name.pad_name())
@@ -111,23 +112,23 @@ impl Output {
         Ok(output)
     }
 
-    /// Sends an access unit of a session, or drops it. Never waits.
+    /// Sends an access unit of a session downstream, or drops it. Never blocks.
     pub(super) fn push(&self, sample: gst::Sample) {
         let (Some(buffer), Some(caps), Some(element)) =
             (sample.buffer_owned(), sample.caps_owned(), self.context.element.upgrade())
         else {
             return;
         };
-        // With one reference to the buffer left, its metadata is changed without a copy.
+        // With a single reference to the buffer, its metadata can be changed without a copy.
         drop(sample);
-        let unit = AccessUnit {
+        let unit = IncomingUnit {
             pts: buffer.pts(),
-            key: is_entry(&buffer, &caps),
+            key: is_random_access_point(&buffer, &caps),
             discont: buffer.flags().contains(gst::BufferFlags::DISCONT),
         };
         let mut state = lock(&self.state);
         let downstream = self.downstream(&element, state.latency);
-        match state.timeline.admit(unit, downstream) {
+        match state.timeline.decide(unit, downstream) {
             Decision::Send { pts, discont } => {
                 if state.caps.as_ref() != Some(&caps) {
                     self.source.set_caps(Some(&caps));
@@ -138,28 +139,28 @@ impl Output {
                 // Fails only while the element shuts down.
                 let _ = self.source.push_buffer(restamped(buffer, pts, discont, downstream.offset));
             }
-            Decision::Drop { ask } => {
+            Decision::Drop { request_keyframe } => {
                 drop(state);
                 gst::log!(CAT, obj = self.pad, "dropping {unit:?}");
                 self.dropped.fetch_add(1, Ordering::Relaxed);
-                if ask {
+                if request_keyframe {
                     (self.context.events)(OutputEvent::KeyframeNeeded(self.key));
                 }
             }
         }
     }
 
-    /// A new session continues on this pad.
+    /// Prepares for a new session, which resumes on this pad.
     pub(super) fn restart(&self) {
         lock(&self.state).timeline.restart();
     }
 
-    /// Whether nothing can be sent until a keyframe arrives.
+    /// Whether nothing can be sent before the next keyframe.
     pub(super) fn needs_keyframe(&self) -> bool {
         lock(&self.state).timeline.needs_keyframe()
     }
 
-    /// Access units sent and dropped.
+    /// The number of access units sent and dropped.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.sent.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
     }
@@ -174,22 +175,23 @@ impl Output {
         self.name
     }
 
-    /// Whether streams with these caps can continue here: the size may change, the codec may not.
-    pub(super) fn carries(&self, caps: &gst::Caps) -> bool {
+    /// Whether a stream with these caps can resume on this pad: the size may change, but not the codec.
+    pub(super) fn accepts(&self, caps: &gst::Caps) -> bool {
         let media_type = |caps: &gst::Caps| caps.structure(0).map(|structure| structure.name().to_owned());
         lock(&self.state).caps.as_ref().is_some_and(|own| media_type(own) == media_type(caps))
     }
 
-    /// Sends EOS after the units that are waiting.
-    pub(super) fn end(&self) {
+    /// Sends EOS after the queued access units.
+    pub(super) fn send_eos(&self) {
         // Fails only while the element shuts down.
         let _ = self.source.end_of_stream();
     }
 
-    /// Removes the pad, whose stream must have ended or whose element must be in READY: the appsrc waits for its thread.
+    /// Removes the pad. Its stream must have ended, or the element must be in READY, because the appsrc waits for its
+    /// thread.
     pub(super) fn remove(&self) {
         let Some(element) = self.context.element.upgrade() else { return };
-        // Each call fails only if what it removes is not there.
+        // Each call fails only if what it removes does not exist.
         self.source.set_locked_state(true);
         let _ = self.source.set_state(gst::State::Null);
         let _ = self.pad.set_active(false);
@@ -224,14 +226,15 @@ impl Output {
                 }
                 None => {}
             }
-            // The event is not dropped, which costs a critical warning in GStreamer 1.22. The appsrc ignores it.
+            // The event is not dropped, because that causes a critical warning in GStreamer 1.22. The appsrc ignores
+            // it.
             gst::PadProbeReturn::Ok
         });
         let (state, weak) = (self.state.clone(), element.downgrade());
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             let now = weak.upgrade().and_then(|element| element.current_running_time());
             if let (Some(pts), Some(now)) = (info.buffer().and_then(|buffer| buffer.pts()), now) {
-                lock(&state).timeline.taken(pts, now);
+                lock(&state).timeline.consumed(pts, now);
             }
             gst::PadProbeReturn::Ok
         });
@@ -243,7 +246,7 @@ impl Output {
                 return gst::PadProbeReturn::Ok;
             };
             if kind == gst::EventType::StreamStart {
-                // The group says which streams belong together.
+                // Streams with the same group id belong together.
                 let event = gst::event::StreamStart::builder(&id).group_id(group).seqnum(seqnum).build();
                 info.data = Some(gst::PadProbeData::Event(event));
             } else if kind == gst::EventType::Eos {
@@ -254,8 +257,9 @@ impl Output {
     }
 }
 
-/// Whether decoding can start at an access unit. The flag of h264parse is no answer, because a single intra slice sets it.
-fn is_entry(buffer: &gst::BufferRef, caps: &gst::CapsRef) -> bool {
+/// Whether decoding can start at an access unit. The flag of h264parse does not show that, because a single intra slice
+/// sets it.
+fn is_random_access_point(buffer: &gst::BufferRef, caps: &gst::CapsRef) -> bool {
     let codec = caps.structure(0).and_then(|structure| Codec::of_media_type(structure.name()));
     match (codec, buffer.map_readable()) {
         (Some(codec), Ok(bytes)) => (codec.syntax.access_unit)(&bytes).kind != AccessUnitKind::Delta,

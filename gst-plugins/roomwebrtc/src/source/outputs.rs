@@ -1,4 +1,5 @@
-//! The outputs of one run of the element: which stream leaves through which pad.
+//! The pads of one run of the element: which stream leaves which pad. New pads are named and exposed here, and pads
+//! whose stream resumed in another codec are ended and removed.
 
 use super::output::{Output, OutputContext, OutputEvent};
 use crate::{codec::MediaKind, log::CAT, stream_key::StreamKey};
@@ -27,7 +28,7 @@ impl Pads {
         self.current.values().chain(&self.ending)
     }
 
-    /// The pad name of a new output: the stream's own, or the next one that no pad has.
+    /// The name of a new pad: that of the stream, or the next one that no pad has.
     fn free_name(&self, key: StreamKey) -> StreamKey {
         let taken = |name| self.all().any(|output| output.name() == name);
         (key.index..=u32::MAX)
@@ -38,13 +39,13 @@ impl Pads {
 }
 
 impl Outputs {
-    /// No outputs yet.
+    /// Creates the outputs of an element without pads.
     pub(super) fn new(context: OutputContext) -> Self {
         Self { context, pads: Mutex::new(Some(Pads::default())) }
     }
 
-    /// The output of a stream with these caps. A new one adds a pad to the element; if the stream had another codec, the
-    /// old pad ends. Only for the control thread.
+    /// Returns the output of a stream with these caps. Adds a pad to the element if there is none; if the stream had
+    /// another codec, the old pad is ended. Called on the conductor only.
     pub(super) fn get_or_add(
         &self,
         key: StreamKey,
@@ -54,16 +55,16 @@ impl Outputs {
         let (name, replaced) = {
             let mut pads = self.lock();
             let pads = pads.as_mut().ok_or_else(closed)?;
-            if let Some(output) = pads.current.get(&key).filter(|output| output.carries(caps)) {
+            if let Some(output) = pads.current.get(&key).filter(|output| output.accepts(caps)) {
                 return Ok(output.clone());
             }
             let replaced = pads.current.remove(&key);
             pads.ending.extend(replaced.clone());
             (pads.free_name(key), replaced)
         };
-        // The application is called in here, so the lock is not held.
+        // This calls the application, so the lock is not held.
         if let Some(replaced) = replaced {
-            replaced.end();
+            replaced.send_eos();
         }
         let output = Arc::new(Output::new(&self.context, (key, name), Some(caps))?);
         if let Some(pads) = self.lock().as_mut() {
@@ -74,56 +75,56 @@ impl Outputs {
         Err(closed())
     }
 
-    /// EOS has passed the pad with this name. If another pad has replaced it, it is returned, to be removed.
-    pub(super) fn take_ended(&self, name: StreamKey) -> Option<Arc<Output>> {
+    /// Returns an output that another one has replaced, once EOS has passed its pad. The caller removes the pad.
+    pub(super) fn remove_ended(&self, name: StreamKey) -> Option<Arc<Output>> {
         let mut pads = self.lock();
         let pads = pads.as_mut()?;
         let at = pads.ending.iter().position(|output| output.name() == name)?;
         Some(pads.ending.remove(at))
     }
 
-    /// Sends EOS on all pads. False if there are none.
-    pub(super) fn end(&self) -> bool {
+    /// Sends EOS on all pads. Returns false if there are none.
+    pub(super) fn send_eos(&self) -> bool {
         let outputs = self.all();
         for output in &outputs {
-            output.end();
+            output.send_eos();
         }
         !outputs.is_empty()
     }
 
-    /// Handles an end of stream that the application sends while there are no pads; false if there are. Downstream would
-    /// wait for it forever. Therefore a pad appears only to carry it, unless the caller ends the whole pipeline
-    /// (`pipeline_ends`).
+    /// Handles an EOS event that the application sends while there are no pads. Returns false if there are pads.
+    /// Downstream would wait for EOS forever, so a pad is added only to carry it, unless the caller ends the whole
+    /// pipeline (`pipeline_ends`).
     pub(super) fn end_without_pads(&self, pipeline_ends: bool) -> bool {
         let mut pads = self.lock();
         if pads.as_ref().is_none_or(|pads| pads.all().next().is_some()) {
             return false;
         }
-        // No sender can add a pad any more.
+        // From now on no sender can add a pad.
         *pads = None;
         drop(pads);
         if !pipeline_ends {
             let key = StreamKey { kind: MediaKind::Video, index: 0 };
             match Output::new(&self.context, (key, key), None) {
                 Ok(output) => {
-                    output.end();
+                    output.send_eos();
                     *self.lock() =
                         Some(Pads { current: [(key, Arc::new(output))].into(), ending: Vec::new() });
                 }
-                Err(error) => gst::warning!(CAT, "no pad for the end of the stream: {error}"),
+                Err(error) => gst::warning!(CAT, "no pad can be added for EOS: {error}"),
             }
         }
         (self.context.events)(OutputEvent::EndOfStream);
         true
     }
 
-    /// Removes all pads, for good. For an element in READY.
+    /// Removes all pads for good. The element must be in READY.
     pub(super) fn close(&self) {
         let pads = self.lock().take();
         pads.iter().flat_map(Pads::all).for_each(|output| output.remove());
     }
 
-    /// All of them, in order.
+    /// All outputs, ordered by stream, with those that are ending last.
     pub(super) fn all(&self) -> Vec<Arc<Output>> {
         self.lock().iter().flat_map(Pads::all).cloned().collect()
     }

@@ -1,7 +1,8 @@
-//! The senders of the room, and which of them to receive. A value: the time is an argument.
+//! Selects the sender to receive from, among the senders of the room. A value: the time is an argument.
 //!
-//! A receiver cannot request an offer. To get one from a sender whose offer it declined, it leaves the room and returns
-//! as a new process. That is a last resort, because every sender in the room then offers again.
+//! The first sender that offers is kept until it leaves, unless the property `sender-id` names another one. A receiver
+//! cannot request an offer. To get one from a sender whose offer it declined, it leaves the room and rejoins as a new
+//! process. That is a last resort, because every sender in the room then offers again.
 
 use room_signaling_client::protocol::ClientId;
 use std::{
@@ -9,12 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After a `bye`, the same sender may offer again, because its streams change. Only after this time is it an end.
-pub(super) const GOODBYE_GRACE: Duration = Duration::from_secs(1);
-/// After the element has left a sender that said `bye`, the time for which offers of that sender are declined.
+/// The time after a `bye` within which the same sender may offer again, because its streams have changed. Only then is
+/// the `bye` an end.
+pub(super) const BYE_GRACE: Duration = Duration::from_secs(1);
+/// The time for which offers of a sender that said `bye` are declined after the element has left it.
 const OTHERS_FIRST: Duration = Duration::from_secs(5);
-/// The first and the longest wait before the element returns to a sender whose session failed.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The first wait before the element rejoins for a sender whose session failed. The wait doubles each time.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest wait.
+const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The senders of the room.
 #[derive(Debug)]
@@ -24,23 +28,24 @@ pub(super) struct Senders {
     present: BTreeSet<ClientId>,
     /// The senders whose offer was declined in favor of another sender.
     declined: BTreeSet<ClientId>,
-    /// Whose offers are accepted while there is no session, and until when.
+    /// The senders whose offers are accepted while there is no session, and until when.
     preference: Option<(Preference, Instant)>,
-    /// When to leave the room and return.
+    /// When to leave the room and rejoin it.
     retry: Option<Instant>,
-    patience: Duration,
+    retry_delay: Duration,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Preference {
-    /// Offers of this sender only: it said `bye`, as senders do when their streams change.
+    /// Only offers of this sender are accepted, because it said `bye`, as senders do when their streams change.
     For(ClientId),
-    /// Offers of others only: a sender that kicked the element takes the element that returns for a new receiver.
+    /// Only offers of other senders are accepted, because a sender that kicked the element would take the rejoined
+    /// element for a new receiver.
     Against(ClientId),
 }
 
 impl Senders {
-    /// An empty room. With `wanted`, no other sender is received.
+    /// The state of an empty room. With `wanted`, no other sender is received.
     pub(super) fn new(wanted: Option<ClientId>) -> Self {
         Self {
             wanted,
@@ -48,7 +53,7 @@ impl Senders {
             declined: BTreeSet::new(),
             preference: None,
             retry: None,
-            patience: RETRY.0,
+            retry_delay: RETRY_MIN,
         }
     }
 
@@ -77,7 +82,7 @@ impl Senders {
         }
     }
 
-    /// Whether to accept an offer while there is a session with `current`. An offer that is declined is remembered.
+    /// Whether to accept an offer while there is a session with `current`. A declined offer is remembered.
     pub(super) fn accept(&mut self, from: &ClientId, current: Option<&ClientId>) -> bool {
         if self.wanted.as_ref().is_some_and(|wanted| wanted != from) {
             return false;
@@ -98,23 +103,23 @@ impl Senders {
 
     /// The session is connected.
     pub(super) fn connected(&mut self) {
-        self.patience = RETRY.0;
+        self.retry_delay = RETRY_MIN;
     }
 
     /// The sender ended the session with `bye`.
     pub(super) fn said_bye(&mut self, from: ClientId, now: Instant) {
-        self.preference = Some((Preference::For(from), now + GOODBYE_GRACE));
+        self.preference = Some((Preference::For(from), now + BYE_GRACE));
     }
 
-    /// The session failed. If its sender is still there, the element returns to it after a while.
+    /// The session failed. If its sender is still present, the element rejoins for it after a wait.
     pub(super) fn failed(&mut self, sender: &ClientId, now: Instant) {
         if self.present.contains(sender) {
-            self.retry = Some(now + self.patience);
-            self.patience = self.patience.saturating_mul(2).min(RETRY.1);
+            self.retry = Some(now + self.retry_delay);
+            self.retry_delay = self.retry_delay.saturating_mul(2).min(RETRY_MAX);
         }
     }
 
-    /// There is no session any more: returns to the senders whose offers were declined, if there are any.
+    /// There is no session any more. The element rejoins if offers were declined.
     pub(super) fn look_for_another(&mut self, now: Instant) {
         if matches!(self.preference, Some((Preference::For(_), _))) {
             return;
@@ -126,29 +131,29 @@ impl Senders {
         }
     }
 
-    /// The element has left the room, to return: all senders will offer.
-    pub(super) fn returns(&mut self) {
+    /// The element has left the room to rejoin it, so all senders will offer again.
+    pub(super) fn rejoined(&mut self) {
         self.present.clear();
         self.declined.clear();
     }
 
-    /// The element cannot leave the room yet.
+    /// The element can't leave the room at the moment, so it tries again later.
     pub(super) fn retry_later(&mut self, now: Instant) {
-        self.retry = Some(now + RETRY.0);
+        self.retry = Some(now + RETRY_MIN);
     }
 
-    /// The element receives nothing any more.
+    /// The element stops and accepts no further offers.
     pub(super) fn stop(&mut self) {
         (self.preference, self.retry) = (None, None);
     }
 
-    /// When [`Senders::handle_time`] has something to do.
+    /// When [`Senders::handle_time`] must be called next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let preference = self.preference.as_ref().map(|(_, until)| *until);
         [preference, self.retry].into_iter().flatten().min()
     }
 
-    /// True if the element should leave the room and return now, provided that it has no session.
+    /// Returns true if the element has to leave the room and rejoin it now, provided that it has no session.
     pub(super) fn handle_time(&mut self, now: Instant) -> bool {
         if let Some((preference, _)) = self.preference.take_if(|(_, until)| *until <= now) {
             if let Preference::For(sender) = preference
@@ -170,8 +175,8 @@ mod tests {
         ClientId::new(name).expect("an id")
     }
 
-    /// A room with the senders `ant` and `zebra`, in a session with `zebra`.
-    fn watching_zebra() -> Senders {
+    /// A room with the senders `ant` and `zebra`, and a session with `zebra`.
+    fn receiving_zebra() -> Senders {
         let mut senders = Senders::new(None);
         senders.joined(&id("ant"));
         senders.joined(&id("zebra"));
@@ -183,55 +188,55 @@ mod tests {
 
     #[test]
     fn a_sender_that_offers_again_after_its_bye_is_kept() {
-        let (mut senders, now) = (watching_zebra(), Instant::now());
+        let (mut senders, now) = (receiving_zebra(), Instant::now());
         senders.said_bye(id("zebra"), now);
-        assert!(!senders.handle_time(now + GOODBYE_GRACE / 2));
+        assert!(!senders.handle_time(now + BYE_GRACE / 2));
         assert!(!senders.accept(&id("ant"), None));
         assert!(senders.accept(&id("zebra"), None));
         assert_eq!(senders.deadline(), None);
     }
 
     #[test]
-    fn a_sender_that_does_not_offer_again_is_left_for_the_others() {
-        let (mut senders, now) = (watching_zebra(), Instant::now());
+    fn a_sender_that_does_not_offer_again_is_replaced_by_another_one() {
+        let (mut senders, now) = (receiving_zebra(), Instant::now());
         senders.said_bye(id("zebra"), now);
-        assert!(senders.handle_time(now + GOODBYE_GRACE));
-        senders.returns();
+        assert!(senders.handle_time(now + BYE_GRACE));
+        senders.rejoined();
         for sender in ["ant", "zebra"] {
             senders.joined(&id(sender));
         }
-        assert!(!senders.accept(&id("zebra"), None), "others come first");
+        assert!(!senders.accept(&id("zebra"), None), "the others are preferred");
         assert!(senders.accept(&id("ant"), None));
     }
 
     #[test]
     fn if_the_others_do_not_offer_the_first_sender_is_accepted_again() {
-        let (mut senders, now) = (watching_zebra(), Instant::now());
+        let (mut senders, now) = (receiving_zebra(), Instant::now());
         senders.said_bye(id("zebra"), now);
-        assert!(senders.handle_time(now + GOODBYE_GRACE));
-        senders.returns();
+        assert!(senders.handle_time(now + BYE_GRACE));
+        senders.rejoined();
         senders.joined(&id("zebra"));
         assert!(!senders.accept(&id("zebra"), None));
-        assert!(senders.handle_time(now + GOODBYE_GRACE + OTHERS_FIRST), "returns once more");
-        senders.returns();
+        assert!(senders.handle_time(now + BYE_GRACE + OTHERS_FIRST), "rejoins once more");
+        senders.rejoined();
         senders.joined(&id("zebra"));
         assert!(senders.accept(&id("zebra"), None));
     }
 
     #[test]
-    fn a_bye_without_other_senders_changes_nothing() {
+    fn a_bye_of_the_only_sender_changes_nothing() {
         let (mut senders, now) = (Senders::new(None), Instant::now());
         senders.joined(&id("zebra"));
         assert!(senders.accept(&id("zebra"), None));
         senders.said_bye(id("zebra"), now);
-        assert!(!senders.handle_time(now + GOODBYE_GRACE));
+        assert!(!senders.handle_time(now + BYE_GRACE));
         assert_eq!(senders.deadline(), None);
         assert!(senders.accept(&id("zebra"), None));
     }
 
     #[test]
     fn another_sender_that_leaves_does_not_cut_the_grace_short() {
-        let (mut senders, now) = (watching_zebra(), Instant::now());
+        let (mut senders, now) = (receiving_zebra(), Instant::now());
         senders.joined(&id("bee"));
         senders.said_bye(id("zebra"), now);
         senders.left(&id("bee"));
@@ -241,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_leaves_makes_room_for_the_declined_one_at_once() {
-        let (mut senders, now) = (watching_zebra(), Instant::now());
+    fn a_sender_that_leaves_is_replaced_by_the_declined_one_immediately() {
+        let (mut senders, now) = (receiving_zebra(), Instant::now());
         senders.left(&id("zebra"));
         senders.look_for_another(now);
         assert!(senders.handle_time(now));
-        // The same in the grace.
-        let mut senders = watching_zebra();
+        // The same within the grace period of a `bye`.
+        let mut senders = receiving_zebra();
         senders.said_bye(id("zebra"), now);
         senders.left(&id("zebra"));
         senders.look_for_another(now);
@@ -255,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_session_is_retried_later_and_later_while_its_sender_is_there() {
+    fn a_failed_session_is_retried_with_growing_delays_while_its_sender_is_present() {
         let (mut senders, now) = (Senders::new(None), Instant::now());
         senders.joined(&id("zebra"));
         for seconds in [1, 2, 4, 8, 16, 30, 30] {
@@ -265,14 +270,14 @@ mod tests {
         }
         senders.connected();
         senders.failed(&id("zebra"), now);
-        assert_eq!(senders.deadline(), Some(now + RETRY.0));
+        assert_eq!(senders.deadline(), Some(now + RETRY_MIN));
         senders.left(&id("zebra"));
         senders.look_for_another(now);
         assert_eq!(senders.deadline(), None);
     }
 
     #[test]
-    fn only_the_wanted_sender_is_accepted_and_no_other_is_returned_to() {
+    fn only_the_wanted_sender_is_accepted() {
         let (mut senders, now) = (Senders::new(Some(id("mine"))), Instant::now());
         senders.joined(&id("other"));
         assert!(!senders.accept(&id("other"), None));

@@ -1,10 +1,10 @@
-//! The property `stats`: a structure that is put together while running and read without waiting.
+//! The structure of the property `stats`, which the conductor publishes.
 
 use super::{outputs::Outputs, session::Session};
 use crate::signaling::SignalingState;
 use room_signaling_client::protocol::SessionId;
 
-/// What the control thread knows: the structure `application/x-room-source-stats`.
+/// Builds the structure `application/x-room-source-stats`.
 pub(super) fn build(
     signaling: SignalingState,
     session: Option<&Session>,

@@ -1,4 +1,5 @@
-//! One stream of a session: RTP packets become access units, which are collected until their output exists.
+//! One stream of a session: depayloads RTP packets into access units, and hands them over to an [`Output`]. Units are
+//! collected until the output exists.
 
 use super::output::Output;
 use crate::{
@@ -15,24 +16,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// At most this many access units are kept for an output that does not exist yet. It takes milliseconds to appear.
+/// The number of access units that are collected for an output that does not exist yet. It takes milliseconds to
+/// appear.
 const MAX_COLLECTED: usize = 256;
-/// A stream whose packets form no access unit for this long needs a keyframe.
+/// A stream needs a keyframe if its packets form no access unit for this long.
 const STARVED: Duration = Duration::from_millis(500);
-/// The least time between two requests for a keyframe.
+/// The least time between two keyframe requests.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(250);
 
-/// When something last happened. Any thread may set it, without a lock.
+/// The time of the last occurrence of something. Any thread may set it, without a lock.
 #[derive(Debug, Default)]
 pub(super) struct LastTime(AtomicU64);
 
 impl LastTime {
-    /// Records that it happens now.
+    /// Records an occurrence.
     pub(super) fn now(&self) {
         self.0.store(Self::clock(), Ordering::Relaxed);
     }
 
-    /// How long ago it last happened; `None` if never.
+    /// The time since the last occurrence; `None` if there was none.
     pub(super) fn age(&self) -> Option<Duration> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
@@ -40,7 +42,7 @@ impl LastTime {
         }
     }
 
-    /// Milliseconds since a moment early in this process. At least 1, because 0 means never.
+    /// Milliseconds since an early moment of this process. At least 1, because 0 means never.
     fn clock() -> u64 {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
@@ -63,7 +65,7 @@ enum HandoverState {
 }
 
 impl Handover {
-    /// Passes a unit on. True for the first one.
+    /// Passes an access unit on. Returns true for the first one.
     fn push(&self, sample: gst::Sample) -> bool {
         self.last_unit.now();
         let mut state = self.lock();
@@ -84,10 +86,10 @@ impl Handover {
         }
     }
 
-    /// Directs units to `output` from now on, beginning with those that were collected.
+    /// Directs access units to `output`, beginning with those that were collected.
     fn attach(&self, output: &Arc<Output>) {
         // The lock is held until the collected units are passed on, so that later units cannot overtake them. An output
-        // never waits.
+        // never blocks.
         let mut state = self.lock();
         if let HandoverState::Collecting(samples) = &mut *state {
             for sample in samples.drain(..) {
@@ -106,11 +108,11 @@ impl Handover {
     }
 }
 
-/// A stream as the owner of its session sees it.
+/// One stream, owned by its session.
 pub(super) struct Stream {
     pub(super) key: StreamKey,
     handover: Arc<Handover>,
-    /// Packets enter here, and keyframe requests leave.
+    /// The pad that packets enter and keyframe requests leave.
     entry: gst::Pad,
     requested: LastTime,
     output: Option<Arc<Output>>,
@@ -118,8 +120,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Builds depayloader and parser for `codec` into `pipeline` and links `pad`, a source pad of webrtcbin, to them.
-    /// `first` is called once, with the caps of the first access unit. Called on a streaming thread.
+    /// Builds the depayloader and the parser for `codec` into `pipeline`, and links `pad`, a source pad of webrtcbin,
+    /// to them. `first` is called once, with the caps of the first access unit. Called on a streaming thread.
     pub(super) fn build(
         pipeline: &gst::Pipeline,
         pad: &gst::Pad,
@@ -133,8 +135,9 @@ impl Stream {
             if *codec == H264 {
                 repair = Some(H264Repair::new(&depay));
             }
-            // After a loss, units are useless until the next keyframe. rtph264depay starts at IDR pictures only, but streams
-            // exist that have recovery points instead: there the output drops what cannot be decoded.
+            // After a loss, access units can't be decoded before the next keyframe. rtph264depay waits for IDR pictures
+            // only, but some streams have recovery points instead. For H.264 the output therefore drops what can't be
+            // decoded.
             let own_gate = *codec == H264;
             for (name, value) in [("wait-for-keyframe", !own_gate), ("request-keyframe", true)] {
                 if depay.find_property(name).is_some() {
@@ -165,7 +168,7 @@ impl Stream {
         Ok(Self { key, handover, entry, requested: LastTime::default(), output: None, _repair: repair })
     }
 
-    /// Directs access units to `output` from now on.
+    /// Directs access units to `output`.
     pub(super) fn attach(&mut self, output: Arc<Output>) {
         output.restart();
         self.handover.attach(&output);
@@ -177,31 +180,31 @@ impl Stream {
         self.output.is_some()
     }
 
-    /// Passes no unit on after this.
+    /// Stops passing access units on.
     pub(super) fn close(&self) {
         self.handover.close();
     }
 
-    /// Whether the stream is closed, to be asked when its session has dropped it.
+    /// Whether the stream is closed. The answer is available after the session has dropped the stream.
     #[cfg(test)]
     pub(super) fn closed(&self) -> impl Fn() -> bool + use<> {
         let handover = self.handover.clone();
         move || matches!(*handover.lock(), HandoverState::Closed)
     }
 
-    /// How long ago the last packet arrived; `None` if no packet has.
+    /// The time since the last packet; `None` if no packet has arrived.
     pub(super) fn silence(&self) -> Option<Duration> {
         self.handover.last_packet.age()
     }
 
-    /// Whether packets arrive, but nothing that could be shown.
+    /// Whether packets arrive without a decodable access unit.
     pub(super) fn needs_keyframe(&self) -> bool {
         let age = |time: &LastTime| time.age().unwrap_or(Duration::MAX);
         let starved = age(&self.handover.last_unit) > age(&self.handover.last_packet).saturating_add(STARVED);
         starved || self.output.as_ref().is_some_and(|output| output.needs_keyframe())
     }
 
-    /// Requests a keyframe from the sender (PLI, RFC 4585), unless one was requested a moment ago.
+    /// Requests a keyframe from the sender (PLI, RFC 4585), unless one was requested within [`KEYFRAME_INTERVAL`].
     pub(super) fn request_keyframe(&self) {
         if self.requested.age().is_some_and(|age| age < KEYFRAME_INTERVAL) {
             return;
@@ -209,7 +212,7 @@ impl Stream {
         self.requested.now();
         let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
         if !self.entry.push_event(event) {
-            gst::debug!(crate::log::CAT, obj = self.entry, "the keyframe request was not handled");
+            gst::debug!(crate::log::CAT, obj = self.entry, "webrtcbin did not handle the keyframe request");
         }
     }
 }

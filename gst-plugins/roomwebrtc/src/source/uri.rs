@@ -1,28 +1,29 @@
-//! `room://host:port/name`: the room `name` of the signaling server `ws://host:port`; `rooms://` is the same over TLS.
-//! Names are percent-encoded UTF-8 (RFC 3986), so that every name can be written.
+//! Room URIs: `room://host:port/name` is the room `name` of the signaling server `ws://host:port`; `rooms://` is the
+//! same over TLS. Names are percent-encoded UTF-8 (RFC 3986), so that every name can be expressed.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use room_signaling_client::wire::{DEFAULT_PORT, DEFAULT_ROOM};
 
-/// The schemes, plain and over TLS.
+/// The schemes, without and with TLS.
 pub(super) const PROTOCOLS: [&str; 2] = ["room", "rooms"];
 
-/// All but the unreserved characters (RFC 3986, section 2.3).
+/// All characters except the unreserved ones (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A room URI, taken apart.
+/// The parts of a room URI.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RoomUri {
-    /// What the property `signaling-uri` takes.
+    /// The value for the property `signaling-uri`.
     pub(super) signaling_uri: String,
-    /// The name, decoded.
+    /// The decoded name of the room.
     pub(super) room: String,
 }
 
-/// Takes `uri` apart. The port may be left out, and so may the room. The error says what is wrong.
+/// Parses a room URI. The port and the room are optional. The error names the fault.
 pub(super) fn parse(uri: &str) -> Result<RoomUri, String> {
-    let wrong = |what: &str| format!("{uri:?} is no room URI: {what}; write room://host:{DEFAULT_PORT}/name");
-    let (scheme, rest) = uri.split_once("://").ok_or_else(|| wrong("there is no ://"))?;
+    let wrong =
+        |what: &str| format!("{uri:?} is not a room URI: {what}; write room://host:{DEFAULT_PORT}/name");
+    let (scheme, rest) = uri.split_once("://").ok_or_else(|| wrong("it has no ://"))?;
     let socket = match scheme.to_ascii_lowercase().as_str() {
         "room" => "ws",
         "rooms" => "wss",
@@ -31,19 +32,19 @@ pub(super) fn parse(uri: &str) -> Result<RoomUri, String> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let path = path.split(['?', '#']).next().unwrap_or_default();
     if authority.is_empty() || authority.contains('@') {
-        return Err(wrong("there is no plain host"));
+        return Err(wrong("it has no plain host"));
     }
     let room = match path {
         "" => DEFAULT_ROOM.to_owned(),
         path => percent_decode_str(path)
             .decode_utf8()
-            .map_err(|_| wrong("the room's name is no percent-encoded UTF-8"))?
+            .map_err(|_| wrong("the name of the room is not percent-encoded UTF-8"))?
             .into_owned(),
     };
     Ok(RoomUri { signaling_uri: format!("{socket}://{}", with_port(authority)), room })
 }
 
-/// The room URI of these properties, where there is one.
+/// Builds the room URI of these properties, if there is one.
 pub(super) fn build(signaling_uri: &str, room: &str) -> Option<String> {
     let (scheme, authority) = signaling_uri.split_once("://")?;
     let scheme = match scheme {
@@ -56,7 +57,7 @@ pub(super) fn build(signaling_uri: &str, room: &str) -> Option<String> {
 }
 
 fn with_port(authority: &str) -> String {
-    // The colons of an IPv6 address are inside brackets.
+    // An IPv6 address has colons inside its brackets.
     let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     if authority.get(host_end..).is_some_and(|rest| rest.contains(':')) {
         authority.to_owned()
@@ -88,15 +89,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_room_uri_is_refused_with_words() {
+    fn other_uris_are_refused_with_the_correct_form() {
         for uri in ["", "h", "http://h/a", "room:///a", "room://u@h/a", "room://h/%FF"] {
-            let words = parse(uri).expect_err(uri);
-            assert!(words.contains("room://host:8765/name"), "{words}");
+            let error = parse(uri).expect_err(uri);
+            assert!(error.contains("room://host:8765/name"), "{error}");
         }
     }
 
     #[test]
-    fn what_is_built_parses_back() {
+    fn a_built_uri_can_be_parsed() {
         for room in ["living_room", "客厅", "a/b c?#%"] {
             let uri = build("wss://h:1/ws", room).expect("a URI");
             assert!(uri.is_ascii(), "{uri}");

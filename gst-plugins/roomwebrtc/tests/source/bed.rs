@@ -1,4 +1,4 @@
-//! What the scenarios stand on: a server in this process, senders, and a watcher that writes down what it gets.
+//! Shared by the tests: a server in this process, senders, and a pipeline that records what roomwebrtcsrc delivers.
 
 use gst::prelude::*;
 use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long anything may take on a busy machine.
+/// The limit of every wait, which a busy machine does not reach.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 const CHILD_ROOM: &str = "ROOM_SOURCE_TEST_CHILD";
 
@@ -33,7 +33,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A signaling server of this test's own.
+/// A signaling server for one test.
 pub(crate) struct Server(room_signaling_server::Running);
 
 impl Server {
@@ -46,7 +46,7 @@ impl Server {
         Self(room_signaling_server::spawn_thread(config).unwrap())
     }
 
-    /// Ends, is away for a while, and comes back as a new process would: knowing nobody.
+    /// Stops the server and starts it again after `away`, with an empty state like that of a new process.
     pub(crate) fn restart(self, away: Duration) -> Self {
         let address = self.0.local_addr();
         self.0.stop().unwrap();
@@ -62,17 +62,17 @@ impl Server {
         self.0.local_addr().to_string()
     }
 
-    /// The properties that bring an element into the room `living_room` of this server.
+    /// The properties with which an element joins the room `living_room` of this server.
     pub(crate) fn room(&self) -> String {
         format!("signaling-uri={} room=living_room", self.uri())
     }
 
-    /// A sender of a picture this wide, so that a watcher can tell who sends.
-    pub(crate) fn sender(&self, id: &str, width: u32) -> Line {
-        Line::play(&sender(&self.room(), id, width))
+    /// A sender of video with this width, by which a receiver can distinguish senders.
+    pub(crate) fn sender(&self, id: &str, width: u32) -> TestPipeline {
+        TestPipeline::play(&sender(&self.room(), id, width))
     }
 
-    /// The same in a process of its own, which can be killed.
+    /// The same sender in a process of its own, which can be killed.
     pub(crate) fn sender_process(&self, id: &str, width: u32) -> Process {
         let program = std::env::current_exe().unwrap();
         let child = Command::new(program)
@@ -84,7 +84,7 @@ impl Server {
     }
 }
 
-/// With a keyframe at the start and afterwards only when somebody asks.
+/// Sends a keyframe at the start, and others on request only.
 fn sender(room: &str, id: &str, width: u32) -> String {
     format!(
         "videotestsrc is-live=true ! video/x-raw,width={width},height=120,framerate=30/1 ! \
@@ -93,14 +93,14 @@ fn sender(room: &str, id: &str, width: u32) -> String {
     )
 }
 
-/// What `child_process` does where [`Server::sender_process`] started it: send until killed.
+/// The body of the test `child_process`: if [`Server::sender_process`] started it, sends until it is killed.
 pub(crate) fn be_child_process() {
     let Ok(description) = std::env::var(CHILD_ROOM) else { return };
-    let line = Line::play(&description);
+    let line = TestPipeline::play(&description);
     line.wait(&[gst::MessageType::Error, gst::MessageType::Eos]);
 }
 
-/// A process that is never left behind.
+/// A process that is killed on drop.
 pub(crate) struct Process(Child);
 
 impl Process {
@@ -116,13 +116,13 @@ impl Drop for Process {
     }
 }
 
-/// A pipeline that is always taken down.
-pub(crate) struct Line(pub(crate) gst::Pipeline);
+/// A pipeline that is always shut down.
+pub(crate) struct TestPipeline(pub(crate) gst::Pipeline);
 
-impl Line {
+impl TestPipeline {
     pub(crate) fn new(description: &str) -> Self {
         init();
-        // What is a single element is not made a pipeline.
+        // `parse::launch` does not put a single element into a pipeline.
         Self(gst::parse::launch(description).unwrap().downcast().unwrap_or_else(|element| {
             let pipeline = gst::Pipeline::new();
             pipeline.add(&element).unwrap();
@@ -132,7 +132,7 @@ impl Line {
 
     pub(crate) fn play(description: &str) -> Self {
         let line = Self::new(description);
-        // A failure shows on the bus.
+        // A failure is posted on the bus.
         let _ = line.0.set_state(gst::State::Playing);
         line
     }
@@ -141,7 +141,7 @@ impl Line {
         self.0.set_state(gst::State::Null).unwrap();
     }
 
-    /// The element under test, or the sink of a sender.
+    /// The element under test, or the roomwebrtcsink of a sender.
     pub(crate) fn element(&self) -> gst::Element {
         self.0.by_name("s").unwrap()
     }
@@ -150,34 +150,34 @@ impl Line {
         self.element().property_value("signaling-state").serialize().unwrap().into()
     }
 
-    /// The first message of these types.
+    /// Waits for the first message of these types.
     pub(crate) fn wait(&self, types: &[gst::MessageType]) -> gst::Message {
         let patience = gst::ClockTime::from_seconds(PATIENCE.as_secs());
         self.0.bus().unwrap().timed_pop_filtered(patience, types).expect("a message in time")
     }
 
-    /// The words of an error that has to come.
+    /// Waits for an error and returns its text.
     pub(crate) fn error(&self) -> String {
         match self.wait(&[gst::MessageType::Error, gst::MessageType::Eos]).view() {
             gst::MessageView::Error(error) => error.error().to_string(),
-            _ => panic!("it ended without an error"),
+            _ => panic!("the stream ended without an error"),
         }
     }
 
-    /// That nothing went wrong until now.
+    /// Asserts that no error has been posted.
     pub(crate) fn assert_no_error(&self) {
         let error = self.0.bus().unwrap().pop_filtered(&[gst::MessageType::Error]);
         assert!(error.is_none(), "{error:?}");
     }
 }
 
-impl Drop for Line {
+impl Drop for TestPipeline {
     fn drop(&mut self) {
         let _ = self.0.set_state(gst::State::Null);
     }
 }
 
-/// One buffer as it came out of a pad.
+/// A buffer that left a pad.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) pad: String,
@@ -186,15 +186,15 @@ pub(crate) struct Frame {
     pub(crate) discont: bool,
     pub(crate) media: String,
     pub(crate) width: i32,
-    /// The sender's time.
+    /// The capture time on the sender's clock.
     pub(crate) captured: Option<gst::ClockTime>,
-    /// How long after its time it came.
+    /// The delay from its running time to its arrival.
     pub(crate) age: Duration,
 }
 
-/// A pipeline with a roomwebrtcsrc, each of whose pads goes to an appsink.
+/// A pipeline with a roomwebrtcsrc and an appsink at each of its pads.
 pub(crate) struct Watcher {
-    pub(crate) line: Line,
+    pub(crate) line: TestPipeline,
     pub(crate) frames: Arc<Mutex<Vec<Frame>>>,
     pub(crate) pads: Arc<Mutex<Vec<String>>>,
 }
@@ -202,7 +202,7 @@ pub(crate) struct Watcher {
 impl Watcher {
     pub(crate) fn new(properties: &str) -> Self {
         init();
-        let line = Line::new(&format!("roomwebrtcsrc name=s {properties}"));
+        let line = TestPipeline::new(&format!("roomwebrtcsrc name=s {properties}"));
         let (frames, pads) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let (list, names, pipeline) = (frames.clone(), pads.clone(), line.0.downgrade());
         line.element().connect_pad_added(move |_, pad| {
@@ -224,7 +224,7 @@ impl Watcher {
         watcher
     }
 
-    /// Whether EOS has passed the pad with this name, which may be yet to come.
+    /// A flag that is set when EOS passes the pad with this name.
     pub(crate) fn expect_eos(&self, pad: &str) -> Arc<std::sync::atomic::AtomicBool> {
         let passed = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let seen = passed.clone();
@@ -238,7 +238,7 @@ impl Watcher {
         passed
     }
 
-    /// The element messages with this name that are on the bus.
+    /// Removes the element messages from the bus and returns those with this name.
     pub(crate) fn element_messages(&self, name: &str) -> Vec<gst::Message> {
         let bus = self.line.0.bus().unwrap();
         let all = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Element]));
@@ -253,17 +253,17 @@ impl Watcher {
         self.frames.lock().unwrap().clone()
     }
 
-    /// Waits for that many more frames, and gives them.
+    /// Waits for this many further frames and returns them.
     pub(crate) fn next(&self, count: usize) -> Vec<Frame> {
         let before = self.count();
-        wait_until("frames come", || self.count() >= before + count);
+        wait_until("frames arrive", || self.count() >= before + count);
         self.all().split_off(before)
     }
 
-    /// Waits for a frame of a picture this wide, and gives the first one.
+    /// Waits for the first frame with this width.
     pub(crate) fn first_of(&self, width: i32) -> Frame {
         let found = || self.all().into_iter().find(|frame| frame.width == width);
-        wait_until(&format!("a picture {width} wide"), || found().is_some());
+        wait_until(&format!("a frame of width {width}"), || found().is_some());
         found().unwrap()
     }
 }
@@ -292,10 +292,10 @@ fn sink(pad: String, list: Arc<Mutex<Vec<Frame>>>) -> gst_app::AppSink {
     sink
 }
 
-/// A sender made of a plain webrtcbin named `s`, with nothing of this project but the signaling client. It offers once,
-/// to the first receiver.
-pub(crate) fn plain_sender(server: &Server, description: &str) -> Line {
-    let line = Line::play(description);
+/// A sender made of a plain webrtcbin named `s`, which shares only the signaling client with this project. It makes one
+/// offer, to the first receiver.
+pub(crate) fn plain_sender(server: &Server, description: &str) -> TestPipeline {
+    let line = TestPipeline::play(description);
     let webrtcbin = line.element();
     let uri = server.uri();
     std::thread::spawn(move || {
@@ -342,7 +342,7 @@ fn offer(webrtcbin: &gst::Element, handle: &Handle, to: &ClientId) {
         candidates.send(signal(&id, Body::Candidate { candidate }));
         None
     });
-    // The streams' caps are there when all sink pads have some.
+    // The offer needs the caps of all streams.
     wait_until("caps of what is sent", || {
         webrtcbin.sink_pads().iter().all(|pad| pad.current_caps().is_some())
     });
@@ -354,7 +354,7 @@ fn offer(webrtcbin: &gst::Element, handle: &Handle, to: &ClientId) {
     webrtcbin.emit_by_name::<()>("set-local-description", &[&offer, &None::<gst::Promise>]);
 }
 
-/// That times never go back, whatever happened in between.
+/// Asserts that times never step back.
 pub(crate) fn assert_rising(frames: &[Frame]) {
     for pair in frames.windows(2) {
         assert!(pair[0].pts < pair[1].pts, "{pair:?}");

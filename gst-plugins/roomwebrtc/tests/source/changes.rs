@@ -1,11 +1,11 @@
-//! A sender that changes: another codec, another pad, a `bye` with another sender in the room; and an end of stream
-//! without any sender.
+//! Senders that change: another codec, another pad, a `bye` while another sender is present. An EOS event without a
+//! sender. Pipelines with a high latency.
 
-use crate::bed::{Line, Server, Watcher, assert_rising, wait_until};
+use crate::bed::{Server, TestPipeline, Watcher, assert_rising, wait_until};
 use gst::prelude::*;
 
-fn vp8_sender(server: &Server, id: &str, width: u32) -> Line {
-    Line::play(&format!(
+fn vp8_sender(server: &Server, id: &str, width: u32) -> TestPipeline {
+    TestPipeline::play(&format!(
         "videotestsrc is-live=true ! video/x-raw,width={width},height=120,framerate=30/1 ! vp8enc deadline=1 ! \
          roomwebrtcsink name=s client-id={id} {}",
         server.room()
@@ -13,7 +13,7 @@ fn vp8_sender(server: &Server, id: &str, width: u32) -> Line {
 }
 
 /// Adds another H.264 branch to a sender.
-fn add_pad(sender: &Line, width: u32) {
+fn add_pad(sender: &TestPipeline, width: u32) {
     let branch = gst::parse::bin_from_description(
         &format!(
             "videotestsrc is-live=true ! video/x-raw,width={width},height=120 ! x264enc tune=zerolatency"
@@ -61,7 +61,7 @@ fn a_codec_that_changes_back_and_forth_never_reuses_the_name_of_a_pad_that_exist
 }
 
 #[test]
-fn a_sender_that_gets_another_pad_keeps_its_receiver_although_another_sender_waits() {
+fn a_sender_that_adds_a_pad_keeps_its_receiver_although_another_sender_is_present() {
     let server = Server::start();
     let first = server.sender("zebra", 160);
     let watcher = Watcher::play(&server.room());
@@ -78,7 +78,7 @@ fn a_sender_that_gets_another_pad_keeps_its_receiver_although_another_sender_wai
 }
 
 #[test]
-fn a_bye_without_another_offer_leads_to_the_other_sender() {
+fn after_a_bye_without_another_offer_the_other_sender_is_received() {
     let server = Server::start();
     let first = server.sender("zebra", 160);
     let watcher = Watcher::play(&format!("{} client-id=viewer", server.room()));
@@ -91,11 +91,13 @@ fn a_bye_without_another_offer_leads_to_the_other_sender() {
 }
 
 #[test]
-fn an_end_of_stream_without_a_sender_ends_the_pipeline() {
+fn an_eos_event_without_a_sender_ends_the_pipeline() {
     let server = Server::start();
     for others in ["", "videotestsrc is-live=true ! fakesink async=false"] {
-        let line =
-            Line::play(&format!("roomwebrtcsrc name=s {} ! fakesink async=false {others}", server.room()));
+        let line = TestPipeline::play(&format!(
+            "roomwebrtcsrc name=s {} ! fakesink async=false {others}",
+            server.room()
+        ));
         wait_until("in the room", || line.signaling_state() == "joined");
         assert!(line.0.send_event(gst::event::Eos::new()));
         let end = line.wait(&[gst::MessageType::Eos, gst::MessageType::Error]);
@@ -108,8 +110,10 @@ fn an_end_of_stream_without_a_sender_ends_the_pipeline() {
 fn a_pipeline_with_more_latency_than_the_jitter_buffer_loses_no_frame() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
-    let line =
-        Line::new(&format!("roomwebrtcsrc name=s {} ! h264parse ! fakesink name=f sync=true", server.room()));
+    let line = TestPipeline::new(&format!(
+        "roomwebrtcsrc name=s {} ! h264parse ! fakesink name=f sync=true",
+        server.room()
+    ));
     line.0.set_latency(gst::ClockTime::from_seconds(3));
     line.0.set_state(gst::State::Playing).unwrap();
     assert_eq!(dropped_while_rendering(&line, 60), 0);
@@ -119,25 +123,25 @@ fn a_pipeline_with_more_latency_than_the_jitter_buffer_loses_no_frame() {
 fn a_sink_that_is_late_on_purpose_loses_frames_at_the_start_only() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
-    let line = Line::play(&format!(
+    let line = TestPipeline::play(&format!(
         "roomwebrtcsrc name=s {} ! h264parse ! fakesink name=f sync=true ts-offset=2000000000",
         server.room()
     ));
     let mut frames = 0;
-    // One second of frames is lost until the delay is recognized. Before, that happened again and again.
+    // One second of frames is lost before the delay is recognized.
     wait_until("three seconds without a loss", || {
         frames += 90;
         dropped_while_rendering(&line, frames) == 0
     });
 }
 
-fn dropped(line: &Line) -> u64 {
+fn dropped(line: &TestPipeline) -> u64 {
     let stats = line.element().property::<gst::Structure>("stats");
     stats.get::<gst::Structure>("video_0").map_or(0, |pad| pad.get::<u64>("dropped").unwrap())
 }
 
-/// Units that were dropped until `frames` were rendered, apart from those before the first keyframe.
-fn dropped_while_rendering(line: &Line, frames: u64) -> u64 {
+/// The number of access units that are dropped until `frames` are rendered, without those before the first keyframe.
+fn dropped_while_rendering(line: &TestPipeline, frames: u64) -> u64 {
     let sink = line.0.by_name("f").unwrap();
     let rendered = || sink.property::<gst::Structure>("stats").get::<u64>("rendered").unwrap_or(0);
     wait_until("the first frame", || rendered() > 0);

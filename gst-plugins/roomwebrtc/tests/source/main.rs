@@ -1,4 +1,4 @@
-//! roomwebrtcsrc against a real server and real senders, in one process each test.
+//! Tests of roomwebrtcsrc with a real server and real senders. Each test runs in a process of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,7 @@ mod changes;
 mod refresh;
 mod time;
 
-use bed::{Line, PATIENCE, Server, Watcher, assert_rising, plain_sender, wait_until};
+use bed::{PATIENCE, Server, TestPipeline, Watcher, assert_rising, plain_sender, wait_until};
 use gst::prelude::*;
 use room_signaling_client::{
     ClientConfig, Event, Options, new_instance,
@@ -16,14 +16,14 @@ use room_signaling_client::{
 };
 use std::time::Duration;
 
-/// What a sender process does; nothing when run as a test.
+/// The main function of a sender process. Does nothing when it runs as a test.
 #[test]
 fn child_process() {
     bed::be_child_process();
 }
 
 #[test]
-fn a_stream_comes_depayloaded_parsed_and_on_time() {
+fn a_stream_arrives_depayloaded_parsed_and_on_time() {
     let server = Server::start();
     let _sender = server.sender("camera", 320);
     let watcher = Watcher::play(&server.room());
@@ -52,9 +52,9 @@ fn a_stream_comes_depayloaded_parsed_and_on_time() {
 }
 
 #[test]
-fn alone_it_is_live_and_says_so() {
+fn without_a_sender_it_is_live_and_reports_its_latency() {
     let server = Server::start();
-    let line = Line::new(&format!("roomwebrtcsrc name=s latency=70 {}", server.room()));
+    let line = TestPipeline::new(&format!("roomwebrtcsrc name=s latency=70 {}", server.room()));
     let source = line.element();
     assert_eq!(line.0.set_state(gst::State::Paused), Ok(gst::StateChangeSuccess::NoPreroll));
     assert_eq!(line.0.set_state(gst::State::Playing), Ok(gst::StateChangeSuccess::Success));
@@ -67,10 +67,10 @@ fn alone_it_is_live_and_says_so() {
 }
 
 #[test]
-fn two_streams_come_on_two_pads_and_an_unwanted_one_stays_away() {
+fn two_streams_leave_two_pads_and_a_codec_that_is_not_accepted_is_not_received() {
     let server = Server::start();
     let room = server.room();
-    let _sender = Line::play(&format!(
+    let _sender = TestPipeline::play(&format!(
         "videotestsrc is-live=true ! video/x-raw,width=160,height=120 ! x264enc tune=zerolatency ! s.video_0 \
          videotestsrc is-live=true ! video/x-raw,width=320,height=240 ! vp8enc deadline=1 ! s.video_1 \
          roomwebrtcsink name=s {room}"
@@ -90,7 +90,7 @@ fn two_streams_come_on_two_pads_and_an_unwanted_one_stays_away() {
 }
 
 #[test]
-fn a_sender_that_said_goodbye_and_comes_back_goes_on_on_the_same_pad() {
+fn a_sender_that_said_bye_and_rejoins_resumes_on_the_same_pad() {
     let server = Server::start();
     let sender = server.sender("camera", 160);
     let watcher = Watcher::play(&server.room());
@@ -107,7 +107,7 @@ fn a_sender_that_said_goodbye_and_comes_back_goes_on_on_the_same_pad() {
 }
 
 #[test]
-fn a_killed_sender_that_comes_back_goes_on_on_the_same_pad() {
+fn a_killed_sender_that_restarts_resumes_on_the_same_pad() {
     let server = Server::start();
     let mut sender = server.sender_process("camera", 160);
     let watcher = Watcher::play(&server.room());
@@ -123,7 +123,7 @@ fn a_killed_sender_that_comes_back_goes_on_on_the_same_pad() {
 }
 
 #[test]
-fn the_first_sender_is_kept_until_it_leaves_and_then_the_next_one_comes() {
+fn the_first_sender_is_kept_until_it_leaves_and_the_next_one_follows() {
     let server = Server::start();
     let first = server.sender("first", 160);
     let watcher = Watcher::play(&server.room());
@@ -137,7 +137,7 @@ fn the_first_sender_is_kept_until_it_leaves_and_then_the_next_one_comes() {
 }
 
 #[test]
-fn the_sender_that_was_asked_for_is_waited_for() {
+fn only_the_sender_named_by_sender_id_is_received() {
     let server = Server::start();
     let _other = server.sender("other", 160);
     let watcher = Watcher::play(&format!("{} sender-id=mine", server.room()));
@@ -148,7 +148,7 @@ fn the_sender_that_was_asked_for_is_waited_for() {
 }
 
 #[test]
-fn a_killed_sender_makes_place_for_the_next_one() {
+fn a_killed_sender_is_replaced_by_the_next_one() {
     let server = Server::start();
     let mut first = server.sender_process("first", 160);
     let watcher = Watcher::play(&server.room());
@@ -162,7 +162,7 @@ fn a_killed_sender_makes_place_for_the_next_one() {
 }
 
 #[test]
-fn a_server_that_goes_and_comes_back_costs_no_frame() {
+fn a_server_restart_costs_no_frame() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
     let watcher = Watcher::play(&server.room());
@@ -175,12 +175,12 @@ fn a_server_that_goes_and_comes_back_costs_no_frame() {
     assert!(longest < gst::ClockTime::from_mseconds(200), "a gap of {longest}");
     let marked: Vec<_> = frames.iter().enumerate().filter(|(_, frame)| frame.discont).collect();
     assert_eq!(marked.len(), 1, "{marked:?}");
-    // And whoever comes now is served.
+    // A receiver that joins now is served.
     Watcher::play(&server.room()).first_of(160);
 }
 
 #[test]
-fn a_stream_that_the_sender_adds_gets_a_pad_and_the_first_one_goes_on() {
+fn a_stream_that_the_sender_adds_gets_a_pad_and_the_first_one_continues() {
     let server = Server::start();
     let sender = server.sender("camera", 160);
     let watcher = Watcher::play(&server.room());
@@ -223,7 +223,7 @@ fn a_plain_webrtcbin_is_received_with_sound() {
 }
 
 #[test]
-fn after_a_loss_it_goes_on_with_a_keyframe_that_was_asked_for() {
+fn after_a_loss_the_stream_continues_with_a_requested_keyframe() {
     let server = Server::start();
     let _sender = plain_sender(
         &server,
@@ -239,9 +239,9 @@ fn after_a_loss_it_goes_on_with_a_keyframe_that_was_asked_for() {
 }
 
 #[test]
-fn a_sender_that_hesitates_loses_no_frame() {
+fn a_sender_that_pauses_briefly_loses_no_frame() {
     let server = Server::start();
-    let sender = Line::new(&format!(
+    let sender = TestPipeline::new(&format!(
         "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1 ! identity name=hesitant ! \
          x264enc tune=zerolatency key-int-max=1000 ! roomwebrtcsink name=s {}",
         server.room()
@@ -271,7 +271,7 @@ fn an_eos_event_ends_the_stream() {
 }
 
 #[test]
-fn a_goodbye_is_the_end_of_the_stream_where_that_is_wanted() {
+fn with_eos_on_bye_a_bye_ends_the_stream() {
     let server = Server::start();
     let watcher = Watcher::play(&format!("{} eos-on-bye=true", server.room()));
     let sender = server.sender("camera", 160);
@@ -282,7 +282,7 @@ fn a_goodbye_is_the_end_of_the_stream_where_that_is_wanted() {
 }
 
 #[test]
-fn a_keyframe_asked_for_downstream_comes() {
+fn a_keyframe_that_downstream_requests_arrives() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
     let watcher = Watcher::play(&server.room());
@@ -297,14 +297,16 @@ fn a_keyframe_asked_for_downstream_comes() {
 }
 
 #[test]
-fn after_a_pause_it_goes_on_with_a_keyframe_on_time() {
+fn after_a_pause_the_stream_continues_with_a_keyframe_on_time() {
     let server = Server::start();
-    let _sender = server.sender("camera", 160);
+    let sender = server.sender("camera", 160);
     let watcher = Watcher::play(&server.room());
     watcher.next(30);
     let pipeline = &watcher.line.0;
     pipeline.set_state(gst::State::Paused).unwrap();
-    std::thread::sleep(Duration::from_millis(700));
+    let frames = || sender.element().property::<gst::Structure>("stats").get::<u64>("frames").unwrap();
+    let at_pause = frames();
+    wait_until("the sender continues", || frames() > at_pause + 20);
     let before = watcher.count();
     pipeline.set_state(gst::State::Playing).unwrap();
     let resumed = || watcher.all().split_off(before).into_iter().position(|frame| frame.key && frame.discont);
@@ -316,12 +318,15 @@ fn after_a_pause_it_goes_on_with_a_keyframe_on_time() {
 }
 
 #[test]
-fn an_unlinked_pad_hurts_nobody_and_starts_when_it_is_linked() {
+fn an_unlinked_pad_is_no_error_and_starts_when_it_is_linked() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
-    let line = Line::play(&format!("roomwebrtcsrc name=s {}", server.room()));
-    wait_until("a pad", || line.element().static_pad("video_0").is_some());
-    std::thread::sleep(Duration::from_millis(300));
+    let line = TestPipeline::play(&format!("roomwebrtcsrc name=s {}", server.room()));
+    let dropped = || {
+        let stats = line.element().property::<gst::Structure>("stats");
+        stats.get::<gst::Structure>("video_0").map_or(0, |pad| pad.get::<u64>("dropped").unwrap())
+    };
+    wait_until("access units for the unlinked pad", || dropped() > 10);
     line.assert_no_error();
     let late = gst::ElementFactory::make("fakesink")
         .property("async", false)
@@ -337,7 +342,7 @@ fn an_unlinked_pad_hurts_nobody_and_starts_when_it_is_linked() {
 }
 
 #[test]
-fn it_can_be_stopped_and_started_again_and_leaves_no_ghost() {
+fn each_stop_leaves_the_room_and_the_element_can_be_restarted() {
     let server = Server::start();
     let sender = server.sender("camera", 160);
     let receivers = || sender.element().property::<Vec<String>>("receivers");
@@ -352,28 +357,28 @@ fn it_can_be_stopped_and_started_again_and_leaves_no_ghost() {
         assert!(began.elapsed() < Duration::from_millis(1500), "stopping took {:?}", began.elapsed());
         assert_eq!(watcher.line.signaling_state(), "idle");
         assert!(watcher.line.element().src_pads().is_empty(), "round {round}");
-        wait_until("the sender has let go", || receivers().is_empty());
+        wait_until("the sender ends the session", || receivers().is_empty());
     }
 }
 
 #[test]
-fn nonsense_from_a_sender_is_no_error_and_the_next_sender_is_received() {
+fn a_malformed_offer_is_no_error_and_the_next_sender_is_received() {
     let server = Server::start();
-    let nonsense = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n";
-    let liars = ["nonsense", "", "v=0\r\n", nonsense].map(|sdp| liar(&server, sdp));
+    let incomplete = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n";
+    let senders = ["nonsense", "", "v=0\r\n", incomplete].map(|sdp| malformed_sender(&server, sdp));
     let watcher = Watcher::play(&server.room());
-    for refused in liars {
-        refused.recv_timeout(PATIENCE).expect("each nonsense is answered with bye");
+    for refused in senders {
+        refused.recv_timeout(PATIENCE).expect("each malformed offer is answered with bye");
     }
     let _sender = server.sender("camera", 160);
     watcher.first_of(160);
     watcher.line.assert_no_error();
 }
 
-/// A sender that offers `sdp` to everyone; tells when that was answered with `bye`.
-fn liar(server: &Server, sdp: &str) -> std::sync::mpsc::Receiver<()> {
+/// A sender that offers `sdp` to every receiver. Reports when a receiver has answered with `bye`.
+fn malformed_sender(server: &Server, sdp: &str) -> std::sync::mpsc::Receiver<()> {
     let (uri, sdp) = (server.uri(), sdp.to_owned());
-    let (tell, told) = std::sync::mpsc::channel();
+    let (report, reported) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -388,27 +393,27 @@ fn liar(server: &Server, sdp: &str) -> std::sync::mpsc::Receiver<()> {
             }
             handle.shutdown();
             while events.recv().await.is_some() {}
-            let _ = tell.send(());
+            let _ = report.send(());
         });
     });
-    told
+    reported
 }
 
 fn offer(to: ClientId, sdp: &str) -> Signal {
     let body = Body::Offer { sdp: sdp.to_owned() };
-    Signal { body, target_id: Some(to), session_id: SessionId::new("lie").ok(), from: None }
+    Signal { body, target_id: Some(to), session_id: SessionId::new("malformed").ok(), from: None }
 }
 
 #[test]
-fn a_sender_with_other_codecs_only_is_pointed_out_and_the_next_one_is_received() {
+fn a_sender_without_an_accepted_codec_is_a_warning_and_the_next_one_is_received() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
     let watcher = Watcher::play(&format!("{} codecs=<vp8>", server.room()));
     let message = watcher.line.wait(&[gst::MessageType::Warning, gst::MessageType::Error]);
     let gst::MessageView::Warning(warning) = message.view() else { panic!("{message:?}") };
-    let words = warning.error().to_string();
-    assert!(words.contains("camera") && words.contains("vp8"), "{words}");
-    let _other = Line::play(&format!(
+    let text = warning.error().to_string();
+    assert!(text.contains("camera") && text.contains("vp8"), "{text}");
+    let _other = TestPipeline::play(&format!(
         "videotestsrc is-live=true ! video/x-raw,width=320,height=240 ! vp8enc deadline=1 ! roomwebrtcsink name=s {}",
         server.room()
     ));
@@ -416,17 +421,17 @@ fn a_sender_with_other_codecs_only_is_pointed_out_and_the_next_one_is_received()
 }
 
 #[test]
-fn wrong_configuration_is_an_error_at_once_and_says_what_to_do() {
-    for (setting, words) in [
+fn an_invalid_property_is_an_error_that_names_the_fix() {
+    for (setting, fix) in [
         ("signaling-uri=http://127.0.0.1:1", "ws://"),
         ("room=\"\u{202e}x\"", "room"),
         ("sender-id=\" \"", "sender-id"),
         ("codecs=<theora>", "h264, vp8, opus"),
         ("min-rtp-port=2 max-rtp-port=1", "max-rtp-port"),
     ] {
-        let line = Line::play(&format!("roomwebrtcsrc name=s {setting}"));
+        let line = TestPipeline::play(&format!("roomwebrtcsrc name=s {setting}"));
         let error = line.error();
-        assert!(error.contains(words), "{setting}: {error}");
+        assert!(error.contains(fix), "{setting}: {error}");
     }
 }
 
@@ -461,7 +466,7 @@ fn a_player_plays_a_room() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
     for player in ["playbin", "playbin3"] {
-        let line = Line::new(&format!("{player} uri=room://{}/living_room", server.address()));
+        let line = TestPipeline::new(&format!("{player} uri=room://{}/living_room", server.address()));
         let screen = gst::ElementFactory::make("fakesink").property("sync", true).build().unwrap();
         line.0.set_property("video-sink", &screen);
         let _ = line.0.set_state(gst::State::Playing);
@@ -476,7 +481,8 @@ fn a_room_is_relayed_into_another_one_without_decoding() {
     let server = Server::start();
     let _sender = server.sender("camera", 160);
     let other = format!("signaling-uri={} room=other", server.uri());
-    let relay = Line::play(&format!("roomwebrtcsrc {} ! roomwebrtcsink name=s {other}", server.room()));
+    let relay =
+        TestPipeline::play(&format!("roomwebrtcsrc {} ! roomwebrtcsink name=s {other}", server.room()));
     let watcher = Watcher::play(&other);
     watcher.first_of(160);
     assert_rising(&watcher.next(30));

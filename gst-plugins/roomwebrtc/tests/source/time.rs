@@ -1,6 +1,6 @@
-//! Time from the sender's pipeline to the receiver's: seeks, clocks, base times.
+//! The time of frames on their way from the sender's pipeline to the receiver's: seeks, clocks, base times.
 
-use crate::bed::{Line, Server, Watcher, assert_rising, wait_until};
+use crate::bed::{Server, TestPipeline, Watcher, assert_rising, wait_until};
 use gst::prelude::*;
 use std::{
     path::PathBuf,
@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A file of H.264 pictures, 30 a second, a keyframe each second.
+/// An H.264 file with 30 frames per second and a keyframe each second.
 struct Recording(PathBuf);
 
 impl Recording {
     fn new(name: &str, seconds: u32) -> Self {
         let path = std::env::temp_dir().join(format!("room-{name}-{}.mkv", std::process::id()));
-        let line = Line::play(&format!(
+        let line = TestPipeline::play(&format!(
             "videotestsrc num-buffers={} ! video/x-raw,format=I420,width=160,height=120,framerate=30/1 ! \
              x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! matroskamux ! filesink location={}",
             seconds * 30,
@@ -24,9 +24,9 @@ impl Recording {
         Self(path)
     }
 
-    /// A sender that plays it; `branch` is placed between the parser and the sink.
-    fn player(&self, server: &Server, branch: &str) -> Line {
-        Line::play(&format!(
+    /// A sender that plays the file; `branch` is inserted between the parser and the sink.
+    fn player(&self, server: &Server, branch: &str) -> TestPipeline {
+        TestPipeline::play(&format!(
             "filesrc location={} ! matroskademux ! h264parse ! {branch} roomwebrtcsink name=s {}",
             self.0.display(),
             server.room()
@@ -40,11 +40,11 @@ impl Drop for Recording {
     }
 }
 
-fn seek_to_start(line: &Line) {
+fn seek_to_start(line: &TestPipeline) {
     line.0.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO).unwrap();
 }
 
-/// That a second of frames takes about a second, from now on.
+/// Asserts that a second of frames takes about a second.
 fn assert_paced(watcher: &Watcher) {
     let began = Instant::now();
     watcher.next(45);
@@ -53,8 +53,8 @@ fn assert_paced(watcher: &Watcher) {
     assert!(took < Duration::from_secs(3), "45 frames in {took:?}: held back");
 }
 
-/// The RTP timestamps that the sink gives to the sessions made from now on.
-fn rtp_times(line: &Line) -> Arc<Mutex<Vec<u32>>> {
+/// The RTP timestamps that the sink gives to future sessions.
+fn rtp_times(line: &TestPipeline) -> Arc<Mutex<Vec<u32>>> {
     let times = Arc::new(Mutex::new(Vec::new()));
     let list = times.clone();
     line.element().connect("receiver-added", false, move |values| {
@@ -64,9 +64,9 @@ fn rtp_times(line: &Line) -> Arc<Mutex<Vec<u32>>> {
             pad.add_probe(kinds, move |_, info| {
                 let mut list = list.lock().unwrap();
                 match &info.data {
-                    Some(gst::PadProbeData::Buffer(packet)) => note_time(&mut list, packet),
+                    Some(gst::PadProbeData::Buffer(packet)) => add_time(&mut list, packet),
                     Some(gst::PadProbeData::BufferList(packets)) => {
-                        packets.iter().for_each(|packet| note_time(&mut list, packet));
+                        packets.iter().for_each(|packet| add_time(&mut list, packet));
                     }
                     _ => {}
                 }
@@ -78,8 +78,8 @@ fn rtp_times(line: &Line) -> Arc<Mutex<Vec<u32>>> {
     times
 }
 
-/// Keeps the timestamp of an RTP packet (RFC 3550, section 5.1) unless it is that of the packet before.
-fn note_time(list: &mut Vec<u32>, packet: &gst::BufferRef) {
+/// Adds the timestamp of an RTP packet (RFC 3550, section 5.1), unless it is that of the previous packet.
+fn add_time(list: &mut Vec<u32>, packet: &gst::BufferRef) {
     let mut bytes = [0; 4];
     packet.copy_to_slice(4, &mut bytes).unwrap();
     let time = u32::from_be_bytes(bytes);
@@ -88,7 +88,7 @@ fn note_time(list: &mut Vec<u32>, packet: &gst::BufferRef) {
     }
 }
 
-/// That the pictures of the last second are a thirtieth of a second apart in RTP time, which is 3000 ticks.
+/// Asserts that the frames of the last second are 1/30 s apart in RTP time, which is 3000 ticks.
 fn assert_rtp_time_flows(times: &Mutex<Vec<u32>>) {
     let before = times.lock().unwrap().len();
     wait_until("pictures are sent", || times.lock().unwrap().len() > before + 30);
@@ -100,7 +100,7 @@ fn assert_rtp_time_flows(times: &Mutex<Vec<u32>>) {
 }
 
 #[test]
-fn a_seek_in_paused_continues_at_once_however_long_the_pipeline_had_played() {
+fn a_seek_in_paused_continues_immediately_however_long_the_pipeline_has_played() {
     let server = Server::start();
     let recording = Recording::new("paused-seek", 12);
     let sender = recording.player(&server, "");
@@ -112,7 +112,7 @@ fn a_seek_in_paused_continues_at_once_however_long_the_pipeline_had_played() {
     let played = Instant::now();
     sender.0.set_state(gst::State::Playing).unwrap();
     wait_until("frames after the seek", || watcher.count() > before + 10);
-    assert!(played.elapsed() < Duration::from_millis(2500), "it took {:?}", played.elapsed());
+    assert!(played.elapsed() < Duration::from_millis(2500), "took {:?}", played.elapsed());
     assert_paced(&watcher);
 }
 
@@ -133,7 +133,7 @@ fn seeks_in_playing_and_pauses_after_them_keep_the_pace() {
 }
 
 #[test]
-fn a_seek_with_another_sink_that_prerolls_continues_at_once() {
+fn a_seek_with_another_sink_that_prerolls_continues_immediately() {
     let server = Server::start();
     let recording = Recording::new("preroll", 12);
     let sender = recording.player(
@@ -146,9 +146,9 @@ fn a_seek_with_another_sink_that_prerolls_continues_at_once() {
     let before = watcher.count();
     let sought = Instant::now();
     wait_until("frames after the seek", || watcher.count() > before + 10);
-    assert!(sought.elapsed() < Duration::from_millis(2500), "it took {:?}", sought.elapsed());
+    assert!(sought.elapsed() < Duration::from_millis(2500), "took {:?}", sought.elapsed());
     assert_paced(&watcher);
-    // A pause after all that changes nothing.
+    // A pause afterwards changes nothing.
     sender.0.set_state(gst::State::Paused).unwrap();
     sender.0.set_state(gst::State::Playing).unwrap();
     watcher.next(5);
@@ -156,7 +156,7 @@ fn a_seek_with_another_sink_that_prerolls_continues_at_once() {
 }
 
 #[test]
-fn the_rate_of_a_seek_is_the_rate_of_the_receiver() {
+fn the_receiver_gets_the_rate_of_a_seek() {
     let server = Server::start();
     let recording = Recording::new("rate", 20);
     let sender = recording.player(&server, "");
@@ -176,15 +176,15 @@ fn the_rate_of_a_seek_is_the_rate_of_the_receiver() {
 }
 
 #[test]
-fn another_clock_leaves_rtp_time_as_it_is() {
+fn another_clock_does_not_change_rtp_time() {
     let server = Server::start();
-    let sender = Line::new(&format!(
+    let sender = TestPipeline::new(&format!(
         "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1 ! \
          x264enc tune=zerolatency speed-preset=ultrafast ! roomwebrtcsink name=s {}",
         server.room()
     ));
     let times = rtp_times(&sender);
-    // The clock of the day is decades ahead of the one that counts from the start of the machine.
+    // The realtime clock is decades ahead of the monotonic clock, which starts at boot.
     let realtime = new_clock(gst::ClockType::Realtime);
     let monotonic = new_clock(gst::ClockType::Monotonic);
     sender.0.use_clock(Some(&realtime));
@@ -195,7 +195,7 @@ fn another_clock_leaves_rtp_time_as_it_is() {
     let first = times.lock().unwrap().last().copied().unwrap();
     let began = Instant::now();
 
-    // In the same session, after a pause.
+    // The clock changes in the same session, after a pause.
     sender.0.set_state(gst::State::Paused).unwrap();
     sender.0.use_clock(Some(&monotonic));
     sender.0.set_clock(Some(&monotonic)).unwrap();
@@ -205,7 +205,7 @@ fn another_clock_leaves_rtp_time_as_it_is() {
     let expected = u32::try_from(began.elapsed().as_millis()).unwrap() * 90;
     assert!(passed.abs_diff(expected) < 90_000, "{passed} ticks of RTP time, and {expected} of the clock");
 
-    // And in another session, over READY.
+    // The clock changes between two sessions, in READY.
     sender.0.set_state(gst::State::Ready).unwrap();
     sender.0.use_clock(Some(&realtime));
     sender.0.set_state(gst::State::Playing).unwrap();
@@ -219,7 +219,7 @@ fn another_clock_leaves_rtp_time_as_it_is() {
     assert_rising(&watcher.all());
 }
 
-/// A clock that is not the object that everything uses by default.
+/// A clock that is not the default object.
 fn new_clock(kind: gst::ClockType) -> gst::Clock {
     gst::glib::Object::builder::<gst::SystemClock>().property("clock-type", kind).build().upcast()
 }
@@ -240,7 +240,7 @@ fn a_receiver_with_another_clock_than_the_sessions_is_on_time() {
 #[test]
 fn two_sinks_in_one_pipeline_send_independently() {
     let server = Server::start();
-    let sender = Line::play(&format!(
+    let sender = TestPipeline::play(&format!(
         "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1 ! \
          x264enc tune=zerolatency speed-preset=ultrafast ! tee name=t ! queue ! roomwebrtcsink name=s {} \
          t. ! queue ! roomwebrtcsink name=s2 signaling-uri={} room=other",
