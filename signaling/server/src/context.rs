@@ -1,4 +1,4 @@
-//! What every part of the server may use: the settings in force, the metrics, and the log.
+//! The settings in force, the metrics, and the log, which every part of the server may use.
 
 use crate::{
     Config,
@@ -8,7 +8,7 @@ use crate::{
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use tokio::time;
 
-/// How often the lag of the server's thread is measured.
+/// The interval at which the lag of the server's thread is measured.
 const LAG_EVERY: Duration = Duration::from_millis(250);
 
 /// The settings in force, the metrics, and the log of one server.

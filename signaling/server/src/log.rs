@@ -20,7 +20,7 @@ use tracing::{Level, debug, enabled, info, trace, warn};
 
 /// The name of these lines in `log_level`. It is documented, so it stays the same wherever this file is.
 const TARGET: &str = "room_signaling::log";
-/// How often the number of omitted lines is logged.
+/// The interval at which the number of omitted lines is logged.
 pub(crate) const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 
 const fn lines(per_second: u32, burst: u32) -> Rate {

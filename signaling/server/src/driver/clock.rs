@@ -8,7 +8,7 @@ use room_protocol::{
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time;
 
-/// How long connections may take to read their close frames at the end, in addition to [`crate::Config::drain`].
+/// The time that clients have to read their close frames at the end, in addition to [`crate::Config::drain`].
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Driver {

@@ -42,11 +42,11 @@ pub(crate) struct Driver {
     hub: RefCell<Hub>,
     registry: Registry,
     passwords: Passwords,
-    /// What operators have denied since the server started, in addition to the configuration.
+    /// The users and tokens that operators have denied since the start, in addition to the configuration.
     denied: RefCell<DenyList>,
     /// The connection whose message is being handled.
     current: Cell<Option<ConnId>>,
-    /// When the Hub's next timeout fires.
+    /// The time of the Hub's next timeout.
     alarm: Cell<Option<Instant>>,
     /// Notified when that timeout has to fire earlier.
     earlier: Notify,

@@ -1,5 +1,5 @@
-//! What operators see and change while the server runs: rooms, members, denied users and tokens. `http/operate.rs`
-//! and `http/rooms.rs` answer their requests.
+//! The operations of operators on a running server: they list rooms, remove members, and deny users and tokens.
+//! `http/operate.rs` and `http/rooms.rs` call these.
 
 use super::Driver;
 use room_protocol::{

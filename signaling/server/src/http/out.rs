@@ -5,7 +5,7 @@ use bytes::Buf;
 use std::{io, time::Duration};
 use tokio::{io::AsyncWriteExt, time};
 
-/// How long input is discarded after a response, because a reset could destroy the response.
+/// The time for which input is discarded after a response, because a reset could destroy the response.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The writing side of a connection. A write fails only if the peer reads nothing for `stall`, however long all of it takes.

@@ -27,7 +27,7 @@ use std::{net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpStream, task, time};
 use tungstenite::http::Method;
 
-/// How long a peer may take to read a rejection.
+/// The time limit for reading a rejection.
 const REJECTING: Duration = Duration::from_secs(10);
 /// The bytes of the list of rooms that the system buffers. With more, it could take minutes until it reports that a slow
 /// reader has read something.

@@ -26,7 +26,7 @@ use tungstenite::{
 const FOR_ANY_PAGE: &str =
     "Cache-Control: no-store\r\nUpgrade: websocket\r\nAccess-Control-Allow-Origin: *\r\n";
 
-/// What follows a request.
+/// The reply to a request.
 pub(super) enum Reply {
     /// A WebSocket, which these bytes open.
     Upgrade(Vec<u8>),

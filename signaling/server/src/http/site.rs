@@ -1,4 +1,4 @@
-//! What HTTP needs of the server, and the values of `/metrics` that are read when somebody asks for them.
+//! The parts of the server that HTTP uses, and the values of `/metrics` that are read on request.
 
 use crate::{
     Tls,
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::rc::Rc;
 
-/// What the responses to requests are made from.
+/// The parts of the server that responses are made from.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(super) context: Rc<ServerContext>,

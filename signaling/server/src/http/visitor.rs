@@ -15,7 +15,7 @@ pub(crate) struct Visitor {
     pub(crate) remote: SocketAddr,
     /// The kind of address at which the connection arrived.
     pub(crate) door: Door,
-    /// That address itself.
+    /// The address at which it arrived.
     pub(crate) local: Option<SocketAddr>,
     /// The seat of the connection.
     pub(crate) seat: Seat,
@@ -23,6 +23,6 @@ pub(crate) struct Visitor {
     pub(crate) handshake: Option<Handshake>,
     /// The room that the URL of the request names.
     pub(crate) room: Option<RoomId>,
-    /// When the head of the request must be complete.
+    /// The time at which the head of the request must be complete.
     pub(crate) deadline: time::Instant,
 }

@@ -18,7 +18,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// What is counted outside the Hub.
+/// The values that are counted outside the Hub.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     started: f64,
@@ -36,7 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) received_bytes: Counter,
     /// Connections of trusted proxies that did not begin with a PROXY header.
     pub(crate) proxy_errors: Counter,
-    /// How late tasks run.
+    /// The delay with which tasks run.
     pub(crate) lag: Histogram,
     closes: RefCell<BTreeMap<u16, u64>>,
     turned_away: RefCell<BTreeMap<&'static str, u64>>,
@@ -85,7 +85,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) passwords: usize,
     /// Tasks that wait for a turn in the lane.
     pub(crate) lane: usize,
-    /// When the certificate expires, in UNIX time.
+    /// The expiry of the certificate, in UNIX time.
     pub(crate) certificate_end: Option<u64>,
 }
 

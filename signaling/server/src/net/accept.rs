@@ -25,13 +25,13 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 
 /// Replaces a deadline that is too late for the clock.
 const FOREVER: Duration = Duration::from_hours(365 * 24);
-/// How long a peer may be silent, or leave data unacknowledged, before the system ends the connection. A peer that
+/// The time for which a peer may be silent, or leave data unacknowledged, before the system ends the connection. A peer that
 /// acknowledges data and does not read it is closed earlier, with a reason.
 const GONE: Duration = Duration::from_mins(1);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// What accepting needs of the server.
+/// The parts of the server that accepting connections needs.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) doors: Rc<Doors>,
@@ -172,7 +172,7 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(GONE));
 }
 
-/// Why a connection from a trusted proxy ends before its request.
+/// The reason for which a connection from a trusted proxy ends before its request.
 enum Unidentified {
     /// A limit of the client's address is reached.
     TurnedAway(TurnedAway),

@@ -44,14 +44,14 @@ const DELIVERIES_A_TURN: u64 = 32;
 const BYTES_A_TURN: usize = 32 << 10;
 /// A new connection takes its first turns in the lane, so that a crowd of newcomers does not hold up those already here.
 const TURNS_OF_NEWCOMERS: u8 = 2;
-/// How long the last frames may take to be written.
+/// The time limit for writing the last frames.
 const PARTING: Duration = Duration::from_secs(5);
-/// How long input is discarded after the last frames.
+/// The time for which input is discarded after the last frames.
 const LINGER: Duration = Duration::from_secs(1);
-/// How often bytes of an incomplete message count as a sign of life.
+/// The interval at which bytes of an incomplete message count as a sign of life.
 const LIFE: Duration = Duration::from_secs(1);
 
-/// What all WebSocket connections use.
+/// The parts of the server that all WebSocket connections use.
 #[derive(Debug)]
 pub(crate) struct Resources {
     pub(crate) context: Rc<ServerContext>,
@@ -103,7 +103,7 @@ enum Lifecycle {
     Lingering(Pin<Box<Sleep>>),
 }
 
-/// How a turn of reading ended.
+/// The result of a turn of reading.
 enum Read {
     /// There is nothing to read at the moment.
     Blocked,

@@ -12,7 +12,7 @@ const MAX_HEAD: usize = 32 << 10;
 /// The largest number of headers of a request.
 const MAX_HEADERS: usize = 256;
 
-/// Why a head could not be read.
+/// The reason for which a head could not be read.
 #[derive(Debug)]
 pub(crate) enum HeadError {
     TooLarge,

@@ -111,11 +111,11 @@ pub(crate) struct SocketView<'a, 'cx, S> {
     pub(crate) meter: &'a mut Meter,
     pub(crate) queue: &'a Queue,
     pub(crate) allowance: Allowance<'a>,
-    /// When the next frame, which has arrived already, may be read.
+    /// The time at which the next frame, which has already arrived, may be read.
     pub(crate) paused: Option<Instant>,
 }
 
-/// What a connection may send during this turn.
+/// The rates that apply during this turn.
 pub(crate) struct Allowance<'a> {
     pub(crate) throttle: &'a mut Throttle,
     pub(crate) rates: Rates,
@@ -195,7 +195,7 @@ pub(crate) struct Meter {
     fragments: u32,
     /// The length of the message so far, including all of the frame that has begun.
     message: u64,
-    /// When the message began.
+    /// The time at which the message began.
     began: Option<Instant>,
 }
 
@@ -205,7 +205,7 @@ impl Meter {
         self.header_length == 0 && self.payload == 0 && self.fragments == 0
     }
 
-    /// When the incomplete message began.
+    /// The time at which the incomplete message began.
     pub(crate) fn incomplete_since(&self) -> Option<Instant> {
         self.began.filter(|_| !self.at_rest())
     }

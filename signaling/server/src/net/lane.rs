@@ -12,8 +12,8 @@ use std::{
 };
 use tokio::{sync::Notify, task};
 
-/// How long turns may take together until the sockets are polled: one long turn, or many short ones. Polling them after
-/// each turn cost a new connection 2 of its 38 µs.
+/// The time that turns may take together before the sockets are polled: one long turn, or many short ones. Polling them
+/// after each turn cost a new connection 2 of its 38 µs.
 const BETWEEN_POLLS: Duration = Duration::from_micros(100);
 
 /// A queue for work of low priority.

@@ -27,12 +27,12 @@ use tungstenite::protocol::frame::{
 const MAX_HEADER: usize = 10;
 /// The largest number of frames that one write takes.
 const FRAMES_A_WRITE: usize = 16;
-/// What a frame costs in addition to its payload, so that many empty frames are not free.
+/// The cost of a frame in addition to its payload, so that many empty frames are not free.
 const FRAME_COST: usize = size_of::<Frame>() + MAX_HEADER;
 /// The bytes that a queue accepts after an overflow: enough for an error.
 const MAX_PARTING: usize = 4 << 10;
 
-/// What all queues of a server share: the memory budget, and measurements.
+/// The state that all queues of a server share: the memory budget, and measurements.
 #[derive(Debug)]
 pub(crate) struct Shared {
     budget: Rc<Budget>,
@@ -94,7 +94,7 @@ struct Inner {
     frames: VecDeque<Frame>,
     /// The bytes of the first frame, including its header, that are already written.
     written: usize,
-    /// When the first frame became the first.
+    /// The time at which the first frame became the first.
     first_since: u32,
     account: Account,
     state: QueueState,
@@ -112,7 +112,7 @@ struct Inner {
     waker: Option<Waker>,
 }
 
-/// What a queue accepts.
+/// The state of a queue, by the frames that it accepts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum QueueState {
     /// Frames within the limits.
@@ -141,7 +141,7 @@ enum QueueEvent {
     End,
 }
 
-/// What an event does to the frames of a queue.
+/// The effect of an event on the frames of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
     /// The frame is appended.
@@ -350,7 +350,7 @@ impl Queue {
         self.inner.borrow_mut().account.set_inbound(bytes);
     }
 
-    /// How long the first frame has been the first. `None`: the queue is empty.
+    /// The time for which the first frame has been the first. `None`: the queue is empty.
     pub(crate) fn stuck_for(&self) -> Option<Duration> {
         let inner = self.inner.borrow();
         inner.frames.front()?;

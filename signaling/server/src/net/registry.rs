@@ -45,7 +45,7 @@ impl Registry {
         }
     }
 
-    /// What all queues share: the memory budget and the measurements.
+    /// The state that all queues share: the memory budget and the measurements.
     pub(crate) fn queues(&self) -> &Shared {
         &self.queues
     }

@@ -25,9 +25,9 @@ use tokio_rustls::{TlsAcceptor, rustls, server::TlsStream};
 const BUFFER: usize = 16 << 10;
 /// The first byte of a TLS connection: the type of a handshake record (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
-/// How long before its expiry a certificate causes a warning.
+/// The time before its expiry in which a certificate causes a warning.
 const SOON: Duration = Duration::from_hours(7 * 24);
-/// How often the files are checked by default, and at most.
+/// The default and the shortest interval at which the files are checked.
 const CHECK: Duration = Duration::from_mins(1);
 const MIN_CHECK: Duration = Duration::from_millis(10);
 
@@ -45,7 +45,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Why a certificate or its key is refused.
+/// The reason for which a certificate or its key is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file has no certificate.
@@ -137,7 +137,7 @@ impl Tls {
         &self.own
     }
 
-    /// When the server's own certificate expires, in UNIX time.
+    /// The expiry of the server's own certificate, in UNIX time.
     pub(crate) fn not_after(&self) -> Option<u64> {
         // Only the error for an expired certificate contains that time, so it is verified at the end of time.
         let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
@@ -224,7 +224,7 @@ pub struct TlsSettings {
     pub certificate: Option<FilePath>,
     /// The file of its key in PEM.
     pub key: Option<FilePath>,
-    /// How often to check whether these files were renewed (60 s).
+    /// The interval at which these files are checked for a renewal, in seconds (60).
     pub check_seconds: Option<Seconds>,
 }
 
@@ -275,7 +275,7 @@ impl TlsSettings {
 pub struct TlsFiles {
     certificate: PathBuf,
     key: PathBuf,
-    /// How often to check them.
+    /// The interval at which to call [`TlsFiles::renewed`].
     pub check: Duration,
     /// Their state just before they were read.
     stamps: [Option<Stamp>; 2],

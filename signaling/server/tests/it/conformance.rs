@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const REGISTER: &[u8] = br#"{"type":"register","client_id":"x","protocol":1}"#;
 
-/// What the server is expected to send.
+/// A frame, or an end, that the server is expected to send.
 #[derive(Debug, Clone, Copy)]
 enum Expected<'a> {
     /// A pong with this payload.

@@ -1,4 +1,4 @@
-//! What operators use: /healthz, /readyz, /metrics, and /api.
+//! The pages of operators: /healthz, /readyz, /metrics, and /api.
 
 use crate::support::{Client, ask, get, server, unhurried};
 use room_signaling_server::{AdminToken, Config};

@@ -18,7 +18,7 @@ pub(crate) struct Client<S = TcpStream> {
     pub(crate) socket: WebSocketStream<S>,
 }
 
-/// What a client has received.
+/// An event that a client has received.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Got {
     Message(Value),
