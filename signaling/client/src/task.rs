@@ -163,7 +163,7 @@ impl Task {
     fn emit(&mut self, event: Event) {
         match &event {
             Event::State(state) => {
-                info!(?state, uri = %self.target.uri, "the state of the client has changed")
+                info!(?state, uri = %self.target.uri, "the state of the client has changed");
             }
             Event::Disconnected(reason) => {
                 info!(uri = %self.target.uri, %reason, "the connection to the server is lost");
@@ -177,7 +177,7 @@ impl Task {
             }
             Event::PeerReady(peer) => debug!(peer = ?peer.client_id, "a peer needs a media session"),
             Event::PeerGone(peer, reason) => {
-                debug!(?peer, ?reason, "the media session with a peer has to end")
+                debug!(?peer, ?reason, "the media session with a peer has to end");
             }
             Event::Joined { .. } | Event::PeerChanged(_) | Event::Signal(_) => {}
         }

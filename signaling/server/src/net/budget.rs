@@ -301,8 +301,8 @@ mod tests {
         budget
     }
 
-    fn connection(id: u64) -> Option<Holder> {
-        Some(Holder::Connection(ConnId(id)))
+    fn connection(id: u64) -> Holder {
+        Holder::Connection(ConnId(id))
     }
 
     #[test]
@@ -344,12 +344,16 @@ mod tests {
         accounts[1].add(10_000, 10_000);
         accounts[1].set_inbound(30_000);
         accounts[2].add(STEP - 1, STEP - 1);
-        assert_eq!(budget.largest(), connection(1));
+        assert_eq!(budget.largest(), Some(connection(1)));
         assert_eq!((budget.held(), budget.inbound()), (60_000 + STEP - 1, 30_000));
         accounts[1].set_inbound(0);
-        assert_eq!(budget.largest(), connection(0));
+        assert_eq!(budget.largest(), Some(connection(0)));
         accounts[0].close();
-        assert_eq!(budget.largest(), connection(1), "a connection that is about to end is not chosen again");
+        assert_eq!(
+            budget.largest(),
+            Some(connection(1)),
+            "a connection that is about to end is not chosen again"
+        );
         assert!(!budget.is_exceeded());
         accounts[3].add(70_000, 70_000);
         assert!(budget.is_exceeded());
@@ -366,7 +370,7 @@ mod tests {
         let requests: Vec<_> = (0..3).map(|_| budget.request()).collect();
         requests[1].set(1_000);
         requests[2].set(1_000);
-        assert_eq!((budget.largest(), budget.http()), (connection(0), 2_000));
+        assert_eq!((budget.largest(), budget.http()), (Some(connection(0)), 2_000));
         requests[0].set(30_000);
         assert!(budget.is_exceeded());
         assert_eq!(budget.largest(), Some(Holder::Request(Reverse(0))));
