@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_addresses_are_named_with_what_to_do() {
+    fn a_wrong_address_is_reported_with_the_fix() {
         for (uri, words) in [
             ("", "something like ws://"),
             ("ws:/host", "something like ws://"),

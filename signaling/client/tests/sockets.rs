@@ -1,4 +1,4 @@
-//! The client over real sockets: coming in, coming back, giving up and saying goodbye.
+//! The client over real sockets: connecting, reconnecting, giving up and shutting down.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -68,7 +68,7 @@ async fn comes_in_and_talks() {
 }
 
 #[tokio::test]
-async fn a_reset_connection_comes_back_and_media_goes_on() {
+async fn media_continues_over_a_reset_connection() {
     let server = Server::start().await;
     let mut client = Client::new(options(server.uri()));
     let (connection, first) = server.accept_into_room(&[viewer()]).await;
@@ -85,7 +85,7 @@ async fn a_reset_connection_comes_back_and_media_goes_on() {
 }
 
 #[tokio::test]
-async fn waits_for_a_server_that_is_not_there_yet_and_for_one_that_restarts() {
+async fn a_server_that_starts_late_or_restarts_is_found() {
     let server = Server::start().await;
     let (address, uri) = (server.address(), server.uri());
     drop(server);
@@ -102,7 +102,7 @@ async fn waits_for_a_server_that_is_not_there_yet_and_for_one_that_restarts() {
 }
 
 #[tokio::test]
-async fn shutdown_says_bye_leaves_closes_and_ends() {
+async fn shutdown_sends_bye_and_leave_and_closes() {
     let server = Server::start().await;
     let mut client = Client::new(options(server.uri()));
     let (mut connection, _) = server.accept_into_room(&[viewer()]).await;
@@ -136,7 +136,7 @@ async fn dropping_the_last_handle_is_a_shutdown() {
 }
 
 #[tokio::test]
-async fn shutdown_does_not_wait_for_a_server_that_is_deaf() {
+async fn shutdown_does_not_wait_for_an_unresponsive_server() {
     let server = Server::start().await;
     let mut client = Client::new(options(server.uri()));
     let _never_upgraded = server.accept_tcp().await;
@@ -183,7 +183,7 @@ async fn a_server_that_does_not_read_is_still_heard() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_says_nothing_is_tried_again() {
+async fn a_server_that_accepts_and_stays_silent_is_retried() {
     let server = Server::start().await;
     let mut client = Client::new(options(server.uri()));
     let asked = Instant::now();
@@ -246,7 +246,7 @@ async fn a_proxy_without_its_server_is_tried_again() {
 }
 
 #[tokio::test]
-async fn something_that_is_no_signaling_server_is_wrong_configuration() {
+async fn a_server_of_another_kind_is_a_failure() {
     for status in ["403 Forbidden", "301 Moved Permanently", "200 OK"] {
         let server = Server::start().await;
         let client = Client::new(options(server.uri()));
@@ -288,14 +288,14 @@ async fn ipv6_addresses_work() {
 
 #[tokio::test]
 async fn a_name_with_one_deaf_address_works() {
-    // "localhost" is ::1 and 127.0.0.1 here and there; nobody listens on one of them.
+    // "localhost" may be ::1 and 127.0.0.1. The server listens on one of them only.
     let server = Server::start().await;
     let mut client = Client::new(options(format!("ws://localhost:{}", server.address().port())));
     server.accept_into_room(&[]).await;
     client.until(State::Joined).await;
 }
 
-/// Makes "token 1", "token 2" and so on, but for the first time, when it has none.
+/// Provides no token at first, then "token 1", "token 2" and so on.
 #[derive(Debug, Default)]
 struct Tokens(AtomicUsize);
 

@@ -44,7 +44,7 @@ async fn refusal(server: &Server, options: Options) -> String {
 }
 
 #[tokio::test]
-async fn another_authority_is_not_trusted_and_the_error_says_what_to_do() {
+async fn an_untrusted_authority_is_explained() {
     let (authority, other) = (Authority::new("real"), Authority::new("other"));
     let server = Server::start().await.with_tls(&authority, "127.0.0.1");
     let words = refusal(&server, trusting(server.uri(), &other.file)).await;
@@ -61,9 +61,9 @@ async fn another_name_is_not_trusted() {
     assert!(words.contains("connect to a name for which it was issued"), "{words}");
 }
 
-/// A machine without a battery for its clock boots in the past.
+/// A machine without a clock battery boots with a time in the past.
 #[tokio::test]
-async fn a_certificate_that_is_not_valid_yet_is_tried_again() {
+async fn a_certificate_that_is_not_valid_yet_is_retried() {
     let authority = Authority::new("early");
     let server = Server::start().await.with_tls_from_tomorrow(&authority, "127.0.0.1");
     let address = server.address();
@@ -78,7 +78,7 @@ async fn a_certificate_that_is_not_valid_yet_is_tried_again() {
 }
 
 #[tokio::test]
-async fn an_authority_that_plays_the_server_is_explained() {
+async fn the_error_for_an_authority_certificate_explains_it() {
     let authority = Authority::new("127.0.0.1");
     let server = Server::start().await.with_tls_of_the_authority(&authority);
     let words = refusal(&server, trusting(server.uri(), &authority.file)).await;
@@ -99,7 +99,7 @@ async fn a_server_without_tls_is_named_as_such() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_trusted_before_is_tried_again() {
+async fn a_server_that_was_trusted_before_is_retried() {
     let (authority, other) = (Authority::new("before"), Authority::new("interim"));
     let server = Server::start().await.with_tls(&authority, "127.0.0.1");
     let (address, uri) = (server.address(), server.uri());

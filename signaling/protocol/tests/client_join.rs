@@ -1,4 +1,4 @@
-//! Connect, register, join; and what is known of the room from then on.
+//! Connecting, registering and joining, and the client's view of the room after that.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
@@ -30,7 +30,7 @@ fn connects_registers_and_joins() {
 }
 
 #[test]
-fn says_all_that_is_configured_and_hands_out_ice_servers() {
+fn the_whole_configuration_is_sent_and_ice_servers_are_passed_on() {
     let mut client = Scenario::new(ClientConfig {
         token: Some("secret-token".to_owned()),
         password: Some("secret-word".to_owned()),
@@ -80,20 +80,20 @@ fn joins_again_for_fresh_credentials_before_the_old_ones_expire() {
 
     assert_eq!(client.run_alive_for(Duration::from_secs(1_799)), []);
     assert_eq!(client.run_alive_for(Duration::from_secs(1)), [Did::Say(join.clone())]);
-    // The session that is about to connect goes on: the viewer is not told to be ready anew.
+    // The session that is connecting continues, and is not restarted.
     assert_eq!(client.hear(welcome("second", Some(3_600), there)), [told("second")]);
     assert_eq!(client.run_alive_for(Duration::from_mins(30)), [Did::Say(join.clone())]);
     assert_eq!(client.hear(welcome("third", None, there)), [told("third")]);
     assert_eq!(client.run_alive_for(Duration::from_hours(1)), [], "the server has stopped to say how long");
 
-    // No server makes us hurry.
+    // The time between two joins has a minimum.
     assert_eq!(client.hear(welcome("fourth", Some(0), there)), [told("fourth")]);
     assert_eq!(client.run_alive_for(Duration::from_secs(29)), []);
     assert_eq!(client.run_alive_for(Duration::from_secs(1)), [Did::Say(join)]);
 }
 
 #[test]
-fn nothing_secret_is_in_what_could_be_logged() {
+fn debug_output_has_no_secrets() {
     let client = Scenario::new(ClientConfig {
         token: Some("secret-token".to_owned()),
         password: Some("secret-word".to_owned()),
@@ -105,7 +105,7 @@ fn nothing_secret_is_in_what_could_be_logged() {
 }
 
 #[test]
-fn keeps_the_id_that_the_server_gave() {
+fn the_id_from_the_server_is_kept() {
     let mut client = Scenario::new(ClientConfig { client_id: None, ..config(Role::Sender) });
     client.did();
     let nameless = json!({"type": "register", "protocol": 1, "instance": INSTANCE});
@@ -178,7 +178,7 @@ fn words_of_later_versions_change_nothing() {
 }
 
 #[test]
-fn what_is_no_message_is_ignored() {
+fn invalid_messages_are_ignored() {
     let mut client = Scenario::joined(Role::Receiver, &[peer("camera", "sender", "aa")]);
     let deep = "[".repeat(20_000);
     let long_number = format!("{{\"type\":\"offer\",\"x\":{}}}", "9".repeat(5_000));

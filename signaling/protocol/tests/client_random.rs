@@ -1,4 +1,4 @@
-//! Whatever comes, in whatever order: a client never panics, keeps to its socket, and what it tells makes sense.
+//! Random inputs in random order: a client never panics, uses its socket correctly, and reports consistent events.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The WebSocket as the Client must believe it to be.
+/// The state of the WebSocket as the Client must see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Socket {
     None,
@@ -186,7 +186,7 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
-/// Mostly a client that is in its room again and again, so that the rare inputs meet something.
+/// Inputs with which the client is in its room most of the time, so that rare inputs have an effect.
 fn steps() -> impl Strategy<Value = Vec<(Vec<Input>, Duration)>> {
     let into_room = Just(vec![
         Input::Connected,
@@ -206,7 +206,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_comes_the_client_makes_sense(steps in steps(), sender: bool, seed: u64) {
+    fn random_inputs_leave_the_client_consistent(steps in steps(), sender: bool, seed: u64) {
         let now = Instant::now();
         let role = if sender { Role::Sender } else { Role::Receiver };
         let client = Client::new(config(role), seed, now);

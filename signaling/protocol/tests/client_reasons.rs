@@ -1,5 +1,4 @@
-//! What the owner of a Client learns about a server that can't be reached: each reason once, until the client is in its
-//! room.
+//! The reasons that a Client reports while its server can't be reached: each one once, until the client is in its room.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
@@ -96,7 +95,7 @@ fn a_temporary_refusal_is_the_reason() {
 }
 
 #[test]
-fn a_configuration_that_was_right_before_is_a_reason_later() {
+fn a_misconfiguration_after_a_success_is_a_reason_and_no_failure() {
     let mut scenario = Scenario::joined(Role::Sender, &[]);
     scenario.reconnect();
     scenario.handle(Input::Misconfigured("not trusted".to_owned()));

@@ -1,4 +1,4 @@
-//! Which media sessions a broken connection, on either side, leaves alone, and which it ends.
+//! Which media sessions survive a broken connection on either side.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
@@ -42,7 +42,7 @@ fn a_known_process_with_media_keeps_its_session() {
 }
 
 #[test]
-fn its_changed_meta_is_told() {
+fn a_changed_meta_is_announced() {
     let mut client = sender_back_with(Some(Media::Connected));
     let mut viewer = peer("viewer", "receiver", "aa");
     viewer["meta"] = json!("other");
@@ -50,7 +50,7 @@ fn its_changed_meta_is_told() {
 }
 
 #[test]
-fn a_session_that_never_connected_starts_anew() {
+fn an_unconnected_session_is_restarted() {
     for media in [None, Some(Media::Started), Some(Media::Ended)] {
         let mut client = sender_back_with(media);
         let viewer = peer("viewer", "receiver", "aa");
@@ -85,7 +85,7 @@ fn a_restarted_sender_is_a_new_one_to_receivers() {
 }
 
 #[test]
-fn who_is_absent_after_a_reconnect_gets_30_s() {
+fn a_peer_that_is_absent_after_a_reconnect_is_kept_for_30_s() {
     let mut client = sender_back_with(Some(Media::Connected));
     assert_eq!(client.join(&[]), in_room(vec![]));
     assert_eq!(client.run_alive_for((30 * S).saturating_sub(MS)), []);
@@ -94,7 +94,7 @@ fn who_is_absent_after_a_reconnect_gets_30_s() {
 }
 
 #[test]
-fn who_comes_back_within_30_s_keeps_its_session_for_good() {
+fn a_peer_that_returns_within_30_s_keeps_its_session() {
     let mut client = sender_back_with(Some(Media::Connected));
     client.join(&[]);
     assert_eq!(client.run_alive_for(29 * S), []);
@@ -104,7 +104,7 @@ fn who_comes_back_within_30_s_keeps_its_session_for_good() {
 }
 
 #[test]
-fn who_is_absent_and_has_no_media_is_gone_at_once() {
+fn an_absent_peer_without_media_is_gone_immediately() {
     for media in [None, Some(Media::Started), Some(Media::Ended)] {
         let mut client = sender_back_with(media);
         assert_eq!(client.join(&[]), in_room(vec![gone("viewer", Absent)]), "{media:?}");
@@ -171,7 +171,7 @@ fn disconnected_before_its_media_connected_is_gone_at_once() {
 }
 
 #[test]
-fn a_peer_that_only_has_a_new_socket_keeps_media_but_not_a_negotiation() {
+fn a_new_socket_keeps_media_and_restarts_a_negotiation() {
     let viewer = peer("viewer", "receiver", "aa");
     let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
     client.say(to("viewer", session("s1"), offer()));
@@ -191,7 +191,7 @@ fn changed_meta_does_not_disturb_a_negotiation() {
 }
 
 #[test]
-fn media_that_broke_off_with_a_peer_that_is_there_starts_anew() {
+fn broken_media_with_a_present_peer_is_restarted() {
     let viewer = peer("viewer", "receiver", "aa");
     let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
     client.say(to("viewer", session("s1"), offer()));
@@ -227,7 +227,7 @@ fn not_after_a_bye_and_not_with_old_receivers_nor_by_receivers() {
     assert_eq!(client.handle(ended("camera")), []);
 }
 
-/// A receiver that was offered something by a sender.
+/// A receiver that got an offer from a sender.
 fn receiver_with_offer() -> Scenario {
     let mut client = Scenario::joined(Role::Receiver, &[peer("camera", "sender", "aa")]);
     client.hear(serde_json::to_value(from("camera", session("s1"), offer())).unwrap());
@@ -235,7 +235,7 @@ fn receiver_with_offer() -> Scenario {
 }
 
 #[test]
-fn a_receiver_waits_for_a_new_offer_rather_than_dropping_what_may_connect_yet() {
+fn a_receiver_keeps_an_unconnected_session_until_a_new_offer() {
     let camera = peer("camera", "sender", "aa");
     let mut client = receiver_with_offer();
     client.reconnect();
@@ -274,7 +274,7 @@ fn old_peers_keep_their_media_over_our_reconnect() {
 }
 
 #[test]
-fn old_peers_that_come_again_are_new_processes() {
+fn returning_old_peers_are_new_processes() {
     let old = old_peer("viewer", "receiver");
     let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&old));
     client.media("viewer", Media::Connected);
@@ -294,7 +294,7 @@ fn old_peers_that_come_again_are_new_processes() {
 }
 
 #[test]
-fn an_old_peer_that_learned_the_protocol_is_a_new_process() {
+fn an_old_peer_with_an_epoch_is_a_new_process() {
     let mut client = Scenario::joined(Role::Sender, &[old_peer("viewer", "receiver")]);
     client.media("viewer", Media::Connected);
     let new = peer("viewer", "receiver", "aa");
@@ -304,7 +304,7 @@ fn an_old_peer_that_learned_the_protocol_is_a_new_process() {
 }
 
 #[test]
-fn a_list_that_was_cut_off_proves_nobodys_absence() {
+fn a_truncated_list_proves_no_absence() {
     let mut client =
         Scenario::joined(Role::Sender, &[peer("zoe", "receiver", "aa"), peer("zac", "receiver", "bb")]);
     client.media("zoe", Media::Connected);
@@ -329,7 +329,7 @@ fn a_list_that_was_cut_off_proves_nobodys_absence() {
 }
 
 #[test]
-fn a_list_that_was_cut_off_proves_nobodys_presence_either() {
+fn a_truncated_list_proves_no_presence() {
     for viewer in [old_peer("viewer", "receiver"), peer("viewer", "receiver", "aa")] {
         let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
         client.media("viewer", Media::Connected);
@@ -346,7 +346,7 @@ fn a_list_that_was_cut_off_proves_nobodys_presence_either() {
 }
 
 #[test]
-fn a_report_on_a_session_that_is_over_does_not_touch_the_next_one() {
+fn a_report_on_an_ended_session_does_not_affect_the_next_one() {
     let viewer = peer("viewer", "receiver", "aa");
     let mut client = Scenario::joined(Role::Sender, std::slice::from_ref(&viewer));
     client.say(to("viewer", session("s1"), offer()));
@@ -362,7 +362,7 @@ fn a_report_on_a_session_that_is_over_does_not_touch_the_next_one() {
 }
 
 #[test]
-fn media_that_ends_outside_the_room_starts_anew_after_the_next_join() {
+fn media_that_ends_outside_of_the_room_is_restarted_after_the_next_join() {
     let viewer = peer("viewer", "receiver", "aa");
     let mut client = sender_back_with(Some(Media::Connected));
     client.media_of("viewer", "s1", Media::Ended);

@@ -1,4 +1,4 @@
-//! When a client tries again, when it gives up and with which words, and how it notices silence.
+//! When a client connects again, when it gives up and with which explanation, and how it notices silence.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
@@ -21,7 +21,7 @@ fn failure_of(did: &[Did]) -> &Failure {
         .expect("a failure")
 }
 
-/// It failed, the connection is closed if there was one, and nothing ever follows.
+/// Checks that the client has failed: its connection is closed, and no input has an effect.
 fn assert_failed(mut client: Scenario, did: &[Did], disconnects: bool, code: Option<ErrorCode>, words: &str) {
     let failure = failure_of(did).clone();
     let mut expected = vec![tell(Event::Failed(failure.clone())), tell(Event::State(State::Closed))];
@@ -45,7 +45,7 @@ fn an_attempt_that_takes_too_long_is_given_up() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_given_up() {
+fn an_unanswered_request_is_given_up() {
     let mut client = Scenario::new(config(Role::Sender));
     client.did();
     client.handle(Input::Connected);
@@ -96,7 +96,7 @@ fn the_servers_heartbeat_counts_within_reason() {
     }
 }
 
-/// How long the client waits when attempts fail one after the other.
+/// The delays of a client whose attempts fail one after the other.
 fn delays(client: &mut Scenario, count: usize) -> Vec<Duration> {
     (0..count)
         .map(|_| {
@@ -139,7 +139,7 @@ fn connecting_without_joining_does_not_shorten_the_backoff() {
 }
 
 #[test]
-fn a_draining_server_says_when() {
+fn a_draining_server_sets_the_delay() {
     for code in [Some(close::SERVICE_RESTART), None] {
         let mut client = Scenario::joined(Role::Sender, &[]);
         assert_eq!(client.hear(json!({"type": "draining", "retry_after_ms": 3000})), []);
@@ -153,11 +153,11 @@ fn a_draining_server_says_when() {
     client.hear(json!({"type": "draining", "retry_after_ms": u64::MAX}));
     client.handle(Input::Disconnected(None));
     let delay = client.client.poll_timeout().unwrap() - client.now;
-    assert!((60 * S..=61 * S).contains(&delay), "no server sends us away for ever: {delay:?}");
+    assert!((60 * S..=61 * S).contains(&delay), "the delay is limited: {delay:?}");
 }
 
 #[test]
-fn wrong_configuration_is_fatal_at_once() {
+fn a_wrong_configuration_is_fatal_immediately() {
     for (word, code, words) in [
         ("unauthorized", ErrorCode::Unauthorized, "token"),
         ("forbidden", ErrorCode::Forbidden, "password"),
@@ -182,7 +182,7 @@ fn wrong_configuration_is_fatal_at_once() {
 }
 
 #[test]
-fn what_may_pass_is_told_and_tried_again() {
+fn temporary_errors_are_reported_and_retried() {
     for (word, code) in [
         ("room_full", ErrorCode::RoomFull),
         ("too_many_rooms", ErrorCode::TooManyRooms),
@@ -203,7 +203,7 @@ fn what_may_pass_is_told_and_tried_again() {
 }
 
 #[test]
-fn some_close_codes_end_it_with_words() {
+fn final_close_codes_are_explained() {
     for (close_code, code, words) in [
         (close::REPLACED, None, "another connection of this process"),
         (close::CLIENT_ID_TAKEN, Some(ErrorCode::ClientIdTaken), "is in use"),
@@ -267,7 +267,7 @@ fn removed_from_the_room_asks_to_be_let_in_again() {
 }
 
 #[test]
-fn an_address_that_never_worked_is_wrong_configuration() {
+fn an_address_that_never_worked_is_a_failure() {
     let mut client = Scenario::new(config(Role::Sender));
     client.did();
     client.handle(Input::Disconnected(None));
@@ -277,7 +277,7 @@ fn an_address_that_never_worked_is_wrong_configuration() {
 }
 
 #[test]
-fn an_address_that_worked_before_is_tried_again() {
+fn an_address_that_worked_before_is_retried() {
     let mut client = Scenario::joined(Role::Sender, &[]);
     client.reconnect();
     assert_eq!(client.handle(Input::Misconfigured("no trust".to_owned())), []);
@@ -304,7 +304,7 @@ fn with_token(renews: bool) -> Scenario {
 }
 
 #[test]
-fn a_fresh_token_is_said_at_once_and_used_from_then_on() {
+fn a_new_token_is_sent_immediately_and_used_from_then_on() {
     let mut client = with_token(false);
     let [Did::Say(join)] = &client.handle(Input::Token(Secret::new("second")))[..] else { panic!() };
     assert_eq!(
@@ -315,14 +315,14 @@ fn a_fresh_token_is_said_at_once_and_used_from_then_on() {
     client.reconnect();
     let [Did::Say(register)] = &client.handle(Input::Connected)[..] else { panic!() };
     assert_eq!(register["token"], "second");
-    // On the way into the room there is nothing to say.
+    // Before the client is in its room, it does not send the token.
     assert_eq!(client.handle(Input::Token(Secret::new("third"))), []);
     let [Did::Say(join)] = &client.hear(registered())[..] else { panic!() };
     assert_eq!(join.get("token"), None);
 }
 
 #[test]
-fn a_token_that_expires_is_no_reason_to_give_up_where_fresh_ones_come() {
+fn an_expired_token_is_no_failure_if_new_ones_arrive() {
     let expired = json!({"type": "error", "code": "unauthorized", "message": "the token has expired"});
     for renews in [false, true] {
         let mut client = with_token(renews);
@@ -334,7 +334,7 @@ fn a_token_that_expires_is_no_reason_to_give_up_where_fresh_ones_come() {
         }
         assert_eq!(did, [tell(Event::State(State::Reconnecting))]);
         assert_eq!(client.run_to_timeout(), [Did::Connect]);
-        // But one that is refused at once will not get better.
+        // A new token that is refused immediately is a failure.
         client.handle(Input::Token(Secret::new("second")));
         client.handle(Input::Connected);
         let did = client

@@ -1,4 +1,4 @@
-//! What peers say to each other: addresses, session ids, and what a client keeps to itself.
+//! Messages between peers: targets, session ids, and messages that a client drops.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client_support;
@@ -31,7 +31,7 @@ fn signals_go_out_with_target_and_session() {
 }
 
 #[test]
-fn an_empty_candidate_goes_neither_out_nor_in() {
+fn an_empty_candidate_is_neither_sent_nor_received() {
     let mut client = Scenario::joined(Role::Receiver, &[peer("camera", "sender", "aa")]);
     for empty in ["", " "] {
         assert_eq!(client.say(to("camera", session("s1"), candidate(empty))), []);
@@ -41,7 +41,7 @@ fn an_empty_candidate_goes_neither_out_nor_in() {
 }
 
 #[test]
-fn signals_come_in_as_they_are() {
+fn signals_are_received_unchanged() {
     let mut client = Scenario::joined(Role::Receiver, &[old_peer("camera", "sender")]);
     let heard =
         json!({"type": "offer", "sdp": "v=0", "from": "camera", "target_id": "me", "session_id": "", "x": 1});
@@ -54,7 +54,7 @@ fn signals_come_in_as_they_are() {
 }
 
 #[test]
-fn nothing_is_said_outside_of_the_room() {
+fn nothing_is_sent_outside_of_the_room() {
     let mut client = Scenario::new(config(Role::Sender));
     client.did();
     assert_eq!(client.say(to("viewer", session("s1"), offer())), []);
@@ -83,7 +83,7 @@ fn a_new_offer_ends_the_session_before_it() {
 }
 
 #[test]
-fn an_end_that_is_told_late_does_not_confuse_the_next_session() {
+fn a_late_report_of_an_end_does_not_affect_the_next_session() {
     let camera = peer("camera", "sender", "aa");
     let mut client = Scenario::joined(Role::Receiver, &[camera]);
     let frame = |session_id| serde_json::to_value(from("camera", session(session_id), offer())).unwrap();
@@ -109,7 +109,7 @@ fn after_a_bye_the_next_session_replaces_nothing() {
 }
 
 #[test]
-fn refusals_of_single_messages_are_told() {
+fn refusals_of_single_messages_are_reported() {
     let mut client = Scenario::joined(Role::Sender, &[]);
     let code = ErrorCode::TargetNotFound;
     assert_eq!(client.hear(error("target_not_found", "offer")), [refused(code, "offer")]);
@@ -118,7 +118,7 @@ fn refusals_of_single_messages_are_told() {
 }
 
 #[test]
-fn shutdown_says_bye_to_whom_it_concerns_and_leaves() {
+fn shutdown_sends_bye_to_peers_with_a_session_and_leaves() {
     let peers = ["connected", "gone", "idle", "old", "started"].map(|id| match id {
         "old" => old_peer(id, "receiver"),
         id => peer(id, "receiver", id),
@@ -150,7 +150,7 @@ fn shutdown_says_bye_to_whom_it_concerns_and_leaves() {
 }
 
 #[test]
-fn shutdown_while_nobody_listens_just_ends() {
+fn shutdown_without_a_receiver_of_events_ends() {
     let mut connecting = Scenario::new(config(Role::Sender));
     connecting.did();
     assert_eq!(connecting.handle(Input::Shutdown), [Did::Disconnect, tell(Event::State(State::Closed))]);

@@ -1,5 +1,5 @@
-//! Whatever happens, in whatever order: once it is quiet, every client's view is the Hub's, and media flows between
-//! every sender and every receiver.
+//! Random events in random order: when they end, every client's view equals the Hub's, and media flows between every
+//! sender and every receiver.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod pair_support;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use room_protocol::wire::Role;
 use std::time::Duration;
 
-/// Something that happens to one of the processes, or to the server.
+/// An event of a process or of the server.
 #[derive(Debug, Clone)]
 enum Happening {
     Start(usize),
@@ -48,7 +48,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// Pauses around the latency of the network, so that messages are under way, and sometimes long ones.
+/// Pauses of about the latency of the network, so that messages are in flight, and some long ones.
 fn pause() -> impl Strategy<Value = Duration> {
     prop_oneof![
         5 => (0u64..200).prop_map(Duration::from_millis),

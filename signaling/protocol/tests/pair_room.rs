@@ -1,4 +1,4 @@
-//! A Hub and its Clients together: who comes, who goes, what is restarted, and which media sessions live on.
+//! A Hub and its Clients together: joins, departures, restarts, and the media sessions that survive them.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod pair_support;
@@ -44,7 +44,7 @@ fn ids_of(world: &World, node: usize) -> Vec<String> {
 }
 
 #[test]
-fn whoever_comes_first_media_connects() {
+fn media_connects_in_any_order_of_arrival() {
     for order in [["camera", "viewer"], ["viewer", "camera"]] {
         let mut world = World::new();
         for name in order {
@@ -91,7 +91,7 @@ fn the_servers_death_ends_no_media() {
 }
 
 #[test]
-fn a_negotiation_that_the_servers_death_broke_starts_anew() {
+fn a_negotiation_interrupted_by_the_servers_end_is_restarted() {
     let mut world = World::new();
     world.media_works = false;
     let camera = world.spawn("camera", Sender);
@@ -108,7 +108,7 @@ fn a_negotiation_that_the_servers_death_broke_starts_anew() {
 }
 
 #[test]
-fn a_killed_process_that_comes_back_under_its_id_is_replaced() {
+fn a_killed_process_is_replaced_by_its_successor() {
     for name in ["camera", "viewer-1"] {
         let (mut world, camera, [viewer, _]) = streaming();
         let (killed, other, role) =
@@ -127,7 +127,7 @@ fn a_killed_process_that_comes_back_under_its_id_is_replaced() {
 }
 
 #[test]
-fn a_machine_without_power_that_comes_back_gets_its_id() {
+fn a_machine_gets_its_id_back_after_a_power_failure() {
     let (mut world, camera, [viewer, _]) = streaming();
     world.power_off(camera);
     world.run_for(S);
@@ -138,7 +138,7 @@ fn a_machine_without_power_that_comes_back_gets_its_id() {
 }
 
 #[test]
-fn a_killed_process_that_stays_away_is_gone_when_its_media_is() {
+fn a_killed_process_is_gone_when_its_media_ends() {
     let (mut world, camera, [viewer, _]) = streaming();
     world.kill(viewer);
     world.run_for(10 * S);
@@ -149,7 +149,7 @@ fn a_killed_process_that_stays_away_is_gone_when_its_media_is() {
 }
 
 #[test]
-fn a_reset_connection_is_back_and_nobody_notices() {
+fn a_reset_connection_is_repaired_silently() {
     let (mut world, camera, [viewer, other]) = streaming();
     for node in [camera, viewer] {
         world.reset(node);
@@ -162,7 +162,7 @@ fn a_reset_connection_is_back_and_nobody_notices() {
 }
 
 #[test]
-fn a_connection_that_is_cut_without_a_word_is_noticed_and_replaced() {
+fn a_silent_loss_of_the_connection_is_noticed_and_repaired() {
     let (mut world, camera, [viewer, other]) = streaming();
     world.cut(viewer);
     world.run_for(60 * S);
@@ -173,14 +173,14 @@ fn a_connection_that_is_cut_without_a_word_is_noticed_and_replaced() {
 }
 
 #[test]
-fn one_end_that_connected_and_one_that_did_not_find_together() {
+fn a_half_connected_session_is_repaired() {
     for (cut, receiver_first) in [("camera", false), ("viewer", false), ("camera", true), ("viewer", true)] {
         let mut world = World::new();
         world.media_works = false;
         let camera = world.spawn("camera", Sender);
         let viewer = world.spawn("viewer", Receiver);
         world.run_for(S);
-        // One end knows that media flows; then a connection breaks before the other one does.
+        // One end knows that media flows. Before the other end knows, a connection breaks.
         if receiver_first {
             world.report(viewer, "camera", Media::Connected);
         } else {

@@ -64,14 +64,14 @@ impl Server {
         self
     }
 
-    /// With a certificate that becomes valid tomorrow.
+    /// A server with a certificate that becomes valid tomorrow.
     pub fn with_tls_from_tomorrow(mut self, authority: &Authority, name: &str) -> Self {
         let tomorrow = SystemTime::now() + Duration::from_hours(24);
         self.tls = Some(authority.acceptor_from(name, Some(tomorrow)));
         self
     }
 
-    /// With the certificate of the authority itself, the only one that some users make.
+    /// A server with the certificate of the authority itself, as some users set it up.
     pub fn with_tls_of_the_authority(mut self, authority: &Authority) -> Self {
         self.tls = Some(acceptor(&authority.issuer.pem(), authority.issuer.key()));
         self

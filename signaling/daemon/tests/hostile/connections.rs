@@ -1,4 +1,4 @@
-//! Connections without end.
+//! Floods of connections.
 
 use crate::{
     rig::{Target, attack},
@@ -8,10 +8,10 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use tokio::task::JoinSet;
 
-/// Attackers at a time, each from an address of its own.
+/// The number of attackers, each with its own address.
 const ATTACKERS: usize = 8;
 
-/// Connects again and again, as fast as it goes, until that was too fast. Returns how often which status was the answer.
+/// Connects as fast as possible until that was refused as too fast. Returns the number of answers by status.
 async fn storm(target: Target, register: bool) -> BTreeMap<u16, usize> {
     let mut attackers = JoinSet::new();
     for from in 0..ATTACKERS {
@@ -37,10 +37,10 @@ async fn storm(target: Target, register: bool) -> BTreeMap<u16, usize> {
     sum
 }
 
-/// Few enough that a slow machine gets there, too.
+/// Few enough for a slow machine.
 const RATE: &str = "[limits]\nnew_connections_per_second = 10";
 
-/// Twice the rate as a burst, and what came in while the attack went on.
+/// A burst of twice the rate, and the rate during the attack.
 fn at_most(target: Target) -> usize {
     ATTACKERS * (20 + 10 * usize::try_from(target.lasted().as_secs() + 1).unwrap())
 }

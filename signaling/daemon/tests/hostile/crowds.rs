@@ -1,4 +1,4 @@
-//! Very many at once: some of them mean no harm.
+//! Crowds of clients, hostile or not.
 
 use crate::{
     rig::{Target, attack},
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Registers and joins; returns the answer to `join`.
+/// Registers and joins. Returns the answer to `join`.
 async fn join(target: Target, nth: usize, room: &str, id: &str, role: &str) -> (Raw, Value) {
     let mut raw = target.open(nth).await;
     let instance = format!("the secret of {id:_>16}");
@@ -25,7 +25,7 @@ async fn join(target: Target, nth: usize, room: &str, id: &str, role: &str) -> (
     }
 }
 
-/// In and out of one room, as fast as it goes: each time, all senders there are told.
+/// Joins and leaves one room as fast as possible. Each time, all senders there are informed.
 #[test]
 fn a_storm_of_joins() {
     attack("", |target| async move {
@@ -80,7 +80,7 @@ fn a_room_for_each_of_ten_thousand() {
     });
 }
 
-/// After a network was gone for a moment, say. None of them means harm, and each gets in.
+/// Honest clients that all connect at the same time, as after an outage of a network. Each one gets in.
 #[test]
 fn a_thousand_members_come_back_at_once() {
     const MEMBERS: usize = 1_000;

@@ -1,4 +1,4 @@
-//! Frames that are too much, or made to break who reads them.
+//! Frames that are too large, or malformed.
 
 use crate::{
     rig::{Target, attack},
@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt, task::JoinSet};
 
 const REGISTER: &[u8] = br#"{"type":"register","client_id":"x","protocol":1}"#;
 
-/// Sends each of these again and again over new connections, and gets the close code that is meant for it.
+/// Sends each of these again and again over new connections, and checks its close code.
 async fn assault(target: Target, attacks: Vec<(&'static str, Vec<u8>, u16)>) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let mut attackers = JoinSet::new();
@@ -20,7 +20,7 @@ async fn assault(target: Target, attacks: Vec<(&'static str, Vec<u8>, u16)>) {
                 let mut raw = target.open(NEXT.fetch_add(1, Ordering::Relaxed)).await;
                 raw.write(&frame(0x81, REGISTER)).await;
                 assert_eq!(raw.message().await["type"], "registered");
-                // Closed before all of it is said, if need be.
+                // The server may close before all of it is written.
                 let _ = raw.stream.write_all(&bytes).await;
                 assert_eq!(ended(&mut raw).await, code, "{what}");
                 count += 1;
@@ -30,7 +30,7 @@ async fn assault(target: Target, attacks: Vec<(&'static str, Vec<u8>, u16)>) {
     attackers.join_all().await;
 }
 
-/// The close code, behind whatever errors.
+/// The close code, after any errors.
 async fn ended(raw: &mut Raw) -> u16 {
     loop {
         match raw.frame().await {
@@ -62,7 +62,7 @@ fn oversize_and_fragmented_frames() {
 }
 
 #[test]
-fn text_that_is_no_utf8() {
+fn text_that_is_not_utf8() {
     attack("", |target| {
         let at_the_end = [vec![b'x'; 60_000], vec![0xff]].concat();
         let surrogate = frame(0x81, b"{\"type\":\"\xed\xa0\x80\"}");

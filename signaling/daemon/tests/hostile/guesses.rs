@@ -1,4 +1,4 @@
-//! Those who have no right to be in and try.
+//! Clients without a right that try to get in.
 
 use crate::{
     honest::Way,
@@ -16,11 +16,11 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Attackers at a time.
+/// The number of attackers at a time.
 const ATTACKERS: usize = 16;
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// How often which error was the answer.
+/// The number of answers by error code.
 type Codes = BTreeMap<String, usize>;
 
 async fn say(raw: &mut Raw, message: Value) {
@@ -32,7 +32,7 @@ fn count(codes: &mut Codes, answer: &Value) {
     *codes.entry(code.to_owned()).or_default() += 1;
 }
 
-/// Has so many attackers at work and adds up what they were answered.
+/// Runs this many attackers, and adds up their answers.
 async fn together<F: Future<Output = Codes> + Send + 'static>(attacker: impl Fn(usize) -> F) -> Codes {
     let mut attackers = JoinSet::new();
     for nth in 0..ATTACKERS {
@@ -45,7 +45,7 @@ async fn together<F: Future<Output = Codes> + Send + 'static>(attacker: impl Fn(
     sum
 }
 
-/// Guesses in one room after the other, until that was too often and the time is up.
+/// Guesses passwords in one room after the other until the attack ends, and until it was refused as too often.
 async fn guess(target: Target, nth: usize) -> Codes {
     let mut raw = target.open(nth).await;
     say(&mut raw, json!({"type": "register", "client_id": format!("guesser {nth}"), "protocol": 1})).await;
@@ -66,13 +66,13 @@ fn passwords_are_guessed_in_many_rooms_from_many_addresses() {
     attack(&configuration, |target| async move {
         let codes = together(move |nth| guess(target, nth)).await;
         assert_eq!(codes.keys().collect::<Vec<_>>(), ["forbidden", "too_many_attempts"]);
-        // Five each, and what is forgiven while the attack goes on.
+        // Five each, and those that are forgiven during the attack.
         let forgiven = usize::try_from(target.lasted().as_secs() / 12).unwrap();
         assert!(codes["forbidden"] <= ATTACKERS * (5 + forgiven), "{codes:?}");
     });
 }
 
-/// A token for everything that ends so many seconds from now.
+/// A token for all rooms that expires this many seconds from now.
 fn token(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let spec = TokenSpec {
@@ -88,7 +88,7 @@ fn token(seconds: i64) -> String {
     spec.sign(&SigningKey::new(SECRET.as_bytes()).unwrap()).unwrap()
 }
 
-/// Comes again and again with a token that is over.
+/// Connects again and again with an expired token.
 async fn insist(target: Target, nth: usize) -> Codes {
     let mut codes = Codes::new();
     let token = token(-60);

@@ -1,4 +1,4 @@
-//! Requests that never come to an end.
+//! Requests that never end.
 
 use crate::{
     honest::Way,
@@ -23,7 +23,7 @@ use tokio_rustls::{
 const CONNECTIONS: usize = 400;
 const ADDRESSES: usize = 8;
 
-/// Sends a byte now and then until it is ended; returns what it was told.
+/// Sends a byte now and then until the server closes the connection. Returns the response.
 async fn trickle(mut stream: TcpStream, bytes: &'static [u8]) -> Vec<u8> {
     let (mut reader, mut writer) = stream.split();
     let mut said = Vec::new();
@@ -44,14 +44,14 @@ async fn trickle(mut stream: TcpStream, bytes: &'static [u8]) -> Vec<u8> {
     said
 }
 
-/// More of them than may be, from some addresses.
+/// More of them than allowed, from several addresses.
 async fn slowloris(target: Target, bytes: &'static [u8]) -> Vec<Vec<u8>> {
     let mut attackers = JoinSet::new();
     for n in 0..CONNECTIONS {
         let stream = target.connect(n % ADDRESSES).await.unwrap();
         attackers.spawn(trickle(stream, bytes));
     }
-    // Whoever makes his request is taken, however many don't.
+    // A complete request is served in spite of the incomplete ones.
     for n in 0..20 {
         let began = Instant::now();
         target.open(ADDRESSES + n).await;
@@ -73,7 +73,7 @@ fn slowloris_over_http() {
     });
 }
 
-/// TLS without its end costs more than HTTP: the same bounds are for both of them together.
+/// Incomplete TLS handshakes cost more than HTTP. The same limits apply to both.
 #[test]
 fn slowloris_over_tls() {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -115,7 +115,7 @@ fn slowloris_over_tls() {
 }
 
 #[test]
-fn connections_that_say_nothing() {
+fn silent_connections() {
     attack("[limits]\nmax_handshakes = 300\nhead_seconds = 1", |target| async move {
         let told = slowloris(target, b"").await;
         assert!(told.iter().all(Vec::is_empty), "there was no request to answer");

@@ -1,5 +1,5 @@
-//! Ten honest clients in five rooms that relay all the time, and what it takes at best on this machine: a socket of
-//! the test's own whose other end only sends back.
+//! Ten honest clients in five rooms that relay all the time, and the lower bound of this machine: a socket of the test
+//! whose other end echoes.
 
 use crate::support::{PATIENCE, frame, handshake, read_frame};
 use serde_json::{Value, json};
@@ -20,11 +20,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// Each client says something this often.
+/// The time between two messages of a client.
 const PERIOD: Duration = Duration::from_millis(20);
 const ROOMS: usize = 5;
 
-/// How an honest client reaches the server, and what it shows there.
+/// The address of the server, and the token of an honest client.
 #[derive(Clone, Default)]
 pub(crate) struct Way {
     pub(crate) tls: Option<TlsConnector>,
@@ -43,14 +43,14 @@ pub(crate) struct Sample {
     pub(crate) took: Duration,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) relayed: Vec<Sample>,
     pub(crate) echoed: Vec<Sample>,
 }
 
-/// The honest clients, in a thread of their own.
+/// The honest clients, in a separate thread.
 pub(crate) struct Honest {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Measured>,
@@ -81,7 +81,7 @@ impl Honest {
         Self { stop, thread }
     }
 
-    /// Returns when everything that was said has arrived; panics if something is missing or out of order.
+    /// Returns when all messages have arrived. Panics if one is missing or out of order.
     pub(crate) fn stop(self) -> Measured {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("honest clients lose nothing")
@@ -132,12 +132,12 @@ async fn talk(pairs: Vec<[Socket; 2]>, stop: &Arc<AtomicBool>) -> Measured {
         send_back(echo.accept().await.unwrap().0);
         echoes.spawn(call(stream, stop.clone()));
     }
-    // All sockets stay open until everybody has heard everything.
+    // All sockets stay open until all messages have arrived.
     let (relayed, _open): (Vec<_>, Vec<_>) = relays.join_all().await.into_iter().unzip();
     Measured { relayed: relayed.concat(), echoed: echoes.join_all().await.concat() }
 }
 
-/// Says something every [`PERIOD`], numbered, with the time; and in the end that it is over.
+/// Sends a numbered message with the time every [`PERIOD`], and a last one at the end.
 async fn speak(mut to: WriteHalf<Socket>, epoch: Instant, stop: Arc<AtomicBool>) -> WriteHalf<Socket> {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -156,14 +156,14 @@ async fn speak(mut to: WriteHalf<Socket>, epoch: Instant, stop: Arc<AtomicBool>)
     to
 }
 
-/// Hears everything, in order.
+/// Receives all messages, and checks their order.
 async fn listen(mut from: ReadHalf<Socket>, epoch: Instant) -> Vec<Sample> {
     let mut samples = Vec::new();
     loop {
         let (opcode, payload) = read_frame(&mut from).await;
         let now = Instant::now();
         if opcode == 9 {
-            // Asked for a sign of life: what it says is one.
+            // A ping needs no answer here, because its messages are signs of life.
             continue;
         }
         assert_eq!(opcode, 1, "{}", String::from_utf8_lossy(&payload));
@@ -181,7 +181,7 @@ async fn listen(mut from: ReadHalf<Socket>, epoch: Instant) -> Vec<Sample> {
     }
 }
 
-/// Sends back what comes, in a thread of its own, as the server would at best.
+/// Echoes everything in a separate thread, which is the best that a server can do.
 fn send_back(stream: TcpStream) {
     let mut stream = stream.into_std().unwrap();
     stream.set_nonblocking(false).unwrap();

@@ -1,5 +1,5 @@
-//! Hostile clients, each of which hits the bound that is made for it, and ten honest ones in other rooms that don't
-//! notice. `rig` is what they share; the other files are attackers.
+//! Hostile clients, each of which hits the limit against it, while ten honest clients in other rooms notice nothing. `rig`
+//! runs an attack, `honest` has the honest clients; the other files are attackers.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 #![expect(clippy::unchecked_time_subtraction, reason = "of a constant, in tests")]
 

@@ -1,4 +1,4 @@
-//! Memory that is held without end, and work that is caused by few bytes.
+//! Attacks that hold memory, or cause much work with few bytes.
 
 use crate::{
     honest::Way,
@@ -22,7 +22,7 @@ fn text(message: &Value) -> Vec<u8> {
     frame(0x81, message.to_string().as_bytes())
 }
 
-/// A member that has a small window and reads nothing from now on.
+/// A member with a small window that reads nothing from now on.
 async fn lazy(target: Target, nth: usize, room: &str, id: &str) -> Raw {
     let stream = target.connect_with(nth, |socket| socket.set_recv_buffer_size(4096).unwrap()).await;
     let (status, mut raw) = target.upgrade(stream.unwrap(), "").await;
@@ -31,7 +31,7 @@ async fn lazy(target: Target, nth: usize, room: &str, id: &str) -> Raw {
     raw
 }
 
-/// Waits until a metric is as it should be.
+/// Waits until a metric has an expected value.
 async fn until(target: Target, name: &str, is_right: impl Fn(f64) -> bool) {
     let began = Instant::now();
     loop {
@@ -44,7 +44,7 @@ async fn until(target: Target, name: &str, is_right: impl Fn(f64) -> bool) {
     }
 }
 
-/// Closed for bad messages while their queues are full, they go on sending pings and read nothing.
+/// Clients that are closed for bad messages while their queues are full, and then send pings and read nothing.
 #[test]
 fn zombies() {
     let limits = "[limits]\nmax_message = 4096\nmax_queue = 73728\nmessages_per_second = 5000\nmessages_burst = 10000\n";
@@ -71,10 +71,10 @@ fn zombies() {
     });
 }
 
-/// Each holds a queue of its own, which is almost full, and shows signs of life.
+/// Clients with almost full queues that show signs of life.
 #[test]
-fn readers_that_answer_and_never_read() {
-    // None of these queues may grow so large that it is too large by itself.
+fn clients_that_answer_pings_and_never_read() {
+    // No queue may reach its own limit.
     attack("[limits]\nmax_queue = 4194304\nmax_queues = 4194304\n", |target| async move {
         let mut idle = Vec::new();
         for n in 0..6 {
@@ -100,9 +100,9 @@ fn readers_that_answer_and_never_read() {
     });
 }
 
-/// None of the listeners is slow. Counted once for each of them, the messages would be six times what may be held.
+/// No recipient is slow. If each counted separately, the messages would be six times the limit.
 #[test]
-fn five_broadcasts_at_once_to_a_large_room() {
+fn five_simultaneous_broadcasts_to_a_large_room() {
     attack("[limits]\nmax_queues = 1572864\n", |target| async move {
         let mut listeners = JoinSet::new();
         for n in 0..30 {
@@ -130,7 +130,7 @@ fn five_broadcasts_at_once_to_a_large_room() {
     });
 }
 
-/// A message that never becomes whole, with signs of life between its parts.
+/// Messages that are never completed, with signs of life between their fragments.
 #[test]
 fn half_messages() {
     attack("[limits]\nmax_queues = 2097152\nstall_seconds = 2\n", |target| async move {
@@ -142,7 +142,7 @@ fn half_messages() {
             let held = target.metric("room_signaling_inbound_bytes").await;
             assert!(held <= 2_097_152.0, "{held}");
         }
-        // There is room for about half of them.
+        // There is space for about half of them.
         assert!(target.metric("room_signaling_slow_consumers_total").await >= 20.0);
         let began = Instant::now();
         while target.metric("room_signaling_connections{state=\"open\"}").await > HONEST {
@@ -156,9 +156,9 @@ fn half_messages() {
     });
 }
 
-/// The price of deliveries holds for a client whose join has waited, too.
+/// A client whose join has waited pays for its deliveries, too.
 #[test]
-fn much_is_said_while_a_join_waits() {
+fn many_messages_while_a_join_waits() {
     attack("", |target| async move {
         let mut listeners = JoinSet::new();
         for n in 0..100 {
@@ -185,7 +185,7 @@ fn much_is_said_while_a_join_waits() {
         until(target, "room_signaling_members{role=\"sender\"}", |senders| senders > HONEST / 2.0).await;
         until(target, "room_signaling_pauses_total", |pauses| pauses >= 1.0).await;
         let relayed = target.metric("room_signaling_messages_relayed_total").await - before;
-        // Honest clients have a part in it. All messages of the attacker would be 25,500.
+        // This includes those of honest clients. All messages of the attacker would be 25,500.
         assert!(relayed < 10_000.0, "{relayed} messages were relayed");
         drop(silent);
         attacker.abort();
@@ -193,7 +193,7 @@ fn much_is_said_while_a_join_waits() {
     });
 }
 
-/// Few bytes ask for a long list.
+/// Short requests for a long list.
 #[test]
 fn lists_are_asked_for_again_and_again() {
     attack("", |target| async move {
@@ -239,7 +239,7 @@ fn token(user: &str, minutes: u64) -> String {
     spec.sign(&SigningKey::new(SECRET.as_bytes()).unwrap()).unwrap()
 }
 
-/// Two valid tokens in turns: each join makes the server verify a signature.
+/// Two valid tokens in turn: each join makes the server verify a signature.
 #[test]
 fn tokens_are_verified_again_and_again() {
     let auth = "[auth]\nmode = 'token'\n[[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = 'k.key'\n";
@@ -267,7 +267,7 @@ fn tokens_are_verified_again_and_again() {
     });
 }
 
-/// A newcomer from another network does not wait behind all of the guesses.
+/// A client of another network does not wait for all guesses.
 #[test]
 fn guesses_fill_the_queue_of_passwords() {
     let hash = hash_password("right").unwrap();

@@ -1,4 +1,4 @@
-//! Too much said over a connection that is in order, and nothing read.
+//! Valid connections that send too much, or never read.
 
 use crate::{
     rig::{Target, attack},
@@ -26,18 +26,18 @@ pub(crate) async fn enter(raw: &mut Raw, room: &str, id: &str, role: &str) {
     while raw.message().await["type"] != "joined" {}
 }
 
-/// Writes the same again and again and reads what comes, until the attack is over.
+/// Writes the same frame again and again, and reads, until the attack ends.
 pub(crate) async fn flood(target: Target, raw: Raw, bytes: Vec<u8>) {
     let (reader, mut writer) = raw.stream.into_split();
     let reading = tokio::spawn(hear(reader));
     while target.goes_on() {
-        // Held up, it comes back to see whether the time is over.
+        // While the server does not read, check the time regularly.
         let _ = timeout(Duration::from_millis(100), writer.write_all(&bytes)).await;
     }
     reading.abort();
 }
 
-/// Reads whatever comes.
+/// Reads and discards everything.
 pub(crate) async fn hear(mut stream: impl AsyncRead + Unpin) {
     let mut sink = [0; 4096];
     while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}
@@ -59,7 +59,7 @@ fn floods_of_pings_and_pongs() {
 }
 
 #[test]
-fn floods_of_messages_that_are_refused() {
+fn floods_of_refused_messages() {
     attack("", |target| async move {
         let mut attackers = JoinSet::new();
         for n in 0..40 {
@@ -78,7 +78,7 @@ fn floods_of_messages_that_are_refused() {
     });
 }
 
-/// What one member says to two hundred is work for the server.
+/// A message from one member to two hundred others.
 #[test]
 fn messages_to_everybody() {
     attack("", |target| async move {
@@ -105,7 +105,7 @@ fn messages_to_everybody() {
 }
 
 #[test]
-fn a_reader_that_never_reads() {
+fn a_client_that_never_reads() {
     attack("", |target| async move {
         let stream = target.connect_with(0, |socket| socket.set_recv_buffer_size(4096).unwrap()).await;
         let (_, mut idle) = target.upgrade(stream.unwrap(), "").await;
@@ -118,7 +118,7 @@ fn a_reader_that_never_reads() {
         }
         attackers.join_all().await;
         assert_eq!(target.metric("room_signaling_slow_consumers_total").await.to_string(), "1");
-        // In the end it reads, and is told why.
+        // When it reads at last, it gets the reason.
         let mut last = (0, Vec::new());
         let code = loop {
             match idle.frame().await {

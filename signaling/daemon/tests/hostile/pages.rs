@@ -1,9 +1,9 @@
-//! Pages of the web that are opened in the browser of somebody who can reach the server.
+//! Hostile web pages in the browser of a user that can reach the server.
 
 use crate::rig::{Target, attack};
 use tokio::task::JoinSet;
 
-/// Asks for the same again and again, and gets 403.
+/// Sends the same request again and again, and gets 403.
 async fn knock(target: Target, first: usize, request: impl Fn(Target) -> String) {
     let mut nth = first;
     while target.goes_on() || nth == first {

@@ -1,4 +1,4 @@
-//! A server in a process of its own, honest clients, and an attack on it.
+//! A server in a separate process, honest clients, and an attack.
 //!
 //! The honest clients' p99 of relaying during the attack is at most twice what it was before. Where the machine is busy
 //! with something else no server can hold that, so:
@@ -23,22 +23,22 @@ use tokio::{
     time::timeout,
 };
 
-/// The shortest p99 that twice as much is compared with.
+/// The lower bound of the p99 for the comparison.
 const FLOOR: Duration = Duration::from_millis(10);
-/// The p99 of all messages, whatever the machine does.
+/// The highest p99 of all messages, on any machine.
 const SLOW: Duration = Duration::from_millis(100);
-/// About a hundred messages.
+/// A window of about a hundred messages.
 const WINDOW: Duration = Duration::from_millis(200);
-/// How long is measured without an attack.
+/// The duration of the measurement without an attack.
 const BEFORE: Duration = Duration::from_millis(700);
-/// How long an attack lasts at least.
+/// The shortest duration of an attack.
 const ATTACK: Duration = Duration::from_millis(1_200);
-/// What the server may grow by, in KB: less than what any of the attacks sends.
+/// The most memory by which the server may grow, in KB: less than any of the attacks sends.
 const GROWTH: usize = 96 << 10;
-/// What the server may log, in lines.
+/// The most lines that the server may log.
 const LINES: usize = 10_000;
 
-/// What is attacked.
+/// The server under attack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
@@ -54,7 +54,7 @@ where
     Attack::on(configuration).run(attacker);
 }
 
-/// What is to be attacked.
+/// The server to attack, and its configuration.
 pub(crate) struct Attack {
     folder: Folder,
     configuration: String,
@@ -72,7 +72,7 @@ impl Attack {
         self
     }
 
-    /// How honest clients get there.
+    /// How honest clients connect.
     pub(crate) fn by(self, way: Way) -> Self {
         Self { way, ..self }
     }
@@ -144,17 +144,17 @@ fn p99(samples: &[Sample], from: Instant, until: Instant) -> Option<Duration> {
 }
 
 impl Target {
-    /// Whether the attack should go on.
+    /// Whether the attack should continue.
     pub(crate) fn goes_on(&self) -> bool {
         self.lasted() < ATTACK
     }
 
-    /// For how long it has gone on.
+    /// The duration of the attack so far.
     pub(crate) fn lasted(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// The same, whose time begins now.
+    /// The same attack, beginning now.
     pub(crate) fn afresh(self) -> Self {
         Self { began: Instant::now(), ..self }
     }
@@ -172,7 +172,7 @@ impl Target {
         let socket = TcpSocket::new_v4()?;
         let octet = |number: usize| u8::try_from(number % 250).unwrap() + 1;
         let ip = Ipv4Addr::new(127, 2, octet(nth / 250), octet(nth));
-        // The port is only chosen when it is clear where to: an address has more of them so.
+        // The port is chosen when connecting, because that allows more connections per address.
         socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(PATIENCE))?;
         socket.bind((ip, 0).into())?;
         change(&socket);
@@ -186,7 +186,7 @@ impl Target {
 
     /// The status of the answer to a request. 0: none came.
     pub(crate) async fn ask(&self, mut stream: TcpStream, request: &str) -> (u16, Raw) {
-        // Whoever is turned away may be cut off while it is still writing.
+        // The server may close the connection while the client is still writing.
         let _ = stream.write_all(request.as_bytes()).await;
         let mut head = Vec::new();
         let reading = async {

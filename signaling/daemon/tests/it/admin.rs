@@ -1,4 +1,4 @@
-//! What the program answers to operators: on an address of their own, and with a token from a file.
+//! Access for operators: on a separate address, and with a token from a file.
 
 use crate::support::{Client, Program, Raw, get, handshake};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 #[tokio::test]
-async fn a_server_that_drains_is_not_ready_and_takes_nobody() {
+async fn a_draining_server_is_not_ready_and_accepts_no_client() {
     let (mut program, address) = Program::start("", &["--drain-seconds", "60"]);
     assert!(get(address, "/readyz", "").await.0.starts_with("HTTP/1.1 200 "));
     let (mut client, _) = Client::join(address, "a", "r", "receiver").await;
@@ -25,7 +25,7 @@ async fn a_server_that_drains_is_not_ready_and_takes_nobody() {
 }
 
 #[tokio::test]
-async fn the_operators_own_address_needs_no_token_and_serves_nobody_else() {
+async fn the_operators_address_needs_no_token_and_serves_no_clients() {
     let (mut program, address) = Program::start("", &["--metrics-listen", "127.0.0.1:0"]);
     let line: Value = serde_json::from_str(&program.line_with("answering operators")).unwrap();
     let operators: SocketAddr = line["listen"].as_str().unwrap().parse().unwrap();
@@ -38,7 +38,7 @@ async fn the_operators_own_address_needs_no_token_and_serves_nobody_else() {
         let (head, _) = get(operators, path, headers).await;
         assert!(head.starts_with("HTTP/1.1 404 "), "{path}: {head}");
     }
-    // A page whose name was made to point here reads nothing.
+    // A page whose host name was rebound to this address can't read it.
     let mut raw = Raw::connect(operators).await;
     raw.write(b"GET /metrics HTTP/1.1\r\nHost: rebound.example\r\n\r\n").await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 403 "));
@@ -46,7 +46,7 @@ async fn the_operators_own_address_needs_no_token_and_serves_nobody_else() {
 }
 
 #[tokio::test]
-async fn the_token_comes_from_a_file() {
+async fn the_token_is_read_from_a_file() {
     let folder = std::env::temp_dir().join(format!("room-signaling-admin-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (file, weak) = (folder.join("token"), folder.join("weak"));

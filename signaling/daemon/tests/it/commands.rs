@@ -1,4 +1,4 @@
-//! The commands beside `serve`.
+//! The commands other than `serve`.
 
 use crate::support::{Client, Folder, Program};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn failure(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A certificate and its key in files whose names begin so.
+/// Writes a certificate and its key into files with this prefix.
 fn certificate(folder: &Folder, prefix: &str) -> (String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["robot.example".to_owned()]).unwrap();
@@ -27,7 +27,7 @@ fn certificate(folder: &Folder, prefix: &str) -> (String, String) {
     (chain, folder.write(&format!("{prefix}key.pem"), key.serialize_pem()))
 }
 
-/// Where nobody listens.
+/// An address without a listener.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -38,7 +38,7 @@ fn healthcheck_asks_where_the_configuration_says() {
     let listen = address.to_string();
     assert!(run(&["healthcheck", "--listen", &listen], &[]).status.success());
     assert!(run(&["healthcheck"], &[("ROOM_SIGNALING_LISTEN", &listen)]).status.success());
-    // A server on all addresses is asked on loopback, and what is wrong elsewhere in the file is no matter.
+    // A server on all addresses is reached on loopback, and other errors in the file do not matter.
     let folder = Folder::new();
     let file = folder.write("c.toml", format!("listen = '0.0.0.0:{}'\nnonsense = 1\n", address.port()));
     assert!(run(&["healthcheck"], &[("ROOM_SIGNALING_CONFIG", &file)]).status.success());
@@ -91,7 +91,7 @@ fn turn_credentials_are_those_of_joined() {
     assert!(words.contains("turn.urls"), "{words}");
 }
 
-/// With TLS: the token goes to nobody but who has the certificate that is configured.
+/// With TLS, the token is sent only to a server with the configured certificate.
 #[tokio::test]
 async fn rooms_are_shown_to_the_operator() {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -1,4 +1,4 @@
-//! Bytes that mean nothing, at every stage of a connection. The program stays whole and says so.
+//! Random bytes at every stage of a connection. The program survives them.
 
 use crate::support::{Client, Program, Raw, frame};
 use tokio::io::AsyncWriteExt;
@@ -22,7 +22,7 @@ impl Noise {
         (0..length).map(|_| self.next().to_le_bytes()[3]).collect()
     }
 
-    /// A message that is nearly right.
+    /// A message that is almost valid.
     fn message(&mut self) -> Vec<u8> {
         let words = [
             "{",

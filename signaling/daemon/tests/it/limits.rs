@@ -1,4 +1,4 @@
-//! What the program logs of a flood.
+//! The log during a flood.
 
 use crate::support::{Client, Program};
 use serde_json::json;
@@ -22,9 +22,9 @@ async fn a_flood_of_refusals_is_summed_up() {
     assert!(refused < 300, "{refused}");
 }
 
-/// Behind a proxy that nobody has named, all clients share the limits of its address.
+/// Behind a proxy that is not in trusted_proxies, all clients share the limits of its address.
 #[tokio::test]
-async fn a_private_address_that_meets_a_limit_is_a_hint_at_a_proxy() {
+async fn a_limit_met_by_a_private_address_hints_at_a_proxy() {
     let folder = crate::support::Folder::new();
     let file = folder.write("c.toml", "[limits]\nmax_connections_per_ip = 1\n");
     let (mut program, address) = Program::start("", &["--config", &file]);

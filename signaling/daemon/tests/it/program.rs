@@ -1,4 +1,4 @@
-//! The program as it is run.
+//! The program as a process.
 
 use crate::support::{Client, Folder, PATIENCE, Program, Raw, frame};
 use serde_json::{Value, json};
@@ -41,14 +41,14 @@ async fn it_survives_having_no_more_files() {
         others.push(TcpStream::connect(address).await.unwrap());
     }
     program.line_with("cannot accept connections");
-    // Who is in is served as ever, and when files come free, newcomers are.
+    // Connected clients are served, and new ones are once files are free again.
     first.send(json!({"type": "register", "client_id": "first", "protocol": 1})).await;
     assert_eq!(first.message().await["type"], "registered");
     drop(others);
     Client::join(address, "next", "r", "receiver").await;
 }
 
-/// The table of open files that grows under a crowd holds everybody up each time.
+/// The kernel's table of open files must not grow while clients connect, because that stops the process.
 #[test]
 fn the_table_of_open_files_has_room_from_the_start() {
     let (program, _) = Program::start("ulimit -Sn 256; ulimit -Hn 4096;", &["--max-connections", "900"]);
@@ -58,7 +58,7 @@ fn the_table_of_open_files_has_room_from_the_start() {
 }
 
 #[tokio::test]
-async fn the_log_tells_who_came_and_keeps_secrets() {
+async fn the_log_names_clients_and_has_no_secrets() {
     let (mut program, address) = Program::start("", &["--log-level", "trace"]);
     let mut client = Client::connect(address).await;
     let secrets = ["secret-of-process", "secret-token", "secret-password", "secret-credential"];
@@ -113,7 +113,7 @@ async fn descriptions_are_logged_at_trace_only() {
 }
 
 #[test]
-fn a_port_in_use_is_told_with_a_way_out() {
+fn a_port_in_use_is_reported_with_a_remedy() {
     let (program, address) = Program::start("", &[]);
     let mut second = Program::spawn("", &["--listen", &address.to_string()]);
     assert_eq!(second.end().code(), Some(1));
@@ -130,7 +130,7 @@ fn listening_to_the_network_is_warned_of() {
 }
 
 #[test]
-fn the_environment_sets_what_flags_do_and_help_has_examples() {
+fn variables_equal_flags_and_help_has_examples() {
     let mut program = Program::spawn("ROOM_SIGNALING_DRAIN_SECONDS=never", &["serve"]);
     assert_eq!(program.end().code(), Some(1));
     let said = program.seen.join("\n");
@@ -142,13 +142,13 @@ fn the_environment_sets_what_flags_do_and_help_has_examples() {
     }
 }
 
-/// Buffers that grew give their memory back: what is left of 60 KB in each direction is next to nothing.
+/// Buffers release their memory: of 60 KB in each direction, almost nothing remains.
 #[tokio::test]
 async fn an_idle_connection_costs_little_whatever_passed_through_it() {
     const COUNT: usize = 400;
     crate::support::raise_file_limit();
     let (program, address) = Program::start("", &["--log-level", "warn,room_signaling=info"]);
-    // The first connection brings buffers that all share.
+    // The first connection allocates buffers that all connections share.
     let mut sockets = vec![exchange(address, 0).await];
     let before = program.resident();
     for n in 1..=COUNT {
@@ -163,7 +163,7 @@ async fn an_idle_connection_costs_little_whatever_passed_through_it() {
     assert!(each <= 8, "{each} KB for each of {COUNT} connections");
 }
 
-/// A connection that sent and got 60 KB.
+/// A connection that sent and received 60 KB.
 async fn exchange(address: SocketAddr, n: usize) -> Raw {
     let from = u8::try_from(n % 100).unwrap();
     let mut raw = Raw::upgrade(Raw::connect_from(from, address).await.stream).await;
@@ -176,7 +176,7 @@ async fn exchange(address: SocketAddr, n: usize) -> Raw {
 }
 
 #[test]
-fn check_config_tells_all_that_serving_would_refuse() {
+fn check_config_reports_all_that_serve_would_refuse() {
     let file = std::env::temp_dir().join(format!("room-check-{}.toml", std::process::id()));
     let check = |text: &str| {
         std::fs::write(&file, text).unwrap();
@@ -196,14 +196,14 @@ fn check_config_tells_all_that_serving_would_refuse() {
 }
 
 #[test]
-fn who_inherits_the_variable_of_the_journal_logs_to_its_own_standard_error() {
+fn an_inherited_journal_variable_does_not_redirect_the_log() {
     let (program, _) = Program::start("export JOURNAL_STREAM=1:1;", &[]);
     assert!(program.seen.iter().any(|line| line.contains("\"listening\"")));
 }
 
-/// The pipe of standard error is full, and nobody empties it.
+/// Standard error is a full pipe that is not read.
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_nobody_up() {
+async fn an_unread_log_delays_no_client() {
     let (mut program, address) = Unread::start(&[]).await;
     let (mut sender, _) = Client::join(address, "a", "r", "sender").await;
     let (mut receiver, _) = Client::join(address, "b", "r", "receiver").await;
@@ -220,14 +220,14 @@ async fn a_log_that_nobody_reads_holds_nobody_up() {
     assert!(began.elapsed() < PATIENCE);
 }
 
-/// Read again, it tells how much it has left out meanwhile.
+/// When the log is read again, it contains the number of discarded lines.
 #[tokio::test]
-async fn a_log_that_is_read_too_late_tells_what_is_missing() {
+async fn a_log_that_is_read_too_late_reports_the_missing_lines() {
     let folder = Folder::new();
     let limits = "[limits]\nmessages_per_second = 1000000\nmessages_burst = 1000000\n";
     let (mut program, address) = Unread::start(&["--config", &folder.write("c.toml", limits)]).await;
     let (mut client, _) = Client::join(address, "a", "r", "sender").await;
-    // More than may wait, and than the pipe holds.
+    // More lines than fit into the queue and the pipe.
     for _ in 0..6_000 {
         client.send(json!({"type": "ping"})).await;
         client.message_of("pong").await;

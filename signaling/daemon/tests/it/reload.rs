@@ -1,4 +1,4 @@
-//! Another configuration file while the program runs.
+//! Reloading the configuration file.
 
 use crate::support::{Authority, Client, Folder, Program, get, knows_host};
 
@@ -16,7 +16,7 @@ async fn sighup_reads_the_file_anew() {
 }
 
 #[tokio::test]
-async fn a_bad_file_keeps_the_old_configuration_and_says_what_is_wrong() {
+async fn a_bad_file_is_reported_and_the_old_configuration_stays() {
     let folder = Folder::new();
     let operators = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let file = folder.write("c.toml", "allow_hosts = ['robot.example']\n");
@@ -42,7 +42,7 @@ async fn a_bad_file_keeps_the_old_configuration_and_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_only_a_restart_changes_is_said() {
+async fn settings_that_need_a_restart_are_reported() {
     let folder = Folder::new();
     let file = folder.write("c.toml", "log_level = 'info'\n");
     let (mut program, address) =
@@ -56,7 +56,7 @@ async fn what_only_a_restart_changes_is_said() {
 }
 
 #[tokio::test]
-async fn what_a_reload_opens_is_warned_of() {
+async fn a_reload_that_opens_the_server_is_warned_of() {
     let folder = Folder::new();
     folder.write("room.key", "0123456789abcdef0123456789abcdef");
     let users = "[auth]\nmode = 'token'\n[[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = 'room.key'\n";
@@ -71,7 +71,7 @@ async fn what_a_reload_opens_is_warned_of() {
 }
 
 #[tokio::test]
-async fn a_reload_without_tls_keeps_it_and_says_so() {
+async fn a_reload_without_tls_keeps_tls_and_warns() {
     let folder = Folder::new();
     let authority = Authority::new();
     authority.make().write(&folder);

@@ -1,9 +1,9 @@
-//! What the service manager is told (sd_notify(3)), by way of a socket of the test.
+//! The notifications of the service manager (sd_notify(3)), on a socket of the test.
 
 use crate::support::{Client, Folder, PATIENCE, Program};
 use std::{os::unix::net::UnixDatagram, time::Duration};
 
-/// The service manager's end.
+/// The service manager's end of the socket.
 struct Manager {
     socket: UnixDatagram,
     folder: Folder,
@@ -17,12 +17,12 @@ impl Manager {
         Self { socket, folder }
     }
 
-    /// What a service has in its environment.
+    /// The environment variables of a service.
     fn environment(&self, more: &str) -> String {
         format!("export NOTIFY_SOCKET={} {more};", self.folder.path("notify"))
     }
 
-    /// The next thing that it is told.
+    /// The next notification.
     fn hear(&self) -> Vec<String> {
         let mut buffer = [0; 4096];
         let length = self.socket.recv(&mut buffer).expect("the service should say something");
@@ -43,7 +43,7 @@ fn monotonic_microseconds() -> u64 {
 }
 
 #[tokio::test]
-async fn it_says_when_it_is_ready_reloads_and_stops() {
+async fn the_service_manager_is_notified_of_start_reload_and_stop() {
     let manager = Manager::new();
     let file = manager.folder.write("c.toml", "");
     let (program, address) = Program::start(&manager.environment(""), &["--config", &file]);
@@ -77,7 +77,7 @@ fn the_watchdog_hears_of_it_in_half_its_time() {
     while beats < 5 {
         beats += usize::from(manager.hear() == ["WATCHDOG=1"]);
     }
-    // Nobody speaks for a process that stands still.
+    // A stopped process sends no notifications.
     program.signal("STOP");
     let mut buffer = [0; 64];
     while manager.socket.recv(&mut buffer).is_ok() {}

@@ -1,11 +1,11 @@
-//! TLS of the program: files that are doubtful keep it from starting, and it takes renewed ones.
+//! TLS of the program: invalid files keep it from starting, and it loads renewed ones.
 
 use crate::support::{Authority, Folder, Program, certificate};
 use rcgen::{CertificateParams, date_time_ymd};
 use std::time::{Duration, SystemTime};
 
 #[tokio::test]
-async fn renewed_files_are_taken_and_wrong_ones_are_not() {
+async fn renewed_files_are_loaded_and_wrong_ones_are_not() {
     let (authority, folder) = (Authority::new(), Folder::new());
     let (old, new) = (authority.make(), authority.make());
     let [chain, key] = old.write(&folder);
@@ -13,7 +13,7 @@ async fn renewed_files_are_taken_and_wrong_ones_are_not() {
     let (mut program, address) = Program::start("", &["--config", &folder.write("c.toml", text)]);
     let mut first = authority.client(address).await;
 
-    // One after the other, as renewal writes them.
+    // One after the other, as renewal programs write them.
     folder.write("chain.pem", &new.chain);
     let line = program.line_with("renewed with errors");
     assert!(line.contains(&key) && line.contains("is not the key of the certificate"), "{line}");
@@ -22,7 +22,7 @@ async fn renewed_files_are_taken_and_wrong_ones_are_not() {
     program.line_with("the certificate was renewed\"");
     assert_eq!(certificate(&authority.client(address).await), new.der());
 
-    // By SIGHUP, too, an expired one is not taken.
+    // A reload does not load an expired certificate either.
     authority.make_with(|params| params.not_after = date_time_ymd(2020, 1, 1)).write(&folder);
     program.signal("HUP");
     program.line_with("not reloaded");
@@ -36,10 +36,10 @@ async fn renewed_files_are_taken_and_wrong_ones_are_not() {
     first.enter("a", "r", "sender").await;
 }
 
-/// What TLS keeps for a connection that says nothing: keys and a buffer of 4 KB, with rustls.
+/// The memory of an idle connection with TLS: keys and a buffer of 4 KB, with rustls.
 #[tokio::test]
 async fn an_idle_connection_costs_little_more_with_tls() {
-    // So many that what an allocator takes at a time doesn't count.
+    // So many that the granularity of the allocator doesn't matter.
     const COUNT: usize = 1_000;
     let (authority, folder) = (Authority::new(), Folder::new());
     let [chain, key] = authority.make().write(&folder);
@@ -63,9 +63,9 @@ async fn an_idle_connection_costs_little_more_with_tls() {
     assert!(each <= 14, "{each} KB for each of {COUNT} connections");
 }
 
-/// Everything that is doubtful ends the start, and the words name the key, the file and the way out.
+/// Every invalid file is an error at the start that names the setting, the file and the fix.
 #[test]
-fn what_is_doubtful_is_refused_at_the_start() {
+fn questionable_files_are_refused_at_the_start() {
     let authority = Authority::new();
     let (good, other) = (authority.make(), authority.make());
     let chain = |change: fn(&mut CertificateParams)| authority.make_with(change).chain;
@@ -106,7 +106,7 @@ fn what_is_doubtful_is_refused_at_the_start() {
 }
 
 #[test]
-fn files_that_are_not_there_are_refused_at_the_start() {
+fn missing_files_are_refused_at_the_start() {
     let (folder, made) = (Folder::new(), Authority::new().make());
     let [chain, key] = made.write(&folder);
     let absent = folder.path("absent.pem");
@@ -119,7 +119,7 @@ fn files_that_are_not_there_are_refused_at_the_start() {
     refused(&["--tls-key", &key], &["tls.key: ", "needs tls.certificate"]);
 }
 
-/// That neither `serve` nor `check-config` takes these, and that both say why.
+/// Checks that `serve` and `check-config` refuse these files and say why.
 fn refused(arguments: &[&str], words: &[&str]) {
     for command in ["serve", "check-config"] {
         let mut program = Program::spawn("", &[&[command], arguments].concat());

@@ -1,10 +1,10 @@
-//! Tokens, keys and passwords as the program makes them and takes them.
+//! Tokens, keys and passwords of the program.
 
 use crate::support::{Client, Folder, Program, join, register};
 use room_signaling_server::auth::hash_password;
 use serde_json::json;
 
-/// A check takes 19 MB, and gives them back.
+/// A verification takes 19 MB, and releases them.
 #[tokio::test]
 async fn checks_of_passwords_leave_no_memory_behind() {
     let folder = Folder::new();
@@ -22,7 +22,7 @@ async fn checks_of_passwords_leave_no_memory_behind() {
     assert!(grown < 10_000, "{grown} KB");
 }
 
-/// What a command prints.
+/// The output of a command.
 fn output(arguments: &[&str], input: &str) -> String {
     let command = format!("printf '%s' \"$1\" | \"$0\" {}", arguments.join(" "));
     let output = std::process::Command::new("sh")
@@ -34,7 +34,7 @@ fn output(arguments: &[&str], input: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_program_takes_the_tokens_and_hashes_that_it_makes_and_logs_neither() {
+async fn the_program_accepts_its_own_tokens_and_hashes_and_logs_neither() {
     let folder = Folder::new();
     let key = folder.write("room.key", "0123456789abcdef0123456789abcdef0123456789abcdef\n");
     let hash = output(&["hash-password"], "pass-the-salt\n");
@@ -54,7 +54,7 @@ async fn the_program_takes_the_tokens_and_hashes_that_it_makes_and_logs_neither(
     assert_eq!(join(&mut client, "lab 1", "sender", Some("wrong-salt")).await["code"], "forbidden");
     assert_eq!(join(&mut client, "lab 1", "sender", Some("pass-the-salt")).await["type"], "joined");
 
-    // Without the key, everybody who came with its tokens has to go.
+    // Without the key, the connections of its tokens are closed.
     folder.write("other.key", "fedcba9876543210fedcba9876543210\n");
     folder.write("c.toml", text.replace("room.key", "other.key"));
     program.signal("HUP");
@@ -70,7 +70,7 @@ async fn the_program_takes_the_tokens_and_hashes_that_it_makes_and_logs_neither(
 }
 
 #[test]
-fn keys_that_are_doubtful_keep_the_server_from_starting() {
+fn unsuitable_keys_keep_the_server_from_starting() {
     let folder = Folder::new();
     folder.write("short.key", "0123456789abcdef");
     folder.write("good.key", "0123456789abcdef0123456789abcdef");

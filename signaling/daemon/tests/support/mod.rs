@@ -1,4 +1,4 @@
-//! What the tests share: a process of the real program, and clients of it.
+//! Shared by the tests: the real program as a process, and its clients.
 
 #[path = "../../../server/tests/support/authority.rs"]
 mod authority;

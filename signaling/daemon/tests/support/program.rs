@@ -14,12 +14,12 @@ use std::{
 pub(crate) struct Program {
     pub(crate) child: Child,
     lines: mpsc::Receiver<String>,
-    /// Every line that was looked at.
+    /// All lines that were read.
     pub(crate) seen: Vec<String>,
 }
 
 impl Program {
-    /// Starts `room-signaling` by way of a shell, after `prelude`, on a free port.
+    /// Starts `room-signaling` on a free port from a shell, after `prelude`.
     pub(crate) fn start(prelude: &str, arguments: &[&str]) -> (Self, SocketAddr) {
         let mut program = Self::spawn(prelude, arguments);
         let line = program.line_with("\"listening\"");
@@ -44,7 +44,7 @@ impl Program {
         Self { child, lines, seen: Vec::new() }
     }
 
-    /// The next line of the log that holds `text`.
+    /// The next line of the log that contains `text`.
     pub(crate) fn line_with(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -63,7 +63,7 @@ impl Program {
         }
     }
 
-    /// The memory that it holds, in KB.
+    /// Its resident memory, in KB.
     pub(crate) fn resident(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -76,7 +76,7 @@ impl Program {
         assert!(status.success());
     }
 
-    /// Waits for the end, and takes in the rest of the log.
+    /// Waits for the end of the process, and reads the rest of the log.
     pub(crate) fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {

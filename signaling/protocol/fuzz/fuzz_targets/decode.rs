@@ -1,4 +1,4 @@
-//! Any text as a frame: what the one pass accepts is JSON to everyone else too, and comes out as it should.
+//! Any text as a frame: each text that `scan` accepts is valid JSON for another parser, and its relay is correct.
 
 #![no_main]
 
@@ -34,7 +34,7 @@ fuzz_target!(|text: &str| {
     value["from"] = from.into();
     let relayed = envelope.with_from(from);
     assert_eq!(serde_json::from_str::<Value>(&relayed).expect("JSON"), value);
-    // The next server on the way would say the same.
+    // A second pass gives the same result.
     let again = Envelope::scan(&relayed).expect("still a message").with_from(from);
     assert_eq!(again, relayed);
 });

@@ -1,5 +1,5 @@
-//! Any sequence of inputs: no panic, nothing after a close, nothing that isn't JSON, nobody in a room without the right
-//! to, nothing left when all are gone.
+//! Any sequence of inputs: no panic, no output after a close, only JSON, no client in a room without the right, and nothing
+//! left after all clients have disconnected.
 
 #![no_main]
 
@@ -49,7 +49,7 @@ enum Step<'a> {
     CloseAll,
 }
 
-/// Which tokens are good, if any are needed, and which passwords the rooms have.
+/// Whether tokens are required, which are valid, and the passwords of rooms.
 #[derive(Debug, Default, Arbitrary)]
 struct Settings {
     keys: Option<[bool; 2]>,
@@ -67,7 +67,7 @@ struct World {
 }
 
 impl World {
-    /// Connections that never were are among those named.
+    /// Some of the numbers belong to no connection.
     fn conn(&self, number: u8) -> ConnId {
         ConnId(u64::from(number) % (self.conns + 1))
     }
@@ -154,7 +154,7 @@ impl World {
         Input::Verified(conn, verdict)
     }
 
-    /// Looks at what was put out since it was `before`.
+    /// Checks the outputs since the state `before`.
     fn check(&mut self, before: Instant) {
         while let Some(output) = self.hub.poll_output() {
             self.rights.output(before, &output);

@@ -1,5 +1,5 @@
-//! One Client on virtual time: inputs in, exact outputs out, nothing left over. The reasons for lost connections are
-//! collected apart, because most scenarios are not about them.
+//! One Client on virtual time. Tests check all of its outputs. The reasons for lost connections are collected separately,
+//! because most scenarios do not concern them.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
 use room_protocol::{
@@ -10,7 +10,7 @@ use room_protocol::{
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// What a Client did, with frames as JSON.
+/// An output of a Client, with frames as JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Did {
     Connect,
@@ -23,18 +23,18 @@ pub enum Did {
 pub struct Scenario {
     pub client: Client,
     pub now: Instant,
-    /// What [`Event::Disconnected`] and [`Event::Unreachable`] said so far.
+    /// The reasons of [`Event::Disconnected`] and [`Event::Unreachable`] so far.
     pub reasons: Vec<Event>,
 }
 
 impl Scenario {
-    /// A new client; what it does at first is still to be seen.
+    /// A new client, whose first outputs are still queued.
     pub fn new(config: ClientConfig) -> Self {
         let now = Instant::now();
         Self { client: Client::new(config, 1, now), now, reasons: Vec::new() }
     }
 
-    /// A client "me" that is in room "living_room" with these peers there.
+    /// A client "me" in room "living_room" with these peers.
     pub fn joined(role: Role, peers: &[Value]) -> Self {
         let mut scenario = Self::new(config(role));
         scenario.did();
@@ -42,7 +42,7 @@ impl Scenario {
         scenario
     }
 
-    /// From an open WebSocket to the room.
+    /// Registers and joins over an open WebSocket.
     pub fn join(&mut self, peers: &[Value]) -> Vec<Did> {
         self.handle(Input::Connected);
         self.hear(registered());
@@ -76,20 +76,20 @@ impl Scenario {
         self.handle(Input::Send(signal))
     }
 
-    /// The connection breaks; then time goes on until the next attempt.
+    /// Breaks the connection, and advances the time to the next attempt.
     pub fn reconnect(&mut self) {
         assert_eq!(self.handle(Input::Disconnected(None)), [tell(Event::State(State::Reconnecting))]);
         assert_eq!(self.run_to_timeout(), [Did::Connect]);
     }
 
-    /// Time goes on to the next deadline.
+    /// Advances the time to the next deadline.
     pub fn run_to_timeout(&mut self) -> Vec<Did> {
         self.now = self.client.poll_timeout().expect("a deadline");
         self.client.handle_timeout(self.now);
         self.did()
     }
 
-    /// Time goes on, with every deadline on the way, each at its time.
+    /// Advances the time, with every deadline at its time.
     pub fn run_for(&mut self, time: Duration) -> Vec<Did> {
         let end = self.now + time;
         let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Rule 13: what is no message.
+//! Rule 13: invalid messages.
 
 use crate::world::{Closed, Out, Said, World, error};
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ fn bad(conn: ConnId) -> Out {
     Said(conn, json!({"type": "error", "code": "bad_message"}))
 }
 
-/// Says `text`, and checks that it is answered with `bad_message` and nothing else.
+/// Sends `text`, and checks that the only answer is `bad_message`.
 #[track_caller]
 fn refused(text: &str) {
     let mut world = World::new();
@@ -25,7 +25,7 @@ fn refused(text: &str) {
 }
 
 #[test]
-fn what_is_not_an_object_of_json() {
+fn text_that_is_not_a_json_object() {
     for text in [
         "",
         " ",
@@ -66,7 +66,7 @@ fn what_is_not_an_object_of_json() {
 }
 
 #[test]
-fn what_breaks_the_rules_of_strings() {
+fn strings_that_violate_the_grammar() {
     for string in [
         r"\x41",
         r"\u12",
@@ -85,7 +85,7 @@ fn what_breaks_the_rules_of_strings() {
 }
 
 #[test]
-fn what_breaks_the_rules_of_numbers() {
+fn numbers_that_violate_the_grammar() {
     for number in [
         "01",
         "-",
@@ -108,7 +108,7 @@ fn what_breaks_the_rules_of_numbers() {
 }
 
 #[test]
-fn what_is_at_the_limit_passes() {
+fn messages_at_the_limit_pass() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let b = world.member("r", "b", "receiver");
@@ -135,7 +135,7 @@ fn what_is_at_the_limit_passes() {
 }
 
 #[test]
-fn what_two_parsers_could_read_in_two_ways() {
+fn ambiguous_messages() {
     for twice in [
         r#"{"type":"offer","type":"x"}"#,
         r#"{"type":"x","\u0074ype":"offer"}"#,
@@ -149,7 +149,7 @@ fn what_two_parsers_could_read_in_two_ways() {
 }
 
 #[test]
-fn what_has_no_type_or_an_envelope_of_other_types() {
+fn an_envelope_with_missing_or_wrong_types() {
     for text in [
         "{}",
         r#"{"a":1}"#,
@@ -206,7 +206,7 @@ fn an_error_does_not_repeat_a_long_message() {
 }
 
 #[test]
-fn a_word_that_is_the_servers_own() {
+fn a_type_that_is_reserved_for_the_server() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     world.member("r", "b", "receiver");
@@ -253,7 +253,7 @@ fn ten_bad_messages_in_a_row_end_the_connection() {
         assert_eq!(world.take().len(), 9);
     };
     nine(&mut world);
-    // Anything that can be read starts the count anew, were it refused for another reason.
+    // A readable message resets the count, even if it is refused for another reason.
     world.say(a, json!({"type": "offer", "target_id": "nobody"}));
     world.take();
     nine(&mut world);
@@ -263,7 +263,7 @@ fn ten_bad_messages_in_a_row_end_the_connection() {
 }
 
 #[test]
-fn a_long_word_is_not_said_back_in_full() {
+fn a_long_type_is_not_repeated_in_full() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     world.say(a, json!({"type": "é".repeat(1000), "target_id": "x".repeat(1000)}));
@@ -281,7 +281,7 @@ fn a_frame_over_the_limit_is_closed_with_1009() {
     assert_eq!(world.take(), [Closed(a, 1009), Said(b, gone)]);
 }
 
-/// Text that is a message, nearly.
+/// Text that is almost a message.
 fn nearly() -> impl Strategy<Value = String> {
     let value = prop_oneof![
         any::<String>().prop_map(|text| json!(text).to_string()),
@@ -301,7 +301,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_passes_is_json_to_everyone_else_too(text in nearly()) {
+    fn accepted_messages_are_valid_json(text in nearly()) {
         let value = serde_json::from_str::<Value>(&text);
         match Envelope::scan(&text) {
             Err(Bad::Syntax(_)) => prop_assert!(value.is_err(), "{}", text),

@@ -1,4 +1,4 @@
-//! What an operator sees.
+//! The operator's view.
 
 use crate::world::World;
 use room_protocol::{
@@ -47,7 +47,7 @@ fn messages_relays_and_errors_are_counted() {
 }
 
 #[test]
-fn an_offer_that_brings_an_old_client_into_the_default_room_is_one_message() {
+fn an_offer_that_causes_an_automatic_join_is_counted_once() {
     let mut world = World::new();
     let sender = world.old("s");
     world.say(sender, json!({"type": "offer", "sdp": ""}));
@@ -56,7 +56,7 @@ fn an_offer_that_brings_an_old_client_into_the_default_room_is_one_message() {
 }
 
 #[test]
-fn rooms_are_told_in_order_with_who_is_in_them_since_when() {
+fn rooms_are_listed_in_order_with_their_members() {
     let mut world = World::new();
     let start = world.now;
     let cam = world.member("b", "cam", "sender");

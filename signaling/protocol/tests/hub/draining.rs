@@ -1,4 +1,4 @@
-//! The server goes away.
+//! The server shuts down.
 
 use crate::world::{Closed, Said, World, error};
 use serde_json::json;
@@ -7,7 +7,7 @@ use std::time::Duration;
 const LATER: Duration = Duration::from_millis(2_500);
 
 #[test]
-fn everyone_is_told_and_goes_on_talking_until_the_end() {
+fn all_members_are_informed_and_can_send_until_the_end() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let b = world.member("r", "b", "receiver");
@@ -29,7 +29,7 @@ fn everyone_is_told_and_goes_on_talking_until_the_end() {
 }
 
 #[test]
-fn nobody_comes_in_any_more() {
+fn a_draining_server_refuses_register_and_join() {
     let mut world = World::new();
     let idle = world.client("idle");
     let old = world.old("old");
@@ -46,7 +46,7 @@ fn nobody_comes_in_any_more() {
 }
 
 #[test]
-fn who_waited_for_an_id_is_refused_when_its_time_comes() {
+fn a_challenger_is_refused_when_the_holder_answers() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let other = world.process("a", "another process");

@@ -69,7 +69,7 @@ fn wait_for_ping(world: &mut World, conn: ConnId) {
 }
 
 #[test]
-fn a_crowd_that_came_at_one_moment_is_pinged_over_a_fifth_of_the_time() {
+fn pings_of_simultaneous_connections_are_spread_over_a_fifth_of_the_heartbeat() {
     let mut world = World::new();
     let conns: Vec<_> = (0..1_000).map(|n| world.client(&format!("c{n}"))).collect();
     world.pass(EARLIEST - TICK);
@@ -93,7 +93,7 @@ fn a_crowd_that_came_at_one_moment_is_pinged_over_a_fifth_of_the_time() {
 }
 
 #[test]
-fn a_shell_that_comes_late_closes_nobody_unasked() {
+fn a_late_shell_pings_before_it_closes() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     // The machine slept for an hour.

@@ -1,4 +1,4 @@
-//! Rule 2: what is an id.
+//! Rule 2: ids.
 
 use crate::world::{Said, World, error};
 use room_protocol::{ClientId, IdError, RoomId};
@@ -17,7 +17,7 @@ fn any_script_makes_a_good_id() {
 }
 
 #[test]
-fn what_can_not_be_seen_or_told_apart_is_no_id() {
+fn invisible_characters_make_no_id() {
     let cases = [
         ("", IdError::Empty),
         (&"é".repeat(65), IdError::TooLong(130)),
@@ -67,7 +67,7 @@ fn two_spellings_of_a_room_that_look_the_same_are_the_same_room() {
 fn the_limit_of_a_room_name_is_that_of_its_composed_form() {
     assert!(RoomId::new("e\u{301}".repeat(64)).is_ok());
     assert_eq!(RoomId::new("e\u{301}".repeat(65)), Err(IdError::TooLong(130)));
-    // Text that is far too long is not even composed.
+    // A text that is far too long is not normalized at all.
     assert_eq!(RoomId::new("e\u{301}".repeat(1_000)), Err(IdError::TooLong(3_000)));
 }
 

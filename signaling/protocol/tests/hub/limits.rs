@@ -1,4 +1,4 @@
-//! How many, and how fast: `room_full`, `too_many_rooms`, `slow_consumer`.
+//! Limits: `room_full`, `too_many_rooms`, `slow_consumer`.
 
 use crate::world::{Closed, Said, World, error};
 use room_protocol::{HubConfig, hub::Input};
@@ -6,14 +6,14 @@ use serde_json::json;
 use std::time::Duration;
 
 #[test]
-fn a_room_has_so_many_members() {
+fn the_members_of_a_room_are_limited() {
     let mut world = World::with(HubConfig { max_members: 2, ..HubConfig::default() });
     world.member("r", "a", "receiver");
     let b = world.member("r", "b", "receiver");
     let c = world.client("c");
     world.join(c, "r", "receiver");
     assert_eq!(world.take(), [error(c, "room_full", "join")]);
-    // Who is in may come again, over a new socket too.
+    // A member can join again, also over a new socket.
     world.join(b, "r", "receiver");
     assert!(matches!(world.take()[..], [Said(..)]));
     let b2 = world.client("b");
@@ -28,7 +28,7 @@ fn a_room_has_so_many_members() {
 }
 
 #[test]
-fn a_room_has_so_many_senders() {
+fn the_senders_of_a_room_are_limited() {
     let mut world = World::with(HubConfig { max_senders: 1, ..HubConfig::default() });
     let a = world.member("r", "a", "sender");
     let b = world.member("r", "b", "receiver");
@@ -44,7 +44,7 @@ fn a_room_has_so_many_senders() {
 }
 
 #[test]
-fn a_server_has_so_many_rooms() {
+fn the_rooms_of_a_server_are_limited() {
     let mut world = World::with(HubConfig { max_rooms: 1, ..HubConfig::default() });
     let a = world.member("one", "a", "receiver");
     let b = world.client("b");
@@ -71,7 +71,7 @@ fn a_full_room_still_yields_the_place_of_a_silent_one() {
 }
 
 #[test]
-fn one_that_does_not_read_is_closed_and_the_others_go_on() {
+fn a_client_that_does_not_read_is_closed_and_others_are_unaffected() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let b = world.member("r", "b", "receiver");

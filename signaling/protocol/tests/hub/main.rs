@@ -1,4 +1,4 @@
-//! What the Hub does, rule by rule, on virtual time: inputs in, exact outputs out, nothing left over.
+//! Scenarios for the Hub on virtual time, rule by rule. Each test checks all outputs.
 
 #![expect(clippy::unchecked_time_subtraction, reason = "of constants, in tests")]
 

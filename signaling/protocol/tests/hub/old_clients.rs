@@ -1,4 +1,4 @@
-//! Rules 11 and 12: clients of before there were protocol versions.
+//! Rules 11 and 12: clients of protocol 0.
 
 use crate::world::{Out, Pinged, Said, World, error};
 use room_protocol::{
@@ -22,7 +22,7 @@ fn from(message: &Value, id: &str) -> Value {
     message
 }
 
-/// What one connection was told, by type.
+/// The types of the messages to one connection.
 fn types_to(outs: &[Out], conn: ConnId) -> Vec<&str> {
     let kind = |out| match out {
         &Said(to, ref said) if to == conn => said["type"].as_str(),
@@ -32,7 +32,7 @@ fn types_to(outs: &[Out], conn: ConnId) -> Vec<&str> {
 }
 
 #[test]
-fn one_that_never_joins_is_in_the_default_room_after_a_while() {
+fn a_client_without_a_join_is_joined_automatically() {
     let mut world = World::new();
     let s = world.member(ROOM, "s", "sender");
     let old = world.old("old");
@@ -61,7 +61,7 @@ fn its_first_message_takes_it_there_at_once() {
 }
 
 #[test]
-fn one_that_offers_late_is_a_sender_all_the_same() {
+fn a_late_offer_makes_a_sender() {
     let mut world = World::new();
     let v = world.member(ROOM, "v", "receiver");
     let old = world.old("old");
@@ -75,7 +75,7 @@ fn one_that_offers_late_is_a_sender_all_the_same() {
 }
 
 #[test]
-fn one_that_offers_late_is_a_sender_in_the_room_where_it_is() {
+fn a_late_offer_makes_a_sender_in_the_current_room() {
     let mut world = World::new();
     let v = world.member(ROOM, "v", "receiver");
     let old = world.old("old");
@@ -91,7 +91,7 @@ fn one_that_offers_late_is_a_sender_in_the_room_where_it_is() {
 
 /// Old clients join without a role, and offer.
 #[test]
-fn one_that_joined_as_a_receiver_can_offer_to_receivers_unless_a_token_limits_it() {
+fn an_old_receiver_can_offer_to_receivers_unless_tokens_are_required() {
     let mut world = World::new();
     let old = world.old_member("r", "old", "receiver");
     let v = world.member("r", "v", "receiver");
@@ -133,7 +133,7 @@ fn it_gets_nothing_but_relays_and_errors() {
 }
 
 #[test]
-fn what_it_asks_for_it_gets() {
+fn an_automatically_joined_client_gets_the_answers_to_its_requests() {
     let mut world = World::new();
     let old = world.old("old");
     world.pass(DELAY);
@@ -148,7 +148,7 @@ fn what_it_asks_for_it_gets() {
 }
 
 #[test]
-fn one_that_joins_is_told_like_any_other() {
+fn an_old_client_that_joins_gets_joined() {
     let mut world = World::new();
     let old = world.old("old");
     world.say(old, json!({"type": "join", "room_id": "r", "role": "receiver"}));
@@ -163,7 +163,7 @@ fn one_that_joins_is_told_like_any_other() {
 }
 
 #[test]
-fn one_that_joins_no_room_in_particular_means_the_default_room() {
+fn a_join_without_a_room_means_the_default_room() {
     for room in [json!({}), json!({"room_id": null}), json!({"room_id": ""})] {
         let mut world = World::new();
         let old = world.old("old");
@@ -176,7 +176,7 @@ fn one_that_joins_no_room_in_particular_means_the_default_room() {
 }
 
 #[test]
-fn one_that_was_put_there_can_still_join() {
+fn an_automatically_joined_client_can_still_join() {
     let mut world = World::new();
     let s = world.member(ROOM, "s", "sender");
     let old = world.old("old");
@@ -189,7 +189,7 @@ fn one_that_was_put_there_can_still_join() {
 }
 
 #[test]
-fn a_join_that_fails_is_a_join() {
+fn a_failed_join_cancels_the_automatic_join() {
     let mut world = World::new();
     let old = world.old("old");
     world.say(old, json!({"type": "join", "room_id": " "}));
@@ -213,7 +213,7 @@ fn the_default_room_can_be_switched_off() {
 }
 
 #[test]
-fn a_default_room_that_is_full_says_so() {
+fn a_full_default_room_is_reported() {
     let mut world = World::with(HubConfig { max_members: 1, ..HubConfig::default() });
     let s = world.member(ROOM, "s", "sender");
     let old = world.old("old");
@@ -263,14 +263,14 @@ fn an_old_receiver_holds_on_to_its_first_sender() {
     assert_eq!(world.take(), [busy(t, "old")]);
     world.say(t, candidate.clone());
     assert_eq!(world.take(), []);
-    // Words that start no media pass, and the first sender may offer again.
+    // Other types pass, and the first sender may offer again.
     world.say(t, json!({"type": "chat", "target_id": "old"}));
     world.say(s, offer.clone());
     assert_eq!(types_to(&world.take(), old), ["chat", "offer"]);
 }
 
 #[test]
-fn it_is_free_when_that_sender_has_left() {
+fn an_old_receiver_is_free_when_its_sender_has_left() {
     let leave: [fn(&mut World, ConnId); 4] = [
         |world, s| world.say(s, json!({"type": "leave"})),
         |world, s| world.input(Input::Disconnected(s)),
@@ -315,7 +315,7 @@ fn its_sender_keeps_it_over_a_new_socket() {
 }
 
 #[test]
-fn an_offer_to_all_reaches_those_who_are_free() {
+fn an_offer_to_all_reaches_the_unbound_receivers() {
     let mut world = World::new();
     let s = world.member("r", "s", "sender");
     let t = world.member("r", "t", "sender");

@@ -36,7 +36,7 @@ fn kinds(world: &mut World) -> Vec<String> {
     world.take().into_iter().map(kind).collect()
 }
 
-/// A member who said the right password.
+/// A member that sent the correct password.
 pub(crate) fn member(world: &mut World, room: &str, id: &str) -> ConnId {
     let conn = world.client(id);
     world.say(conn, join(room, "right"));
@@ -74,7 +74,7 @@ fn a_wrong_password_and_none_are_forbidden_and_change_nothing() {
 }
 
 #[test]
-fn a_room_that_nobody_is_in_answers_as_one_that_somebody_is_in() {
+fn an_empty_room_requires_its_password_too() {
     let mut answers = Vec::new();
     for somebody in [true, false] {
         let mut world = world(&[rule("lab*", Some("hash"))]);
@@ -129,7 +129,7 @@ fn the_most_specific_rule_counts_and_may_open_a_room() {
 }
 
 #[test]
-fn who_is_in_needs_no_password_to_refresh_and_one_to_come_back() {
+fn a_member_needs_no_password_to_rejoin_but_after_leaving() {
     let mut world = world(&[rule("lab", Some("hash"))]);
     let conn = member(&mut world, "lab", "a");
     world.join(conn, "lab", "receiver");
@@ -138,14 +138,14 @@ fn who_is_in_needs_no_password_to_refresh_and_one_to_come_back() {
     world.take();
     world.join(conn, "lab", "receiver");
     assert_eq!(world.take(), [error(conn, "forbidden", "join")]);
-    // Nor does the same process on a new connection get in without it.
+    // The same process on a new connection needs it, too.
     let again = world.client("a");
     world.join(again, "lab", "sender");
     assert_eq!(world.take(), [error(again, "forbidden", "join")]);
 }
 
 #[test]
-fn what_is_said_meanwhile_waits_in_order() {
+fn messages_while_a_verdict_is_pending_wait_in_order() {
     let mut world = world(&[rule("lab", Some("hash"))]);
     let b = member(&mut world, "lab", "b");
     let a = world.client("a");
@@ -182,11 +182,11 @@ fn an_address_has_five_attempts_a_password_and_gets_one_back_each_twelve_seconds
         assert_eq!(attempt(&mut world, conn, "lab", wrong()), "forbidden");
     }
     assert_eq!(attempt(&mut world, conn, "lab", Verdict::Passed), "too_many_attempts");
-    // Whatever the connection, and in whichever of the rooms that share the password.
+    // This holds for any connection, and for all rooms that share the password.
     let second = world.client("b");
     assert_eq!(attempt(&mut world, second, "lab", Verdict::Passed), "too_many_attempts");
     assert_eq!(attempt(&mut world, conn, "lab 2", Verdict::Passed), "too_many_attempts");
-    // But another password and another address are something else.
+    // Another password and another address have their own attempts.
     assert_eq!(attempt(&mut world, conn, "hall", wrong()), "forbidden");
     let elsewhere = world.connect_from(IpAddr::from([192, 0, 2, 1]));
     world.say(elsewhere, json!({"type": "register", "client_id": "c", "protocol": 1}));
@@ -226,7 +226,7 @@ fn attempts_under_way_count_and_hanging_up_saves_none() {
 }
 
 #[test]
-fn one_who_could_not_be_checked_may_try_again() {
+fn a_busy_verdict_costs_no_attempt() {
     let mut world = world(&[rule("lab", Some("hash"))]);
     let conn = world.client("a");
     for _ in 0..10 {
@@ -276,7 +276,7 @@ fn a_room_with_password_wants_it_of_users_too() {
 }
 
 #[test]
-fn a_socket_that_ends_meanwhile_is_not_in_the_room() {
+fn a_socket_that_ends_while_its_join_waits_is_not_in_the_room() {
     let mut world = world(&[rule("lab", Some("hash"))]);
     let conn = world.client("a");
     world.say(conn, join("lab", "right"));

@@ -1,10 +1,10 @@
-//! Rule 6: who sees whom, and hears of what.
+//! Rule 6: which members see each other, and which news they get.
 
 use crate::world::{Out, Said, World};
 use room_protocol::hub::{ConnId, Input};
 use serde_json::{Value, json};
 
-/// What was said, without the fields that don't matter here: to whom, the type, of whom, and the role or the reason.
+/// The messages, reduced to recipient, type, subject, and role or reason.
 fn brief(outs: Vec<Out>) -> Vec<(ConnId, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = Vec::new();
@@ -57,7 +57,7 @@ fn senders_see_all_and_receivers_see_senders() {
 }
 
 #[test]
-fn a_change_of_meta_is_told_to_those_who_see_it() {
+fn a_change_of_meta_is_announced_to_the_members_that_see_it() {
     let mut world = World::new();
     let s = world.member("r", "s", "sender");
     let v = world.member("r", "v", "receiver");
@@ -74,7 +74,7 @@ fn a_change_of_meta_is_told_to_those_who_see_it() {
         brief(world.take()),
         [line(s, "joined  sender"), line(v, "peer_joined s sender"), line(w, "peer_joined s sender")]
     );
-    // It is taken back the same way.
+    // The change back is announced in the same way.
     world.say(v, json!({"type": "join", "room_id": "r", "meta": null}));
     let outs = world.take();
     let [_, Said(_, told)] = &outs[..] else { panic!("{outs:?}") };
@@ -82,7 +82,7 @@ fn a_change_of_meta_is_told_to_those_who_see_it() {
 }
 
 #[test]
-fn meta_goes_through_as_it_was_written() {
+fn meta_is_passed_on_unchanged() {
     let mut world = World::new();
     let s = world.member("r", "s", "sender");
     let v = world.client("v");
@@ -104,7 +104,7 @@ fn a_receiver_becomes_a_sender() {
     let v = world.member("r", "v", "receiver");
     let w = world.member("r", "w", "receiver");
     world.join(v, "r", "sender");
-    // To w it is new; it sees w now.
+    // For w it is a new member; it sees w now.
     assert_eq!(
         brief(world.take()),
         [line(v, "joined  sender"), line(s, "peer_joined v sender"), line(w, "peer_joined v sender")]
@@ -120,7 +120,7 @@ fn a_sender_becomes_a_receiver() {
     let t = world.member("r", "t", "sender");
     let v = world.member("r", "v", "receiver");
     world.join(s, "r", "receiver");
-    // To receivers it is gone.
+    // For receivers it has left.
     assert_eq!(
         brief(world.take()),
         [line(s, "joined  receiver"), line(t, "peer_joined s receiver"), line(v, "peer_left s left")]
@@ -132,7 +132,7 @@ fn a_sender_becomes_a_receiver() {
 }
 
 #[test]
-fn joined_comes_before_any_news_of_that_room() {
+fn joined_precedes_all_news_of_that_room() {
     let mut world = World::new();
     world.member("r", "s", "sender");
     let (v, t) = (world.client("v"), world.client("t"));
@@ -145,7 +145,7 @@ fn joined_comes_before_any_news_of_that_room() {
 }
 
 #[test]
-fn a_list_has_a_thousand_entries_at_most_and_says_how_many_there_are() {
+fn a_list_has_at_most_a_thousand_entries_and_the_total() {
     let mut world =
         World::with(room_protocol::HubConfig { max_members: 2_000, ..room_protocol::HubConfig::default() });
     for n in 0..1_100 {
@@ -161,7 +161,7 @@ fn a_list_has_a_thousand_entries_at_most_and_says_how_many_there_are() {
 }
 
 #[test]
-fn a_list_stays_within_what_a_queue_can_hold() {
+fn a_list_fits_into_a_queue() {
     let mut world = World::new();
     let meta = "x".repeat(1_022);
     for n in 0..999 {

@@ -1,4 +1,4 @@
-//! Other settings while the server runs: who lost the right goes, nobody else notices.
+//! New settings while the server runs: clients that lost a right leave, and others notice nothing.
 
 use crate::{
     passwords::{member, rule},
@@ -55,7 +55,7 @@ fn whose_key_is_gone_is_closed_and_the_others_stay() {
 }
 
 #[test]
-fn a_server_that_gets_users_sends_away_who_has_no_token() {
+fn clients_without_a_token_are_closed_when_tokens_become_required() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let fresh = world.connect();
@@ -66,7 +66,7 @@ fn a_server_that_gets_users_sends_away_who_has_no_token() {
 }
 
 #[test]
-fn a_server_that_has_no_users_any_more_forgets_what_tokens_said() {
+fn tokens_are_forgotten_when_they_are_no_longer_required() {
     let mut world = World::with_users();
     let grant = world.grant("ann", &["r"], &BOTH);
     let a = world.user("a", &grant);
@@ -99,7 +99,7 @@ fn a_verdict_by_old_keys_is_not_good_with_new_ones() {
 }
 
 #[test]
-fn who_is_in_a_room_with_a_new_password_is_taken_out_of_it() {
+fn members_are_removed_when_the_password_changes() {
     let mut world = World::new();
     world
         .reconfigure(|config| config.room_rules = vec![rule("lab", Some("old")), rule("hall", Some("same"))]);
@@ -113,7 +113,7 @@ fn who_is_in_a_room_with_a_new_password_is_taken_out_of_it() {
         .reconfigure(|config| config.room_rules = vec![rule("lab", Some("new")), rule("hall", Some("same"))]);
     let left = |to| Said(to, json!({"type": "left"}));
     assert_eq!(world.take(), [said_error(a, "forbidden"), left(a), said_error(old, "forbidden"), left(old),]);
-    // They are connected still, and may come back with the new password.
+    // They are still connected, and can join again with the new password.
     world.say(a, json!({"type": "join", "room_id": "lab", "role": "sender", "password": "right"}));
     let claim = Claim::Password { hash: PasswordHash::new("new"), password: Secret::new("right") };
     assert_eq!(world.take(), [Asked(a, claim)]);
@@ -124,7 +124,7 @@ fn who_is_in_a_room_with_a_new_password_is_taken_out_of_it() {
 }
 
 #[test]
-fn an_old_client_that_was_joined_by_itself_hears_only_an_error() {
+fn an_automatically_joined_client_is_only_sent_an_error() {
     let mut world = World::new();
     let old = world.old("old");
     world.pass(Duration::from_millis(500));
@@ -135,7 +135,7 @@ fn an_old_client_that_was_joined_by_itself_hears_only_an_error() {
 }
 
 #[test]
-fn a_password_that_is_right_by_the_old_hash_is_asked_for_again() {
+fn a_password_that_matches_the_old_hash_is_required_again() {
     let mut world = World::new();
     world.reconfigure(|config| config.room_rules = vec![rule("lab", Some("old"))]);
     let a = world.client("a");
@@ -150,7 +150,7 @@ fn a_password_that_is_right_by_the_old_hash_is_asked_for_again() {
 }
 
 #[test]
-fn a_password_that_is_lifted_is_noticed_by_nobody_inside() {
+fn members_do_not_notice_the_removal_of_a_password() {
     let mut world = World::new();
     world.reconfigure(|config| config.room_rules = vec![rule("lab", Some("hash"))]);
     let a = member(&mut world, "lab", "a");
@@ -163,7 +163,7 @@ fn a_password_that_is_lifted_is_noticed_by_nobody_inside() {
 }
 
 #[test]
-fn sizes_and_servers_hold_for_what_comes() {
+fn new_limits_and_servers_apply_to_new_joins() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     world.member("r", "b", "receiver");

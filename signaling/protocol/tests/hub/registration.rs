@@ -1,4 +1,4 @@
-//! Rule 1: first `register`.
+//! Rule 1: the first message is `register`.
 
 use crate::world::{Closed, Out, Said, World, error};
 use room_protocol::{RoomId, hub::Event};
@@ -12,7 +12,7 @@ fn registered(world: &mut World) -> serde_json::Value {
 }
 
 #[test]
-fn a_client_registers_under_the_id_that_it_brings() {
+fn a_client_registers_with_its_own_id() {
     let mut world = World::new();
     let conn = world.connect();
     world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1}));
@@ -41,7 +41,7 @@ fn a_client_without_an_id_gets_one_of_its_own() {
     assert!(ids.iter().all(|id| id.as_str().is_some_and(|id| id.len() > 16)), "{ids:?}");
     assert!(ids[0] != ids[1] && ids[1] != ids[2]);
 
-    // The same seed, the same ids: nothing here is left to chance.
+    // The same seed makes the same ids.
     let mut again = World::new();
     let conn = again.connect();
     again.say(conn, json!({"type": "register", "protocol": 1}));
@@ -49,7 +49,7 @@ fn a_client_without_an_id_gets_one_of_its_own() {
 }
 
 #[test]
-fn whatever_comes_before_register_ends_the_connection() {
+fn a_message_before_register_closes_the_connection() {
     for first in ["join", "ping", "offer", "registered", "leave"] {
         let mut world = World::new();
         let conn = world.connect();
@@ -62,7 +62,7 @@ fn whatever_comes_before_register_ends_the_connection() {
 }
 
 #[test]
-fn what_is_no_message_before_register_is_only_a_bad_message() {
+fn an_invalid_message_before_register_is_a_bad_message() {
     let mut world = World::new();
     let conn = world.connect();
     world.text(conn, "{oops");
@@ -85,7 +85,7 @@ fn a_second_register_changes_nothing() {
 }
 
 #[test]
-fn who_does_not_register_in_time_is_closed() {
+fn a_client_that_does_not_register_in_time_is_closed() {
     let mut world = World::new();
     let conn = world.connect();
     world.pass(Duration::from_millis(9_999));
@@ -99,7 +99,7 @@ fn who_does_not_register_in_time_is_closed() {
 }
 
 #[test]
-fn the_secret_of_a_process_is_never_said_to_anyone() {
+fn the_secret_of_a_process_is_never_sent() {
     let mut world = World::new();
     let a = world.process("a", "hush-hush");
     world.join(a, "r", "sender");

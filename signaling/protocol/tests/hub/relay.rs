@@ -1,10 +1,10 @@
-//! Rules 3, 4 and 5: from one member to others, true to the byte, in order.
+//! Rules 3, 4 and 5: relays are unchanged and in order.
 
 use crate::world::{Said, World, error};
 use serde_json::json;
 
 #[test]
-fn a_message_with_a_target_goes_to_that_member_and_nobody_else() {
+fn a_message_with_a_target_reaches_that_member_only() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let b = world.member("r", "b", "receiver");
@@ -25,7 +25,7 @@ fn nothing_is_changed_but_from() {
     let a = world.member("r", "a\"\\é", "sender");
     let b = world.member("r", "b", "receiver");
     let from = r#""from":"a\"\\é""#;
-    // What is said, and what comes of it; F stands for the true `from`.
+    // The message and its relay. F stands for the true `from`.
     let cases = [
         (r#"{"type":"x","n":1.50,"u":"\u00e9é"}"#, r#"{"type":"x","n":1.50,"u":"\u00e9é",F}"#),
         (r#" { "type" : "x" , "from" : "c" } "#, r#" { "type" : "x"  ,F} "#),
@@ -76,7 +76,7 @@ fn without_target_media_words_go_to_the_opposite_role() {
 }
 
 #[test]
-fn without_target_every_other_word_goes_to_all_others() {
+fn without_a_target_other_types_go_to_all_others() {
     let mut world = World::new();
     let s = world.member("r", "s", "sender");
     let v1 = world.member("r", "v1", "receiver");
@@ -89,7 +89,7 @@ fn without_target_every_other_word_goes_to_all_others() {
 }
 
 #[test]
-fn the_bytes_are_shared_among_all_who_get_them() {
+fn the_bytes_are_shared_among_all_recipients() {
     use room_protocol::hub::{Input, Output};
     let mut world = World::new();
     let s = world.member("r", "s", "sender");
@@ -111,7 +111,7 @@ fn a_receiver_can_not_offer_to_a_receiver() {
     world.say(v1, json!({"type": "offer", "target_id": "v2"}));
     let forbidden = json!({"type": "error", "code": "forbidden", "request": "offer", "target_id": "v2"});
     assert_eq!(world.take(), [Said(v1, forbidden)]);
-    // Other words pass, and so do offers to and from senders.
+    // Other types pass, and so do offers to and from senders.
     for (by, to, message) in [
         (v1, v2, json!({"type": "chat", "target_id": "v2"})),
         (v1, v2, json!({"type": "candidate", "target_id": "v2"})),
@@ -131,7 +131,7 @@ fn a_receiver_can_not_offer_to_a_receiver() {
 }
 
 #[test]
-fn a_target_that_is_not_there_is_named() {
+fn an_unknown_target_is_named() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     world.member("other", "b", "receiver");
@@ -179,7 +179,7 @@ fn order_is_kept() {
 }
 
 #[test]
-fn who_is_in_no_room_can_not_talk() {
+fn a_client_in_no_room_can_not_send() {
     let mut world = World::new();
     let a = world.client("a");
     world.say(a, json!({"type": "offer", "target_id": "b"}));
@@ -192,7 +192,7 @@ fn who_is_in_no_room_can_not_talk() {
 }
 
 #[test]
-fn a_ping_comes_back_with_all_that_it_held() {
+fn a_pong_has_all_fields_of_the_ping() {
     let mut world = World::new();
     let a = world.client("a");
     world.text(a, r#"{"t":1.0, "\u0074ype" : "ping","from":"me","target_id":"b","deep":[{}]}"#);

@@ -1,4 +1,4 @@
-//! What operators do while the server runs: they remove a member, close a room, and deny users and tokens.
+//! Actions of operators: removing a member, closing a room, denying users and tokens.
 
 use crate::world::{Closed, Out, Said, World, error};
 use room_protocol::{
@@ -47,7 +47,7 @@ fn a_kicked_member_leaves_and_the_others_are_informed() {
 }
 
 #[test]
-fn a_kicked_client_stays_out_of_that_room_for_a_minute_over_any_connection() {
+fn a_kicked_client_can_not_join_for_a_minute_over_any_connection() {
     let mut world = World::new();
     world.member("r", "a", "sender");
     let b = world.member("r", "b", "receiver");
@@ -109,7 +109,7 @@ fn a_closed_room_is_left_by_all_and_closed_to_everybody_for_a_minute() {
 }
 
 #[test]
-fn an_old_client_that_was_joined_automatically_gets_the_error_alone() {
+fn an_automatically_joined_client_gets_the_error_only() {
     let mut world = World::new();
     let old = world.old("old");
     world.pass(Duration::from_millis(500));

@@ -1,5 +1,5 @@
-//! What clients may, kept beside a Hub from what it was told alone: nobody may be in a room, or hear anything of it,
-//! without the right to. For tests on random inputs; the fuzz target has it, too.
+//! A model of the rights of clients, built from the inputs of a Hub only. It checks that no client is in a room, or gets
+//! news of one, without the right. Tests on random inputs and the fuzz target share it.
 
 use room_protocol::{
     ClientId, HubConfig, RoomId,
@@ -13,23 +13,23 @@ use std::{
     time::Instant,
 };
 
-/// What is known of everybody's rights.
+/// The rights of all connections, from verdicts only.
 pub(crate) struct Rights {
     auth: Auth,
     rules: Vec<RoomRule>,
     clock: WallClock,
     clients: BTreeMap<ConnId, Known>,
-    /// How often somebody came into a room: a test in which nobody does shows nothing.
+    /// The number of entries into rooms. A test without entries would prove nothing.
     pub(crate) joins: usize,
 }
 
 #[derive(Default)]
 struct Known {
-    /// What is being checked.
+    /// The claim that is being verified.
     asked: Option<Claim>,
-    /// Every grant that it ever got.
+    /// All grants that it ever had.
     grants: Vec<Grant>,
-    /// Every password that it ever knew.
+    /// All passwords that it ever proved to know.
     passed: BTreeSet<PasswordHash>,
     place: Option<(ClientId, RoomId, Role)>,
 }
@@ -55,17 +55,17 @@ impl Rights {
         }
     }
 
-    /// What is being checked for a connection.
+    /// The claim that is being verified for a connection.
     pub(crate) fn asked(&self, conn: ConnId) -> Option<&Claim> {
         self.clients.get(&conn)?.asked.as_ref()
     }
 
-    /// A connection has ended without a word of the Hub's.
+    /// A connection ended without an output of the Hub.
     pub(crate) fn disconnected(&mut self, conn: ConnId) {
         self.clients.remove(&conn);
     }
 
-    /// The Hub put this out, by what it knew at `now`.
+    /// Checks an output of the Hub at `now`.
     pub(crate) fn output(&mut self, now: Instant, output: &Output) {
         match output {
             Output::Verify(conn, claim) => {
@@ -91,13 +91,13 @@ impl Rights {
         let message: Value = serde_json::from_str(text).expect("JSON");
         let of_a_room = message.get("from").is_some_and(|from| !from.is_null())
             || matches!(message["type"].as_str(), Some("peer_joined" | "peer_left" | "peers"));
-        // A pong is the client's own words.
+        // A pong repeats the client's own fields.
         if of_a_room && message["type"] != "pong" {
             self.check_one(now, conn, "hears of");
         }
     }
 
-    /// Everybody is where it may be.
+    /// Checks that every member has the right to be in its room.
     pub(crate) fn check(&self, now: Instant) {
         for (conn, known) in &self.clients {
             if known.place.is_some() {
@@ -125,7 +125,7 @@ impl Rights {
         };
         assert!(may, "{client_id} {what} {room_id} as {role:?} without a token that says so");
         let mut rules = self.rules.iter().filter(|rule| rule.rooms.matches(room_id));
-        // The rules of these tests don't overlap.
+        // The room rules of these tests don't overlap.
         let hash = rules.next().and_then(|rule| rule.password.as_ref());
         let right = hash.is_none_or(|hash| known.passed.contains(hash));
         assert!(right, "{client_id} {what} {room_id} without its password");

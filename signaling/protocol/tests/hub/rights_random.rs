@@ -1,5 +1,4 @@
-//! Whatever is said, verified and reconfigured in whatever order: nobody is in a room, or hears of one, without the
-//! right to.
+//! Random messages, verdicts and settings in random order: no client is in a room, or gets news of one, without the right.
 
 use crate::{passwords::rule, rights_model::Rights, world::World};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
@@ -18,7 +17,7 @@ use std::{
 const ROOMS: [&str; 4] = ["hall", "lab 1", "lab 2", "room_default"];
 const IDS: [&str; 3] = ["a", "b", "c"];
 
-/// What a step says of the rights that a client proves.
+/// The rights that a client proves in a step.
 #[derive(Debug, Clone)]
 struct Proven {
     rooms: &'static str,
@@ -49,7 +48,7 @@ enum Step {
         token: bool,
         password: bool,
     },
-    /// What was asked of one is answered, whatever it was.
+    /// Answers the claim of a connection, of either kind.
     Answer(usize, Proven),
     Say {
         conn: usize,
@@ -127,7 +126,7 @@ impl Run {
     }
 
     fn apply(&mut self, step: &Step) {
-        // The latest ones: those before are closed more often than not.
+        // Recent connections, because most earlier ones are closed.
         let latest = self.conns;
         let conn_id = |conn: &usize| ConnId(latest.saturating_sub(*conn as u64));
         let said = |conn: &usize, message: serde_json::Value| {
@@ -219,7 +218,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn nobody_is_anywhere_without_the_right_to(steps in prop::collection::vec(step(), 1..120)) {
+    fn no_client_is_in_a_room_without_the_right(steps in prop::collection::vec(step(), 1..120)) {
         let mut run = Run::new();
         for _ in 0..3 {
             run.apply(&Step::Connect);
@@ -231,7 +230,7 @@ proptest! {
     }
 }
 
-/// The test above would show nothing if nobody ever got anywhere.
+/// The test above would prove nothing without clients that enter rooms.
 #[test]
 fn the_random_walk_gets_into_rooms() {
     let mut run = Run::new();

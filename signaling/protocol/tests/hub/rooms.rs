@@ -1,4 +1,4 @@
-//! Rule 9 and the messages `join`, `leave` and `peers`: into a room, out of it, into another.
+//! Rule 9, and the messages `join`, `leave` and `peers`.
 
 use crate::world::{START_OF_WORLD, Said, World, error, secret_of};
 use room_protocol::{
@@ -21,7 +21,7 @@ fn epoch(id: &str) -> String {
 }
 
 #[test]
-fn a_client_joins_and_is_told_who_is_there() {
+fn a_client_joins_and_gets_the_list_of_peers() {
     let mut world = World::new();
     let a = world.client("a");
     world.say(
@@ -61,7 +61,7 @@ fn joined_carries_the_ice_servers_and_nothing_else_does() {
 }
 
 #[test]
-fn each_join_gets_turn_credentials_of_its_own_that_expire_by_the_clock_on_the_wall() {
+fn each_join_gets_its_own_turn_credentials_that_expire_by_the_wall_clock() {
     let secret = TurnSecret::new("north by northwest").expect("a secret");
     let turn = TurnConfig { urls: vec!["turn:t.example".into()], secret: secret.clone(), ttl: HOUR };
     let stun = IceServer { urls: vec!["stun:s.example".into()], username: None, credential: None };
@@ -93,13 +93,13 @@ fn each_join_gets_turn_credentials_of_its_own_that_expire_by_the_clock_on_the_wa
     assert_eq!(later, expiry + 7);
     assert_ne!(other, name);
 
-    // The robot has found a network and knows what time it is.
+    // The robot has connected to a network and has set its clock.
     world.hub.set_wall_clock(WallClock { at: start, unix: Duration::from_secs(2_000_000_000) });
     assert_eq!(name_of(&joined(&mut world)).0, 2_000_003_607);
 }
 
 #[test]
-fn who_is_in_no_room_by_a_word_of_its_own_gets_no_turn_credentials() {
+fn an_automatically_joined_client_gets_no_turn_credentials() {
     let secret = TurnSecret::new("north by northwest").expect("a secret");
     let turn = TurnConfig { urls: vec!["turn:t.example".into()], secret, ttl: HOUR };
     let mut world = World::with(HubConfig { turn: Some(turn), ..HubConfig::default() });
@@ -158,7 +158,7 @@ fn joining_another_room_leaves_the_first() {
 }
 
 #[test]
-fn a_join_that_fails_leaves_everything_as_it_was() {
+fn a_failed_join_changes_nothing() {
     let mut world = World::with(HubConfig { max_members: 2, max_rooms: 2, ..HubConfig::default() });
     let a = world.member("one", "a", "sender");
     let b = world.member("one", "b", "receiver");

@@ -1,4 +1,4 @@
-//! Rule 8: an id that is taken.
+//! Rule 8: joins with an id that is taken.
 
 use crate::world::{Asked, Closed, Pinged, Said, World, error};
 use room_protocol::{
@@ -28,7 +28,7 @@ fn the_same_process_takes_over_and_was_never_gone() {
     let b = world.member("r", "b", "receiver");
     let new = world.client("a");
     world.join(new, "r", "sender");
-    // The others are told, as what was on its way to the old socket may be lost.
+    // The others are informed, because messages to the old socket may be lost.
     assert_eq!(
         types(&mut world),
         [format!("{} closed 4001", old.0), format!("{} joined", new.0), format!("{} peer_joined", b.0)]
@@ -42,7 +42,7 @@ fn the_same_process_takes_over_and_was_never_gone() {
 }
 
 #[test]
-fn what_is_new_about_the_successor_is_told() {
+fn the_news_of_a_successor_is_announced() {
     let mut world = World::new();
     let old = world.member("r", "a", "receiver");
     let b = world.member("r", "b", "receiver");
@@ -55,7 +55,7 @@ fn what_is_new_about_the_successor_is_told() {
 }
 
 #[test]
-fn somebody_else_does_not_get_the_id_of_one_who_answers() {
+fn the_id_of_a_responding_holder_is_refused() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let _b = world.member("r", "b", "receiver");
@@ -83,7 +83,7 @@ fn a_frame_is_an_answer_too() {
 }
 
 #[test]
-fn one_who_is_silent_loses_its_id() {
+fn a_silent_holder_loses_its_id() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let b = world.member("r", "b", "receiver");
@@ -126,10 +126,10 @@ fn clients_without_a_secret_are_never_the_same_process() {
 }
 
 #[test]
-fn the_id_is_free_as_soon_as_its_holder_leaves() {
+fn an_id_is_free_as_soon_as_its_holder_leaves() {
     let leave = |world: &mut World, a| world.say(a, json!({"type": "leave"}));
     let close = |world: &mut World, a| world.input(Input::Disconnected(a));
-    // `leave` is a sign of life, so that one answers first.
+    // `leave` is a sign of life, so the challenger is answered first.
     for (go, expect) in [(&close as &dyn Fn(&mut World, _), "joined"), (&leave, "error")] {
         let mut world = World::new();
         let a = world.member("r", "a", "sender");
@@ -154,7 +154,7 @@ fn several_want_the_id_of_a_silent_one() {
     assert_eq!(world.take(), [Pinged(a)], "it is asked once");
     world.input(Input::Disconnected(two));
     world.pass(PROBE);
-    // The first of them has it; the next one has to ask anew.
+    // The first challenger has the id. The next one probes the first.
     assert_eq!(
         types(&mut world),
         [format!("{} closed 1011", a.0), format!("{} joined", one.0), format!("{} ping", one.0)]
@@ -164,7 +164,7 @@ fn several_want_the_id_of_a_silent_one() {
 }
 
 #[test]
-fn a_process_that_tries_twice_is_in_once() {
+fn a_process_that_joins_twice_is_a_member_once() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let first = world.process("a", "new process");
@@ -185,7 +185,7 @@ fn a_process_that_tries_twice_is_in_once() {
 }
 
 #[test]
-fn the_process_itself_comes_back_while_somebody_else_waits() {
+fn a_process_reconnects_while_another_client_waits_for_its_id() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let other = world.process("a", "another process");
@@ -202,7 +202,7 @@ fn the_process_itself_comes_back_while_somebody_else_waits() {
 }
 
 #[test]
-fn who_gives_up_waiting_is_forgotten() {
+fn a_connection_that_ends_while_waiting_is_forgotten() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let other = world.process("a", "another process");
@@ -215,7 +215,7 @@ fn who_gives_up_waiting_is_forgotten() {
 }
 
 #[test]
-fn what_is_said_while_waiting_is_heard_afterwards_in_order() {
+fn messages_while_a_join_waits_are_read_afterwards_in_order() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let b = world.member("r", "b", "receiver");
@@ -271,7 +271,7 @@ fn a_message_to_a_held_connection_is_delivered() {
 }
 
 #[test]
-fn a_holder_that_is_held_is_there() {
+fn a_held_holder_counts_as_alive() {
     let mut world = World::new();
     world.member("two", "a", "sender");
     let a = world.process("a", "a process");
@@ -285,7 +285,7 @@ fn a_holder_that_is_held_is_there() {
 }
 
 #[test]
-fn a_frame_that_a_shell_reads_in_spite_of_the_hold_is_answered() {
+fn a_frame_from_a_held_connection_is_answered() {
     let mut world = World::new();
     let a = world.member("r", "a", "sender");
     let other = world.process("a", "another process");
@@ -295,7 +295,7 @@ fn a_frame_that_a_shell_reads_in_spite_of_the_hold_is_answered() {
 }
 
 #[test]
-fn a_member_elsewhere_who_is_refused_is_closed() {
+fn a_member_of_another_room_is_closed_when_refused() {
     let mut world = World::new();
     let a = world.member("one", "a", "sender");
     let other = world.process("a", "another process");
@@ -310,7 +310,7 @@ fn a_member_elsewhere_who_is_refused_is_closed() {
 }
 
 #[test]
-fn two_who_want_each_others_place_both_get_somewhere() {
+fn two_joins_for_each_others_ids_both_end() {
     let mut world = World::new();
     let one = world.process("a", "one");
     let two = world.process("a", "two");
@@ -319,7 +319,7 @@ fn two_who_want_each_others_place_both_get_somewhere() {
     world.take();
     world.join(one, "r2", "sender");
     world.join(two, "r1", "sender");
-    // Saying so was a sign of life of the second.
+    // The second message was a sign of life.
     assert_eq!(
         types(&mut world),
         [

@@ -1,4 +1,4 @@
-//! Where tokens are needed, nobody is anywhere without one that grants it.
+//! Servers that require tokens: no client is in a room without a token that grants it.
 
 use crate::{
     passwords::rule,
@@ -20,7 +20,7 @@ fn token(text: &str) -> Claim {
     Claim::Token(Secret::new(text))
 }
 
-/// The types of what was put out, and to whom.
+/// The types of the outputs, with their recipients.
 fn types(outs: &[Out]) -> Vec<(ConnId, &str)> {
     fn line(out: &Out) -> (ConnId, &str) {
         match out {
@@ -37,7 +37,7 @@ fn kicked(to: ConnId, id: &str) -> Out {
     Said(to, json!({"type": "peer_left", "client_id": id, "reason": "kicked"}))
 }
 
-/// A member whose token lets it into every room.
+/// A member whose token grants every room.
 fn member(world: &mut World, room: &str, id: &str, role: &str) -> ConnId {
     let grant = world.grant(id, &["*"], &BOTH);
     let conn = world.user(id, &grant);
@@ -47,7 +47,7 @@ fn member(world: &mut World, room: &str, id: &str, role: &str) -> ConnId {
 }
 
 #[test]
-fn without_a_token_nobody_registers() {
+fn register_requires_a_token() {
     for register in [
         json!({"type": "register", "client_id": "a"}),
         json!({"type": "register", "client_id": "a", "protocol": 1}),
@@ -85,7 +85,7 @@ fn a_server_without_users_looks_at_no_token() {
 }
 
 #[test]
-fn what_is_said_meanwhile_waits_in_order() {
+fn messages_while_a_verdict_is_pending_wait_in_order() {
     let mut world = World::with_users();
     let b = member(&mut world, "r", "b", "receiver");
     let a = world.connect();
@@ -186,7 +186,7 @@ fn a_token_that_names_an_id_takes_it_from_one_that_names_none() {
 }
 
 #[test]
-fn an_id_that_a_token_names_is_not_even_asked_for_by_another_user() {
+fn an_owned_id_is_not_probed_for_another_user() {
     let mut world = World::with_users();
     let named = naming(&world, "ann", "camera");
     let camera = world.user("camera", &named);
@@ -195,7 +195,7 @@ fn an_id_that_a_token_names_is_not_even_asked_for_by_another_user() {
     let eve = world.process_of_user("camera", "another process", &any_id);
     world.take();
     world.join(eve, "r", "receiver");
-    // Silence of the camera would change nothing.
+    // Even silence of the camera changes nothing.
     assert_eq!(world.take(), [error(eve, "client_id_taken", "join"), Closed(eve, 4002)]);
 }
 
@@ -221,7 +221,7 @@ fn of_two_users_whose_tokens_name_the_same_id_the_first_keeps_it_while_it_answer
 }
 
 #[test]
-fn a_squatter_who_waits_for_another_room_is_evicted_as_well() {
+fn a_squatter_with_a_pending_join_is_evicted_too() {
     let mut world = World::with_users();
     let eve = world.grant("eve", &["*"], &BOTH);
     let elsewhere = world.process_of_user("camera", "elsewhere", &eve);
@@ -273,12 +273,12 @@ fn tokens_expire_by_the_wall_clock_also_when_it_is_set() {
     let grant = Grant { until: world.unix() + 5 * SECOND, ..world.grant("ann", &["*"], &BOTH) };
     let a = world.user("a", &grant);
     let clock = |world: &World, unix| WallClock { at: world.now, unix };
-    // A reading that only confirms the time changes nothing, and a clock that goes back extends the stay.
+    // A reading that confirms the time changes nothing, and a clock that steps back extends the stay.
     world.hub.set_wall_clock(clock(&world, world.unix()));
     world.hub.set_wall_clock(clock(&world, world.unix() - 60 * SECOND));
     world.pass(10 * SECOND);
     assert_eq!(world.take(), []);
-    // The machine learns the time.
+    // The clock of the machine is set.
     world.hub.set_wall_clock(clock(&world, grant.until));
     world.pass(Duration::from_millis(1));
     assert_eq!(types(&world.take()), [(a, "error"), (a, "close")]);
@@ -288,7 +288,7 @@ fn tokens_expire_by_the_wall_clock_also_when_it_is_set() {
 }
 
 #[test]
-fn a_verdict_for_one_who_is_gone_or_asked_nothing_is_nothing() {
+fn a_verdict_without_a_pending_request_is_ignored() {
     let mut world = World::with_users();
     let conn = world.connect();
     world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
@@ -303,7 +303,7 @@ fn a_verdict_for_one_who_is_gone_or_asked_nothing_is_nothing() {
 }
 
 #[test]
-fn a_token_lets_into_its_rooms_as_what_it_says_and_nowhere_else() {
+fn a_token_grants_its_rooms_and_roles_only() {
     let mut world = World::with_users();
     let grant = world.grant("ann", &["hall", "lab *"], &[Role::Receiver]);
     let a = world.user("a", &grant);
@@ -325,7 +325,7 @@ fn a_token_lets_into_its_rooms_as_what_it_says_and_nowhere_else() {
 }
 
 #[test]
-fn nobody_sees_or_reaches_a_room_that_it_may_not_join() {
+fn no_client_sees_or_reaches_a_room_without_the_right() {
     let mut world = World::with_users();
     member(&mut world, "kitchen", "b", "sender");
     let grant = world.grant("ann", &["hall"], &BOTH);
@@ -394,7 +394,7 @@ fn a_token_of_an_unknown_key_is_none() {
 }
 
 #[test]
-fn who_is_there_when_the_token_expires_is_kicked() {
+fn a_member_is_kicked_when_its_token_expires() {
     let mut world = World::with_users();
     let b = member(&mut world, "r", "b", "receiver");
     let mut grant = world.grant("ann", &["*"], &BOTH);
@@ -427,7 +427,7 @@ fn one_in_no_room_expires_too() {
 }
 
 #[test]
-fn a_token_that_is_over_already_is_none() {
+fn an_expired_token_is_unauthorized() {
     let mut world = World::with_users();
     let conn = world.connect();
     world.say(conn, json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"}));
@@ -438,7 +438,7 @@ fn a_token_that_is_over_already_is_none() {
     assert_eq!(world.take(), [error(conn, "unauthorized", "register"), Closed(conn, 4010)]);
 }
 
-/// Joins with a token that turns out to grant this.
+/// Joins with a token that grants this.
 fn join_with(world: &mut World, conn: ConnId, room: &str, grant: &Grant) {
     world.say(conn, json!({"type": "join", "room_id": room, "role": "sender", "token": "fresh"}));
     assert_eq!(world.take(), [Asked(conn, token("fresh"))]);
@@ -446,7 +446,7 @@ fn join_with(world: &mut World, conn: ConnId, room: &str, grant: &Grant) {
 }
 
 #[test]
-fn a_fresh_token_in_join_extends_the_stay_and_nobody_else_notices() {
+fn a_new_token_in_join_extends_the_stay_silently() {
     let mut world = World::with_users();
     let _b = member(&mut world, "r", "b", "receiver");
     let mut grant = world.grant("ann", &["*"], &BOTH);
@@ -459,7 +459,7 @@ fn a_fresh_token_in_join_extends_the_stay_and_nobody_else_notices() {
     assert_eq!(types(&world.take()), [(a, "joined")]);
     world.pass(11 * SECOND);
     assert_eq!(world.take(), []);
-    // One that ends earlier is taken at its word, too.
+    // A token that expires earlier is applied as well.
     grant.until = world.unix() + SECOND / 2;
     world.say(a, json!({"type": "join", "room_id": "r", "role": "sender", "token": "another"}));
     world.granted(a, &grant);
@@ -479,7 +479,7 @@ fn the_token_of_register_need_not_be_checked_again() {
     join["room_id"] = json!("kitchen");
     world.say(a, join.clone());
     assert_eq!(world.take(), [error(a, "forbidden", "join")], "it grants what it always did");
-    // Once another one has taken its place, it is as any other.
+    // Once it is replaced, it counts as any other token.
     join_with(&mut world, a, "hall", &grant);
     world.take();
     world.say(a, join);
@@ -487,14 +487,14 @@ fn the_token_of_register_need_not_be_checked_again() {
 }
 
 #[test]
-fn a_fresh_token_changes_what_is_granted_if_the_join_succeeds() {
+fn a_new_token_changes_the_rights_if_the_join_succeeds() {
     let mut world = World::with_users();
     let hall = world.grant("ann", &["hall"], &BOTH);
     let a = world.user("a", &hall);
     world.join(a, "hall", "sender");
     world.take();
     let kitchen = world.grant("ann", &["kitchen"], &BOTH);
-    // It is refused: everything stays as it was.
+    // The join is refused, and nothing changes.
     join_with(&mut world, a, "lab", &kitchen);
     assert_eq!(world.take(), [error(a, "forbidden", "join")]);
     world.join(a, "kitchen", "sender");
@@ -534,7 +534,7 @@ fn a_bad_token_in_join_ends_the_connection_though_the_first_was_good() {
 }
 
 #[test]
-fn too_much_to_check_is_an_error_that_passes() {
+fn too_many_verifications_are_a_temporary_error() {
     let mut world = World::with_users();
     let conn = world.connect();
     let register = json!({"type": "register", "client_id": "a", "protocol": 1, "token": "t"});
@@ -569,7 +569,7 @@ fn a_takeover_needs_the_same_user_as_well() {
 }
 
 #[test]
-fn a_fresh_token_counts_for_a_join_that_waits_for_the_holder_of_its_id() {
+fn a_new_token_counts_for_a_join_that_waits_for_the_holder_of_its_id() {
     let mut world = World::with_users();
     let old = member(&mut world, "r", "a", "sender");
     let hall = world.grant("eve", &["hall"], &BOTH);
@@ -584,7 +584,7 @@ fn a_fresh_token_counts_for_a_join_that_waits_for_the_holder_of_its_id() {
 }
 
 #[test]
-fn an_old_client_with_a_token_is_joined_by_itself_only_where_the_token_lets_it() {
+fn an_automatic_join_needs_the_grant_of_the_token() {
     let register = |world: &mut World, rooms: &[&str]| {
         let conn = world.connect();
         world.say(conn, json!({"type": "register", "client_id": "old", "token": "t"}));

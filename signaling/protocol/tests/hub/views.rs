@@ -1,6 +1,6 @@
-//! Random clients, well-behaved or not, with random sockets and a random clock: nothing crosses rooms, every message
-//! arrives once and in order or its recipient is closed, each client's picture of its room is the Hub's, nothing follows
-//! a close, and nothing panics.
+//! Random clients, well-behaved or not, with random sockets and a random clock: no message crosses rooms, each message
+//! arrives once and in order unless its recipient is closed, each client's view of its room equals the Hub's, nothing
+//! follows a close, and nothing panics.
 
 use crate::world::{Asked, Closed, Out, Pinged, Said, World, secret_of};
 use proptest::prelude::*;
@@ -187,7 +187,7 @@ impl Play {
         self.views.get(&conn).is_some_and(|view| view.id.is_none())
     }
 
-    /// Says something to others. For each recipient, it carries the number of messages for that recipient so far.
+    /// Sends a message to others. For each recipient, it carries the number of messages to that recipient so far.
     fn relay(&mut self, conn: ConnId, word: &str, target: Option<&str>) {
         let mut numbers = BTreeMap::new();
         for to in self.recipients(conn, word, target) {
@@ -226,7 +226,7 @@ impl Play {
         self.protocols.get(&conn).copied().unwrap_or_default()
     }
 
-    /// Reads what the Hub put out as the clients would.
+    /// Applies the outputs of the Hub to the views of the clients.
     fn read(&mut self) {
         for out in self.world.take() {
             let conn = match &out {
@@ -350,7 +350,7 @@ proptest! {
             play.read();
             play.check();
         }
-        // When everyone is gone nothing is left.
+        // After all clients have left, nothing remains.
         for number in 0..play.conns.len() {
             play.step(Step::Other(number, 3));
             play.read();
@@ -378,7 +378,7 @@ proptest! {
         let mut rooms = BTreeMap::new();
         for step in steps {
             play.step(step);
-            // The log tells in order with everything else who is where.
+            // The events for the log are in order with all other outputs.
             while let Some(output) = play.world.poll() {
                 match output {
                     Output::Event(conn, Event::Joined { room_id, .. }) => drop(rooms.insert(conn, room_id)),

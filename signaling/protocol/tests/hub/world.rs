@@ -1,4 +1,4 @@
-//! One Hub, some connections and a virtual clock. A test has to look at everything that the Hub puts out.
+//! One Hub, some connections and a virtual clock. A test has to check all outputs of the Hub.
 
 use room_protocol::{
     ByteString, Hub, HubConfig, RoomId, UserId,
@@ -38,7 +38,7 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) events: Vec<(ConnId, Event)>,
     began: Instant,
-    /// Frames of connections that the Hub does not want to read from. They stay in the socket, as it were.
+    /// Frames of held connections, which stay in the socket.
     sockets: BTreeMap<ConnId, VecDeque<ByteString>>,
     outputs: VecDeque<Output>,
     config: HubConfig,
@@ -58,7 +58,7 @@ impl World {
         Self { hub, now, events: Vec::new(), began: now, sockets, outputs, config, conns: 0 }
     }
 
-    /// A server that needs tokens; those of [`World::KEY`] are valid.
+    /// A server that requires tokens signed with [`World::KEY`].
     pub(crate) fn with_users() -> Self {
         let auth = Auth::Token { keys: [Self::KEY].into(), audience: None };
         Self::with(HubConfig { server: "test".into(), auth, ..HubConfig::default() })
@@ -102,7 +102,7 @@ impl World {
         conn
     }
 
-    /// The token of a connection is valid.
+    /// Verifies the token of a connection as valid.
     pub(crate) fn granted(&mut self, conn: ConnId, grant: &Grant) {
         self.verdict(conn, Verdict::Granted(Box::new(grant.clone())));
     }
@@ -142,7 +142,7 @@ impl World {
         conn
     }
 
-    /// Whether the Hub wants nothing read from a connection.
+    /// Whether the Hub holds a connection.
     pub(crate) fn is_held(&mut self, conn: ConnId) -> bool {
         self.pump();
         self.sockets.contains_key(&conn)
@@ -162,7 +162,7 @@ impl World {
         conn
     }
 
-    /// A registered client of before there were protocol versions.
+    /// A registered client of protocol 0.
     pub(crate) fn old(&mut self, id: &str) -> ConnId {
         let conn = self.connect();
         self.say(conn, json!({"type": "register", "client_id": id}));
@@ -170,7 +170,7 @@ impl World {
         conn
     }
 
-    /// A client in a room, after its announcement.
+    /// A client in a room.
     pub(crate) fn member(&mut self, room: &str, id: &str, role: &str) -> ConnId {
         let conn = self.client(id);
         self.join(conn, room, role);
@@ -178,7 +178,7 @@ impl World {
         conn
     }
 
-    /// An old client in a room that it asked for.
+    /// An old client in a room that it joined.
     pub(crate) fn old_member(&mut self, room: &str, id: &str, role: &str) -> ConnId {
         let conn = self.old(id);
         self.join(conn, room, role);
@@ -210,7 +210,7 @@ impl World {
         self.pump();
     }
 
-    /// Takes over what the Hub puts out, and does what a shell does when a connection is held and released.
+    /// Collects the outputs of the Hub, and holds and releases connections as a shell does.
     fn pump(&mut self) {
         loop {
             let mut released = None;
@@ -239,13 +239,13 @@ impl World {
         }
     }
 
-    /// The next output, without those that hold and release.
+    /// The next output, apart from holding and releasing.
     pub(crate) fn poll(&mut self) -> Option<Output> {
         self.pump();
         self.outputs.pop_front()
     }
 
-    /// Lets time pass. Everything is done when it is due.
+    /// Advances the time, with every deadline at its time.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(at) = self.hub.poll_timeout().filter(|at| *at <= until) {
@@ -283,7 +283,7 @@ impl World {
         }
     }
 
-    /// The text of the only message that was put out, an error to `conn`.
+    /// The text of the only output, an error to `conn`.
     pub(crate) fn take_refusal(&mut self, conn: ConnId) -> String {
         match (self.poll(), self.poll(), self.poll()) {
             (Some(Output::Send(to, text)), Some(Output::Event(..)), None) if to == conn => text.into(),
@@ -314,7 +314,7 @@ pub(crate) fn secret_of(name: &str) -> String {
     format!("{name}, a secret of enough bytes")
 }
 
-/// A message from the server. Clients have to understand each message that is not a relay.
+/// Parses a message from the server. Each message that is not a relay must be a `ServerMessage`.
 fn read(text: &str) -> Value {
     let mut message: Value = serde_json::from_str(text).expect("JSON");
     if message["type"] == "error" {

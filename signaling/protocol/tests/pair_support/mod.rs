@@ -16,11 +16,11 @@ use std::{
 
 /// How long a frame takes from one end to the other.
 const LATENCY: Duration = Duration::from_millis(20);
-/// How often owners look whether media still flows, and after how long a silence they call it over.
+/// How often owners check their media, and the silence after which they end it.
 const LOOK: Duration = Duration::from_secs(1);
 const MEDIA_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What goes over a connection.
+/// A message on a connection.
 #[derive(Debug, Clone)]
 enum Packet {
     Text(ByteString),
@@ -35,23 +35,23 @@ struct Wire {
     node: usize,
     to_hub: VecDeque<(Instant, Packet)>,
     to_client: VecDeque<(Instant, Packet)>,
-    /// Nothing gets through any more, and nobody is told.
+    /// Nothing passes any more, and neither end is informed.
     cut: bool,
-    /// The Hub wants nothing read.
+    /// The Hub holds the connection.
     held: bool,
     client_open: bool,
     hub_open: bool,
 }
 
-/// One process: a Client and its owner, who answers every `PeerReady` as our elements do.
+/// One process: a Client and its owner, which reacts to every `PeerReady` as the elements do.
 #[derive(Debug)]
 pub struct Node {
     client: Option<Client>,
     config: ClientConfig,
     conn: Option<ConnId>,
-    /// When an attempt to connect will have an answer.
+    /// When an attempt to connect will end.
     connecting: Option<Instant>,
-    /// The peers that the owner was told of and that aren't gone, and the media session with each.
+    /// The peers that are known to the owner, and the media session with each.
     pub sessions: BTreeMap<ClientId, MediaSession>,
     pub state: State,
     pub events: Vec<Event>,
@@ -63,7 +63,7 @@ pub struct Node {
 pub struct MediaSession {
     pub id: Option<SessionId>,
     pub connected: bool,
-    /// Since when the other end of connected media is silent.
+    /// The time since which the other end of connected media is silent.
     silent_since: Option<Instant>,
 }
 
@@ -75,7 +75,7 @@ pub struct World {
     wires: BTreeMap<ConnId, Wire>,
     conns: u64,
     pub nodes: Vec<Node>,
-    /// Whether owners report media as connected once offer and answer are through.
+    /// Whether owners report media as connected after offer and answer.
     pub media_works: bool,
     /// Media sessions that will be connected, at the end of this node.
     connects: BTreeMap<(Instant, usize, ClientId), SessionId>,
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// The server dies without a word; the system closes its sockets.
+    /// Kills the server. The system closes its sockets.
     pub fn kill_hub(&mut self) {
         self.hub = None;
         for wire in self.wires.values_mut() {
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// Adds a process; the same id again is a new process under it.
+    /// Adds a process. With an id that is in use, it is the successor of that process.
     pub fn spawn(&mut self, name: &str, role: Role) -> usize {
         let node = self.nodes.len();
         let mut secret = [0; 16];
@@ -153,14 +153,14 @@ impl World {
         node
     }
 
-    /// SIGKILL; the system closes the socket.
+    /// Kills a process. The system closes its socket.
     pub fn kill(&mut self, node: usize) {
         self.nodes[node].client = None;
         self.nodes[node].sessions.clear();
         self.close_client_side(node);
     }
 
-    /// The power of its machine fails: nobody hears anything.
+    /// Switches off the machine of a process. No other machine is informed.
     pub fn power_off(&mut self, node: usize) {
         self.cut(node);
         self.nodes[node].client = None;
@@ -171,7 +171,7 @@ impl World {
         self.input(node, client::Input::Shutdown);
     }
 
-    /// The network swallows everything of this connection.
+    /// Makes the network drop everything on this connection.
     pub fn cut(&mut self, node: usize) {
         if let Some(wire) = self.nodes[node].conn.and_then(|conn| self.wires.get_mut(&conn)) {
             wire.cut = true;
@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// The connection is reset: what was under way is lost, and both ends hear of it.
+    /// Resets a connection. Messages in flight are lost, and both ends are informed.
     pub fn reset(&mut self, node: usize) {
         let Some(conn) = self.nodes[node].conn else { return };
         let Some(wire) = self.wires.get_mut(&conn) else { return };
@@ -188,7 +188,7 @@ impl World {
         wire.to_client = VecDeque::from([(self.now + LATENCY, Packet::Close(None))]);
     }
 
-    /// What was under way is lost, and only this node hears of the end: to the Hub the connection looks alive.
+    /// Ends a connection for this node only. Messages in flight are lost; the Hub considers the connection alive.
     pub fn half_open(&mut self, node: usize) {
         self.cut(node);
         if self.nodes[node].conn.take().is_some() {
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// A process and its client are alive.
+    /// Whether a process and its client are alive.
     pub fn is_alive(&self, node: usize) -> bool {
         self.nodes[node].client.is_some() && self.nodes[node].state != State::Closed
     }
@@ -206,7 +206,7 @@ impl World {
         self.hub.as_ref().map(|hub| hub.members_of(&room())).unwrap_or_default()
     }
 
-    /// Those peers that a node's client says are there.
+    /// The peers in the view of a node's client.
     pub fn view(&self, node: usize) -> Vec<PeerEntry> {
         self.nodes[node].client.iter().flat_map(Client::peers).cloned().collect()
     }
@@ -220,7 +220,7 @@ impl World {
         self.input(node, client::Input::Media { peer: id(peer), session, media });
     }
 
-    /// Lets time go on, with everything that happens meanwhile at its time.
+    /// Advances the time, with every event at its time.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         self.settle();
@@ -232,7 +232,7 @@ impl World {
         self.now = end;
     }
 
-    /// Every client's view is the Hub's, and every pair has one session that both ends mean.
+    /// Checks that every client's view equals the Hub's, and that every pair has one session that both ends agree on.
     pub fn assert_agreed(&self) {
         let members = self.members();
         for (node, state) in self.nodes.iter().enumerate().filter(|(node, _)| self.is_alive(*node)) {
@@ -283,7 +283,7 @@ impl World {
         wires.chain(nodes).chain(connects).chain(hub).chain([self.next_look]).min()
     }
 
-    /// Everything that is due now, in a fixed order.
+    /// Performs everything that is due now, in a fixed order.
     fn step(&mut self) {
         for conn in self.wires.keys().copied().collect::<Vec<_>>() {
             self.deliver_to_hub(conn);
@@ -371,7 +371,7 @@ impl World {
         self.settle();
     }
 
-    /// Does what the Hub and the Clients want done.
+    /// Performs the outputs of the Hub and the Clients.
     fn settle(&mut self) {
         loop {
             if let Some(output) = self.hub.as_mut().and_then(Hub::poll_output) {
@@ -405,7 +405,7 @@ impl World {
         }
     }
 
-    /// Leaves what a client sends in its socket, or reads it again.
+    /// Stops or resumes reading from a client's socket.
     fn hold(&mut self, conn: ConnId, held: bool) {
         if let Some(wire) = self.wires.get_mut(&conn) {
             wire.held = held;
@@ -447,7 +447,7 @@ impl World {
         }
     }
 
-    /// The owner of a client does what the elements do: senders offer, receivers answer, media connects a bit later.
+    /// Reacts to an event as the elements do: senders offer, receivers answer, and media connects a little later.
     fn own(&mut self, node: usize, event: Event) {
         let state = &mut self.nodes[node];
         state.events.push(event.clone());
@@ -495,7 +495,7 @@ impl World {
         }
     }
 
-    /// Now that the sender has the answer. The ends don't notice at the same time.
+    /// Connects the media after the answer. The two ends notice it at different times.
     fn connect_media_soon(&mut self, sender: usize, receiver_id: ClientId, session: SessionId) {
         let (sender_at, receiver_at) = (self.now + 3 * LATENCY, self.now + 5 * LATENCY);
         let sender_id = self.id_of(sender);
@@ -523,7 +523,7 @@ impl World {
         }
     }
 
-    /// The owners' own liveness: media whose other end is gone is over after a while.
+    /// Checks the liveness of media: a session whose other end is gone ends after a while.
     fn look_after_media(&mut self) {
         if self.now < self.next_look {
             return;
@@ -560,7 +560,7 @@ impl World {
         self.nodes[node].config.client_id.clone().expect("every node has an id")
     }
 
-    /// The living process that has this id.
+    /// The process with this id that is alive.
     fn node_of(&self, id: &ClientId) -> Option<usize> {
         (0..self.nodes.len()).find(|node| self.is_alive(*node) && self.id_of(*node) == *id)
     }
