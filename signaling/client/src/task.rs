@@ -162,9 +162,7 @@ impl Task {
 
     fn emit(&mut self, event: Event) {
         match &event {
-            Event::State(state) => {
-                info!(?state, uri = %self.target.uri, "the state of the client has changed");
-            }
+            Event::State(state) => info!(?state, uri = %self.target.uri, "client state changed"),
             Event::Disconnected(reason) => {
                 info!(uri = %self.target.uri, %reason, "the connection to the server is lost");
             }
@@ -175,10 +173,8 @@ impl Task {
             Event::Refused { code, message, request, target_id } => {
                 warn!(?code, ?message, ?request, ?target_id, "the server refuses a message");
             }
-            Event::PeerReady(peer) => debug!(peer = ?peer.client_id, "a peer needs a media session"),
-            Event::PeerGone(peer, reason) => {
-                debug!(?peer, ?reason, "the media session with a peer has to end");
-            }
+            Event::PeerReady(peer) => debug!(peer = ?peer.client_id, "a peer needs a session"),
+            Event::PeerGone(peer, reason) => debug!(?peer, ?reason, "a session has to end"),
             Event::Joined { .. } | Event::PeerChanged(_) | Event::Signal(_) => {}
         }
         // An error means that the application has dropped its events.

@@ -31,6 +31,32 @@ Examples:
   room-signaling check-config /etc/room-signaling/config.toml
       Check the file, and list everything that is wrong with it.";
 
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  room-signaling check-config /etc/room-signaling/config.toml
+      Print `ok`, or one line for each problem, with its file, line and key. The exit status is 1 if there are problems.
+
+  room-signaling check-config --config config.toml --max-connections 500
+      Check the file together with a flag.";
+
+const HEALTH_EXAMPLES: &str = "\
+Examples:
+  room-signaling healthcheck --config /etc/room-signaling/config.toml
+      Exit with 0 if the server answers on the address of this configuration. Containers can use this as HEALTHCHECK.";
+
+const TURN_EXAMPLES: &str = "\
+Examples:
+  room-signaling turn-credentials --config /etc/room-signaling/config.toml
+      Print ice_servers and ice_ttl_s, to test a TURN server with its own tools. This needs no running server.";
+
+const ROOMS_EXAMPLES: &str = "\
+Examples:
+  room-signaling rooms --config /etc/room-signaling/config.toml
+      Print a table, using the address and the admin token of this configuration.
+
+  room-signaling rooms --json | jq '.rooms[].room_id'
+      Print the names of the rooms.";
+
 /// A WebRTC signaling server with rooms. It introduces peers and relays their messages; no media passes through it
 #[derive(Debug, Parser)]
 #[command(name = "room-signaling", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
@@ -47,12 +73,16 @@ pub(crate) enum Command {
     #[command(after_help = EXAMPLES)]
     Serve(Deferred<ServeArgs>),
     /// Check the configuration and report everything that would keep `serve` from starting
+    #[command(after_help = CHECK_EXAMPLES)]
     CheckConfig(Deferred<CheckArgs>),
     /// Check that the server with this configuration is running (GET /healthz); otherwise exit with 1
+    #[command(after_help = HEALTH_EXAMPLES)]
     Healthcheck(Deferred<ServeArgs>),
     /// Print the ICE servers that a joining client gets, with new TURN credentials
+    #[command(after_help = TURN_EXAMPLES)]
     TurnCredentials(Deferred<TurnCredentialsArgs>),
     /// List the rooms and their members on the running server
+    #[command(after_help = ROOMS_EXAMPLES)]
     Rooms(Deferred<RoomsArgs>),
     /// Remove a member from its room on the running server
     #[command(after_help = admin::KICK_EXAMPLES)]
@@ -60,12 +90,14 @@ pub(crate) enum Command {
     /// Remove all members from a room on the running server
     #[command(after_help = admin::CLOSE_EXAMPLES)]
     CloseRoom(Deferred<CloseArgs>),
-    /// Deny a user or a token, and close its connections
+    /// Deny a user or a token on the running server, and close its connections
     #[command(after_help = admin::DENY_EXAMPLES)]
     Deny(Deferred<DenyArgs>),
     /// Allow a user or a token again that was denied with `deny`
+    #[command(after_help = admin::ALLOW_EXAMPLES)]
     Allow(Deferred<DenyArgs>),
-    /// List the denied users and tokens
+    /// List the denied users and tokens on the running server
+    #[command(after_help = admin::DENIED_EXAMPLES)]
     Denied(Deferred<ServeArgs>),
     /// Issue a token for a server that requires tokens, and print it
     #[command(after_help = credentials::TOKEN_EXAMPLES)]
@@ -157,12 +189,15 @@ mod tests {
 
     #[test]
     fn each_command_has_a_help_text() {
-        for name in
-            ["serve", "check-config", "healthcheck", "turn-credentials", "rooms", "kick", "deny", "token"]
-        {
+        let commands = Cli::command();
+        let names = commands.get_subcommands().filter(|command| !command.is_hide_set());
+        for name in names.map(clap::Command::get_name) {
             let about = Cli::command().find_subcommand(name).unwrap().get_about().unwrap().to_string();
             let help = Cli::try_parse_from(["room-signaling", name, "--help"]).unwrap_err().to_string();
-            assert!(help.starts_with(&about) && help.contains("Options:"), "{about}\n{help}");
+            assert!(
+                help.starts_with(&about) && help.contains("Options:") && help.contains("\nExamples:\n"),
+                "{about}\n{help}"
+            );
         }
     }
 

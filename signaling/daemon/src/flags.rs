@@ -93,6 +93,8 @@ const FLAGS: &[Flag] = &[
     ),
 ];
 
+/// The heading of these flags in help texts.
+const HEADING: &str = "Configuration";
 /// The prefix of all variables.
 const PREFIX: &str = "ROOM_SIGNALING_";
 /// Variables without a flag, and the variable of the configuration file, which is no setting.
@@ -117,6 +119,7 @@ impl Args for ServeArgs {
             .env(CONFIG_VARIABLE)
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
+            .help_heading(HEADING)
             .help(
                 "The configuration file (TOML). Environment variables override it, and flags override both",
             );
@@ -126,6 +129,7 @@ impl Args for ServeArgs {
                 .value_name(flag.value)
                 .action(if flag.is_list { ArgAction::Append } else { ArgAction::Set })
                 .allow_negative_numbers(true)
+                .help_heading(HEADING)
                 .help(format!("{} [env: {}]", flag.help, flag.variable))
         });
         command.arg(config).args(flags)

@@ -31,11 +31,23 @@ Examples:
 A denial ends when the server restarts. For a permanent one, use auth.denied_users or auth.denied_tokens in the
 configuration file.";
 
+pub(crate) const ALLOW_EXAMPLES: &str = "\
+Examples:
+  room-signaling allow ann
+      Accept the tokens of the user ann again.
+
+Users and tokens in the configuration file stay denied.";
+
+pub(crate) const DENIED_EXAMPLES: &str = "\
+Examples:
+  room-signaling denied --config /etc/room-signaling/config.toml
+      Print one line for each denied user and token, those of the configuration file included.";
+
 #[derive(Debug, Args)]
 pub(crate) struct KickArgs {
     /// The room
     room: String,
-    /// The id of the member
+    /// The client id of the member
     client: String,
     #[command(flatten)]
     serve: ServeArgs,

@@ -4,7 +4,7 @@
 //! comma-separated list, until the setting accepts one of these.
 
 use super::{
-    advice::{advise, nearest},
+    advice::{MUST_BE_LIST, advise, nearest},
     disk::read_file,
     problem::{Location, Problem},
 };
@@ -62,7 +62,9 @@ impl Given {
             _ if self.texts.iter().all(String::is_empty) => Accepted::Unset,
             Some(first) => {
                 let of_value = errors.iter().find(|error| !error.starts_with("invalid type"));
-                self.refuse(expectation(of_value.unwrap_or(first)))
+                let text = advise(of_value.unwrap_or(first));
+                let is_list = text == MUST_BE_LIST;
+                self.refuse(if is_list { format!("{text}, separated by commas") } else { text })
             }
             None => self.refuse("must be text".into()),
         }
@@ -173,20 +175,6 @@ fn quoted(text: &str) -> String {
 
 fn quoted_path(key: &str) -> String {
     key.split('.').map(quoted).collect::<Vec<_>>().join(".")
-}
-
-/// The expected type, without the text that was given, because that may be a secret.
-fn expectation(message: &str) -> String {
-    let expected = match message.split_once(", expected ") {
-        Some((wrong, expected)) if wrong.starts_with("invalid ") => expected,
-        _ => return advise(message),
-    };
-    match expected {
-        "a nonzero usize" | "a nonzero u32" | "a nonzero u64" => "must be a whole number, 1 or more".into(),
-        "a sequence" => "must be a list, separated by commas".into(),
-        "f64" => "must be a number".into(),
-        _ => format!("must be {expected}"),
-    }
 }
 
 #[cfg(test)]

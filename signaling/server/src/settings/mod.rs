@@ -283,11 +283,11 @@ mod tests {
             (4, "log_level", "off, error, warn, info, debug or trace"),
             (5, "stun", "stun:stun.example.org:3478"),
             (6, "listen", "must be an IP address with a port, such as"),
-            (7, "allow_hosts", "expected a sequence"),
+            (7, "allow_hosts", "must be a list"),
             (11, "ice_servers.urls", "none of stun, stuns, turn, turns"),
             (13, "ice_servers.urls", "needs username and credential"),
             (15, "ice_servers.url", "did you mean `urls`?"),
-            (17, "limits.max_connections", "nonzero"),
+            (17, "limits.max_connections", "must be a whole number, 1 or more"),
         ] {
             let found = told.iter().find(|told| told.starts_with(&format!("c.toml:{line}: {key}: ")));
             assert!(found.is_some_and(|told| told.contains(words)), "{line} {key} {words} in {told:#?}");
