@@ -157,12 +157,12 @@ async fn other_clients_are_served_while_passwords_are_verified() {
     let address = server.local_addr();
     let (mut honest, _) = Client::join(address, "a", "hall", "receiver").await;
     let mut guessers = Vec::new();
-    for n in 0..20 {
+    // More than are verified at a time, and few enough for a busy machine, on which one hash takes half a second.
+    for n in 0..6 {
         let (mut guesser, _) = Client::join(address, &format!("g{n}"), "hall", "receiver").await;
         guesser.send(json!({"type": "join", "room_id": format!("lab {}", n % 4), "password": "wrong"})).await;
         guessers.push(guesser);
     }
-    // All of them would take half a second of one core.
     let mut pings = 0;
     let last = guessers.last_mut().unwrap();
     let refused = async {
@@ -181,7 +181,7 @@ async fn other_clients_are_served_while_passwords_are_verified() {
         }
     };
     assert_eq!(answer["code"], "forbidden");
-    assert!(pings > 20, "only {pings} answers meanwhile");
+    assert!(pings > 20, "only {pings} pings were answered meanwhile");
 }
 
 #[tokio::test]
