@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_wrong_address_is_reported_with_the_fix() {
-        for (uri, words) in [
+        for (uri, expected) in [
             ("", "something like ws://"),
             ("ws:/host", "something like ws://"),
             ("http://host:8765", "must begin with ws://"),
@@ -292,7 +292,7 @@ mod tests {
             ("wss://under score", "something like"),
         ] {
             let error = check(&options(uri)).err().unwrap_or_else(|| panic!("{uri} is fine?")).to_string();
-            assert!(error.contains(words), "{uri}: {error}");
+            assert!(error.contains(expected), "{uri}: {error}");
         }
     }
 

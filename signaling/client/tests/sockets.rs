@@ -77,9 +77,12 @@ async fn media_continues_over_a_reset_connection() {
     drop(connection);
     let (_connection, second) = server.accept_into_room(&[viewer()]).await;
     assert_eq!(first, second, "the same process under the same id");
-    let told = client.until(State::Joined).await;
+    let reported = client.until(State::Joined).await;
     let gone = Event::PeerGone(id("viewer"), GoneReason::Restart);
-    assert!(!told.contains(&gone) && told.contains(&Event::State(State::Reconnecting)), "{told:?}");
+    assert!(
+        !reported.contains(&gone) && reported.contains(&Event::State(State::Reconnecting)),
+        "{reported:?}"
+    );
     assert_eq!(client.event().await, Event::Joined { client_id: id("me"), ice_servers: vec![] });
     assert_eq!(client.events.try_recv(), None);
 }
@@ -203,8 +206,8 @@ async fn close_codes_arrive() {
         Some(Message::Close(Some(frame))) => assert_eq!(frame.code, CloseCode::from(4002)),
         other => panic!("{other:?}"),
     }
-    let words = client.failure().await;
-    assert!(words.contains("\"me\" is in use by another process"), "{words}");
+    let expected = client.failure().await;
+    assert!(expected.contains("\"me\" is in use by another process"), "{expected}");
 }
 
 #[tokio::test]
@@ -214,8 +217,8 @@ async fn a_refusal_names_its_code() {
     let mut connection = server.accept().await;
     connection.hear().await;
     connection.say(json!({"type": "error", "code": "unauthorized", "message": "the token expired"})).await;
-    let told = client.until(State::Closed).await;
-    let Some(Event::Failed(failure)) = told.last() else { panic!("{told:?}") };
+    let reported = client.until(State::Closed).await;
+    let Some(Event::Failed(failure)) = reported.last() else { panic!("{reported:?}") };
     assert_eq!(failure.code, Some(ErrorCode::Unauthorized));
     assert!(failure.message.contains("the token expired"), "{failure}");
 }
@@ -251,8 +254,8 @@ async fn a_server_of_another_kind_is_a_failure() {
         let server = Server::start().await;
         let client = Client::new(options(server.uri()));
         answer(&server, status).await;
-        let words = client.failure().await;
-        assert!(words.contains("is no signaling server") && words.contains(&status[..3]), "{words}");
+        let expected = client.failure().await;
+        assert!(expected.contains("is no signaling server") && expected.contains(&status[..3]), "{expected}");
     }
 }
 

@@ -36,29 +36,32 @@ async fn names_work_too() {
 /// The error of a client whose TLS handshake with this server fails.
 async fn refusal(server: &Server, options: Options) -> String {
     let client = Client::new(options);
-    let (words, _) = tokio::join!(client.failure(), async {
+    let (expected, _) = tokio::join!(client.failure(), async {
         let tcp = server.accept_tcp().await;
         server.try_tls(tcp).await
     });
-    words
+    expected
 }
 
 #[tokio::test]
 async fn an_untrusted_authority_is_explained() {
     let (authority, other) = (Authority::new("real"), Authority::new("other"));
     let server = Server::start().await.with_tls(&authority, "127.0.0.1");
-    let words = refusal(&server, trusting(server.uri(), &other.file)).await;
-    assert!(words.contains("is not trusted") && words.contains("authority that signed it"), "{words}");
-    let words = refusal(&server, trusting(server.uri(), &other.file)).await;
-    assert!(words.contains("127.0.0.1"), "{words}");
+    let expected = refusal(&server, trusting(server.uri(), &other.file)).await;
+    assert!(
+        expected.contains("is not trusted") && expected.contains("authority that signed it"),
+        "{expected}"
+    );
+    let expected = refusal(&server, trusting(server.uri(), &other.file)).await;
+    assert!(expected.contains("127.0.0.1"), "{expected}");
 }
 
 #[tokio::test]
 async fn another_name_is_not_trusted() {
     let authority = Authority::new("name");
     let server = Server::start().await.with_tls(&authority, "video.example.org");
-    let words = refusal(&server, trusting(server.uri(), &authority.file)).await;
-    assert!(words.contains("connect to a name for which it was issued"), "{words}");
+    let expected = refusal(&server, trusting(server.uri(), &authority.file)).await;
+    assert!(expected.contains("connect to a name for which it was issued"), "{expected}");
 }
 
 /// A machine without a clock battery boots with a time in the past.
@@ -81,8 +84,8 @@ async fn a_certificate_that_is_not_valid_yet_is_retried() {
 async fn the_error_for_an_authority_certificate_explains_it() {
     let authority = Authority::new("127.0.0.1");
     let server = Server::start().await.with_tls_of_the_authority(&authority);
-    let words = refusal(&server, trusting(server.uri(), &authority.file)).await;
-    assert!(words.contains("basicConstraints=CA:FALSE"), "{words}");
+    let expected = refusal(&server, trusting(server.uri(), &authority.file)).await;
+    assert!(expected.contains("basicConstraints=CA:FALSE"), "{expected}");
 }
 
 #[tokio::test]
@@ -90,12 +93,12 @@ async fn a_server_without_tls_is_named_as_such() {
     let authority = Authority::new("plain");
     let server = Server::start().await;
     let client = Client::new(trusting(server.uri().replace("ws://", "wss://"), &authority.file));
-    let (words, _) = tokio::join!(client.failure(), async {
+    let (expected, _) = tokio::join!(client.failure(), async {
         use tokio::io::AsyncWriteExt;
         let mut tcp = server.accept_tcp().await;
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await
     });
-    assert!(words.contains("does not speak TLS: write ws://"), "{words}");
+    assert!(expected.contains("does not speak TLS: write ws://"), "{expected}");
 }
 
 #[tokio::test]

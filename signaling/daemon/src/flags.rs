@@ -275,19 +275,19 @@ mod tests {
 
     #[test]
     fn a_wrong_variable_is_an_error_and_an_unknown_one_a_warning() {
-        for (name, text, words) in [
+        for (name, text, expected) in [
             ("ROOM_SIGNALING_LIMITS__MAX_ROOMS", "many", "must be a whole number"),
             ("ROOM_SIGNALING_DRAIN_SECONDS", "never", "must be a number"),
             ("ROOM_SIGNALING_LISTEN", "here", "IP address with a port"),
             ("ROOM_SIGNALING_ADMIN_TOKEN", "short", "openssl rand"),
             ("ROOM_SIGNALING_LOG_FORMAT", "jsn", "did you mean `json`?"),
         ] {
-            let told = config_of(&[(name, text)]).unwrap_err().to_string();
-            assert!(told.starts_with(&format!("{name}: ")) && told.contains(words), "{told}");
+            let reported = config_of(&[(name, text)]).unwrap_err().to_string();
+            assert!(reported.starts_with(&format!("{name}: ")) && reported.contains(expected), "{reported}");
         }
         let loaded = sources(&[], &[("ROOM_SIGNALING_LIMITS__MAX_ROOM", "1")]).load().unwrap();
-        let words = "ROOM_SIGNALING_LIMITS__MAX_ROOM: there is no such setting; did you mean \
+        let expected = "ROOM_SIGNALING_LIMITS__MAX_ROOM: there is no such setting; did you mean \
                      ROOM_SIGNALING_LIMITS__MAX_ROOMS?";
-        assert_eq!(loaded.warnings, [words]);
+        assert_eq!(loaded.warnings, [expected]);
     }
 }

@@ -5,12 +5,12 @@
 //! | `dispatch.rs` | what each message type does, and `register` |
 //! | `join.rs`, `verify.rs` | whether a client may enter a room: token, password, limits, the holder of its id |
 //! | `rights.rs`, `rules.rs` | what a token grants (rooms, roles, id), and which rooms have passwords |
-//! | `membership.rs`, `room.rs` | who is in which room, who sees whom, which role a message reaches |
-//! | `relay.rs` | where a relayed message goes |
+//! | `membership.rs`, `room.rs` | the members of rooms, which members see each other, which role a message reaches |
+//! | `relay.rs` | the recipients of a relayed message |
 //! | `refusal.rs` | which error a client gets, and whether it closes the connection |
 //! | `session.rs`, `clock.rs` | the state of a connection, its heartbeat and its deadlines |
 //! | `attempts.rs` | how many wrong passwords a network may try |
-//! | `reconfigure.rs`, `removal.rs` | what new settings and operators take away |
+//! | `reconfigure.rs`, `removal.rs` | the effect of new settings, and of removals by operators |
 //! | `request.rs`, `message.rs` | how requests are parsed, and how answers are written |
 //! | `census.rs` | what metrics and operators can see |
 //!

@@ -1,4 +1,4 @@
-//! The shapes of messages on the wire, and all words that occur in them: roles, error codes, close codes.
+//! The shapes of messages on the wire, and the strings and numbers in them: roles, reasons, error codes, close codes.
 //!
 //! The rules of their exchange are in [`crate::hub`] and [`crate::client`]. A new error code is added here; see
 //! `hub/refusal.rs` for the other places.
@@ -34,7 +34,7 @@ macro_rules! string_enum {
 }
 
 string_enum! {
-    /// What a member of a room does there.
+    /// The role of a member in its room.
     #[derive(Default)]
     Role {
         /// Offers media.

@@ -51,8 +51,8 @@ fn the_whole_configuration_is_sent_and_ice_servers_are_passed_on() {
         username: Some("u".to_owned()),
         credential: Some("c".to_owned()),
     }];
-    let told = Event::Joined { client_id: id("me"), ice_servers };
-    assert_eq!(client.hear(welcome), [tell(Event::State(State::Joined)), tell(told)]);
+    let reported = Event::Joined { client_id: id("me"), ice_servers };
+    assert_eq!(client.hear(welcome), [tell(Event::State(State::Joined)), tell(reported)]);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn joins_again_for_fresh_credentials_before_the_old_ones_expire() {
         welcome["ice_ttl_s"] = json!(ttl);
         welcome
     };
-    let told = |user: &str| {
+    let reported = |user: &str| {
         let (username, credential) = (Some(user.to_owned()), Some("c".to_owned()));
         let ice_servers = vec![IceServer { urls: vec!["turn:t".to_owned()], username, credential }];
         tell(Event::Joined { client_id: id("me"), ice_servers })
@@ -76,18 +76,18 @@ fn joins_again_for_fresh_credentials_before_the_old_ones_expire() {
     client.handle(Input::Connected);
     client.hear(registered());
     let first = client.hear(welcome("first", Some(3_600), there));
-    assert_eq!(first, [tell(Event::State(State::Joined)), told("first"), ready(&viewer)]);
+    assert_eq!(first, [tell(Event::State(State::Joined)), reported("first"), ready(&viewer)]);
 
     assert_eq!(client.run_alive_for(Duration::from_secs(1_799)), []);
     assert_eq!(client.run_alive_for(Duration::from_secs(1)), [Did::Say(join.clone())]);
     // The session that is connecting continues, and is not restarted.
-    assert_eq!(client.hear(welcome("second", Some(3_600), there)), [told("second")]);
+    assert_eq!(client.hear(welcome("second", Some(3_600), there)), [reported("second")]);
     assert_eq!(client.run_alive_for(Duration::from_mins(30)), [Did::Say(join.clone())]);
-    assert_eq!(client.hear(welcome("third", None, there)), [told("third")]);
+    assert_eq!(client.hear(welcome("third", None, there)), [reported("third")]);
     assert_eq!(client.run_alive_for(Duration::from_hours(1)), [], "the server has stopped to say how long");
 
     // The time between two joins has a minimum.
-    assert_eq!(client.hear(welcome("fourth", Some(0), there)), [told("fourth")]);
+    assert_eq!(client.hear(welcome("fourth", Some(0), there)), [reported("fourth")]);
     assert_eq!(client.run_alive_for(Duration::from_secs(29)), []);
     assert_eq!(client.run_alive_for(Duration::from_secs(1)), [Did::Say(join)]);
 }
@@ -113,8 +113,8 @@ fn the_id_from_the_server_is_kept() {
     let mut given = registered();
     given["client_id"] = "c-1".into();
     client.hear(given);
-    let told = Event::Joined { client_id: id("c-1"), ice_servers: vec![] };
-    assert_eq!(client.hear(joined(&[])), [tell(Event::State(State::Joined)), tell(told)]);
+    let reported = Event::Joined { client_id: id("c-1"), ice_servers: vec![] };
+    assert_eq!(client.hear(joined(&[])), [tell(Event::State(State::Joined)), tell(reported)]);
     client.reconnect();
     let named = json!({"type": "register", "client_id": "c-1", "protocol": 1, "instance": INSTANCE});
     assert_eq!(client.handle(Input::Connected), [Did::Say(named)]);
@@ -125,8 +125,8 @@ fn only_the_opposite_role_is_of_interest() {
     let (other, viewer) = (peer("other", "sender", "aa"), peer("viewer", "receiver", "bb"));
     let mut client = Scenario::new(config(Role::Sender));
     client.did();
-    let told = client.join(&[other.clone(), viewer.clone(), peer("me", "receiver", "cc")]);
-    assert_eq!(told, [tell(Event::State(State::Joined)), tell_joined(), ready(&viewer)]);
+    let reported = client.join(&[other.clone(), viewer.clone(), peer("me", "receiver", "cc")]);
+    assert_eq!(reported, [tell(Event::State(State::Joined)), tell_joined(), ready(&viewer)]);
     assert_eq!(client.hear(peer_joined(&peer("me", "receiver", "cc"))), []);
     assert_eq!(client.hear(peer_joined(&other)), []);
     assert_eq!(client.hear(peer_left("other", "left")), []);

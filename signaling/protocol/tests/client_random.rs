@@ -77,7 +77,7 @@ impl Watcher {
                     assert_ne!(self.socket, Socket::None);
                     self.socket = Socket::None;
                 }
-                Output::Event(event) => self.told(event),
+                Output::Event(event) => self.reported(event),
             }
         }
         if self.client.state() == State::Closed {
@@ -87,7 +87,7 @@ impl Watcher {
         }
     }
 
-    fn told(&mut self, event: Event) {
+    fn reported(&mut self, event: Event) {
         match event {
             Event::State(state) => {
                 assert_ne!(self.states.last(), Some(&state), "told twice");

@@ -49,7 +49,7 @@ fn the_number_of_reasons_is_bounded() {
 
 #[test]
 fn a_lost_connection_has_a_reason_and_is_not_reported_as_unreachable() {
-    for (end, words) in [
+    for (end, expected) in [
         (Input::Disconnected(None), "broke"),
         (Input::Disconnected(Some(1012)), "restarting"),
         (Input::Disconnected(Some(4008)), "4008"),
@@ -59,7 +59,7 @@ fn a_lost_connection_has_a_reason_and_is_not_reported_as_unreachable() {
         scenario.handle(end);
         assert_eq!(scenario.client.state(), State::Reconnecting);
         let [Event::Disconnected(reason)] = &scenario.reasons[..] else { panic!("{:?}", scenario.reasons) };
-        assert!(reason.contains(words), "{reason}");
+        assert!(reason.contains(expected), "{reason}");
     }
 }
 

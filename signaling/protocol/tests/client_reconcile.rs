@@ -54,8 +54,8 @@ fn an_unconnected_session_is_restarted() {
     for media in [None, Some(Media::Started), Some(Media::Ended)] {
         let mut client = sender_back_with(media);
         let viewer = peer("viewer", "receiver", "aa");
-        let told = client.join(std::slice::from_ref(&viewer));
-        assert_eq!(told, in_room(vec![gone("viewer", Restart), ready(&viewer)]), "{media:?}");
+        let reported = client.join(std::slice::from_ref(&viewer));
+        assert_eq!(reported, in_room(vec![gone("viewer", Restart), ready(&viewer)]), "{media:?}");
     }
 }
 
@@ -64,8 +64,8 @@ fn a_new_process_gets_a_new_session() {
     for media in [None, Some(Media::Started), Some(Media::Connected)] {
         let mut client = sender_back_with(media);
         let viewer = peer("viewer", "receiver", "bb");
-        let told = client.join(std::slice::from_ref(&viewer));
-        assert_eq!(told, in_room(vec![gone("viewer", Replaced), ready(&viewer)]), "{media:?}");
+        let reported = client.join(std::slice::from_ref(&viewer));
+        assert_eq!(reported, in_room(vec![gone("viewer", Replaced), ready(&viewer)]), "{media:?}");
     }
 }
 
@@ -289,8 +289,8 @@ fn returning_old_peers_are_new_processes() {
     client.media("viewer", Media::Connected);
     client.hear(peer_left("viewer", "timeout"));
     client.reconnect();
-    let told = client.join(std::slice::from_ref(&old));
-    assert_eq!(told, in_room(vec![gone("viewer", Replaced), ready(&old)]), "it came while we were away");
+    let reported = client.join(std::slice::from_ref(&old));
+    assert_eq!(reported, in_room(vec![gone("viewer", Replaced), ready(&old)]), "it came while we were away");
 }
 
 #[test]
@@ -324,8 +324,8 @@ fn a_truncated_list_proves_no_absence() {
     let mut welcome =
         joined(&[amy, zac, json!({"client_id": "zoe", "role": "unreadable"}), peer("me", "sender", "dd")]);
     welcome["total"] = json!(4);
-    let told = client.hear(welcome);
-    assert_eq!(client.present(), ["amy", "zac"], "all of them were listed: {told:?}");
+    let reported = client.hear(welcome);
+    assert_eq!(client.present(), ["amy", "zac"], "all of them were listed: {reported:?}");
 }
 
 #[test]
@@ -366,8 +366,8 @@ fn media_that_ends_outside_of_the_room_is_restarted_after_the_next_join() {
     let viewer = peer("viewer", "receiver", "aa");
     let mut client = sender_back_with(Some(Media::Connected));
     client.media_of("viewer", "s1", Media::Ended);
-    let told = client.join(std::slice::from_ref(&viewer));
-    assert_eq!(told, in_room(vec![gone("viewer", Restart), ready(&viewer)]));
+    let reported = client.join(std::slice::from_ref(&viewer));
+    assert_eq!(reported, in_room(vec![gone("viewer", Restart), ready(&viewer)]));
 
     let mut client = sender_back_with(Some(Media::Connected));
     client.media_of("viewer", "s1", Media::Ended);

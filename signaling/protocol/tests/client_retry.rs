@@ -22,7 +22,7 @@ fn failure_of(did: &[Did]) -> &Failure {
 }
 
 /// Checks that the client has failed: its connection is closed, and no input has an effect.
-fn assert_failed(mut client: Scenario, did: &[Did], disconnects: bool, code: Option<ErrorCode>, words: &str) {
+fn assert_failed(mut client: Scenario, did: &[Did], disconnects: bool, code: Option<ErrorCode>, text: &str) {
     let failure = failure_of(did).clone();
     let mut expected = vec![tell(Event::Failed(failure.clone())), tell(Event::State(State::Closed))];
     if disconnects {
@@ -30,7 +30,7 @@ fn assert_failed(mut client: Scenario, did: &[Did], disconnects: bool, code: Opt
     }
     assert_eq!(did, expected);
     assert_eq!(failure.code, code);
-    assert!(failure.message.contains(words), "{failure}");
+    assert!(failure.message.contains(text), "{failure}");
     assert_eq!(client.client.poll_timeout(), None);
     assert_eq!(client.handle(Input::Disconnected(None)), []);
 }
@@ -83,12 +83,12 @@ fn a_late_look_at_the_clock_is_not_the_servers_silence() {
 
 #[test]
 fn the_servers_heartbeat_counts_within_reason() {
-    for (told, expected) in [(json!(1), 1), (json!(60), 60), (json!(0), 15), (json!(u64::MAX), 300)] {
+    for (reported, expected) in [(json!(1), 1), (json!(60), 60), (json!(0), 15), (json!(u64::MAX), 300)] {
         let mut client = Scenario::new(config(Role::Sender));
         client.did();
         client.handle(Input::Connected);
         let mut frame = registered();
-        frame["heartbeat_s"] = told;
+        frame["heartbeat_s"] = reported;
         client.hear(frame);
         client.hear(joined(&[]));
         let due = client.client.poll_timeout().unwrap() - client.now;
@@ -158,7 +158,7 @@ fn a_draining_server_sets_the_delay() {
 
 #[test]
 fn a_wrong_configuration_is_fatal_immediately() {
-    for (word, code, words) in [
+    for (word, code, expected) in [
         ("unauthorized", ErrorCode::Unauthorized, "token"),
         ("forbidden", ErrorCode::Forbidden, "password"),
         ("invalid_id", ErrorCode::InvalidId, "128 bytes"),
@@ -176,7 +176,7 @@ fn a_wrong_configuration_is_fatal_immediately() {
             let did = client.hear(error(word, request));
             let said = format!("{}", failure_of(&did));
             assert!(said.contains("because"), "the server's words: {said}");
-            assert_failed(client, &did, true, Some(code), words);
+            assert_failed(client, &did, true, Some(code), expected);
         }
     }
 }
@@ -204,7 +204,7 @@ fn temporary_errors_are_reported_and_retried() {
 
 #[test]
 fn final_close_codes_are_explained() {
-    for (close_code, code, words) in [
+    for (close_code, code, expected) in [
         (close::REPLACED, None, "another connection of this process"),
         (close::CLIENT_ID_TAKEN, Some(ErrorCode::ClientIdTaken), "is in use"),
         (close::BAD_MESSAGES, Some(ErrorCode::BadMessage), "ten messages"),
@@ -213,7 +213,7 @@ fn final_close_codes_are_explained() {
     ] {
         let mut client = Scenario::joined(Role::Receiver, &[]);
         let did = client.handle(Input::Disconnected(Some(close_code)));
-        assert_failed(client, &did, false, code, words);
+        assert_failed(client, &did, false, code, expected);
     }
 }
 

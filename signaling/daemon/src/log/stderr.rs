@@ -48,7 +48,7 @@ fn write(commands: Receiver<Command>) {
                 let _ = io::stderr().write_all(&line);
                 QUEUED.fetch_sub(1, Relaxed);
             }
-            Command::Flush(asker) => drop(asker.send(())),
+            Command::Flush(waiting) => drop(waiting.send(())),
         }
         match DISCARDED.swap(0, Relaxed) {
             0 => {}

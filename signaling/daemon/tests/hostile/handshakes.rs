@@ -64,9 +64,9 @@ async fn slowloris(target: Target, bytes: &'static [u8]) -> Vec<Vec<u8>> {
 fn slowloris_over_http() {
     let limits = "[limits]\nmax_handshakes = 300\nhead_seconds = 1";
     attack(limits, |target| async move {
-        let told = slowloris(target, b"GET / HTTP/1.1\r\nX: y\r\n").await;
-        let late = told.iter().filter(|said| said.starts_with(b"HTTP/1.1 408 ")).count();
-        let ended = told.iter().filter(|said| said.is_empty()).count();
+        let reported = slowloris(target, b"GET / HTTP/1.1\r\nX: y\r\n").await;
+        let late = reported.iter().filter(|said| said.starts_with(b"HTTP/1.1 408 ")).count();
+        let ended = reported.iter().filter(|said| said.is_empty()).count();
         assert!(late > 0 && ended >= CONNECTIONS - 300, "{late} late, {ended} ended of {CONNECTIONS}");
         let made_way = target.metric("room_signaling_handshakes_ended_total").await;
         assert!(made_way >= 100.0, "{made_way}");

@@ -44,10 +44,10 @@ fn healthcheck_asks_where_the_configuration_says() {
     assert!(run(&["healthcheck"], &[("ROOM_SIGNALING_CONFIG", &file)]).status.success());
     program.signal("TERM");
     program.end();
-    let words = failure(&run(&["healthcheck", "--listen", &listen], &[]));
-    assert!(words.contains(&listen) && words.contains("refused"), "{words}");
-    let words = failure(&run(&["healthcheck", "--listen", "127.0.0.1:0"], &[]));
-    assert!(words.contains("port 0"), "{words}");
+    let expected = failure(&run(&["healthcheck", "--listen", &listen], &[]));
+    assert!(expected.contains(&listen) && expected.contains("refused"), "{expected}");
+    let expected = failure(&run(&["healthcheck", "--listen", "127.0.0.1:0"], &[]));
+    assert!(expected.contains("port 0"), "{expected}");
 }
 
 #[test]
@@ -58,16 +58,16 @@ fn healthcheck_asks_through_tls() {
     let (_program, address) = Program::start("", &tls);
     let listen = address.to_string();
     assert!(run(&[&["healthcheck", "--listen", &listen], &tls[..]].concat(), &[]).status.success());
-    let words = failure(&run(&["healthcheck", "--listen", &listen], &[]));
-    assert!(words.contains("400") && words.contains("TLS"), "{words}");
+    let expected = failure(&run(&["healthcheck", "--listen", &listen], &[]));
+    assert!(expected.contains("400") && expected.contains("TLS"), "{expected}");
 }
 
 #[test]
 fn a_server_that_does_not_answer_is_not_healthy() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = silent.local_addr().unwrap().to_string();
-    let words = failure(&run(&["healthcheck", "--listen", &listen], &[]));
-    assert!(words.contains("no response"), "{words}");
+    let expected = failure(&run(&["healthcheck", "--listen", &listen], &[]));
+    assert!(expected.contains("no response"), "{expected}");
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn turn_credentials_are_those_of_joined() {
     assert!(name == "bob" && (now + 590..=now + 600).contains(&expiry.parse().unwrap()), "{turn}");
     assert!(turn["credential"].is_string());
     assert!(!String::from_utf8_lossy(&output.stdout).contains("north"));
-    let words = failure(&run(&["turn-credentials"], &[]));
-    assert!(words.contains("turn.urls"), "{words}");
+    let expected = failure(&run(&["turn-credentials"], &[]));
+    assert!(expected.contains("turn.urls"), "{expected}");
 }
 
 /// With TLS, the token is sent only to a server with the configured certificate.
@@ -114,15 +114,15 @@ async fn rooms_are_shown_to_the_operator() {
 
     let (other_chain, other_key) = certificate(&folder, "other-");
     let other = folder.write("other.toml", text(&other_chain).replace(&key, &other_key));
-    let words = failure(&run(&["rooms", "--config", &other], &[]));
-    assert!(words.contains("invalid peer certificate"), "{words}");
+    let expected = failure(&run(&["rooms", "--config", &other], &[]));
+    assert!(expected.contains("invalid peer certificate"), "{expected}");
 
     folder.write("token", "another-token-of-operators");
-    let words = failure(&run(&["rooms", "--config", &file], &[]));
-    assert!(words.contains("401") && words.contains("another admin token"), "{words}");
+    let expected = failure(&run(&["rooms", "--config", &file], &[]));
+    assert!(expected.contains("401") && expected.contains("another admin token"), "{expected}");
     folder.write("c.toml", format!("listen = '{listen}'\n"));
-    let words = failure(&run(&["rooms", "--config", &file], &[]));
-    assert!(words.contains("admin.token_file"), "{words}");
+    let expected = failure(&run(&["rooms", "--config", &file], &[]));
+    assert!(expected.contains("admin.token_file"), "{expected}");
 }
 
 #[test]
@@ -150,8 +150,8 @@ async fn an_operator_kicks_and_closes_and_denies_by_commands() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(phone.message_of("error").await["code"], "forbidden");
     assert_eq!(camera.message_of("peer_left").await["reason"], "kicked");
-    let words = failure(&command(&["kick", "客厅", "ann's phone"]));
-    assert!(words.contains("has no member"), "{words}");
+    let expected = failure(&command(&["kick", "客厅", "ann's phone"]));
+    assert!(expected.contains("has no member"), "{expected}");
     let output = command(&["close-room", "客厅"]);
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("1 members were removed"), "{output:?}");
     assert_eq!(camera.message_of("error").await["code"], "forbidden");
@@ -162,10 +162,10 @@ async fn an_operator_kicks_and_closes_and_denies_by_commands() {
     let denied = command(&["denied"]);
     assert_eq!(String::from_utf8_lossy(&denied.stdout), "user   mallory\ntoken  4f1c\n");
     assert!(command(&["allow", "mallory"]).status.success());
-    let words = failure(&command(&["allow", "mallory"]));
-    assert!(words.contains("is not denied"), "{words}");
+    let expected = failure(&command(&["allow", "mallory"]));
+    assert!(expected.contains("is not denied"), "{expected}");
 
     folder.write("token", "another-token-of-operators");
-    let words = failure(&command(&["close-room", "hall"]));
-    assert!(words.contains("another admin token"), "{words}");
+    let expected = failure(&command(&["close-room", "hall"]));
+    assert!(expected.contains("another admin token"), "{expected}");
 }

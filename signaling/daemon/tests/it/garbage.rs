@@ -24,7 +24,7 @@ impl Noise {
 
     /// A message that is almost valid.
     fn message(&mut self) -> Vec<u8> {
-        let words = [
+        let expected = [
             "{",
             "}",
             "[",
@@ -49,7 +49,7 @@ impl Noise {
             " ",
         ];
         let count = self.below(12);
-        (0..count).flat_map(|_| words[self.below(words.len())].bytes()).collect()
+        (0..count).flat_map(|_| expected[self.below(expected.len())].bytes()).collect()
     }
 }
 

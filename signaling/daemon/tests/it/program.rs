@@ -186,9 +186,9 @@ fn check_config_reports_all_that_serve_would_refuse() {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(check("listen = '127.0.0.1:1'\n"), (Some(0), String::new()));
-    let (code, told) = check("lisen = '127.0.0.1:1'\ndrain_seconds = -1\n");
+    let (code, reported) = check("lisen = '127.0.0.1:1'\ndrain_seconds = -1\n");
     assert_eq!(code, Some(1));
-    assert!(told.contains(":1: lisen: ") && told.contains(":2: drain_seconds: "), "{told}");
+    assert!(reported.contains(":1: lisen: ") && reported.contains(":2: drain_seconds: "), "{reported}");
     let mut serving = Program::spawn("", &["--config", file.to_str().unwrap()]);
     assert_eq!(serving.end().code(), Some(1));
     assert!(serving.seen.iter().any(|line| line.contains(":2: drain_seconds: ")), "{:?}", serving.seen);
@@ -233,12 +233,12 @@ async fn a_log_that_is_read_too_late_reports_the_missing_lines() {
         client.message_of("pong").await;
     }
     let mut lines = BufReader::new(program.0.stderr.take().unwrap()).lines();
-    let told = tokio::task::spawn_blocking(move || {
-        let told = lines.find(|line| line.as_ref().unwrap().contains("lines were discarded")).unwrap();
-        serde_json::from_str::<Value>(&told.unwrap()).unwrap()
+    let reported = tokio::task::spawn_blocking(move || {
+        let reported = lines.find(|line| line.as_ref().unwrap().contains("lines were discarded")).unwrap();
+        serde_json::from_str::<Value>(&reported.unwrap()).unwrap()
     });
-    let told = tokio::time::timeout(PATIENCE, told).await.unwrap().unwrap();
-    assert!(told["lines"].as_u64().unwrap() > 0, "{told}");
+    let reported = tokio::time::timeout(PATIENCE, reported).await.unwrap().unwrap();
+    assert!(reported["lines"].as_u64().unwrap() > 0, "{reported}");
 }
 
 /// A process whose standard error is not read. Dropping it kills it.

@@ -70,7 +70,7 @@ fn questionable_files_are_refused_at_the_start() {
     let (good, other) = (authority.make(), authority.make());
     let chain = |change: fn(&mut CertificateParams)| authority.make_with(change).chain;
     let stranger = Authority::new().0.pem();
-    for (content, secret, key, words) in [
+    for (content, secret, key, expected) in [
         ("", &*good.key, "tls.certificate", "holds no certificate"),
         (&*good.key, &good.key, "tls.certificate", "holds no certificate"),
         (
@@ -101,7 +101,7 @@ fn questionable_files_are_refused_at_the_start() {
         folder.write("key.pem", secret);
         let file = folder.write("c.toml", "[tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\n");
         let line = if key == "tls.key" { 3 } else { 2 };
-        refused(&["--config", &file], &[&format!("c.toml:{line}: {key}: "), words]);
+        refused(&["--config", &file], &[&format!("c.toml:{line}: {key}: "), expected]);
     }
 }
 
@@ -120,12 +120,12 @@ fn missing_files_are_refused_at_the_start() {
 }
 
 /// Checks that `serve` and `check-config` refuse these files and say why.
-fn refused(arguments: &[&str], words: &[&str]) {
+fn refused(arguments: &[&str], expected: &[&str]) {
     for command in ["serve", "check-config"] {
         let mut program = Program::spawn("", &[&[command], arguments].concat());
         assert_eq!(program.end().code(), Some(1), "{command} {arguments:?}");
         let said = program.seen.join("\n");
-        assert!(words.iter().all(|word| said.contains(word)), "{command}: {words:?} in {said}");
+        assert!(expected.iter().all(|word| said.contains(word)), "{command}: {expected:?} in {said}");
     }
 }
 

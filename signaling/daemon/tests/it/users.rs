@@ -75,7 +75,7 @@ fn unsuitable_keys_keep_the_server_from_starting() {
     folder.write("short.key", "0123456789abcdef");
     folder.write("good.key", "0123456789abcdef0123456789abcdef");
     let key = |file: &str| format!("[[auth.keys]]\nkid = 'k'\nalgorithm = 'HS256'\nfile = '{file}'\n");
-    for (text, words) in [
+    for (text, expected) in [
         (format!("[auth]\nmode = 'token'\n{}", key("short.key")), "short.key: the secret has 16 bytes"),
         (format!("[auth]\nmode = 'token'\n{}", key("none.key")), "none.key: can't be read"),
         (
@@ -94,7 +94,7 @@ fn unsuitable_keys_keep_the_server_from_starting() {
         let file = folder.write("c.toml", &text);
         let mut program = Program::spawn("", &["--config", &file]);
         assert!(!program.end().success());
-        let told = program.seen.join("\n");
-        assert!(told.contains(words) && told.contains("c.toml:"), "{text}: {told}");
+        let reported = program.seen.join("\n");
+        assert!(reported.contains(expected) && reported.contains("c.toml:"), "{text}: {reported}");
     }
 }

@@ -83,7 +83,7 @@ pub struct RoomInfo<'a> {
 pub struct MemberInfo<'a> {
     /// Its id.
     pub client_id: &'a ClientId,
-    /// What it does in the room.
+    /// Its role in the room.
     pub role: Role,
     /// Its protocol version; 0 is old.
     pub protocol: u32,

@@ -1,4 +1,4 @@
-//! Who is in which room: entering and leaving, and the news of it for the other members (rules 6 and 9).
+//! Membership: a client enters a room or leaves it, and the other members get the news (rules 6 and 9).
 //!
 //! Architecture invariant: a session is in a room ([`Place::In`]) exactly if that room has a member with its id and its
 //! connection. The two are indexes of one relation, and only this file changes either.

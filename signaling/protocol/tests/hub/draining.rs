@@ -16,8 +16,8 @@ fn all_members_are_informed_and_can_send_until_the_end() {
     assert!(!world.hub.is_draining());
     world.hub.drain(LATER);
     assert!(world.hub.is_draining());
-    let told = json!({"type": "draining", "retry_after_ms": 2_500});
-    assert_eq!(world.take(), [Said(a, told.clone()), Said(b, told.clone()), Said(idle, told)]);
+    let reported = json!({"type": "draining", "retry_after_ms": 2_500});
+    assert_eq!(world.take(), [Said(a, reported.clone()), Said(b, reported.clone()), Said(idle, reported)]);
     world.say(a, json!({"type": "bye"}));
     assert_eq!(world.take(), [Said(b, json!({"type": "bye", "from": "a"}))]);
     world.hub.close_all();

@@ -82,17 +82,17 @@ fn an_empty_room_requires_its_password_too() {
             member(&mut world, "lab 1", "b");
         }
         let conn = world.process("b", "another process");
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for password in ["", "wrong"] {
             world.say(conn, join("lab 1", password));
             world.verdict(conn, wrong());
-            told.extend(world.take().into_iter().map(|out| match out {
+            reported.extend(world.take().into_iter().map(|out| match out {
                 Said(_, said) => said.to_string(),
                 Asked(_, claim) => format!("{claim:?}"),
                 other => format!("{other:?}"),
             }));
         }
-        answers.push(told);
+        answers.push(reported);
     }
     assert_eq!(answers[0], answers[1]);
 }

@@ -64,9 +64,9 @@ fn a_change_of_meta_is_announced_to_the_members_that_see_it() {
     let w = world.member("r", "w", "receiver");
     world.say(v, json!({"type": "join", "room_id": "r", "meta": "new"}));
     let outs = world.take();
-    let [Said(_, joined), Said(to, told)] = &outs[..] else { panic!("{outs:?}") };
+    let [Said(_, joined), Said(to, reported)] = &outs[..] else { panic!("{outs:?}") };
     assert_eq!(
-        (&joined["type"], *to, &told["type"], &told["meta"]),
+        (&joined["type"], *to, &reported["type"], &reported["meta"]),
         (&json!("joined"), s, &json!("peer_joined"), &json!("new"))
     );
     world.say(s, json!({"type": "join", "room_id": "r", "role": "sender", "meta": 1}));
@@ -77,8 +77,8 @@ fn a_change_of_meta_is_announced_to_the_members_that_see_it() {
     // The change back is announced in the same way.
     world.say(v, json!({"type": "join", "room_id": "r", "meta": null}));
     let outs = world.take();
-    let [_, Said(_, told)] = &outs[..] else { panic!("{outs:?}") };
-    assert_eq!(told.get("meta"), None);
+    let [_, Said(_, reported)] = &outs[..] else { panic!("{outs:?}") };
+    assert_eq!(reported.get("meta"), None);
 }
 
 #[test]

@@ -96,9 +96,9 @@ fn a_silent_holder_loses_its_id() {
     let outs = world.take();
     let gone = json!({"type": "peer_left", "client_id": "a", "reason": "timeout"});
     assert_eq!(outs[..2], [Closed(a, 1011), Said(b, gone)]);
-    let [Said(to, joined), Said(told, come)] = &outs[2..] else { panic!("{outs:?}") };
+    let [Said(to, joined), Said(reported, come)] = &outs[2..] else { panic!("{outs:?}") };
     assert_eq!(
-        (*to, &joined["type"], *told, &come["type"]),
+        (*to, &joined["type"], *reported, &come["type"]),
         (other, &json!("joined"), b, &json!("peer_joined"))
     );
     assert!(

@@ -318,8 +318,10 @@ pub(crate) fn secret_of(name: &str) -> String {
 fn read(text: &str) -> Value {
     let mut message: Value = serde_json::from_str(text).expect("JSON");
     if message["type"] == "error" {
-        let words = message.as_object_mut().and_then(|fields| fields.remove("message"));
-        assert!(words.is_some_and(|words| words.as_str().is_some_and(|words| !words.is_empty())));
+        let expected = message.as_object_mut().and_then(|fields| fields.remove("message"));
+        assert!(
+            expected.is_some_and(|expected| expected.as_str().is_some_and(|expected| !expected.is_empty()))
+        );
     }
     if message.get("from").is_none() && message["type"] != "pong" {
         serde_json::from_str::<room_protocol::wire::ServerMessage>(text).expect("a known message");

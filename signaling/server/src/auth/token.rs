@@ -302,7 +302,7 @@ mod tests {
         };
         let mut others = Keys::default();
         others.add("other", Algorithm::HS256, SECRET).unwrap();
-        for (keys, token, words) in [
+        for (keys, token, expected) in [
             (&keys, "", "not a token"),
             (&keys, "a.b.c", "not a token"),
             (&keys, &good[..good.len() - 1], "no"),
@@ -312,13 +312,13 @@ mod tests {
             (&Keys::default(), &good, "kid"),
         ] {
             let error = check(keys, NOW, token).unwrap_err();
-            assert!(error.contains(words), "{token}: {error}");
+            assert!(error.contains(expected), "{token}: {error}");
         }
     }
 
     #[test]
     fn claims_that_are_missing_or_wrong_are_named() {
-        for (field, value, words) in [
+        for (field, value, expected) in [
             ("sub", json!(null), "sub"),
             ("sub", json!(""), "empty"),
             ("exp", json!(null), "exp"),
@@ -338,7 +338,7 @@ mod tests {
             // Null stands for an absent claim.
             claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
             let error = check(&secret_keys(), NOW, &signed(&claims)).unwrap_err();
-            assert!(error.contains(words), "{claims}: {error}");
+            assert!(error.contains(expected), "{claims}: {error}");
         }
     }
 

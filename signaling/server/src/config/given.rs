@@ -216,7 +216,7 @@ mod tests {
         match of(name, text).accept::<Settings>(&mut Vec::new()) {
             Accepted::Toml(toml) => toml::from_str(&toml).unwrap(),
             Accepted::Unset => Settings::default(),
-            Accepted::Unknown(words) => panic!("{words}"),
+            Accepted::Unknown(expected) => panic!("{expected}"),
             Accepted::Refused(problem) => panic!("{problem}"),
         }
     }
@@ -225,7 +225,7 @@ mod tests {
         match of(name, text).accept::<Settings>(&mut Vec::new()) {
             Accepted::Toml(toml) => panic!("{toml}"),
             Accepted::Unset => panic!("unset"),
-            Accepted::Unknown(words) => words,
+            Accepted::Unknown(expected) => expected,
             Accepted::Refused(problem) => problem.to_string(),
         }
     }
@@ -252,25 +252,25 @@ mod tests {
 
     #[test]
     fn a_wrong_text_is_refused_with_the_name_of_its_variable_and_not_repeated() {
-        for (name, text, words) in [
+        for (name, text, expected) in [
             ("X_COUNT", "hush", "X_COUNT: count: must be a whole number, 1 or more"),
             ("X_COUNT", "0", "X_COUNT: count: must be a whole number, 1 or more"),
             ("X_COUNT", "1\nname = 2", "X_COUNT: count: must be a whole number, 1 or more"),
             ("X_INNER__LIST", r#"[{"nama": "hush"}]"#, "did you mean `name`?"),
         ] {
-            let told = refusal(name, text);
-            assert!(told.contains(words) && !told.contains("hush"), "{told}");
+            let reported = refusal(name, text);
+            assert!(reported.contains(expected) && !reported.contains("hush"), "{reported}");
         }
     }
 
     #[test]
     fn an_unknown_variable_is_named_with_the_nearest_known_one() {
-        for (name, words) in [
+        for (name, expected) in [
             ("X_COUNTS", "X_COUNTS: there is no such setting; did you mean X_COUNT?"),
             ("X_INNER__SIZES", "X_INNER__SIZES: there is no such setting; did you mean X_INNER__SIZE?"),
             ("X_ZEBRA", "X_ZEBRA: there is no such setting"),
         ] {
-            assert_eq!(refusal(name, "1"), words);
+            assert_eq!(refusal(name, "1"), expected);
         }
     }
 
@@ -283,7 +283,7 @@ mod tests {
         // A setting whose own name ends in `_file` is the path itself.
         assert_eq!(accept("X_INNER__TOKEN_FILE", path_text).inner.token_file.as_deref(), Some(path_text));
         std::fs::remove_file(&path).unwrap();
-        let told = refusal("X_COUNT_FILE", path_text);
-        assert!(told.starts_with("X_COUNT_FILE: ") && told.contains("can't be read"), "{told}");
+        let reported = refusal("X_COUNT_FILE", path_text);
+        assert!(reported.starts_with("X_COUNT_FILE: ") && reported.contains("can't be read"), "{reported}");
     }
 }

@@ -275,8 +275,8 @@ mod tests {
                     [[ice_servers]]\nurls = ['turn:x']\n\
                     [[ice_servers]]\nurl = ['turn:x']\n\
                     [limits]\nmax_connections = 0\n";
-        let told = problems(text);
-        for (line, key, words) in [
+        let reported = problems(text);
+        for (line, key, expected) in [
             (1, "default_room", "white space"),
             (2, "drain_seconds", "0 or more and at most"),
             (3, "log_format", "unknown value `jsn`; did you mean `json`?"),
@@ -289,37 +289,44 @@ mod tests {
             (15, "ice_servers.url", "did you mean `urls`?"),
             (17, "limits.max_connections", "must be a whole number, 1 or more"),
         ] {
-            let found = told.iter().find(|told| told.starts_with(&format!("c.toml:{line}: {key}: ")));
-            assert!(found.is_some_and(|told| told.contains(words)), "{line} {key} {words} in {told:#?}");
+            let found =
+                reported.iter().find(|reported| reported.starts_with(&format!("c.toml:{line}: {key}: ")));
+            assert!(
+                found.is_some_and(|reported| reported.contains(expected)),
+                "{line} {key} {expected} in {reported:#?}"
+            );
         }
-        assert_eq!(told.len(), 11, "{told:#?}");
+        assert_eq!(reported.len(), 11, "{reported:#?}");
     }
 
     /// A longer time would overflow when it is added to the time of a clock.
     #[test]
     fn no_time_is_longer_than_a_year() {
         for key in ["limits.head_seconds", "limits.register_seconds", "drain_seconds", "tls.check_seconds"] {
-            let told = problems(&format!("{key} = 1e19"));
-            assert!(told.iter().any(|told| told.contains(key) && told.contains("a year")), "{key}: {told:?}");
+            let reported = problems(&format!("{key} = 1e19"));
+            assert!(
+                reported.iter().any(|reported| reported.contains(key) && reported.contains("a year")),
+                "{key}: {reported:?}"
+            );
         }
     }
 
     #[test]
     fn a_syntax_error_is_reported_with_its_line() {
-        let told = problems("listen = '127.0.0.1:1'\nlisten = 'twice'\nwhat is this\n");
+        let reported = problems("listen = '127.0.0.1:1'\nlisten = 'twice'\nwhat is this\n");
         assert!(
-            told[0].starts_with("c.toml:2: ") && told.last().unwrap().starts_with("c.toml:3: "),
-            "{told:?}"
+            reported[0].starts_with("c.toml:2: ") && reported.last().unwrap().starts_with("c.toml:3: "),
+            "{reported:?}"
         );
         let absent = Sources { file: Some("/nowhere/c.toml".into()), ..Sources::default() };
-        let told = absent.load().unwrap_err().to_string();
-        assert!(told.starts_with("/nowhere/c.toml: can't read the configuration file: "), "{told}");
+        let reported = absent.load().unwrap_err().to_string();
+        assert!(reported.starts_with("/nowhere/c.toml: can't read the configuration file: "), "{reported}");
     }
 
     /// The keys at the top level.
     fn known_keys() -> Vec<String> {
-        let told = problems("zebra = 1");
-        let (_, known) = told[0].split_once("allowed here: ").unwrap();
+        let reported = problems("zebra = 1");
+        let (_, known) = reported[0].split_once("allowed here: ").unwrap();
         known.split(", ").map(str::to_owned).collect()
     }
 
@@ -332,14 +339,14 @@ mod tests {
         let uncommented: Vec<&str> =
             example.lines().map(|line| if is_setting(&line) { &line[1..] } else { line }).collect();
         let text = uncommented.join("\n");
-        let told = Folder::with(&text).load(&[]).map(|_| ()).map_err(|error| error.to_string()).err();
+        let reported = Folder::with(&text).load(&[]).map(|_| ()).map_err(|error| error.to_string()).err();
         // The files that the example names do not exist.
-        let told: Vec<&str> = told
+        let reported: Vec<&str> = reported
             .iter()
-            .flat_map(|told| told.lines())
-            .filter(|told| !told.contains("can't be read"))
+            .flat_map(|reported| reported.lines())
+            .filter(|reported| !reported.contains("can't be read"))
             .collect();
-        assert!(told.is_empty(), "{told:#?}");
+        assert!(reported.is_empty(), "{reported:#?}");
         for key in known_keys() {
             let named = uncommented.iter().any(|line| {
                 line.starts_with(&format!("{key} ="))
@@ -354,14 +361,17 @@ mod tests {
         let listen = |text: &str| Folder::with(text).load(&[]).map(|loaded| loaded.config.listen.len());
         assert_eq!(listen("listen = '127.0.0.1:1'").unwrap(), 1);
         assert_eq!(listen("listen = ['127.0.0.1:1', '[::1]:1', '0.0.0.0:0', '0.0.0.0:0']").unwrap(), 4);
-        for (text, words) in [
+        for (text, expected) in [
             ("listen = []", "must name an address"),
             ("listen = ['127.0.0.1:1', '127.0.0.1:1']", "127.0.0.1:1 is listed twice"),
             ("listen = ['127.0.0.1:1', 'localhost']", "\"localhost\" must be an IP address with a port"),
             ("listen = 8765", "an address such as"),
         ] {
-            let told = problems(text);
-            assert!(told[0].starts_with("c.toml:1: listen: ") && told[0].contains(words), "{told:?}");
+            let reported = problems(text);
+            assert!(
+                reported[0].starts_with("c.toml:1: listen: ") && reported[0].contains(expected),
+                "{reported:?}"
+            );
         }
         for texts in [vec!["127.0.0.1:1,[::1]:1"], vec!["127.0.0.1:1", "[::1]:1"]] {
             let texts = texts.into_iter().map(str::to_owned).collect();
@@ -379,14 +389,14 @@ mod tests {
             given("--tls-key", "tls.key", "/nowhere"),
             given("--listen", "listen", "here"),
         ]);
-        let told = error.unwrap_err().to_string();
+        let reported = error.unwrap_err().to_string();
         for line in [
             "ROOM_SIGNALING_LIMITS__MAX_ROOMS: limits.max_rooms: must be a whole number, 1 or more",
             "ROOM_SIGNALING_LIMITS__MAX_QUEUE: limits.max_queue: a queue of 5 bytes is too small",
             "--tls-key: tls.key: needs tls.certificate",
             "--listen: listen: \"here\" must be an IP address with a port",
         ] {
-            assert!(told.lines().any(|told| told.starts_with(line)), "{line} in {told}");
+            assert!(reported.lines().any(|reported| reported.starts_with(line)), "{line} in {reported}");
         }
     }
 }
