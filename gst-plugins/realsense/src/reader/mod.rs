@@ -122,3 +122,27 @@ impl Drop for Reader {
         }
     }
 }
+
+#[cfg(all(test, feature = "software-device"))]
+mod tests {
+    use super::*;
+    use crate::camera::software::{Imager, Pixels, SoftwareDevice, Stream};
+
+    #[test]
+    fn a_panic_of_the_camera_thread_fails_the_pads() {
+        let color =
+            Stream::Video { imager: Imager::Color, pixels: Pixels::Yuyv, width: 64, height: 48, rate: 30 };
+        let device = SoftwareDevice::new("panics", &[color]).expect("a camera");
+        let _plugged = device.plug().expect("plugged in");
+        let request = Request { serial: Some("panics".to_owned()), ..Request::default() };
+        // The camera has no projector, which is reported on the camera thread.
+        let controls = Controls { laser_power: Some(1.0), ..Controls::default() };
+        let reader =
+            Reader::open(request, controls, Processing::default(), |report| panic!("unexpected {report:?}"));
+        let reader = reader.expect("a reader");
+        let consumer = reader.consumer(&[StreamKind::Color], false).expect("a consumer");
+        consumer.select_modes(consumer.modes(StreamKind::Color));
+        let Err(Interrupt::Failed(text)) = consumer.next() else { panic!("the pad does not fail") };
+        assert!(text.contains("the camera thread panicked: unexpected Warning"), "{text}");
+    }
+}

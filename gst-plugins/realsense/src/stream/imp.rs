@@ -1,4 +1,4 @@
-//! The implementation of a stream: negotiation, latency, and the way of a frame to a buffer with a PTS.
+//! The implementation of a stream: negotiation, latency, and how a frame becomes a buffer with a PTS.
 
 use super::{
     PadStream,

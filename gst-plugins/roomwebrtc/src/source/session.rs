@@ -56,7 +56,7 @@ pub(super) enum Action {
     Send(Body),
     /// Media can flow.
     Connected,
-    /// Make sure that this output exists, and give it to [`Session::attach`].
+    /// Make sure that this output exists, and pass it to [`Session::attach`].
     NeedOutput(StreamKey, gst::Caps),
     /// Publish these statistics of webrtcbin.
     Stats(gst::Structure),

@@ -37,7 +37,7 @@ fn a_stream_arrives_depayloaded_parsed_and_on_time() {
     let mut ages: Vec<Duration> = frames.iter().map(|frame| frame.age).collect();
     ages.sort();
     let median = ages[ages.len() / 2];
-    assert!(median < Duration::from_millis(40), "frames came {median:?} after their time");
+    assert!(median < Duration::from_millis(40), "the frames arrived {median:?} after their time");
     let span = frames[frames.len() - 1].pts - frames[10].pts;
     let expected = gst::ClockTime::from_mseconds(33) * u64::try_from(frames.len() - 11).unwrap();
     assert!(span > expected * 9 / 10 && span < expected * 11 / 10, "{span} for {expected}");
@@ -293,7 +293,7 @@ fn a_keyframe_that_downstream_requests_arrives() {
     });
     let pad = watcher.line.element().static_pad("video_0").unwrap();
     pad.send_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
-    assert!(watcher.next(30).iter().any(|frame| frame.key), "no keyframe came");
+    assert!(watcher.next(30).iter().any(|frame| frame.key), "no keyframe arrived");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The time of frames on their way from the sender's pipeline to the receiver's: seeks, clocks, base times.
+//! Timestamps from the sender's pipeline to the receiver's: seeks, clocks, base times.
 
 use crate::bed::{Server, TestPipeline, Watcher, assert_rising, wait_until};
 use gst::prelude::*;
@@ -234,7 +234,7 @@ fn a_receiver_with_another_clock_than_the_sessions_is_on_time() {
     let frames = watcher.next(60);
     assert_rising(&frames);
     let late = frames.iter().filter(|frame| frame.age > Duration::from_millis(150)).count();
-    assert!(late < 6, "{late} of 60 frames came late: {frames:?}");
+    assert!(late < 6, "{late} of 60 frames were late: {frames:?}");
 }
 
 #[test]

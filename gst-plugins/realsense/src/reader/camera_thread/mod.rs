@@ -17,6 +17,7 @@ use crate::camera::{Device, Error, OpenSensor, Profile, StreamMode, Subscription
 use std::{
     collections::BTreeSet,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,11 +26,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Starts the thread, which ends once [`super::shared::State::closing`] is set.
+/// Starts the thread, which ends once [`super::shared::State::closing`] is set. If it panics, all pads fail; they would
+/// otherwise wait for frames forever.
 pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     // The watch for unplugged cameras begins here, so that no change is missed.
-    let camera = CameraThread::new(shared);
-    thread::Builder::new().name("realsense".to_owned()).spawn(move || camera.run())
+    let mut camera = CameraThread::new(shared);
+    thread::Builder::new().name("realsense".to_owned()).spawn(move || {
+        // After a panic, the camera is only stopped.
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| camera.run())) else { return };
+        let text = panic.downcast_ref::<&str>().copied();
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        camera.fail(&format!("the camera thread panicked: {text}; stop the element and start it again"));
+        camera.stop();
+    })
 }
 
 /// What to do next.
@@ -75,7 +85,7 @@ impl CameraThread {
         }
     }
 
-    fn run(mut self) {
+    fn run(&mut self) {
         loop {
             match self.next_step() {
                 Step::Start(modes) => self.start(modes),

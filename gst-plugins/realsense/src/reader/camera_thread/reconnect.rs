@@ -44,7 +44,7 @@ impl CameraThread {
         }
     }
 
-    /// Continues with the camera if it is connected again. Otherwise the search goes on.
+    /// Continues with the camera if it is connected again. Otherwise the search continues.
     pub(super) fn search(&mut self) {
         let serial = self.device().serial().to_owned();
         let Ok(device) = open::open_camera(Some(&serial)) else { return };

@@ -58,7 +58,7 @@ fn end(session: &Session) {
 }
 
 #[test]
-fn the_answer_takes_what_is_wanted_and_candidates_follow_it_with_their_mid() {
+fn the_answer_accepts_the_wanted_streams_and_candidates_follow_it_with_their_mid() {
     let (mut session, inbox) = start(&["h264"]);
     let Action::Send(Body::Answer { sdp }) = next_action(&mut session, &inbox) else {
         panic!("no answer first")
