@@ -95,10 +95,7 @@ impl Session {
         let keys: Arc<[Option<StreamKey>]> =
             choices.iter().map(|choice| choice.as_ref().map(|choice| choice.key)).collect();
         if keys.iter().all(Option::is_none) {
-            return Err(format!(
-                "it has no stream in one of the accepted codecs ({})",
-                settings.codecs.join(", ")
-            ));
+            return Err(format!("none of its streams has one of the codecs {}", settings.codecs.join(", ")));
         }
         offer::reduce(&mut offer, &choices);
         let peer_events: EventSink = {

@@ -82,7 +82,9 @@ impl ConductorHandle {
             element: element.downgrade(),
             group: gst::GroupId::next(),
             latency: settings.latency(),
-            events: Arc::new(move |event| drop(sender.send(Command::Output(event)))),
+            events: Arc::new(move |event| {
+                let _ = sender.send(Command::Output(event));
+            }),
             clock: Arc::new(SessionClock::default()),
         }));
         let (alive, ended) = mpsc::channel::<()>();

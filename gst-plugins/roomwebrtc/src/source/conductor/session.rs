@@ -37,8 +37,9 @@ impl Conductor {
         self.session_number += 1;
         let (number, commands) = (self.session_number, self.commands.clone());
         // Sending fails only if the conductor has ended, and then the event is of no use.
-        let events: SessionEventSink =
-            Arc::new(move |event| drop(commands.send(Command::Session(number, event))));
+        let events: SessionEventSink = Arc::new(move |event| {
+            let _ = commands.send(Command::Session(number, event));
+        });
         let ice = self.settings.signaling.ice(&self.ice_servers);
         match Session::start((from.clone(), id.clone()), sdp, &ice, &self.settings, events) {
             Ok(session) => {
@@ -107,7 +108,10 @@ impl Conductor {
         let Some(session) = self.session.take() else { return };
         let commands = self.commands.clone();
         self.teardowns += 1;
-        session.end(move || drop(commands.send(Command::SessionEnded)));
+        session.end(move || {
+            // Fails only if the conductor has ended.
+            let _ = commands.send(Command::SessionEnded);
+        });
         gst::info!(CAT, "the session with {} has ended: {reason}", session.sender);
         if let Some(element) = self.element.upgrade().filter(|_| session.is_connected()) {
             message::sender_removed(&element, &session.sender, reason);

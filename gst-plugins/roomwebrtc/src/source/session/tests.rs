@@ -36,7 +36,9 @@ fn start_with(offer: String, codecs: &[&str]) -> Result<(Session, mpsc::Receiver
     let settings =
         Settings { codecs: codecs.iter().map(|codec| (*codec).to_owned()).collect(), ..Settings::default() };
     let (sender, inbox) = mpsc::channel();
-    let events: SessionEventSink = Arc::new(move |event| drop(sender.send(event)));
+    let events: SessionEventSink = Arc::new(move |event| {
+        let _ = sender.send(event);
+    });
     let peer = (ClientId::new("camera").expect("an id"), None);
     let session = Session::start(peer, &offer, &IceConfig::default(), &settings, events)?;
     Ok((session, inbox))
