@@ -488,3 +488,6 @@ async fn forward(mut events: room_signaling_client::Events, conductor: mpsc::Sen
     // The conductor may have ended before the client.
     let _ = conductor.send(Command::SignalingEnded);
 }
+
+#[cfg(test)]
+mod tests;

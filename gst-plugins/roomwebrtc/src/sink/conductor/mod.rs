@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Token(String),
     /// The element stops: end all sessions and leave the room. The reply follows when this is done.
     Stop(mpsc::SyncSender<()>),
+    #[cfg(test)]
+    Panic,
 }
 
 /// A session that has not ended.
@@ -215,6 +217,8 @@ impl Conductor {
                 self.handle.shutdown();
                 self.stopping = Some(done);
             }
+            #[cfg(test)]
+            Command::Panic => panic!("requested by a test"),
         }
     }
 
