@@ -1,12 +1,12 @@
-//! Threads that must not end in silence: a panic becomes an error of the element that they belong to.
+//! Converts a panic of a thread into an error of the element that the thread belongs to.
 
 use gst::{glib, prelude::*};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `work`, which does `what` for the element. If it panics, the element posts an ERROR, so that the application ends
-/// or restarts the pipeline; media that still flows would otherwise hide that nothing is answered any more.
+/// Runs `work`, whose name for users is `what`. If it panics, the element posts an ERROR, so that the application stops or
+/// restarts the pipeline. Otherwise, media that still flows would hide that nothing else works.
 pub(crate) fn run(element: &glib::WeakRef<impl IsA<gst::Element>>, what: &str, work: impl FnOnce()) {
-    // What `work` leaves half done is only torn down afterwards.
+    // Unwind safety: the state that `work` leaves behind is only torn down afterwards.
     let Err(panic) = catch_unwind(AssertUnwindSafe(work)) else { return };
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");

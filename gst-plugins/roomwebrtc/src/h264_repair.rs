@@ -6,9 +6,12 @@
 //! This module hides parameter sets that are repeated within a picture from the depayloader, and drops access units that
 //! are incomplete because packets were lost.
 
-use crate::codec::h264::{self, nal};
+use crate::{
+    codec::h264::{self, nal},
+    sync::lock,
+};
 use gst::{glib, prelude::*};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// The repair of one depayloader, for as long as this value lives.
 pub(crate) struct H264Repair {
@@ -38,7 +41,7 @@ impl Drop for H264Repair {
 fn hide_repetitions(pad: &gst::Pad) -> Option<gst::PadProbeId> {
     let packets = Mutex::new(Packets::default());
     pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
-        let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut packets = lock(&packets);
         match &mut info.data {
             Some(gst::PadProbeData::Buffer(packet)) => packets.repair(packet.make_mut()),
             Some(gst::PadProbeData::BufferList(list)) => {
@@ -59,7 +62,7 @@ fn drop_fragments(pad: &gst::Pad) -> Option<gst::PadProbeId> {
     let lost = Mutex::new(false);
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let Some(gst::PadProbeData::Buffer(unit)) = &mut info.data else { return gst::PadProbeReturn::Ok };
-        let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lost = lock(&lost);
         let layout = Layout::of(pad.current_caps().as_deref());
         if !unit.map_readable().is_ok_and(|bytes| layout.is_whole(&bytes)) {
             *lost = true;
@@ -72,14 +75,14 @@ fn drop_fragments(pad: &gst::Pad) -> Option<gst::PadProbeId> {
     })
 }
 
-/// What the buffers of a depayloader are.
+/// The format of a depayloader's buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     /// `alignment=nal`: any slice of a picture.
     Slices,
     /// Access units in byte-stream format.
     ByteStream,
-    /// Access units of NAL units with lengths of so many bytes in front of them (avc).
+    /// Access units whose NAL units follow lengths of this many bytes (avc).
     Lengths(usize),
 }
 
@@ -111,7 +114,7 @@ impl Layout {
 /// The packets of a stream, in order.
 #[derive(Default)]
 struct Packets {
-    /// The RTP timestamp of the current picture, once a slice of it has come.
+    /// The RTP timestamp of the current picture, once a slice of it has arrived.
     picture: Option<u32>,
 }
 
@@ -121,7 +124,7 @@ impl Packets {
         let hidden =
             rtp.payload().map(|payload| self.repetitions(rtp.timestamp(), payload)).unwrap_or_default();
         if rtp.is_marker() {
-            // The picture is complete. Some senders give the next one the same timestamp.
+            // The picture is complete. Some senders use the same timestamp for the next one.
             self.picture = None;
         }
         drop(rtp);
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_marker_nothing_is_a_repetition() {
+    fn parameter_sets_after_a_marker_are_not_repetitions() {
         gst::init().expect("GStreamer");
         let mut packets = Packets::default();
         let mut hidden_in = |marker: bool, payload: &[u8]| {

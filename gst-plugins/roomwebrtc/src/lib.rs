@@ -13,6 +13,7 @@ mod signaling;
 mod sink;
 mod source;
 mod stream_key;
+mod sync;
 mod time;
 
 use gst::glib;

@@ -1,8 +1,8 @@
-//! The debug category of the plugin: `GST_DEBUG=roomwebrtc:4`.
+//! The debug category of the plugin, for example `GST_DEBUG=roomwebrtc:4`.
 
 use std::sync::LazyLock;
 
-/// The category that every file of this plugin logs to.
+/// The category of all log messages of this plugin.
 pub(crate) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "roomwebrtc",

@@ -1,9 +1,9 @@
-//! The name of a stream, which is the name of its pad at both elements: its kind and its index.
+//! The key of a stream at both elements: its kind and its index, which are also the name of its pad.
 
 use crate::codec::MediaKind;
 use std::{fmt, str::FromStr};
 
-/// Identifies one stream and its pad: the first video, the second video, the first audio.
+/// Identifies a stream and its pad, such as the first video or the second audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamKey {
     pub(crate) kind: MediaKind,
@@ -25,7 +25,7 @@ impl fmt::Display for StreamKey {
     }
 }
 
-/// A name that no pad of these elements has.
+/// The name is not that of a pad of these elements.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a pad name of the form video_0 or audio_0")]
 pub(crate) struct BadPadName;
@@ -33,7 +33,7 @@ pub(crate) struct BadPadName;
 impl FromStr for StreamKey {
     type Err = BadPadName;
 
-    /// Reads the name of a pad. Each pad has one name only: `video_00` and `video_+0` are errors.
+    /// Parses the name of a pad. Because each pad has exactly one name, `video_00` and `video_+0` are errors.
     fn from_str(name: &str) -> Result<Self, BadPadName> {
         let (kind, index) = name.split_once('_').ok_or(BadPadName)?;
         let kind = [MediaKind::Video, MediaKind::Audio]
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pad_name_is_written_and_read() {
+    fn a_pad_name_survives_a_round_trip() {
         for (kind, index, name) in [(MediaKind::Video, 0, "video_0"), (MediaKind::Audio, 3, "audio_3")] {
             let key = StreamKey { kind, index };
             assert_eq!(key.pad_name(), name);

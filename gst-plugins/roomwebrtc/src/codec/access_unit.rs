@@ -1,4 +1,4 @@
-//! What one access unit is, as far as a receiver that joins now, and an operator, need to know.
+//! The properties of one access unit: whether decoding can start there, its parameter sets, and the format of its pictures.
 
 /// Where decoding can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -6,34 +6,34 @@ pub(crate) enum AccessUnitKind {
     /// An instantaneous decoding refresh: nothing after it refers to anything before it. H.264: an IDR picture;
     /// VP8: a key frame.
     Idr,
-    /// A recovery point: a decoder that starts here shows correct pictures after a while (H.264, D.2.8).
+    /// A recovery point: a decoder that starts here produces correct pictures after some time (H.264, D.2.8).
     RecoveryPoint,
-    /// Only intra prediction, but pictures after it may refer to pictures before it.
+    /// An intra picture, but later pictures may refer to earlier ones.
     Intra,
     /// Refers to other pictures.
     Delta,
 }
 
-/// An access unit, read up to what its first slice tells.
+/// A parsed access unit. The parser stops at the header of the first slice.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AccessUnit<'a> {
     pub(crate) kind: AccessUnitKind,
-    /// It has B slices, which predict from two pictures and usually arrive out of presentation order.
+    /// The unit has B slices, which usually arrive out of presentation order.
     pub(crate) bidirectional: bool,
-    /// The parameter sets in it, without start codes (H.264: SPS and PPS).
+    /// The parameter sets in the unit, without start codes (H.264: SPS and PPS).
     pub(crate) parameter_sets: Vec<&'a [u8]>,
     /// The offset at which parameter sets can be inserted: after an access unit delimiter.
     pub(crate) insert_at: usize,
 }
 
 impl AccessUnit<'_> {
-    /// A unit without any of the optional parts.
+    /// A unit without optional parts.
     pub(crate) fn new(kind: AccessUnitKind) -> Self {
         Self { kind, bidirectional: false, parameter_sets: Vec::new(), insert_at: 0 }
     }
 }
 
-/// How color is sampled.
+/// The chroma format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chroma {
     /// 4:0:0, gray.
@@ -49,13 +49,13 @@ pub(crate) struct VideoFormat {
     /// The name of the profile in GStreamer's caps.
     pub(crate) profile: &'static str,
     pub(crate) chroma: Chroma,
-    /// Bits for each sample: the larger of luma and chroma.
+    /// The bits per sample: the maximum of luma and chroma.
     pub(crate) bit_depth: u8,
-    /// The size of the picture that is shown, in pixels.
+    /// The size in pixels after cropping.
     pub(crate) width: u32,
     pub(crate) height: u32,
     /// Pictures may be coded as fields.
     pub(crate) interlaced: bool,
-    /// Pictures a second as a fraction, where the bitstream tells it.
+    /// The frame rate as a fraction, if the bitstream declares it.
     pub(crate) frame_rate: Option<(u32, u32)>,
 }

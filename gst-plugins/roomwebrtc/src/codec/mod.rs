@@ -1,7 +1,7 @@
-//! What both elements know about codecs: one table, and the bitstream syntax that decides where decoding can start.
+//! The codecs of both elements. To add a codec, add it to [`CODECS`], and a module that parses its access units.
 //!
-//! The table maps a codec to its names, caps, and GStreamer elements. Reading a bitstream needs no GStreamer: the
-//! modules below take bytes and return values.
+//! The table has the names, caps, and GStreamer elements of each codec. The parsers use no GStreamer: they take bytes and
+//! return values.
 
 pub(crate) mod access_unit;
 pub(crate) mod h264;
@@ -40,34 +40,34 @@ pub(crate) struct Codec {
     pub(crate) clock_rate: i32,
     /// The media type of its caps.
     pub(crate) media_type: &'static str,
-    /// The caps of whole access units. They name no size, because a size may change without renegotiation.
+    /// The caps of whole access units. They contain no size, because a size may change without renegotiation.
     pub(crate) unit_caps: &'static str,
-    /// From any caps of `media_type` to `unit_caps`: the parser's factory, where one is needed.
+    /// The factory of the parser that converts any caps of `media_type` to `unit_caps`, if one is needed.
     pub(crate) parser: Option<&'static str>,
-    /// From `unit_caps` to RTP: the payloader's factory and its properties. `None`: this codec can only be received.
+    /// The payloader for `unit_caps`. `None` if the codec can only be received.
     pub(crate) payloader: Option<Payloader>,
-    /// From RTP to `unit_caps`, in the syntax of gst-launch. The depayloader is named `depay`.
+    /// The elements from RTP to `unit_caps`, in the syntax of gst-launch. The depayloader is named `depay`.
     pub(crate) depayloader: &'static str,
     /// Format parameters that the RTP caps have in common with `a=fmtp`.
     pub(crate) format_parameters: &'static [(&'static str, &'static str)],
     /// Format parameters of an offer that the RTP caps must not have, because the payloader's own values differ.
     pub(crate) offered_parameters: &'static str,
-    /// Lost packets are worth a NACK and a retransmission (RFC 4585, RFC 4588).
+    /// Whether lost packets are retransmitted (RFC 4585, RFC 4588).
     pub(crate) retransmission: bool,
-    /// The syntax of its access units.
+    /// The parser of its access units.
     pub(crate) syntax: Syntax,
 }
 
-/// Reads access units in the format of [`Codec::unit_caps`].
+/// Parses access units in the format of [`Codec::unit_caps`].
 #[derive(Debug)]
 pub(crate) struct Syntax {
-    /// Where decoding can start, and what else a unit carries.
+    /// Parses one access unit.
     pub(crate) access_unit: for<'a> fn(&'a [u8]) -> AccessUnit<'a>,
     /// The format of the pictures, if this unit describes it.
     pub(crate) format: for<'a> fn(&AccessUnit<'a>, &'a [u8]) -> Option<VideoFormat>,
 }
 
-/// How a codec becomes RTP.
+/// The payloader of a codec.
 #[derive(Debug)]
 pub(crate) struct Payloader {
     pub(crate) factory: &'static str,
@@ -169,11 +169,11 @@ impl Codec {
 
     /// The caps of whole access units.
     pub(crate) fn unit_caps(&self) -> gst::Caps {
-        // A test parses the caps of every codec.
+        // A test covers the caps of every codec.
         self.unit_caps.parse().unwrap_or_else(|_| gst::Caps::new_any())
     }
 
-    /// Makes webrtcbin offer this codec before any data has flowed. `ssrc` must equal the payloader's, because
+    /// The caps with which webrtcbin offers this codec before data flows. `ssrc` must equal the payloader's, because
     /// webrtcbin needs it to set up RTX.
     pub(crate) fn preferences(&self, payload_type: u8, ssrc: u32) -> gst::Caps {
         let mut caps = gst::Structure::builder("application/x-rtp")
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_of_the_table_is_something_that_gstreamer_knows() {
+    fn gstreamer_has_every_element_and_parses_all_caps_of_the_table() {
         gst::init().expect("GStreamer");
         for codec in CODECS {
             let caps = codec.unit_caps();
@@ -238,7 +238,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_reading_of_a_unit_panic(bytes: Vec<u8>, start in 0_usize..8) {
-            // Random bytes seldom form a unit: some begin as one.
+            // Random bytes rarely form a unit, so some inputs begin with a valid start.
             let starts: [&[u8]; 8] = [
                 &[], &[0, 0, 1, 0x67], &[0, 0, 1, 0x67, 100, 0, 31], &[0, 0, 1, 0x06], &[0, 0, 1, 0x41],
                 &[0, 0, 1, 0x68], &[0x50, 0, 0, 0x9d, 0x01, 0x2a], &[1, 66, 0, 13, 0xff, 0xe1, 0, 20],
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    /// What real encoders write, access unit by access unit.
+    /// The access units of real encoders.
     fn encoded(encoder: &str, codec: &Codec) -> Vec<(AccessUnitKind, bool, Option<VideoFormat>)> {
         gst::init().expect("GStreamer");
         let parser = codec.parser.map(|parser| format!("! {parser} ")).unwrap_or_default();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn real_encoders_are_read_right() {
+    fn the_streams_of_real_encoders_are_parsed_correctly() {
         use AccessUnitKind::{Delta, Idr, Intra, RecoveryPoint};
         let every_fourth = [[Idr, Delta, Delta, Delta]; 3].concat();
         for (encoder, codec, profile) in [

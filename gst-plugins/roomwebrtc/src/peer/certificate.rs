@@ -1,13 +1,16 @@
 //! The DTLS certificate of this process: ECDSA on P-256, which every WebRTC peer accepts.
 //!
-//! webrtcbin makes an RSA certificate of its own, with which peers that offer only ECDSA suites (aiortc) can't finish
-//! the handshake. [`install`] gives each `dtlsdec` inside a webrtcbin this one instead. webrtcbin still writes the
-//! fingerprint of its own certificate (RFC 8122), so every outgoing description has to name [`fingerprint`].
+//! webrtcbin creates an RSA certificate, with which peers that offer only ECDSA suites (aiortc) cannot complete the
+//! handshake. [`install`] sets this certificate on each `dtlsdec` inside a webrtcbin instead. webrtcbin still writes the
+//! fingerprint of its own certificate (RFC 8122), so every outgoing description must be changed to [`fingerprint`].
+//!
+//! The comparison of the peer's certificate with its description is in `../sdp/fingerprint.rs`.
 
+use crate::sync::lock;
 use gst::prelude::*;
 use sha2::{Digest, Sha256};
 use std::{
-    sync::{Arc, LazyLock, Mutex, Once, PoisonError},
+    sync::{Arc, LazyLock, Mutex, Once},
     thread::JoinHandle,
 };
 
@@ -18,20 +21,20 @@ struct Certificate {
     fingerprint: String,
 }
 
-/// Made at the first use. `None` where no key could be made; webrtcbin then keeps its own certificate.
+/// Created on first use. `None` if that failed; webrtcbin then keeps its own certificate.
 static CERTIFICATE: LazyLock<Option<Certificate>> = LazyLock::new(|| match generate() {
     Ok(certificate) => Some(certificate),
     Err(error) => {
         gst::warning!(
             crate::log::CAT,
-            "using webrtcbin's RSA certificate, because making one failed: {error}"
+            "using webrtcbin's RSA certificate, because creating an ECDSA one failed: {error}"
         );
         None
     }
 });
 
 /// Gives every DTLS transport of `webrtcbin` the certificate of this process, and calls `peer` with the certificate
-/// (PEM) that the other end presents. Call it before the first pad or description.
+/// (PEM) that the peer presents. Must be called before the first pad or description.
 pub(crate) fn install(webrtcbin: &gst::Element, peer: impl Fn(String) + Send + Sync + 'static) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
     let peer = Arc::new(peer);
@@ -51,15 +54,15 @@ pub(crate) fn install(webrtcbin: &gst::Element, peer: impl Fn(String) + Send + S
     });
 }
 
-/// The SHA-256 fingerprint of the certificate that [`install`] gives away. `None` where webrtcbin keeps its own.
+/// The SHA-256 fingerprint of the certificate that [`install`] sets. `None` if webrtcbin keeps its own certificate.
 pub(crate) fn fingerprint() -> Option<&'static str> {
     CERTIFICATE.as_ref().map(|certificate| certificate.fingerprint.as_str())
 }
 
 static WARM_UP: Mutex<Option<JoinHandle<()>>> = Mutex::new(None);
 
-/// Makes, on a thread of its own and once in a process, the certificate and the RSA key that the first DTLS element
-/// generates whether it is used or not (a quarter of a second).
+/// Creates the certificate in the background, once per process. Also triggers the generation of the RSA key with which the
+/// first DTLS element of a process is delayed by a quarter of a second.
 pub(crate) fn warm_up() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -68,15 +71,15 @@ pub(crate) fn warm_up() {
             drop(gst::ElementFactory::make("dtlsdec").build());
         });
         match spawned {
-            Ok(thread) => *WARM_UP.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
-            Err(error) => gst::debug!(crate::log::CAT, "no thread to warm up DTLS: {error}"),
+            Ok(thread) => *lock(&WARM_UP) = Some(thread),
+            Err(error) => gst::debug!(crate::log::CAT, "cannot create a thread to warm up DTLS: {error}"),
         }
     });
 }
 
 /// Waits for the end of [`warm_up`], because a process must not end while OpenSSL generates a key.
 pub(crate) fn wait_for_warm_up() {
-    let thread = WARM_UP.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let thread = lock(&WARM_UP).take();
     if let Some(thread) = thread {
         let _ = thread.join();
     }
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dtls_element_inside_webrtcbin_gets_it() {
+    fn a_dtls_element_inside_webrtcbin_gets_the_certificate() {
         gst::init().expect("GStreamer");
         let webrtcbin = gst::ElementFactory::make("webrtcbin").build().expect("webrtcbin");
         install(&webrtcbin, |_| ());

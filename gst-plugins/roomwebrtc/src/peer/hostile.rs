@@ -1,4 +1,4 @@
-//! Tests at both ends use these: odd variants of a description, and a watch for what GLib calls critical.
+//! For tests of both elements: malformed variants of a description, and a counter of GLib's critical messages.
 
 use gst::glib;
 use std::sync::{
@@ -6,8 +6,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Each variant of `text` with what is odd about it: a line left out, doubled, without its value or with another one,
-/// and whole sections left out, doubled or swapped.
+/// Each variant of `text`, with a description of the change: a line removed, doubled, without its value or with another
+/// one, and whole sections removed, doubled or swapped.
 pub(crate) fn variants(text: &str) -> Vec<(String, String)> {
     let lines: Vec<&str> = text.lines().collect();
     let join = |lines: &[&str]| lines.iter().flat_map(|line| [line, "\r\n"]).collect::<String>();
@@ -59,8 +59,8 @@ pub(crate) fn variants(text: &str) -> Vec<(String, String)> {
 
 static CRITICALS: AtomicUsize = AtomicUsize::new(0);
 
-/// How many messages of the level CRITICAL GLib and its libraries have logged since the first call: failed checks of
-/// arguments, after which anything may happen.
+/// The number of CRITICAL messages that GLib and its libraries have logged since the first call. These are failed checks of
+/// arguments, after which the behavior is undefined.
 pub(crate) fn criticals() -> usize {
     static WATCH: LazyLock<()> = LazyLock::new(|| {
         glib::log_set_default_handler(|domain, level, message| {

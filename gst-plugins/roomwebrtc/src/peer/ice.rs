@@ -1,25 +1,25 @@
-//! How connections are found: the STUN and TURN servers as webrtcbin accepts them, and the addresses of this machine.
+//! ICE configuration: STUN and TURN servers in webrtcbin's format, ports, and the addresses of this machine.
 
 use gst_webrtc::WebRTCICETransportPolicy;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use room_signaling_client::wire::IceServer;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Interfaces whose names begin so are left out by libnice: containers and virtual machines of this machine.
+/// The prefixes of interface names that libnice ignores: bridges of containers and virtual machines.
 const IGNORED_INTERFACES: [&str; 4] = ["docker", "veth", "virbr", "vnet"];
 
-/// How connections are found.
+/// The ICE configuration of a session.
 #[derive(Clone)]
 pub(crate) struct IceConfig {
-    /// As RTCPeerConnection accepts them.
+    /// In the format of RTCPeerConnection.
     pub(crate) servers: Vec<IceServer>,
-    /// `stun://host:port`; used instead of those in `servers`.
+    /// `stun://host:port`, instead of the STUN servers in `servers`.
     pub(crate) stun_server: Option<String>,
-    /// `turn://user:password@host:port`, beside those in `servers`.
+    /// `turn://user:password@host:port`, in addition to those in `servers`.
     pub(crate) turn_servers: Vec<String>,
-    /// Whether addresses other than a TURN server's may be used.
+    /// Whether only relay candidates may be used.
     pub(crate) policy: WebRTCICETransportPolicy,
-    /// The lowest local UDP port; 0 is any.
+    /// The lowest local UDP port (0: any).
     pub(crate) min_rtp_port: u16,
     /// The highest local UDP port.
     pub(crate) max_rtp_port: u16,
@@ -38,18 +38,18 @@ impl Default for IceConfig {
     }
 }
 
-/// The servers of an [`IceConfig`] in webrtcbin's form.
+/// The servers of an [`IceConfig`] in webrtcbin's format.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerUris {
-    /// webrtcbin uses one STUN server.
+    /// webrtcbin supports one STUN server.
     pub(super) stun: Option<String>,
     pub(super) turn: Vec<String>,
-    /// Sentences about the servers that can't be used.
+    /// Warnings about servers that cannot be used.
     ignored: Vec<String>,
 }
 
 impl IceConfig {
-    /// A sentence for each server that can't be used, without its credentials.
+    /// A warning for each server that cannot be used, without its credentials.
     pub(crate) fn unusable_servers(&self) -> Vec<String> {
         let ServerUris { turn, mut ignored, .. } = self.server_uris();
         if self.policy == WebRTCICETransportPolicy::Relay && turn.is_empty() {
@@ -86,8 +86,8 @@ impl IceConfig {
     }
 }
 
-/// Checks the URL of a STUN or TURN server that the user wrote. The error says what is wrong with it. A server over TLS
-/// passes, because the list may name others; a warning says that it is not used.
+/// Checks the URL of a STUN or TURN server in a property. The error is the reason. A TURN server over TLS passes, because the
+/// list may contain others; a warning reports that it is not used.
 pub(crate) fn check_url(url: &str) -> Result<(), &'static str> {
     match gst_uri(url, None, None) {
         Err(reason) if reason != NO_TLS => Err(reason),
@@ -95,7 +95,7 @@ pub(crate) fn check_url(url: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Why a server can't be used.
+/// Why a server cannot be used.
 type Reason = &'static str;
 
 const NO_TLS: Reason = "libnice, which connects the elements, has no TLS to STUN and TURN servers; give a turn: URL, \
@@ -137,7 +137,7 @@ fn gst_uri(url: &str, user: Option<&str>, password: Option<&str>) -> Result<Stri
     }
 }
 
-/// A URL without the user and password that may stand in it.
+/// A URL without its user and password.
 fn without_user(url: &str) -> String {
     match (url.split_once(':'), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
@@ -160,9 +160,9 @@ fn is_authority(text: &str) -> bool {
     host_fits && port_fits
 }
 
-/// Whether libnice finds no address to connect from unless it is told of the loopback one, which it leaves out.
+/// Whether libnice finds no address except loopback, which it ignores unless configured otherwise.
 pub(super) fn needs_loopback() -> bool {
-    // Where the addresses can't be read, libnice finds out.
+    // libnice reports an error if the addresses cannot be read.
     if_addrs::get_if_addrs().is_ok_and(|interfaces| {
         !interfaces.is_empty()
             && !interfaces.iter().any(|interface| {
@@ -171,7 +171,7 @@ pub(super) fn needs_loopback() -> bool {
     })
 }
 
-/// The addresses that sessions use, each with the scope that a link-local one needs (RFC 4007); 0 is none.
+/// The addresses that sessions use, each with the scope id of a link-local address (RFC 4007), or 0.
 pub(crate) fn local_addresses() -> Vec<(IpAddr, u32)> {
     if needs_loopback() {
         return vec![(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)];
@@ -184,7 +184,7 @@ pub(crate) fn local_addresses() -> Vec<(IpAddr, u32)> {
         .collect()
 }
 
-/// Whether libnice takes the address of an interface.
+/// Whether libnice uses the address of an interface.
 fn libnice_uses(interface: &str, is_loopback: bool, is_running: bool) -> bool {
     is_running && !is_loopback && !IGNORED_INTERFACES.iter().any(|prefix| interface.starts_with(prefix))
 }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_usable_server_is_named_without_its_password() {
+    fn an_unusable_url_is_reported_without_its_password() {
         for bad in [
             "",
             "h:3478",
@@ -257,14 +257,14 @@ mod tests {
         };
         let uris = ice.server_uris();
         assert_eq!(uris.stun.as_deref(), Some("stun://first"));
-        assert_eq!(uris.turn, ["turn://zero", "turn://third"], "the server without TLS is left");
+        assert_eq!(uris.turn, ["turn://zero", "turn://third"], "the server without TLS remains");
         assert_eq!(uris.ignored.len(), 1);
         ice.stun_server = Some("stun://mine".to_owned());
         assert_eq!(ice.server_uris().stun.as_deref(), Some("stun://mine"));
     }
 
     #[test]
-    fn loopback_is_needed_where_only_loopback_and_bridges_of_containers_are() {
+    fn loopback_is_needed_if_the_only_other_interfaces_are_container_bridges() {
         assert!(libnice_uses("eth0", false, true));
         assert!(libnice_uses("wlp3s0", false, true));
         for (name, is_loopback, is_running) in [

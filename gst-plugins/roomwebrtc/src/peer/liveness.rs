@@ -1,19 +1,20 @@
-//! Whether the peer is still there, by the age of its last RTCP packet. ICE may stay `completed` after a peer was killed,
-//! because libnice 0.1.21 does not check consent (RFC 7675) unless it is built to.
+//! Liveness of a peer: the age of its last RTCP packet. ICE may stay `completed` after a peer was killed, because libnice
+//! 0.1.21 checks consent (RFC 7675) only if it was built to.
 
+use crate::sync::lock;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-/// When RTCP of the peer came: the last time, and the mean interval (moving, over about four packets).
+/// When the last RTCP packet arrived, and the moving average of the interval over about four packets.
 #[derive(Debug, Default)]
 pub(super) struct Liveness(Mutex<Option<(Instant, Duration)>>);
 
 impl Liveness {
-    /// A packet came.
+    /// Handles an RTCP packet.
     pub(super) fn heard(&self, now: Instant) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         let mean = last.map_or(Duration::ZERO, |(at, mean)| {
             mean.saturating_mul(3).saturating_add(now.saturating_duration_since(at)) / 4
         });
@@ -22,7 +23,7 @@ impl Liveness {
 
     /// The age of the last packet, and the mean interval.
     pub(super) fn silence(&self, now: Instant) -> Option<(Duration, Duration)> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = lock(&self.0);
         last.map(|(at, mean)| (now.saturating_duration_since(at), mean))
     }
 }

@@ -1,8 +1,8 @@
-//! The media connection to one peer, which a session of either element wraps: a pipeline with a webrtcbin, the exchange
-//! of descriptions and candidates, the comparison of certificates, liveness, and teardown.
+//! The media connection to one peer, on which the sessions of both elements are built: a pipeline with a webrtcbin, the
+//! exchange of descriptions and candidates, the check of the DTLS fingerprint, liveness, and teardown.
 //!
-//! Threading: one thread owns a [`Peer`]. webrtcbin's callbacks run on other threads; each of them only sends a
-//! [`PeerEvent`], which the owner hands to [`Peer::handle`]. An error stays in the pipeline of the peer that caused it.
+//! Threading: one thread owns a [`Peer`]. webrtcbin's callbacks run on other threads, and each only sends a [`PeerEvent`],
+//! which the owner passes to [`Peer::handle`]. An error in this pipeline affects no other peer.
 
 pub(crate) mod certificate;
 #[cfg(test)]
@@ -19,62 +19,63 @@ pub(crate) use rtcp::ReportBlock;
 use crate::{
     log::CAT,
     sdp::{self, Description, Fingerprints},
+    sync::lock,
 };
 use gst::{glib, prelude::*};
 use gst_webrtc::{WebRTCPeerConnectionState as Connection, WebRTCSDPType, WebRTCSessionDescription};
 use liveness::Liveness;
 use room_signaling_client::wire::IceCandidate;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-/// What a webrtcbin and its pipeline report, in the order in which it happens.
+/// The events of a webrtcbin and its pipeline, in order.
 pub(crate) enum PeerEvent {
-    /// webrtcbin made the offer or the answer.
+    /// webrtcbin created the offer or the answer.
     Created(WebRTCSessionDescription),
-    /// The local description is in force.
+    /// The local description is set.
     LocalSet,
-    /// The peer's description is in force.
+    /// The remote description is set.
     RemoteSet,
     /// A local candidate: the index of its m-line, and its text.
     Candidate(u32, String),
-    /// DTLS presented this certificate (PEM). Comes before the connection does.
+    /// The peer presented this DTLS certificate (PEM). Precedes the connection.
     Certificate(String),
     /// The state of the connection changed.
     Connection(Connection),
-    /// The peer reports about streams of this end.
+    /// The peer sent receiver reports on local streams.
     Reports(Vec<ReportBlock>),
-    /// The latency of the pipeline has to be computed anew.
+    /// The latency of the pipeline must be recalculated.
     Latency,
-    /// The statistics that [`Peer::request_stats`] asked for.
+    /// The statistics that [`Peer::request_stats`] requested.
     Stats(gst::Structure),
-    /// The connection can't go on; the text says why.
+    /// The connection failed for this reason.
     Failed(String),
 }
 
-/// Where the events of a peer go. Called on any thread; must not call webrtcbin.
+/// Receives the events of a peer, on any thread. Must not call webrtcbin.
 pub(crate) type EventSink = Arc<dyn Fn(PeerEvent) + Send + Sync>;
 
-/// What the owner of a [`Peer`] has to do about an event.
+/// What the owner of a [`Peer`] must do after an event.
 #[derive(Debug)]
 pub(crate) enum PeerAction {
     /// Nothing.
     None,
     /// Send the description to the peer. Candidates follow.
     Describe(String),
-    /// The local description is in force, so rtpbin has its session now.
+    /// None; but the local description is set, so rtpbin has its session from now on.
     LocalSet,
     /// Send the candidate to the peer.
     Candidate(IceCandidate),
-    /// Media may flow: the connection is up, and its certificate is the promised one.
+    /// Let media flow: the connection is established, and the certificate matches the description.
     Connected,
-    /// The peer reports about streams of this end.
+    /// The peer sent receiver reports on local streams.
     Reports(Vec<ReportBlock>),
-    /// Keep the statistics.
+    /// Store the statistics.
     Stats(gst::Structure),
-    /// End the session; the text says why.
+    /// End the session for this reason.
     Over(String),
 }
 
@@ -87,10 +88,10 @@ pub(crate) enum Side {
     Answers,
 }
 
-/// Whether the certificate of DTLS is the one that the peer's description promised.
+/// Whether the peer's DTLS certificate matches its description.
 #[derive(Debug)]
 enum Identity {
-    /// DTLS has presented no certificate yet.
+    /// The peer has presented no certificate yet.
     Unknown,
     Verified,
     Refuted(String),
@@ -109,8 +110,8 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Builds the pipeline, which runs on the clock of all sessions with base time 0. Its owner adds what it sends, and then calls
-    /// [`Peer::play`]. Fails where webrtcbin (gst-plugins-bad) is not installed.
+    /// Builds the pipeline, which runs on the clock of all sessions with base time 0. The owner adds its streams and then calls
+    /// [`Peer::play`]. Fails if webrtcbin (gst-plugins-bad) is not installed.
     pub(crate) fn new(side: Side, ice: &IceConfig, events: EventSink) -> Result<Self, glib::BoolError> {
         let pipeline = gst::Pipeline::new();
         pipeline.use_clock(Some(&crate::time::session_clock()));
@@ -134,7 +135,7 @@ impl Peer {
         })
     }
 
-    /// The pipeline, for elements beside the webrtcbin.
+    /// The pipeline, to which the owner adds elements.
     pub(crate) fn pipeline(&self) -> &gst::Pipeline {
         &self.pipeline
     }
@@ -144,46 +145,46 @@ impl Peer {
         &self.webrtcbin
     }
 
-    /// rtpbin's element inside the webrtcbin.
+    /// The rtpbin inside the webrtcbin.
     pub(crate) fn rtpbin(&self) -> Option<gst::Element> {
         self.webrtcbin.downcast_ref::<gst::Bin>()?.by_name("rtpbin")
     }
 
-    /// The only RTP session of the bundle; there once a local description is in force.
+    /// The only RTP session of the bundle. Exists once a local description is set.
     pub(crate) fn rtp_session(&self) -> Option<glib::Object> {
         self.rtpbin()?.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0u32])
     }
 
-    /// Starts the pipeline. End the peer where this fails.
+    /// Starts the pipeline. If this fails, call [`Peer::end`].
     pub(crate) fn play(&self) -> Result<(), glib::BoolError> {
         match self.pipeline.set_state(gst::State::Playing) {
             Ok(_) => Ok(()),
-            Err(_) => Err(glib::bool_error!("the pipeline of a session does not start")),
+            Err(_) => Err(glib::bool_error!("the pipeline of the session does not start")),
         }
     }
 
-    /// Asks webrtcbin for an offer, which comes as [`PeerAction::Describe`].
+    /// Requests an offer from webrtcbin, which arrives as [`PeerAction::Describe`].
     pub(crate) fn make_offer(&self) {
         self.create(WebRTCSDPType::Offer);
     }
 
-    /// Puts the peer's offer in force. The answer comes as [`PeerAction::Describe`].
+    /// Sets the peer's offer as the remote description. The answer arrives as [`PeerAction::Describe`].
     pub(crate) fn accept_offer(&mut self, offer: Description) {
         self.accept(WebRTCSDPType::Offer, offer);
     }
 
-    /// Reads and checks the peer's answer. The error says what is wrong with it.
+    /// Parses and checks the peer's answer. The error is the reason why it is refused.
     pub(crate) fn read_answer(&self, text: &str) -> Result<Description, String> {
-        let offer = self.local.as_ref().ok_or("the answer comes before the offer")?;
+        let offer = self.local.as_ref().ok_or("the answer precedes the offer")?;
         Description::answer(text, offer).map_err(|error| error.to_string())
     }
 
-    /// Puts the peer's answer in force.
+    /// Sets the peer's answer as the remote description.
     pub(crate) fn accept_answer(&mut self, answer: Description) {
         self.accept(WebRTCSDPType::Answer, answer);
     }
 
-    /// Gives webrtcbin a candidate of the peer. webrtcbin keeps candidates that come before the descriptions.
+    /// Passes a candidate of the peer to webrtcbin, which stores candidates that precede the descriptions.
     pub(crate) fn add_candidate(&self, candidate: &IceCandidate) {
         if candidate.candidate.is_empty() {
             // The end of candidates (RFC 8838). webrtcbin 1.22 has no use for it.
@@ -195,13 +196,16 @@ impl Peer {
         let m_line = candidate.sdp_m_line_index.or_else(by_mid).unwrap_or(0);
         let lines = offer.as_ref().map_or(0, Description::len);
         if m_line >= lines || !sdp::is_usable_candidate(&candidate.candidate) {
-            gst::warning!(CAT, "ignoring a candidate of the peer for m-line {m_line} that libnice can't use");
+            gst::warning!(
+                CAT,
+                "ignoring a candidate of the peer for m-line {m_line} that libnice cannot use"
+            );
             return;
         }
         self.webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&m_line, &candidate.candidate]);
     }
 
-    /// Deals with an event.
+    /// Handles an event.
     pub(crate) fn handle(&mut self, event: PeerEvent) -> PeerAction {
         match event {
             PeerEvent::Created(description) => self.describe(&description),
@@ -241,24 +245,24 @@ impl Peer {
         }
     }
 
-    /// How long the peer's RTCP has been silent, and the mean interval of its packets; `None` before the connection.
+    /// The age of the peer's last RTCP packet, and the mean interval of its packets. `None` before the connection.
     pub(crate) fn silence(&self, now: Instant) -> Option<(Duration, Duration)> {
         self.liveness.silence(now)
     }
 
-    /// Asks webrtcbin for statistics, which come as [`PeerAction::Stats`].
+    /// Requests statistics from webrtcbin, which arrive as [`PeerAction::Stats`].
     pub(crate) fn request_stats(&self) {
         let events = self.events.clone();
         webrtcbin::request_stats(&self.webrtcbin, move |stats| events(PeerEvent::Stats(stats)));
     }
 
-    /// Whether DTLS presented the certificate that the peer's description promised.
+    /// Whether the peer's DTLS certificate matches its description.
     pub(crate) fn is_verified(&self) -> bool {
         matches!(self.identity, Identity::Verified)
     }
 
-    /// Ends the connection, then calls `done`. Returns at once, because webrtcbin needs time to stop: a thread of its own
-    /// does the work, which the returned handle waits for. Where no thread can be made, the caller waits.
+    /// Ends the connection, then calls `done`. Because webrtcbin needs time to stop, a thread does this in the background, and
+    /// its handle is returned. If no thread can be created, this function itself waits.
     pub(crate) fn end(&self, done: impl FnOnce() + Send + 'static) -> Option<thread::JoinHandle<()>> {
         self.end_on(thread::Builder::new().name("room-session-end".into()), done)
     }
@@ -270,7 +274,7 @@ impl Peer {
         // A pipeline that is dropped before it is in NULL would crash, so a failure to spawn must not drop it.
         let work = Arc::new(Mutex::new(Some((self.pipeline.clone(), self.webrtcbin.clone(), done))));
         let run = |work: &Mutex<Option<(gst::Pipeline, gst::Element, F)>>| {
-            let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let work = lock(&work).take();
             if let Some((pipeline, webrtcbin, done)) = work {
                 // The change to NULL never fails.
                 let _ = pipeline.set_state(gst::State::Null);
@@ -283,7 +287,10 @@ impl Peer {
         match thread.spawn(move || run(&theirs)) {
             Ok(thread) => Some(thread),
             Err(error) => {
-                gst::warning!(CAT, "no thread can be made to end a session ({error}): it ends on this one");
+                gst::warning!(
+                    CAT,
+                    "cannot create a thread to end a session ({error}); it ends on this thread"
+                );
                 run(&work);
                 None
             }
@@ -380,8 +387,8 @@ impl Peer {
     }
 }
 
-/// Keeps the messages of a session's pipeline from the application: a failed DTLS handshake, for instance, posts an
-/// error, which would end every other session. The handler runs on whatever thread posts.
+/// Hides the messages of a session's pipeline from the application, because an error message, for instance of a failed DTLS
+/// handshake, would end all sessions. The handler runs on the thread that posts.
 fn contain_messages(pipeline: &gst::Pipeline, events: &EventSink) {
     let Some(bus) = pipeline.bus() else { return };
     let events = events.clone();

@@ -1,6 +1,6 @@
-//! Gives the addresses at TURN servers back when a session ends.
+//! Releases the allocations at TURN servers when a session ends.
 //!
-//! webrtcbin drops its ICE agent without telling the TURN servers (GStreamer 1.22 to 1.26), so a relay keeps a port of each
+//! webrtcbin drops its ICE agent without releasing them (GStreamer 1.22 to 1.26), so a relay keeps a port of each
 //! session for ten more minutes. libnice can end these allocations, by a function that no binding covers. It is looked up in
 //! the library that webrtcbin has loaded.
 
@@ -21,7 +21,7 @@ use std::{
 const LIBNICE: &str = "libnice.so.10";
 /// How long the end of a session waits for the servers to confirm. Their answers take one round trip.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long libnice may repeat its requests to a server that doesn't answer. Its own limit is shorter.
+/// How long libnice may repeat its requests to a server that does not answer. Its own limit is shorter.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// `nice_agent_close_async(agent, callback, callback_data)`
@@ -41,14 +41,14 @@ static CLOSE: LazyLock<Option<CloseAsync>> = LazyLock::new(|| {
     close
 });
 
-/// Ends the allocations that this webrtcbin has at TURN servers. Call it when the webrtcbin has stopped. Blocks for a
-/// round trip to the servers, a second at most.
+/// Releases the allocations of this webrtcbin at TURN servers. Must be called after the webrtcbin has stopped. Blocks for a
+/// round trip to the servers, at most for a second.
 pub(super) fn release(webrtcbin: &gst::Element) {
     let Some(close) = *CLOSE else { return };
     let Some(ice) = webrtcbin.property::<Option<WebRTCICE>>("ice-agent") else { return };
     let (done, confirmed) = mpsc::channel::<()>();
     let work = move || {
-        // Requests are sent, and answers read, by a thread of `ice` that ends with it.
+        // A thread of `ice`, which ends with it, sends the requests and reads the answers.
         let agent = ice.find_property("agent").and_then(|_| ice.property::<Option<glib::Object>>("agent"));
         if let Some(agent) = agent {
             close_agent(close, &agent);

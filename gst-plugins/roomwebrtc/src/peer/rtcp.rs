@@ -1,4 +1,4 @@
-//! The report blocks of RTCP packets (RFC 3550, section 6.4), read from bytes that come from the network.
+//! Parses the report blocks of RTCP packets (RFC 3550, section 6.4) from the network.
 
 /// The packet types of sender reports and receiver reports.
 const SENDER_REPORT: u8 = 200;
@@ -6,18 +6,18 @@ const RECEIVER_REPORT: u8 = 201;
 /// The length of a report block in bytes.
 const BLOCK: usize = 24;
 
-/// What the peer reports about one of this end's streams.
+/// The peer's report on a local stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReportBlock {
     /// The stream.
     pub(crate) ssrc: u32,
-    /// The packets that were lost since the beginning; duplicates can make it negative.
+    /// The number of packets lost since the start, which duplicates can make negative.
     pub(crate) lost: i32,
-    /// The highest sequence number that came, extended by the number of cycles.
+    /// The highest sequence number received, extended by the number of cycles.
     pub(crate) highest: u32,
 }
 
-/// The report blocks of a compound packet. What is malformed ends the list.
+/// The report blocks of a compound packet. A malformed packet ends the list.
 pub(crate) fn report_blocks(mut compound: &[u8]) -> Vec<ReportBlock> {
     let mut blocks = Vec::new();
     while let Some((header, _)) = compound.split_first_chunk::<4>() {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_claims_too_much_gives_no_blocks() {
+    fn truncated_packets_and_false_counts_yield_no_blocks() {
         let whole = packet(0x81, 201, &[vec![0; 4], report(7, [0, 0, 5], 1)].concat());
         for length in 0..whole.len() {
             assert_eq!(report_blocks(whole.get(..length).expect("a part")), [], "{length} bytes");

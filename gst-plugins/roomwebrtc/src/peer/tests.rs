@@ -1,4 +1,4 @@
-//! Two peers of this process connect, and one that presents another certificate than its description promised does not.
+//! Two peers in this process connect, but not if a certificate does not match its description.
 
 use super::*;
 use std::sync::mpsc;
@@ -21,7 +21,7 @@ impl End {
         Self { peer, events }
     }
 
-    /// Deals with events until one needs something to be done.
+    /// Handles events until one requires an action.
     fn next(&mut self) -> PeerAction {
         let until = Instant::now() + PATIENCE;
         while let Ok(event) = self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -47,7 +47,7 @@ impl End {
     }
 }
 
-/// Offers a data channel to an answering peer, whose answer `edit` changes on its way. Returns how the offering end fares.
+/// Offers a data channel to an answering peer, whose answer `edit` changes in transit. Returns the result at the offering end.
 fn connect(edit: impl Fn(&str) -> String) -> PeerAction {
     let (mut offering, mut answering) = (End::new(Side::Offers), End::new(Side::Answers));
     let options = None::<gst::Structure>;
@@ -83,12 +83,12 @@ fn connect(edit: impl Fn(&str) -> String) -> PeerAction {
 }
 
 #[test]
-fn a_peer_with_the_promised_certificate_connects() {
+fn a_peer_with_a_matching_certificate_connects() {
     assert!(matches!(connect(str::to_owned), PeerAction::Connected));
 }
 
 #[test]
-fn a_peer_with_another_certificate_than_its_description_promised_does_not_connect() {
+fn a_peer_whose_certificate_does_not_match_its_description_does_not_connect() {
     let ours = certificate::fingerprint().expect("a certificate");
     let mut digits = ours.chars();
     let first = if digits.next() == Some('0') { '1' } else { '0' };
@@ -99,7 +99,7 @@ fn a_peer_with_another_certificate_than_its_description_promised_does_not_connec
 }
 
 #[test]
-fn a_session_ends_on_the_callers_thread_where_no_other_can_be_made() {
+fn a_session_ends_on_the_callers_thread_if_no_other_can_be_created() {
     let end = End::new(Side::Offers);
     let (done, ended) = mpsc::channel();
     // No address space has room for such a stack.
@@ -110,7 +110,7 @@ fn a_session_ends_on_the_callers_thread_where_no_other_can_be_made() {
 }
 
 #[test]
-fn candidates_that_libnice_can_not_use_are_ignored() {
+fn candidates_that_libnice_cannot_use_are_ignored() {
     let mut end = End::new(Side::Offers);
     let options = None::<gst::Structure>;
     let _channel = end

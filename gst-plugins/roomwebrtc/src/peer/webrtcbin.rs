@@ -1,4 +1,4 @@
-//! A webrtcbin made ready for a room, and the calls to it that both ends need.
+//! Creates and configures a webrtcbin, and wraps the calls to it.
 //!
 //! Callbacks run on webrtcbin's own thread. They must not hold a reference to the webrtcbin, because dropping the last
 //! one there deadlocks; they must not take a lock that is held while webrtcbin is called; they only forward events.
@@ -9,7 +9,7 @@ use gst::{glib, prelude::*};
 use gst_webrtc::prelude::*;
 use gst_webrtc::{WebRTCICE, WebRTCSDPType, WebRTCSessionDescription};
 
-/// A new webrtcbin, configured, in no bin yet. Fails only where webrtcbin (gst-plugins-bad) is not installed.
+/// A new webrtcbin. Fails only if webrtcbin (gst-plugins-bad) is not installed.
 pub(super) fn make(ice: &IceConfig) -> Result<gst::Element, glib::BoolError> {
     let webrtcbin =
         gst::ElementFactory::make("webrtcbin").property_from_str("bundle-policy", "max-bundle").build()?;
@@ -50,7 +50,7 @@ fn configure_agent(webrtcbin: &gst::Element, ice: &IceConfig) {
     }
 }
 
-/// Forwards candidates and the state of the connection.
+/// Forwards candidates and the connection state.
 pub(super) fn watch(webrtcbin: &gst::Element, events: &EventSink) {
     let candidates = events.clone();
     webrtcbin.connect("on-ice-candidate", false, move |values| {
@@ -67,7 +67,7 @@ pub(super) fn watch(webrtcbin: &gst::Element, events: &EventSink) {
     });
 }
 
-/// Asks for an offer or an answer. `then` gets it, or an error for the log.
+/// Requests an offer or an answer. `then` gets it, or an error.
 pub(super) fn create_description(
     webrtcbin: &gst::Element,
     kind: WebRTCSDPType,
@@ -86,7 +86,7 @@ pub(super) fn create_description(
     webrtcbin.emit_by_name::<()>(signal, &[&None::<gst::Structure>, &promise]);
 }
 
-/// Sets the local description, unchanged as [`create_description`] gave it.
+/// Sets the local description, which must be unchanged from [`create_description`].
 pub(super) fn set_local(
     webrtcbin: &gst::Element,
     description: &WebRTCSessionDescription,
@@ -116,7 +116,7 @@ fn set_description(
     webrtcbin.emit_by_name::<()>(signal, &[description, &promise]);
 }
 
-/// Asks for the statistics (W3C webrtc-stats, as webrtcbin names them). `then` gets a structure with one field for each
+/// Requests the statistics (W3C webrtc-stats, with webrtcbin's names). `then` gets a structure with one field for each
 /// statistics object; it is not called while the webrtcbin stops.
 pub(super) fn request_stats(webrtcbin: &gst::Element, then: impl FnOnce(gst::Structure) + Send + 'static) {
     let promise = gst::Promise::with_change_func(move |reply| {

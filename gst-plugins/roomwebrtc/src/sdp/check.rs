@@ -1,13 +1,13 @@
-//! The checks that a peer's description has to pass before webrtcbin sees it. webrtcbin 1.22 asserts, and so ends the
-//! process, on some descriptions that lack what it expects.
+//! Validates session descriptions from the network before they reach webrtcbin, because webrtcbin 1.22 asserts on some
+//! malformed ones, which ends the process.
 
 use super::{Description, Line, fingerprint};
 use gst_sdp::SDPMessage;
 use std::collections::BTreeSet;
 
-/// The longest line of a description. `gst_sdp` cuts some values at 8 KiB, perhaps in the middle of a character.
+/// The maximum length of a line. `gst_sdp` truncates some values at 8 KiB, possibly within a character.
 const MAX_LINE: usize = 4096;
-/// The most m-lines of a description. Browsers offer one for each stream.
+/// The maximum number of m-lines. Browsers offer one for each stream.
 const MAX_LINES: u32 = 64;
 /// Parameters of `a=fmtp` become fields of caps; these would replace fields of another type.
 const RESERVED_PARAMETERS: [&str; 7] =
@@ -18,8 +18,8 @@ const REPAIR: [&str; 4] = ["rtx", "red", "ulpfec", "flexfec-03"];
 /// Why a description is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SdpError {
-    /// It can't be read at all.
-    #[error("the session description can't be read: {0}")]
+    /// It cannot be parsed at all.
+    #[error("the session description cannot be parsed: {0}")]
     Unreadable(&'static str),
     /// An m-line lacks an attribute.
     #[error("m-line {line} of the session description has no {what}")]
@@ -29,7 +29,7 @@ pub(crate) enum SdpError {
         /// What is missing.
         what: &'static str,
     },
-    /// An attribute has a value that can't be used.
+    /// An attribute has an unusable value.
     #[error("m-line {line} of the session description has {what} {value:?}, expected {expected}")]
     Invalid {
         /// The index of the m-line.
@@ -38,7 +38,7 @@ pub(crate) enum SdpError {
         what: &'static str,
         /// The first characters of its value.
         value: String,
-        /// What it should be.
+        /// The expected value.
         expected: &'static str,
     },
     /// An answer does not fit the offer.
@@ -52,7 +52,7 @@ fn invalid(line: usize, what: &'static str, value: &str, expected: &'static str)
     SdpError::Invalid { line, what, value: value.chars().take(60).collect(), expected }
 }
 
-/// Parses `text` where `gst_sdp` can be trusted with it.
+/// Parses `text`, but refuses texts that `gst_sdp` does not parse correctly.
 pub(super) fn parse(text: &str) -> Result<Description, SdpError> {
     if text.is_empty() {
         return Err(Unreadable("it is empty"));
@@ -101,7 +101,7 @@ pub(super) fn answer(sdp: &Description, offer: &Description) -> Result<(), SdpEr
             ));
         }
         if is_rtp(line) && !takes_a_format(line, offered) {
-            return Err(Answer(format!("m-line {at} takes none of the codecs that the offer has there")));
+            return Err(Answer(format!("m-line {at} accepts none of the offered codecs")));
         }
     }
     check_bundle_of_answer(sdp)
@@ -252,7 +252,7 @@ fn check_data(at: usize, line: Line<'_>) -> Result<(), SdpError> {
     if !proto.contains("DTLS/SCTP") {
         return Err(invalid(at, "the protocol", proto, "UDP/DTLS/SCTP"));
     }
-    // Endpoints before RFC 8841 wrote `a=sctpmap:5000 webrtc-datachannel 1024`.
+    // Before RFC 8841, endpoints wrote `a=sctpmap:5000 webrtc-datachannel 1024`.
     let port = line.values("sctp-port").next().or_else(|| line.values("sctpmap").next()?.split(' ').next());
     let port = port.ok_or(Missing { line: at, what: "a=sctp-port" })?;
     match port.parse::<u16>() {
@@ -277,7 +277,7 @@ fn is_rtp(line: Line<'_>) -> bool {
     matches!(line.media(), "audio" | "video")
 }
 
-/// The value of an attribute that holds once: the line's, or else the session's.
+/// The value of an attribute that may appear once: that of the line, or otherwise that of the session.
 fn one<'a>(
     sdp: &'a Description,
     at: usize,
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_offer_and_its_answer_are_accepted() {
+    fn a_valid_offer_and_its_answer_are_accepted() {
         let answer = sdp("active");
         assert!(Description::answer(&answer, &offered()).is_ok());
         // Line ends of one character, and the second stream rejected.
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_webrtcbin_or_libnice_can_not_represent_is_named() {
+    fn an_error_names_the_value_that_webrtcbin_or_libnice_cannot_represent() {
         for (old, new, named) in [
             ("v=0", "v=9", "version"),
             ("a=ice-ufrag:abcd", "a=ice-ufrag:ü", "a=ice-ufrag"),
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn another_number_of_lines_or_no_line_is_no_answer() {
+    fn an_answer_needs_as_many_lines_as_the_offer() {
         let answer = sdp("active");
         let (head, _) = answer.split_once("m=video").expect("an m-line");
         assert!(matches!(Description::answer(head, &offered()), Err(SdpError::Unreadable(_))));
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_gst_sdp_would_cut_is_not_given_to_it() {
+    fn text_that_gst_sdp_would_truncate_is_refused() {
         gst::init().expect("GStreamer");
         for text in
             ["v=0\r\nm=video 9 X\0 96\r\n".to_owned(), format!("v=0\r\nm={} 9 X 96\r\n", "ü".repeat(5000))]
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_line_needs_nothing() {
+    fn a_rejected_line_needs_no_attributes() {
         let text = sdp("active");
         let lines: Vec<&str> = text.split("m=application").collect();
         let text = format!("{}m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n", lines[0]);

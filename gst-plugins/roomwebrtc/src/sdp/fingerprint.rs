@@ -1,7 +1,7 @@
-//! `a=fingerprint` (RFC 8122): which certificate the peer's signaling promised, and whether DTLS presented that one.
+//! Checks the peer's DTLS certificate against `a=fingerprint` of its description (RFC 8122).
 //!
-//! DTLS itself accepts any certificate. Only this comparison binds the media to the peer that signaling knows; without
-//! it, anybody on the path of the media could be in the middle (RFC 8827, section 6.5).
+//! DTLS itself accepts any certificate. Only this check binds the media to the peer that signaling has authenticated, and
+//! prevents an attack by a man in the middle of the media path (RFC 8827, section 6.5).
 
 use super::{Description, Line};
 use gst::glib;
@@ -65,7 +65,7 @@ struct Fingerprint {
     value: Vec<u8>,
 }
 
-/// The reason why an `a=fingerprint` can't be used.
+/// Why an `a=fingerprint` cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unusable {
     /// The hash function is none of RFC 8122, or one that must not be used.
@@ -126,7 +126,7 @@ pub(super) fn of(sdp: &Description) -> Fingerprints {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprints(Vec<Vec<Fingerprint>>);
 
-/// DTLS presented another certificate than the one that signaling promised.
+/// The certificate does not match the description.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Mismatch {
     /// None of the fingerprints of one hash function is the certificate's.
@@ -136,7 +136,7 @@ pub(crate) enum Mismatch {
     )]
     Certificate,
     /// There is nothing to compare.
-    #[error("the peer's DTLS certificate can't be compared with its session description: {0}")]
+    #[error("the peer's DTLS certificate cannot be compared with its session description: {0}")]
     Unknown(&'static str),
 }
 
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_that_was_promised_is_accepted_by_every_hash_function() {
+    fn a_matching_certificate_is_accepted_with_every_hash_function() {
         for value in [SHA1, SHA224, SHA256] {
             assert_eq!(fingerprints(&[value]).verify(ABC), Ok(()), "{value}");
             assert_eq!(fingerprints(&[value]).verify(OTHER), Err(Mismatch::Certificate), "{value}");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_certificates_may_come_but_each_hash_function_has_to_agree() {
+    fn one_of_several_certificates_is_accepted_if_every_hash_function_matches() {
         assert_eq!(fingerprints(&[OTHERS_SHA256, SHA256]).verify(ABC), Ok(()));
         assert_eq!(fingerprints(&[SHA1, SHA256]).verify(ABC), Ok(()));
         assert_eq!(fingerprints(&[SHA1, OTHERS_SHA256]).verify(ABC), Err(Mismatch::Certificate));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn no_usable_fingerprint_is_no_match() {
+    fn without_a_usable_fingerprint_no_certificate_matches() {
         assert!(matches!(fingerprints(&[]).verify(ABC), Err(Mismatch::Unknown(_))));
         assert!(matches!(fingerprints(&["md5 00"]).verify(ABC), Err(Mismatch::Unknown(_))));
         assert!(matches!(fingerprints(&[SHA256]).verify("nonsense"), Err(Mismatch::Unknown(_))));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_of_the_session_holds_for_lines_without_one_and_rejected_lines_do_not_count() {
+    fn the_fingerprint_of_the_session_applies_to_lines_without_one_and_rejected_lines_are_ignored() {
         let sdp = |port: u32| {
             unchecked(&format!(
                 "v=0\r\na=fingerprint:{SHA256}\r\nm=video 9 X 96\r\nm=video {port} X 97\r\na=fingerprint:{OTHERS_SHA256}\r\n"

@@ -1,7 +1,8 @@
-//! Session descriptions (RFC 8866, RFC 8829): read, checked and edited on `gst_sdp`. Nothing here touches an element.
+//! Session descriptions (RFC 8866, RFC 8829): parsed, checked and edited with `gst_sdp`, without elements. `check.rs` validates
+//! descriptions from the network, `candidate.rs` candidates, and `fingerprint.rs` DTLS certificates.
 //!
-//! Invariant: a remote [`Description`] was checked by [`check`], so webrtcbin and libnice find every attribute that they
-//! read without a check of their own, and in a range that they can represent.
+//! Architecture invariant: every remote [`Description`] was checked by [`check`], because webrtcbin and libnice read some
+//! attributes without checking that they exist and are in a valid range.
 
 mod candidate;
 mod check;
@@ -19,14 +20,14 @@ use gst_sdp::{SDPAttribute, SDPMediaRef, SDPMessage};
 pub(crate) struct Description(SDPMessage);
 
 impl Description {
-    /// Reads and checks an offer of the peer.
+    /// Parses and checks an offer of the peer.
     pub(crate) fn offer(text: &str) -> Result<Self, SdpError> {
         let offer = check::parse(text)?;
         check::offer(&offer)?;
         Ok(offer)
     }
 
-    /// Reads the peer's answer and checks it against `offer`, which it answers.
+    /// Parses the peer's answer and checks it against `offer`.
     pub(crate) fn answer(text: &str, offer: &Description) -> Result<Self, SdpError> {
         let mut answer = check::parse(text)?;
         check::answer(&answer, offer)?;
@@ -34,14 +35,14 @@ impl Description {
         Ok(answer)
     }
 
-    /// A description that webrtcbin made.
+    /// A description that webrtcbin created.
     pub(crate) fn local(message: &gst_sdp::SDPMessageRef) -> Self {
         Self(message.to_owned())
     }
 
-    /// The description as it goes out. The error says why `gst_sdp` could not write it.
+    /// The description as text. The error is the reason why `gst_sdp` could not write it.
     pub(crate) fn to_text(&self) -> Result<String, String> {
-        self.0.as_text().map_err(|error| format!("the session description can't be written: {error}"))
+        self.0.as_text().map_err(|error| format!("the session description cannot be written: {error}"))
     }
 
     /// The description as webrtcbin accepts it.

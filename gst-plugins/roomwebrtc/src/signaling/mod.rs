@@ -1,5 +1,5 @@
-//! What both elements need to be in a room: the signaling properties, the state of the connection to the server, and the
-//! runtime that the signaling client runs on.
+//! Signaling in both elements: the properties (`settings.rs`), the state of the connection (`status.rs`), and the runtime of
+//! the signaling client.
 
 mod settings;
 mod status;
@@ -11,7 +11,7 @@ pub(crate) use self::{
 
 use std::sync::OnceLock;
 
-/// The runtime of all signaling clients of this process: one thread, made when first needed and kept.
+/// The runtime of all signaling clients of this process, with one thread. Created on first use.
 pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {

@@ -1,4 +1,5 @@
-//! The signaling properties of both elements.
+//! The signaling properties of both elements. To add one: a field in [`SignalingSettings`] and a row in [`room_rows`] or
+//! [`ice_rows`].
 
 use super::status;
 use crate::{
@@ -15,7 +16,7 @@ use room_signaling_client::{
 use std::{fmt, path::PathBuf, sync::LazyLock};
 
 const DEFAULT_URI: &str = "ws://127.0.0.1:8765";
-/// The limit of the protocol.
+/// The maximum size of `meta` in the protocol.
 const MAX_META_BYTES: usize = 1024;
 
 /// The values of the signaling properties of one element.
@@ -40,7 +41,7 @@ pub(crate) struct SignalingSettings {
 }
 
 impl fmt::Debug for SignalingSettings {
-    /// Without the secrets, which include the credentials of TURN servers.
+    /// Omits secrets, including the credentials of TURN servers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignalingSettings")
             .field("uri", &self.server())
@@ -72,7 +73,7 @@ impl Default for SignalingSettings {
     }
 }
 
-/// The secret of one process, or of an element that appears to others as a process of its own.
+/// A new instance secret. Each one appears as a separate process to other clients.
 pub(crate) fn random_instance() -> Instance {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("random numbers of the kernel, which do not fail on Linux");
@@ -222,12 +223,12 @@ impl SignalingSettings {
         PROPERTIES.get(self, name)
     }
 
-    /// The signaling server as logs and messages show it: its address without the query, which may hold a secret.
+    /// The signaling server in logs and messages: its address without the query, which may contain a secret.
     pub(crate) fn server(&self) -> &str {
         self.uri.split(['?', '#']).next().unwrap_or_default()
     }
 
-    /// The options of the signaling client. The error names the property that is wrong, and a value that would be right.
+    /// The options of the signaling client. The error names the invalid property and a valid value.
     pub(crate) fn options(&self, role: Role) -> Result<Options, String> {
         let scheme = self.uri.split_once("://").map(|(scheme, _)| scheme.trim().to_ascii_lowercase());
         if scheme.is_some_and(|scheme| scheme != "ws" && scheme != "wss") {
@@ -311,10 +312,10 @@ impl SignalingSettings {
         self.ice_servers.as_deref().map(parse).transpose()
     }
 
-    /// How connections are found, given the ICE servers that the signaling server provides.
+    /// The ICE configuration, given the servers that the signaling server provides.
     pub(crate) fn ice(&self, from_server: &[IceServer]) -> IceConfig {
         IceConfig {
-            // `options` has refused a list that can't be parsed.
+            // `options` has already refused an invalid list.
             servers: self.parsed_ice_servers().ok().flatten().unwrap_or_else(|| from_server.to_vec()),
             stun_server: self.stun_server.clone(),
             turn_servers: self.turn_servers.clone(),
@@ -325,7 +326,7 @@ impl SignalingSettings {
     }
 }
 
-/// What is wrong with the URL of an ICE server; `None` if nothing is.
+/// Why the URL of an ICE server is invalid. `None` if it is valid.
 fn wrong_url(url: &str, schemes: &[&str]) -> Option<&'static str> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     if !schemes.contains(&scheme) {
@@ -334,7 +335,7 @@ fn wrong_url(url: &str, schemes: &[&str]) -> Option<&'static str> {
     check_url(url).err()
 }
 
-/// The URL without the user and the password that may be in it.
+/// The URL without its user and password.
 fn without_password(url: &str) -> String {
     match (url.split_once(':'), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),

@@ -1,5 +1,6 @@
-//! The state of the connection to the signaling server, as both elements show it: in the properties `signaling-state` and
-//! `signaling-reason`, in the message `room-signaling-state`, and as a warning if the server can't be reached.
+//! The state of the connection to the signaling server in both elements: the properties `signaling-state`,
+//! `signaling-reason` and `assigned-client-id`, the message `room-signaling-state`, and the warning if the server is
+//! unreachable.
 
 use crate::{
     log::CAT,
@@ -49,12 +50,12 @@ impl From<State> for SignalingState {
     }
 }
 
-/// The state, and why the element is not in its room.
+/// The state, and the reason why the element is not in the room.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SignalingStatus {
     pub(crate) state: SignalingState,
     pub(crate) reason: Option<String>,
-    /// The id that the element has in its room, once it has joined.
+    /// The id of the element in the room, once it has joined.
     pub(crate) client_id: Option<String>,
 }
 
@@ -96,7 +97,7 @@ impl SignalingStatus {
         PROPERTIES.get(self, name)
     }
 
-    /// Changes the state; returns whether that is a change.
+    /// Sets the state. Returns whether it changed.
     pub(crate) fn set_state(&mut self, state: SignalingState) -> bool {
         // A failed element stays failed, although its client closes after that.
         let changed = self.state != state && self.state != SignalingState::Failed;
@@ -109,7 +110,7 @@ impl SignalingStatus {
         changed
     }
 
-    /// Keeps the id that the element has in its room; returns whether that is a change.
+    /// Sets the id of the element in the room. Returns whether it changed.
     pub(crate) fn set_client_id(&mut self, id: &str) -> bool {
         let changed = self.client_id.as_deref() != Some(id);
         self.client_id = Some(id.to_owned());

@@ -91,7 +91,7 @@ impl Bitstream {
             if missing.is_empty() {
                 RandomAccess::AsIs
             } else {
-                RandomAccess::WithParameterSets(missing, unit.insert_at)
+                RandomAccess::WithParameterSets { parameter_sets: missing, offset: unit.insert_at }
             }
         });
         Ok(Inspected { is_idr: unit.kind == AccessUnitKind::Idr, random_access, warnings })
@@ -182,7 +182,13 @@ mod tests {
         let mut stream = Stream::new();
         assert!(stream.unit(&[SPS, PPS, IDR]).is_ok());
         let late = random_access(stream.unit(&[DELIMITER, IDR]));
-        assert_eq!(late, Some(RandomAccess::WithParameterSets([SPS, PPS].concat(), DELIMITER.len() + 1)));
+        assert_eq!(
+            late,
+            Some(RandomAccess::WithParameterSets {
+                parameter_sets: [SPS, PPS].concat(),
+                offset: DELIMITER.len() + 1
+            })
+        );
     }
 
     #[test]
@@ -194,7 +200,10 @@ mod tests {
             assert_eq!(random_access(stream.unit(&[P])), None);
         }
         let late = random_access(stream.unit(&[RECOVERY, P]));
-        assert_eq!(late, Some(RandomAccess::WithParameterSets([SPS, PPS].concat(), 0)));
+        assert_eq!(
+            late,
+            Some(RandomAccess::WithParameterSets { parameter_sets: [SPS, PPS].concat(), offset: 0 })
+        );
         let mut warnings: Vec<Warning> =
             (0..300).flat_map(|_| stream.unit(&[P]).expect("a unit").warnings).collect();
         assert_eq!(warnings.pop(), Some(Warning::NoIdr(NoIdr::OnlyOtherPoints)));

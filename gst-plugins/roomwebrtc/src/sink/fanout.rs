@@ -3,10 +3,11 @@
 //!
 //! The streaming thread pushes, and never waits for a receiver.
 
+use crate::sync::lock;
 use gst::glib;
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -31,13 +32,16 @@ pub(crate) struct OutgoingUnit {
 pub(crate) enum RandomAccess {
     AsIs,
     /// The parameter sets are inserted at the offset, because the stream carries them only at its beginning.
-    WithParameterSets(Vec<u8>, usize),
+    WithParameterSets {
+        parameter_sets: Vec<u8>,
+        offset: usize,
+    },
 }
 
 impl OutgoingUnit {
     /// The buffer for a receiver that starts with it.
     fn first_buffer(&self) -> gst::Buffer {
-        let Some(RandomAccess::WithParameterSets(parameter_sets, offset)) = &self.random_access else {
+        let Some(RandomAccess::WithParameterSets { parameter_sets, offset }) = &self.random_access else {
             return self.buffer.clone();
         };
         self.with_inserted(parameter_sets, *offset).unwrap_or_else(|_| self.buffer.clone())
@@ -121,11 +125,6 @@ impl Fanout {
     }
 }
 
-/// A panic of another thread is reported there, and the data is still consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Whether a subscriber lets access units pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -149,6 +148,17 @@ impl Gate {
             _ => Gate::Closed,
         }
     }
+}
+
+/// The counters of a [`Subscriber`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubscriberCounts {
+    /// Access units sent.
+    pub(crate) sent: u64,
+    /// Access units shed.
+    pub(crate) shed: u64,
+    /// Bytes sent.
+    pub(crate) bytes: u64,
 }
 
 /// One receiver of a [`Fanout`]: a gate, and a queue in front of the payloader.
@@ -221,10 +231,10 @@ impl Subscriber {
         Gate::from_u8(self.gate.load(Ordering::Acquire))
     }
 
-    /// Units sent, units shed, bytes sent.
-    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+    /// What was sent and shed.
+    pub(crate) fn counts(&self) -> SubscriberCounts {
         let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        (read(&self.sent), read(&self.shed), read(&self.bytes))
+        SubscriberCounts { sent: read(&self.sent), shed: read(&self.shed), bytes: read(&self.bytes) }
     }
 
     /// When the gate last opened.
@@ -367,7 +377,7 @@ mod tests {
             fanout.push(&unit(n * 100, n == 15));
         }
         assert_eq!((slow.gate(), fast.gate()), (Gate::Shedding, Gate::Open));
-        assert_eq!(fast.counts().1, 0);
+        assert_eq!(fast.counts().shed, 0);
         assert!(slow_source.current_level_time() <= SHED_LEVEL + gst::ClockTime::from_mseconds(100));
         slow_source.set_state(gst::State::Ready).unwrap();
         slow_source.set_state(gst::State::Paused).unwrap();
@@ -428,12 +438,12 @@ mod tests {
         late.connect();
         let recovery_point = OutgoingUnit {
             is_idr: false,
-            random_access: Some(RandomAccess::WithParameterSets(vec![7; 20], 6)),
+            random_access: Some(RandomAccess::WithParameterSets { parameter_sets: vec![7; 20], offset: 6 }),
             ..unit(33, false)
         };
         fanout.push(&recovery_point);
         assert_eq!((early.gate(), late.gate()), (Gate::Open, Gate::Open));
-        assert_eq!((early.counts().2, late.counts().2), (200, 120), "bytes");
+        assert_eq!((early.counts().bytes, late.counts().bytes), (200, 120), "bytes");
         assert_eq!(fanout.counts(), (2, 1), "only the IDR picture counts as a keyframe");
 
         let first = recovery_point.first_buffer();

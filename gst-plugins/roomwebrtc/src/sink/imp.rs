@@ -18,13 +18,14 @@ use crate::{
     peer::certificate,
     signaling::{self, SignalingSettings, SignalingState},
     stream_key::StreamKey,
+    sync::lock,
     time::Now,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use room_signaling_client::wire::Role;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, LazyLock, Mutex, mpsc},
     time::Duration,
 };
 
@@ -51,10 +52,6 @@ pub struct RoomWebRtcSink {
     server: Mutex<Option<room_signaling_server::Running>>,
     /// Receives the end of a conductor that exceeded [`STOP_LIMIT`].
     late_conductor: Mutex<Option<mpsc::Receiver<()>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[glib::object_subclass]

@@ -5,11 +5,12 @@ use super::session::StreamInfo;
 use crate::{
     property::{Property, PropertyTable},
     signaling::{SignalingState, SignalingStatus},
+    sync::lock,
 };
 use gst::{glib, prelude::*};
 use std::{
     sync::{
-        LazyLock, Mutex, MutexGuard, PoisonError,
+        LazyLock, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -64,8 +65,7 @@ struct Snapshot {
 
 impl PublishedState {
     fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
-        // A panic of another thread is reported there, and the data is still consistent.
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.snapshot)
     }
 
     /// The value of a read-only property. `None` if the sink has no such property.

@@ -185,7 +185,7 @@ impl Session {
     /// called a few times per second.
     pub(crate) fn is_silent(&self, now: Instant, timeout: Duration) -> bool {
         let mut flow = self.flow.get();
-        flow.observe(now, self.subscribers().map(|subscriber| subscriber.counts().0).sum());
+        flow.observe(now, self.subscribers().map(|subscriber| subscriber.counts().sent).sum());
         self.flow.set(flow);
         let flowing = flow.duration(now);
         let silent_for = |limit: Duration, intervals: u32| {

@@ -14,11 +14,11 @@ use super::{
     upstream,
     upstream_monitor::UpstreamMonitor,
 };
-use crate::{codec::Codec, log::CAT, stream_key::StreamKey, time::Now};
+use crate::{codec::Codec, log::CAT, stream_key::StreamKey, sync::lock, time::Now};
 use gst::{glib, prelude::*};
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -73,7 +73,7 @@ impl SinkPad {
     }
 
     fn chain(&self) -> MutexGuard<'_, Option<Chain>> {
-        self.chain.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.chain)
     }
 
     fn codec(&self) -> Option<&'static Codec> {

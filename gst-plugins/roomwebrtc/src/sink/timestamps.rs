@@ -5,9 +5,10 @@
 //! is a live source. A pipe that delivers data much faster than the frame rate is treated as a file.
 
 use super::upstream;
+use crate::sync::lock;
 use gst::{ClockTime, prelude::*};
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -102,7 +103,7 @@ impl TimestampGenerator {
 
     /// Handles SEGMENT.
     pub(crate) fn reset(&self) {
-        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Stream::Unknown;
+        *lock(&self.stream) = Stream::Unknown;
         self.generates.store(false, Ordering::Relaxed);
     }
 
@@ -115,7 +116,7 @@ impl TimestampGenerator {
         buffer: &mut gst::Buffer,
         now: ClockTime,
     ) -> Option<&'static str> {
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stream = lock(&self.stream);
         let mut warning = None;
         let had_first = matches!(*stream, Stream::First);
         *stream = match std::mem::take(&mut *stream) {

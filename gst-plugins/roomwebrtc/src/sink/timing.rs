@@ -4,10 +4,13 @@
 //! The appsink behind the pad waits for the time of each access unit. A flush shifts the stream relative to the pipeline's
 //! base time, so this file sets the shift as the appsink's `ts-offset`, which applies from the next access unit on.
 
-use crate::time::{Anchor, Arrival, Now, SessionClock, shifted};
+use crate::{
+    sync::lock,
+    time::{Anchor, Arrival, Now, SessionClock, shifted},
+};
 use gst::prelude::*;
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -28,7 +31,7 @@ impl SharedTime {
 
     /// The running time of a flush. All pads that the same seek flushes continue at the same time.
     fn flushed(&self, seqnum: gst::Seqnum, now: i64) -> i64 {
-        let mut flush = self.flush.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flush = lock(&self.flush);
         match *flush {
             Some((known, at)) if known == seqnum => at,
             _ => flush.insert((seqnum, now)).1,
@@ -51,7 +54,7 @@ impl Timing {
     }
 
     fn anchor(&self) -> MutexGuard<'_, Anchor> {
-        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.anchor)
     }
 
     /// Handles READY→PAUSED, which begins a new timeline.

@@ -5,9 +5,9 @@ use super::{
     tuning::{self, TuningOutcome},
     upstream::{self, Producer, SizeWatch},
 };
-use crate::{h264_repair::H264Repair, log::CAT};
+use crate::{h264_repair::H264Repair, log::CAT, sync::lock};
 use gst::prelude::*;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// An encoder that adds more latency than this is reported.
 const MAX_ENCODER_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(200);
@@ -32,7 +32,7 @@ enum Probes {
 
 impl UpstreamMonitor {
     fn lock(&self) -> MutexGuard<'_, Option<Monitored>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Searches for the element that feeds `pad`, and monitors it. If `tunes`, configures an encoder for low latency.

@@ -1,4 +1,5 @@
-//! When the frames of a pad are due, on the pipeline's clock.
+//! Maps the running times of a pad to times of the pipeline's clock. Handles flushes, pauses, and steps of the timestamps. A
+//! value; `../sink/timing.rs` connects it to a pad.
 
 use super::{Now, shifted, signed};
 use gst::ClockTime;
@@ -34,7 +35,7 @@ pub(crate) struct Arrival {
 pub(crate) struct Anchor {
     shift: i64,
     base: Option<ClockTime>,
-    /// A flush came in PAUSED: base time is chosen anew when the pipeline plays again.
+    /// Whether a flush happened in PAUSED. The pipeline then selects another base time when it plays again.
     flushed: bool,
     newest: Option<i64>,
     distance: i64,
@@ -43,7 +44,7 @@ pub(crate) struct Anchor {
 }
 
 impl Anchor {
-    /// The pipeline goes from PAUSED to PLAYING.
+    /// Handles PAUSED→PLAYING.
     pub(crate) fn play(&mut self, now: Now) {
         if std::mem::take(&mut self.flushed) {
             self.shift = now.running().max(0);
@@ -60,13 +61,13 @@ impl Anchor {
         self.reordered = 0;
     }
 
-    /// What is added to a running time, in nanoseconds.
+    /// The shift in nanoseconds, which is added to running time.
     pub(crate) fn shift(&self) -> i64 {
         self.shift
     }
 
-    /// Looks at the next frame in decoding order. True at a discontinuity: the frame continues the stream at the
-    /// present time, whatever its timestamp.
+    /// Handles the next frame in decoding order. Returns true at a discontinuity, where the frame continues the stream at the
+    /// current time, regardless of its timestamp.
     pub(crate) fn arrive(&mut self, frame: Arrival) -> bool {
         self.follow_base(frame.now);
         let running = signed(frame.running);
@@ -94,7 +95,7 @@ impl Anchor {
         stepped
     }
 
-    /// The clock time of a frame that is sent now. A frame without a timestamp is of the present.
+    /// The clock time of a frame that is sent now. A frame without a timestamp gets the current time.
     pub(crate) fn clock_time(&mut self, running: Option<ClockTime>, now: Now) -> ClockTime {
         // Base time may have changed while the frame waited for its time.
         self.follow_base(now);
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_flush_in_playing_the_stream_continues_at_the_present() {
+    fn after_a_flush_in_playing_the_stream_continues_at_the_current_time() {
         let mut anchor = played(at(0));
         place(&mut anchor, file(8000, at(8000)));
         anchor.flush(Some(at(8010).running()));
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_flush_in_paused_an_application_that_keeps_base_time_gets_the_stream_at_the_present() {
+    fn after_a_flush_in_paused_with_the_same_base_time_the_stream_continues_at_the_current_time() {
         let mut anchor = played(at(0));
         anchor.flush(None);
         anchor.play(at(30_000));
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preroll_of_another_sink_after_a_flush_takes_the_shift_away() {
+    fn a_preroll_of_another_sink_after_a_flush_removes_the_shift() {
         let mut anchor = played(at(0));
         anchor.flush(Some(at(8000).running()));
         place(&mut anchor, file(0, at(8000)));
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_over_ready_forgets_everything() {
+    fn a_restart_from_ready_resets_the_state() {
         let mut anchor = played(at(0));
         anchor.flush(Some(at(8000).running()));
         anchor = Anchor::default();
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_timestamps_begin_again_continues_after_its_last_frame() {
+    fn a_looped_file_continues_after_its_last_frame() {
         let mut anchor = played(at(0));
         for n in 0..60 {
             place(&mut anchor, file(n * 33, at(n * 33)));
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_file_whose_timestamps_begin_again_is_recognized_after_a_while() {
+    fn a_short_looped_file_is_detected_after_a_few_frames() {
         let mut anchor = played(at(0));
         for n in 0..20 {
             place(&mut anchor, file(n * 33, at(n * 33)));
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn reordered_frames_are_no_discontinuity() {
+    fn reordered_frames_are_not_a_discontinuity() {
         let mut anchor = played(at(0));
         for n in [0, 132, 66, 33, 99, 264, 198, 165, 231] {
             assert_eq!(place(&mut anchor, file(n, at(0))), (i64::try_from(n).unwrap_or(0), false));
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_sets_its_clock_continues_at_the_present() {
+    fn a_camera_that_sets_its_clock_continues_at_the_current_time() {
         let mut anchor = played(at(0));
         assert_eq!(place(&mut anchor, live(1000, at(1000))), (1000, false));
         // An hour ahead, then back again.
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_frame_that_was_captured_during_a_pause_is_sent_at_once() {
+    fn a_live_frame_captured_during_a_pause_is_sent_immediately() {
         let mut anchor = played(at(0));
         assert_eq!(place(&mut anchor, live(700, at(100))), (100, false));
         assert_eq!(place(&mut anchor, live(133, at(134))), (133, false));
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_without_a_timestamp_is_of_the_present() {
+    fn a_frame_without_a_timestamp_gets_the_current_time() {
         let mut anchor = played(at(0));
         assert_eq!(anchor.clock_time(None, at(500)), ms(100_500));
     }

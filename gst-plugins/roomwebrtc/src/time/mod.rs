@@ -1,4 +1,4 @@
-//! Time as a value: places stream times on the clock of the media sessions.
+//! Converts the timestamps of streams to the clock of the media sessions.
 //!
 //! The terms are GStreamer's. A buffer's *running time* counts from the *base time* of its pipeline, and base time is a
 //! *clock time*: a time on the pipeline's clock. All media sessions run on the system clock, whatever clock the
@@ -11,11 +11,12 @@ mod offset;
 
 pub(crate) use anchor::{Anchor, Arrival};
 
+use crate::sync::lock;
 use gst::{ClockTime, prelude::*};
 use offset::{ClockOffset, Reading};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-/// Where the pipeline's clock stands.
+/// The current times of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {
     pub(crate) base: ClockTime,
@@ -23,7 +24,7 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    /// Of `element`; `None` while it has no clock.
+    /// The current times of `element`'s pipeline. `None` while it has no clock.
     pub(crate) fn of(element: &impl IsA<gst::Element>) -> Option<Self> {
         Some(Self { base: element.base_time()?, clock: element.clock()?.time() })
     }
@@ -34,8 +35,8 @@ impl Now {
     }
 }
 
-/// The clock of the media sessions, and what is known of its relation to the clock of the element's pipeline. The
-/// streams of one element share it, so that sound and picture are converted alike.
+/// The clock of the media sessions, and its estimated offset from the clock of the element's pipeline. All streams of an
+/// element share it, so that audio and video stay in sync.
 #[derive(Debug)]
 pub(crate) struct SessionClock {
     clock: gst::Clock,
@@ -57,7 +58,7 @@ impl SessionClock {
         }
         let before = self.clock.time();
         let reading = Reading { before, pipeline: pipeline.time(), after: self.clock.time() };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if known.as_ref().is_some_and(|(clock, _)| clock != pipeline) {
             // It is about another clock.
             *known = None;

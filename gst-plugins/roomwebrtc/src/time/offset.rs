@@ -1,4 +1,4 @@
-//! How far the system clock is ahead of another clock.
+//! Estimates the offset between the system clock and another clock. A value.
 
 use super::signed;
 use gst::ClockTime;
@@ -39,7 +39,7 @@ struct Sample {
 }
 
 impl ClockOffset {
-    /// Takes a reading into account and returns the nanoseconds to add to a time of the pipeline's clock to get the
+    /// Handles a reading. Returns the nanoseconds to add to a time of the pipeline's clock to get the
     /// time of the system clock.
     pub(crate) fn observe(&mut self, reading: Reading) -> i64 {
         let width = reading.after.saturating_sub(reading.before);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_drifts_is_followed() {
+    fn the_estimate_follows_a_clock_that_drifts() {
         let mut offset = ClockOffset::default();
         let mut worst = 0;
         for n in 0..300_u64 {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_is_believed_at_once() {
+    fn the_estimate_follows_a_clock_that_was_set_immediately() {
         let mut offset = ClockOffset::default();
         offset.observe(reading(0, 2, 0));
         let mut set = reading(33_000, 2, 0);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn one_reading_that_was_preempted_for_long_is_no_set_clock() {
+    fn one_reading_that_was_preempted_for_long_is_not_mistaken_for_a_set_clock() {
         let mut offset = ClockOffset::default();
         offset.observe(reading(0, 2, 0));
         assert_eq!(offset.observe(reading(33_000, 300_000, 149_000)), 5_000 * MS);

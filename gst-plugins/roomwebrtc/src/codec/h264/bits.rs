@@ -6,12 +6,12 @@ pub(super) struct BitReader<'a> {
     /// The current byte and how many of its bits are left.
     byte: u8,
     left: u32,
-    /// How many zero bytes came in a row.
+    /// The number of successive zero bytes.
     zeros: u32,
 }
 
 impl<'a> BitReader<'a> {
-    /// Reads what follows the header of a NAL unit.
+    /// Reads the bytes after the header of a NAL unit.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes: bytes.iter(), byte: 0, left: 0, zeros: 0 }
     }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_in_the_middle_of_a_code_is_no_value() {
+    fn a_truncated_code_has_no_value() {
         assert_eq!(BitReader::new(&[]).flag(), None);
         assert_eq!(BitReader::new(&[0]).unsigned(), None);
         assert_eq!(BitReader::new(&[0, 0, 0, 0, 0, 0xff, 0xff]).unsigned(), None, "more than 32 bits");

@@ -1,4 +1,4 @@
-//! H.264 access units (ITU-T H.264): where decoding can start, which parameter sets they carry, what the pictures are.
+//! Parses H.264 access units (ITU-T H.264): whether decoding can start there, parameter sets, and the picture format.
 
 mod bits;
 pub(crate) mod nal;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// `payloadType` of the recovery point SEI message (table D.2.8).
 const RECOVERY_POINT: u32 = 6;
-/// A parameter set that is longer is not remembered. Real ones have less than 100 bytes.
+/// The maximum size of a parameter set that is stored. Real ones have less than 100 bytes.
 const MAX_PARAMETER_SET: usize = 4096;
 
 /// Reads an access unit in byte-stream format.
@@ -62,12 +62,12 @@ pub(crate) fn format_of_codec_data(record: &[u8]) -> Option<VideoFormat> {
     sps::parse(record.get(8..)?.get(..length)?.get(1..)?)
 }
 
-/// How many bytes long the lengths of the units are, as an `AVCDecoderConfigurationRecord` tells.
+/// The size in bytes of the NAL unit lengths, from an `AVCDecoderConfigurationRecord`.
 pub(crate) fn length_size(record: &[u8]) -> Option<usize> {
     record.get(4).map(|byte| usize::from(byte & 3) + 1)
 }
 
-/// Whether the first slice among `units` begins with the first macroblock of its picture. `None`: there is no slice.
+/// Whether the first slice among `units` begins with the first macroblock of its picture. `None` without a slice.
 pub(crate) fn begins_picture<'a>(units: impl Iterator<Item = NalUnit<'a>>) -> Option<bool> {
     let is_slice = |nal: &NalUnit<'_>| matches!(nal.unit_type(), NalUnitType::Slice | NalUnitType::IdrSlice);
     let slice = units.into_iter().find(is_slice)?;
@@ -128,7 +128,7 @@ fn sei_number(reader: &mut BitReader<'_>) -> Option<u32> {
     }
 }
 
-/// The last parameter sets of a stream, for a receiver that joins later.
+/// The latest parameter sets of a stream, for receivers that join later.
 #[derive(Debug, Default)]
 pub(crate) struct ParameterSets {
     sequence: BTreeMap<u32, Vec<u8>>,
@@ -136,7 +136,7 @@ pub(crate) struct ParameterSets {
 }
 
 impl ParameterSets {
-    /// Remembers the sets in a unit; true if the sequence parameter sets have changed.
+    /// Stores the sets in a unit. Returns whether the sequence parameter sets changed.
     pub(crate) fn remember(&mut self, unit: &AccessUnit<'_>) -> bool {
         let mut changed = false;
         for set in &unit.parameter_sets {
@@ -158,7 +158,7 @@ impl ParameterSets {
         changed
     }
 
-    /// All sets in byte-stream format; empty if none are known.
+    /// All sets in byte-stream format; empty if none were stored.
     pub(crate) fn byte_stream(&self) -> Vec<u8> {
         if self.sequence.is_empty() || self.picture.is_empty() {
             return Vec::new();
@@ -246,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn parameter_sets_go_behind_the_delimiter() {
+    fn parameter_sets_are_inserted_after_the_delimiter() {
         assert_eq!(access_unit(&stream(&[DELIMITER, P])).insert_at, 6 + 1);
         assert_eq!(access_unit(&stream(&[P])).insert_at, 0);
     }
 
     #[test]
-    fn codec_data_tells_the_format_and_the_size_of_lengths() {
+    fn codec_data_contains_the_format_and_the_size_of_lengths() {
         let record = [&[1, 66, 0xc0, 13, 0xff, 0xe1, 0, 8][..], SPS, &[1, 0, 4], PPS].concat();
         let format = format_of_codec_data(&record).expect("a format");
         assert_eq!((format.width, format.height, format.profile), (320, 240, "constrained-baseline"));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_lacks_its_first_slice_begins_no_picture() {
+    fn a_unit_without_its_first_slice_is_not_the_start_of_a_picture() {
         let begins = |units: &[&[u8]]| begins_picture(nal::in_byte_stream(&stream(units)));
         assert_eq!(begins(&[SPS, IDR]), Some(true));
         assert_eq!(begins(&[SPS, &[0x65, 0x48]]), Some(false));

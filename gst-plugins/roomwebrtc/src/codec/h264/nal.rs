@@ -30,7 +30,7 @@ pub(crate) enum NalUnitType {
 }
 
 impl<'a> NalUnit<'a> {
-    /// What the header tells.
+    /// The type in the header.
     pub(crate) fn unit_type(&self) -> NalUnitType {
         match self.from_header.first().map(|header| header & 0x1f) {
             Some(1 | 2) => NalUnitType::Slice,
@@ -43,8 +43,7 @@ impl<'a> NalUnit<'a> {
         }
     }
 
-    /// What follows the header. In a byte stream it may run on into the next unit, which a parser that knows the syntax
-    /// never reads.
+    /// The bytes after the header. In a byte stream these may extend into the next unit, but a parser stops before it.
     pub(crate) fn payload(&self) -> &'a [u8] {
         self.from_header.get(1..).unwrap_or_default()
     }
@@ -60,7 +59,7 @@ impl<'a> NalUnit<'a> {
     }
 }
 
-/// The NAL units of a byte stream (annex B). The search goes only as far as the iterator is driven.
+/// The NAL units of a byte stream (annex B). The search is lazy.
 pub(crate) fn in_byte_stream(stream: &[u8]) -> impl Iterator<Item = NalUnit<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn units_with_lengths_may_contain_what_looks_like_a_start_code() {
+    fn units_with_lengths_may_contain_a_start_code() {
         let data = [0, 0, 1, 2, 0x65, 0x88, 0, 0, 1, 0x41];
         assert_eq!(with_lengths(&data, 4).count(), 0, "a length that is longer than the data");
         let data = [0, 0, 0, 5, 0x65, 0, 0, 1, 0x88, 0, 0, 0, 1, 0x41];

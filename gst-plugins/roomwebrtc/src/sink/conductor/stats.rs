@@ -17,11 +17,11 @@ struct Totals {
 pub(super) fn receiver_stats(receiver: &Receiver, active: &ActiveSession, now: Instant) -> gst::Structure {
     let session = &active.session;
     let totals = session.subscribers().fold(Totals::default(), |sum, subscriber| {
-        let (frames, shed, bytes) = subscriber.counts();
+        let counts = subscriber.counts();
         Totals {
-            frames: sum.frames + frames,
-            shed: sum.shed + shed,
-            bytes: sum.bytes + bytes,
+            frames: sum.frames + counts.sent,
+            shed: sum.shed + counts.shed,
+            bytes: sum.bytes + counts.bytes,
             queued: sum.queued.max(subscriber.level()),
         }
     });

@@ -4,11 +4,11 @@
 //! Packets are paced instead of access units, because the packets of a large IDR picture in one burst overflow the queue of a
 //! slow link. At any average rate, the receiver would lose this picture and request the next one.
 
-use crate::sink::fanout::Subscriber;
+use crate::{sink::fanout::Subscriber, sync::lock};
 use gst::prelude::*;
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -99,7 +99,7 @@ impl Pacer {
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.schedule)
     }
 
     fn is_limited(&self) -> bool {

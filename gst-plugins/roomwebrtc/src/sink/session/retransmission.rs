@@ -1,10 +1,11 @@
 //! Limits retransmissions. rtprtxsend answers every NACK, and a receiver on an overloaded link sends NACKs without end.
 //! Without a limit, retransmissions would fill the link, and the receiver would see no new picture.
 
+use crate::sync::lock;
 use gst::prelude::*;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// The maximum number of retransmissions per packet sent.
@@ -135,7 +136,7 @@ impl RetransmissionLimiter {
     }
 
     fn with_budget<R>(&self, act: impl FnOnce(&mut Budget) -> R) -> R {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut lock(&self.0))
     }
 }
 
