@@ -4,7 +4,7 @@ use super::*;
 use room_signaling_client::wire::Role;
 
 #[test]
-fn a_receiver_is_authorized_offered_to_and_connected() {
+fn a_receiver_is_authorized_gets_an_offer_and_connects() {
     let mut scenario = Scenario::new();
     assert_eq!(scenario.join("viewer"), [asked("viewer"), started("viewer")]);
     assert_eq!(scenario.update("viewer", Update::Offer("offer".into())), []);
@@ -27,7 +27,7 @@ fn a_receiver_is_authorized_offered_to_and_connected() {
 }
 
 #[test]
-fn a_candidate_may_come_before_the_offer_is_in_force() {
+fn a_candidate_may_precede_the_local_description() {
     let mut scenario = Scenario::new();
     scenario.join("viewer");
     scenario.update("viewer", Update::Offer("offer".into()));
@@ -38,7 +38,7 @@ fn a_candidate_may_come_before_the_offer_is_in_force() {
 }
 
 #[test]
-fn where_only_turn_may_be_used_the_offer_does_not_wait_for_a_candidate() {
+fn with_relay_candidates_only_the_offer_does_not_wait_for_a_candidate() {
     let mut scenario = Scenario::with(Limits { relay_only: true, ..Limits::default() });
     scenario.join("viewer");
     assert_eq!(
@@ -89,7 +89,7 @@ fn a_new_process_of_a_receiver_gets_a_new_session() {
 }
 
 #[test]
-fn no_two_sessions_have_the_same_id() {
+fn session_ids_are_unique() {
     let mut scenario = Scenario::new();
     scenario.join("a");
     scenario.join("b");
@@ -101,7 +101,7 @@ fn no_two_sessions_have_the_same_id() {
 }
 
 #[test]
-fn late_news_and_messages_of_a_session_that_is_over_have_no_effect() {
+fn late_updates_and_messages_of_an_ended_session_are_ignored() {
     let mut scenario = Scenario::new();
     scenario.watcher("viewer");
     let over = scenario.session("viewer");

@@ -1,4 +1,4 @@
-//! The roster on virtual time: inputs, exact outputs, nothing left over.
+//! Scenarios on virtual time: inputs and the exact outputs.
 
 mod joins;
 mod queue;
@@ -22,15 +22,14 @@ const MS: Duration = Duration::from_millis(1);
 const VIDEO: [StreamKey; 2] =
     [StreamKey { kind: MediaKind::Video, index: 0 }, StreamKey { kind: MediaKind::Video, index: 1 }];
 
-/// A roster with an application that refuses the receivers whose names begin with "stranger", unless their meta is a
-/// ticket.
+/// A roster, and an application that refuses receivers whose names begin with "stranger" unless their `meta` is a ticket.
 struct Scenario {
     roster: Roster,
     now: Instant,
     has_port: bool,
 }
 
-/// What the roster did, in short.
+/// An output in short form.
 #[derive(Debug, Clone, PartialEq)]
 enum Observed {
     Asked(String, Option<String>),
@@ -47,7 +46,7 @@ enum Observed {
 }
 
 impl Scenario {
-    /// In the room, and one video stream flows.
+    /// The element is in the room, and one video stream flows.
     fn new() -> Self {
         Self::with(Limits::default())
     }
@@ -65,7 +64,7 @@ impl Scenario {
         Self { roster: Roster::new(limits, 7, now), now, has_port: true }
     }
 
-    /// One input, and what comes of it at this time.
+    /// Handles one input. Returns the outputs at this time.
     fn handle(&mut self, input: Input) -> Vec<Observed> {
         self.roster.handle(self.now, input);
         let mut did = self.outputs();
@@ -93,7 +92,7 @@ impl Scenario {
         did
     }
 
-    /// Lets time pass, with every deadline on the way, each at its time.
+    /// Advances time, stopping at every deadline.
     fn run_for(&mut self, time: Duration) -> Vec<Observed> {
         let end = self.now + time;
         let mut did = Vec::new();
@@ -106,7 +105,7 @@ impl Scenario {
         did
     }
 
-    /// Nothing happens for this time, less a millisecond; then this does.
+    /// Asserts that there is no output until this time, and returns the outputs at this time.
     fn nothing_until(&mut self, time: Duration) -> Vec<Observed> {
         assert_eq!(self.run_for(time.saturating_sub(MS)), []);
         self.run_for(MS)
@@ -129,13 +128,13 @@ impl Scenario {
         self.update(name, Update::Failed(EndReason::Timeout))
     }
 
-    /// A message of a receiver in its current session.
+    /// Handles a message of a receiver in its current session.
     fn receive(&mut self, name: &str, body: Body) -> Vec<Observed> {
         let session = Some(self.session(name));
         self.handle(signal(name, session, body))
     }
 
-    /// The session gets as far as its offer.
+    /// Advances a session up to its offer.
     fn offer(&mut self, name: &str) {
         for update in [Update::Offer("offer".into()), Update::OfferSet, Update::Candidate(candidate())] {
             self.update(name, update);
@@ -146,14 +145,14 @@ impl Scenario {
         self.receive(name, Body::Answer { sdp: "answer".into() })
     }
 
-    /// The session gets as far as media.
+    /// Advances a session up to media.
     fn connect(&mut self, name: &str) {
         self.offer(name);
         self.answer(name);
         self.update(name, Update::Connected);
     }
 
-    /// A receiver whose media flows.
+    /// Adds a receiver and connects it.
     fn watcher(&mut self, name: &str) {
         self.join(name);
         self.connect(name);
@@ -164,7 +163,7 @@ impl Scenario {
         assert!(matches!(state, ReceiverState::Excluded(reason) if *reason == expected), "{name}: {state:?}");
     }
 
-    /// Those who have a session.
+    /// The receivers with a session.
     fn served(&self) -> Vec<String> {
         let receivers = self.roster.receivers().iter();
         receivers.filter(|(_, receiver)| receiver.session().is_some()).map(|(id, _)| id.to_string()).collect()
@@ -200,7 +199,7 @@ fn id(name: &str) -> ClientId {
     ClientId::new(name).expect("an id")
 }
 
-/// A receiver of today; its process is named like it.
+/// A current receiver, whose process has the same name.
 fn peer(name: &str) -> PeerEntry {
     with_meta(name, &Value::Null)
 }
@@ -214,7 +213,7 @@ fn process(name: &str, epoch: &str, meta: &Value) -> PeerEntry {
     serde_json::from_value(entry).expect("an entry")
 }
 
-/// A receiver of the time before the protocol had versions.
+/// An old receiver, which names no protocol version.
 fn old_peer(name: &str) -> PeerEntry {
     let entry = json!({"client_id": name, "role": "receiver", "protocol": 0});
     serde_json::from_value(entry).expect("an entry")
@@ -260,12 +259,12 @@ fn stays_excluded(name: &str) -> Observed {
     Observed::Noticed(Notice::StaysExcluded(id(name)))
 }
 
-/// The outputs at the end of a session that the receiver has heard of: `bye` goes out first.
+/// The outputs at the end of a session whose offer was sent; `bye` is sent first.
 fn end_with_bye(name: &str, reason: EndReason) -> Vec<Observed> {
     vec![Observed::SentBye(name.into()), ended(name, reason), reported(name, Media::Ended)]
 }
 
-/// The same for a session that failed.
+/// The outputs at the failure of such a session.
 fn failure(name: &str, reason: EndReason) -> Vec<Observed> {
     let notice = Observed::Noticed(Notice::Failed(id(name), reason.clone()));
     [vec![notice], end_with_bye(name, reason)].concat()

@@ -1,4 +1,4 @@
-//! More receivers than places: who is served, who waits, and what the log says of it.
+//! More receivers than slots: the order of service, and log entries of waiting receivers.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn no_port(name: &str) -> Observed {
 }
 
 #[test]
-fn places_go_to_receivers_in_the_order_of_arrival() {
+fn slots_go_to_receivers_in_the_order_of_arrival() {
     let mut scenario = Scenario::with(limit(1));
     scenario.watcher("first");
     assert_eq!(scenario.join("zoe"), [asked("zoe"), no_slot("zoe")]);
@@ -42,7 +42,7 @@ fn a_receiver_that_waits_again_is_logged_again() {
 }
 
 #[test]
-fn a_receiver_that_never_answers_gives_its_place_up_when_others_wait() {
+fn a_receiver_that_never_answers_loses_its_slot_to_others() {
     let mut scenario = Scenario::with(limit(1));
     scenario.join("mute");
     scenario.offer("mute");
@@ -55,7 +55,7 @@ fn a_receiver_that_never_answers_gives_its_place_up_when_others_wait() {
 }
 
 #[test]
-fn a_receiver_that_never_connects_gives_its_place_up_when_others_wait() {
+fn a_receiver_that_never_connects_loses_its_slot_to_others() {
     let mut scenario = Scenario::with(limit(1));
     scenario.join("mute");
     scenario.offer("mute");
@@ -67,7 +67,7 @@ fn a_receiver_that_never_connects_gives_its_place_up_when_others_wait() {
 }
 
 #[test]
-fn receivers_that_never_answer_cannot_keep_a_place_from_others_by_turns() {
+fn receivers_that_never_answer_cannot_block_a_slot_by_turns() {
     let mut scenario = Scenario::with(limit(1));
     for name in ["mute-1", "mute-2", "viewer"] {
         scenario.join(name);
@@ -84,7 +84,7 @@ fn receivers_that_never_answer_cannot_keep_a_place_from_others_by_turns() {
 }
 
 #[test]
-fn a_higher_limit_serves_those_who_wait_and_a_lower_one_ends_no_session() {
+fn a_higher_limit_serves_waiting_receivers_and_a_lower_one_ends_no_session() {
     let mut scenario = Scenario::with(limit(1));
     scenario.watcher("a");
     scenario.join("b");

@@ -1,8 +1,8 @@
-//! A receiver that was refused, was kicked or said goodbye gets no session, whatever it sends.
+//! A receiver that was refused or kicked, or said `bye`, gets no session, regardless of its messages.
 
 use super::*;
 
-/// All that a receiver can make its sender hear without a new process and without leaving the room.
+/// All inputs that a receiver can cause without a new process and without leaving the room.
 fn everything_it_can_send(name: &str) -> Vec<Input> {
     let changed = with_meta(name, &json!({"battery": 80}));
     vec![
@@ -59,7 +59,7 @@ fn the_application_decides_again_when_meta_changes() {
 }
 
 #[test]
-fn an_allowed_change_of_meta_leaves_the_session_alone() {
+fn an_allowed_change_of_meta_does_not_end_the_session() {
     let mut scenario = Scenario::new();
     scenario.watcher("viewer");
     let session = scenario.session("viewer");
@@ -97,7 +97,7 @@ fn a_receiver_without_a_session_can_be_kicked_too() {
 }
 
 #[test]
-fn so_many_kicked_processes_are_remembered_and_then_the_first_is_forgotten() {
+fn the_list_of_kicked_processes_is_bounded() {
     let mut scenario = Scenario::new();
     let names: Vec<String> = (0..=crate::sink::roster::queue::MAX_KICKED).map(|n| format!("v{n}")).collect();
     for name in &names {
@@ -110,7 +110,7 @@ fn so_many_kicked_processes_are_remembered_and_then_the_first_is_forgotten() {
 }
 
 #[test]
-fn a_receiver_that_said_goodbye_gets_no_session_until_it_leaves_and_joins_again() {
+fn a_receiver_that_said_bye_gets_no_session_until_it_joins_again() {
     let mut scenario = Scenario::new();
     scenario.watcher("viewer");
     assert_eq!(
@@ -124,7 +124,7 @@ fn a_receiver_that_said_goodbye_gets_no_session_until_it_leaves_and_joins_again(
 }
 
 #[test]
-fn an_old_receiver_gets_one_offer_in_its_life() {
+fn an_old_receiver_gets_only_one_offer() {
     for end in [Input::Flowing(false), Input::PeerGone(id("old"), GoneReason::Restart)] {
         let mut scenario = Scenario::new();
         scenario.handle(Input::PeerReady(old_peer("old")));
@@ -141,7 +141,7 @@ fn an_old_receiver_gets_one_offer_in_its_life() {
 }
 
 #[test]
-fn an_old_receiver_gets_another_session_if_it_never_heard_of_the_first() {
+fn an_old_receiver_gets_another_session_if_no_offer_was_sent() {
     let mut scenario = Scenario::new();
     scenario.handle(Input::PeerReady(old_peer("old")));
     assert_eq!(scenario.fail("old").last(), Some(&ended("old", EndReason::Timeout)), "no bye and no report");

@@ -46,7 +46,7 @@ fn an_offer_that_is_never_made_ends_after_30_s() {
 }
 
 #[test]
-fn a_session_that_worked_for_a_while_is_replaced_at_once() {
+fn a_settled_session_is_replaced_without_back_off() {
     let mut scenario = Scenario::new();
     scenario.join("viewer");
     scenario.fail("viewer");
@@ -61,7 +61,7 @@ fn a_session_that_worked_for_a_while_is_replaced_at_once() {
 }
 
 #[test]
-fn a_session_that_breaks_off_as_soon_as_it_is_connected_is_a_failure() {
+fn a_session_that_ends_soon_after_its_connection_is_a_failure() {
     let mut scenario = Scenario::new();
     scenario.join("viewer");
     for wait in [1, 2, 4] {
@@ -104,7 +104,7 @@ fn an_old_receiver_that_is_busy_with_another_sender_is_offered_to_again_after_30
 }
 
 #[test]
-fn a_session_that_cannot_be_started_is_tried_again() {
+fn a_session_that_failed_to_start_is_retried() {
     let mut scenario = Scenario::new();
     scenario.join("viewer");
     let error = EndReason::Failed("webrtcbin is missing".into());

@@ -1,9 +1,9 @@
-//! While signaling is away, and when it is back.
+//! Loss of the signaling connection, and its return.
 
 use super::*;
 
 #[test]
-fn no_session_starts_while_signaling_is_away() {
+fn no_session_starts_without_signaling() {
     let mut scenario = Scenario::new();
     scenario.watcher("viewer");
     scenario.run_for(60 * S);
@@ -13,7 +13,7 @@ fn no_session_starts_while_signaling_is_away() {
 }
 
 #[test]
-fn after_a_join_a_receiver_without_media_waits_for_word_that_it_is_there() {
+fn after_a_join_a_receiver_without_media_waits_until_signaling_reports_it() {
     for comes_back in [true, false] {
         let mut scenario = Scenario::new();
         scenario.watcher("viewer");
@@ -32,7 +32,7 @@ fn after_a_join_a_receiver_without_media_waits_for_word_that_it_is_there() {
 }
 
 #[test]
-fn media_goes_on_without_signaling() {
+fn media_continues_without_signaling() {
     let mut scenario = Scenario::new();
     scenario.watcher("viewer");
     let session = scenario.session("viewer");
@@ -45,7 +45,7 @@ fn media_goes_on_without_signaling() {
 }
 
 #[test]
-fn a_negotiation_that_signaling_broke_off_starts_anew() {
+fn an_interrupted_negotiation_starts_again() {
     let mut scenario = Scenario::new();
     scenario.join("viewer");
     scenario.offer("viewer");
@@ -59,7 +59,7 @@ fn a_negotiation_that_signaling_broke_off_starts_anew() {
 }
 
 #[test]
-fn a_changed_meta_is_word_of_a_receiver_too() {
+fn a_changed_meta_confirms_that_a_receiver_is_present() {
     let mut scenario = Scenario::new();
     scenario.handle(Input::InRoom(false));
     scenario.join("viewer");

@@ -1,4 +1,4 @@
-//! Streams that come, change and end, and answers that reject some of them.
+//! Streams that start, change and end, and answers that reject some of them.
 
 use super::*;
 
@@ -43,7 +43,7 @@ fn sessions_end_with_the_last_stream_and_start_when_one_flows_again() {
 }
 
 #[test]
-fn without_a_pad_there_is_nothing_to_offer() {
+fn without_a_stream_there_is_no_offer() {
     let mut scenario = Scenario::new();
     scenario.watcher("viewer");
     assert_eq!(scenario.handle(Input::Streams(vec![])), end_with_bye("viewer", EndReason::StreamsChanged));
@@ -51,14 +51,14 @@ fn without_a_pad_there_is_nothing_to_offer() {
 }
 
 #[test]
-fn a_receiver_that_backs_off_gets_new_streams_at_once() {
+fn new_streams_end_the_back_off() {
     let mut scenario = Scenario::new();
     scenario.join("viewer");
     scenario.fail("viewer");
     assert_eq!(scenario.handle(Input::Streams(VIDEO.to_vec())), [started_both("viewer")]);
 }
 
-/// A receiver that was offered two streams and has answered.
+/// A receiver that has answered an offer of two streams.
 fn answered(peer: PeerEntry) -> Scenario {
     let name = peer.client_id.to_string();
     let mut scenario = Scenario::new();
