@@ -14,12 +14,13 @@ use crate::{
     log::CAT,
     peer::certificate,
     signaling::SignalingState,
+    sync::lock,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use room_signaling_client::wire::Role;
 use std::{
     sync::{
-        LazyLock, Mutex, MutexGuard, PoisonError,
+        LazyLock, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -307,10 +308,6 @@ impl super::RoomWebRtcSrc {
     pub(super) fn published(&self) -> &PublishedState {
         &self.imp().published
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

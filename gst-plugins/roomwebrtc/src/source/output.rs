@@ -12,11 +12,12 @@ use crate::{
     codec::{Codec, MediaKind, access_unit::AccessUnitKind},
     log::CAT,
     stream_key::StreamKey,
+    sync::lock,
     time::{SessionClock, shifted, signed},
 };
 use gst::{glib, prelude::*};
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -265,10 +266,6 @@ fn is_random_access_point(buffer: &gst::BufferRef, caps: &gst::CapsRef) -> bool 
         (Some(codec), Ok(bytes)) => (codec.syntax.access_unit)(&bytes).kind != AccessUnitKind::Delta,
         _ => !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn restamped(mut buffer: gst::Buffer, pts: gst::ClockTime, discont: bool, offset: i64) -> gst::Buffer {

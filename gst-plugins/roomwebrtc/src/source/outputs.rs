@@ -2,11 +2,11 @@
 //! whose stream resumed in another codec are ended and removed.
 
 use super::output::{Output, OutputContext, OutputEvent};
-use crate::{codec::MediaKind, log::CAT, stream_key::StreamKey};
+use crate::{codec::MediaKind, log::CAT, stream_key::StreamKey, sync::lock};
 use gst::glib;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 /// The outputs of one run of the element.
@@ -130,6 +130,6 @@ impl Outputs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Pads>> {
-        self.pads.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pads)
     }
 }

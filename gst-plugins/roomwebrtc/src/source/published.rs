@@ -4,10 +4,11 @@
 use crate::{
     property::{Property, PropertyTable},
     signaling::{SignalingState, SignalingStatus},
+    sync::lock,
 };
 use gst::{glib, prelude::*};
 use std::sync::{
-    LazyLock, Mutex, MutexGuard, PoisonError,
+    LazyLock, Mutex, MutexGuard,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -47,8 +48,7 @@ struct Snapshot {
 
 impl PublishedState {
     fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
-        // A panic of another thread is reported there, and the data is still consistent.
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.snapshot)
     }
 
     /// The value of a read-only property. `None` if the source has no such property.

@@ -6,11 +6,12 @@ use crate::{
     codec::{Codec, H264},
     h264_repair::H264Repair,
     stream_key::StreamKey,
+    sync::lock,
 };
 use gst::{glib, prelude::*};
 use std::{
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -104,7 +105,7 @@ impl Handover {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HandoverState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

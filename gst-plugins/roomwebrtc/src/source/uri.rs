@@ -1,5 +1,8 @@
 //! Room URIs: `room://host:port/name` is the room `name` of the signaling server `ws://host:port`; `rooms://` is the
 //! same over TLS. Names are percent-encoded UTF-8 (RFC 3986), so that every name can be expressed.
+//!
+//! Segments in front of the name are the path of `signaling-uri`: `rooms://host/ws/name` is a room of `wss://host/ws`.
+//! With a path, the default port is that of the scheme, 80 or 443, as in `signaling-uri`.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use room_signaling_client::wire::{DEFAULT_PORT, DEFAULT_ROOM};
@@ -34,26 +37,29 @@ pub(super) fn parse(uri: &str) -> Result<RoomUri, String> {
     if authority.is_empty() || authority.contains('@') {
         return Err(wrong("it has no plain host"));
     }
-    let room = match path {
+    let (path, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let room = match name {
         "" => DEFAULT_ROOM.to_owned(),
-        path => percent_decode_str(path)
+        name => percent_decode_str(name)
             .decode_utf8()
             .map_err(|_| wrong("the name of the room is not percent-encoded UTF-8"))?
             .into_owned(),
     };
-    Ok(RoomUri { signaling_uri: format!("{socket}://{}", with_port(authority)), room })
+    let server = if path.is_empty() { with_port(authority) } else { format!("{authority}/{path}") };
+    Ok(RoomUri { signaling_uri: format!("{socket}://{server}"), room })
 }
 
 /// Builds the room URI of these properties, if there is one.
 pub(super) fn build(signaling_uri: &str, room: &str) -> Option<String> {
-    let (scheme, authority) = signaling_uri.split_once("://")?;
+    let (scheme, server) = signaling_uri.split_once("://")?;
     let scheme = match scheme {
         "ws" => "room",
         "wss" => "rooms",
         _ => return None,
     };
-    let authority = authority.split('/').next()?;
-    Some(format!("{scheme}://{authority}/{}", utf8_percent_encode(room, ESCAPED)))
+    // A query may contain a secret, and is not part of a room URI.
+    let server = server.split(['?', '#']).next()?.trim_end_matches('/');
+    Some(format!("{scheme}://{server}/{}", utf8_percent_encode(room, ESCAPED)))
 }
 
 fn with_port(authority: &str) -> String {
@@ -82,6 +88,9 @@ mod tests {
             ("room://h:1/%E5%AE%A2%E5%8E%85", "ws://h:1", "客厅"),
             ("room://h:1/a%2Fb%3F%25", "ws://h:1", "a/b?%"),
             ("room://h:1/客厅", "ws://h:1", "客厅"),
+            ("room://h:1/base/ws/a", "ws://h:1/base/ws", "a"),
+            ("rooms://h/ws/a?x=1", "wss://h/ws", "a"),
+            ("room://h/ws/", "ws://h/ws", "room_default"),
         ] {
             let expected = RoomUri { signaling_uri: server.to_owned(), room: room.to_owned() };
             assert_eq!(parse(uri), Ok(expected), "{uri}");
@@ -98,12 +107,15 @@ mod tests {
 
     #[test]
     fn a_built_uri_can_be_parsed() {
-        for room in ["living_room", "客厅", "a/b c?#%"] {
-            let uri = build("wss://h:1/ws", room).expect("a URI");
-            assert!(uri.is_ascii(), "{uri}");
-            let expected = RoomUri { signaling_uri: "wss://h:1".to_owned(), room: room.to_owned() };
-            assert_eq!(parse(&uri), Ok(expected));
+        for server in ["wss://h:1", "wss://h:1/ws", "wss://h/base/ws", "ws://[::1]:8765"] {
+            for room in ["living_room", "客厅", "a/b c?#%"] {
+                let uri = build(server, room).expect("a URI");
+                assert!(uri.is_ascii(), "{uri}");
+                let expected = RoomUri { signaling_uri: server.to_owned(), room: room.to_owned() };
+                assert_eq!(parse(&uri), Ok(expected), "{uri}");
+            }
         }
+        assert_eq!(build("wss://h:1/ws?key=secret", "a").as_deref(), Some("rooms://h:1/ws/a"));
         assert_eq!(build("http://h", "a"), None);
     }
 }
