@@ -39,6 +39,8 @@ pub(crate) struct SinkPad {
     upstream: UpstreamMonitor,
     /// Whether data without caps has been reported.
     reported_no_caps: AtomicBool,
+    /// Set before the pad is removed, while its streaming thread may still be handling an event.
+    released: AtomicBool,
 }
 
 /// The elements behind a pad whose codec is known.
@@ -69,6 +71,7 @@ impl SinkPad {
             chain: Mutex::new(None),
             upstream: UpstreamMonitor::default(),
             reported_no_caps: AtomicBool::new(false),
+            released: AtomicBool::new(false),
         }
     }
 
@@ -178,7 +181,10 @@ impl SinkPad {
 
     /// Handles a buffer of a stream without caps: posts an error once, instead of "not-linked".
     pub(crate) fn refuse_data_without_caps(&self, bin: &super::RoomWebRtcSink) {
-        if self.chain().is_none() && !self.reported_no_caps.swap(true, Ordering::Relaxed) {
+        if self.chain().is_none()
+            && !self.released.load(Ordering::Acquire)
+            && !self.reported_no_caps.swap(true, Ordering::Relaxed)
+        {
             gst::element_error!(bin, gst::StreamError::Format, ("{}", UnsupportedStream::NoCaps));
         }
     }
@@ -214,6 +220,10 @@ impl SinkPad {
         }
         self.ghost.set_target(first.static_pad("sink").as_ref())?;
         *self.chain() = Some(Chain { codec, format: None, parser, sink });
+        // `release` sets the flag before it takes the lock, so one of the two removes the chain.
+        if self.released.load(Ordering::Acquire) {
+            self.remove_chain(bin);
+        }
         Ok(())
     }
 
@@ -273,6 +283,7 @@ impl SinkPad {
 
     /// Stops the pad before its removal.
     pub(crate) fn release(&self, bin: &super::RoomWebRtcSink) {
+        self.released.store(true, Ordering::Release);
         self.conductor.send(Command::PadGone(self.key));
         self.upstream.clear();
         // Deactivating the pad waits for its streaming thread, which may be waiting in the chain.

@@ -20,9 +20,9 @@ fn next_error(pipeline: &gst::Pipeline) -> Option<String> {
 
 #[test]
 fn a_panic_of_the_conductor_is_an_error_and_the_element_can_be_started_again() {
-    let pipeline = gst::Pipeline::new();
     let element = element();
-    // Nothing listens on this port, which does not matter here.
+    let pipeline = gst::Pipeline::new();
+    // No server listens on this port.
     element.set_property("signaling-uri", "ws://127.0.0.1:9");
     pipeline.add(&element).expect("added");
     for _ in 0..2 {
