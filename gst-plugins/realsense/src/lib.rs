@@ -1,13 +1,13 @@
 //! The plugin `realsense`: `realsensesrc` captures the streams of RealSense depth cameras.
 //!
-//! - [`source`]: the element, its properties and its pads.
-//! - [`reader`]: one camera or recording, which all pads of an element share; also finds a camera again that was
+//! - `source`: the element, its properties and its pads.
+//! - `reader`: one camera or recording, which all pads of an element share; also finds a camera again that was
 //!   unplugged.
-//! - [`stream`]: the source element inside each pad, which negotiates caps and makes buffers of frames.
-//! - [`timeline`]: maps the timestamps of frames to PTS.
-//! - [`depth`]: filters of depth, alignment of depth to color, colors of depth.
-//! - [`camera`]: the safe interface to librealsense, and the only module with `unsafe` code.
-//! - [`provider`]: the device provider, which lists connected cameras.
+//! - `stream`: the source element inside each pad, which negotiates caps and makes buffers of frames.
+//! - `timeline`: maps the timestamps of frames to PTS.
+//! - `depth`: filters of depth, alignment of depth to color, colors of depth.
+//! - `camera`: the safe interface to librealsense, and the only module with `unsafe` code.
+//! - `provider`: the device provider, which lists connected cameras.
 
 #![allow(missing_docs, reason = "plugin_define! makes public items that can't be documented")]
 
