@@ -32,7 +32,7 @@ async fn lazy(target: Target, nth: usize, room: &str, id: &str) -> Raw {
 }
 
 /// Waits until a metric has an expected value.
-async fn until(target: Target, name: &str, is_right: impl Fn(f64) -> bool) {
+pub(crate) async fn until(target: Target, name: &str, is_right: impl Fn(f64) -> bool) {
     let began = Instant::now();
     loop {
         let value = target.metric(name).await;
