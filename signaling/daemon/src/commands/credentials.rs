@@ -2,8 +2,11 @@
 //! a running server.
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
-use room_protocol::{ClientId, UserId, hub::RoomPattern, wire};
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use room_protocol::{ClientId, UserId, hub::RoomPattern, wire::Role};
 use room_signaling_server::auth::{SigningKey, TokenSpec, hash_password};
 use std::{
     fs,
@@ -61,7 +64,7 @@ pub(crate) struct TokenArgs {
     room: Vec<RoomPattern>,
 
     /// The roles that it grants, separated by commas
-    #[arg(long, required = true, value_delimiter = ',', value_name = "ROLE")]
+    #[arg(long, required = true, value_delimiter = ',', value_name = "ROLE", value_parser = role_parser())]
     role: Vec<Role>,
 
     /// The audience of the server's configuration, if it has one; may be repeated
@@ -73,12 +76,9 @@ pub(crate) struct TokenArgs {
     ttl: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Role {
-    /// Send to the room
-    Sender,
-    /// Receive from the room
-    Receiver,
+fn role_parser() -> impl TypedValueParser<Value = Role> {
+    let names = Role::ALL.iter().map(|role| role.as_str());
+    PossibleValuesParser::new(names).try_map(|name| Role::from_name(&name).ok_or("unknown role"))
 }
 
 /// Issues a token and prints it.
@@ -94,17 +94,13 @@ fn make_token(args: TokenArgs, now: Duration) -> anyhow::Result<String> {
     let path = args.key.display();
     let content = fs::read(&args.key).with_context(|| format!("--key {path} can't be read"))?;
     let key = SigningKey::new(&content).with_context(|| format!("--key {path}"))?;
-    let role = |role: &Role| match role {
-        Role::Sender => wire::Role::Sender,
-        Role::Receiver => wire::Role::Receiver,
-    };
     let spec = TokenSpec {
         kid: args.kid,
         user: args.user,
         id: Some(args.id.map_or_else(random_id, Ok)?),
         client_id: args.client_id,
         rooms: args.room,
-        roles: args.role.iter().map(role).collect(),
+        roles: args.role,
         audience: args.audience,
         expires: now + args.ttl,
     };
