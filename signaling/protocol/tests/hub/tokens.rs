@@ -13,15 +13,15 @@ use room_protocol::{
 use serde_json::json;
 use std::time::Duration;
 
-const BOTH: [Role; 2] = [Role::Sender, Role::Receiver];
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const BOTH: [Role; 2] = [Role::Sender, Role::Receiver];
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-fn token(text: &str) -> Claim {
+pub(crate) fn token(text: &str) -> Claim {
     Claim::Token(Secret::new(text))
 }
 
 /// The types of the outputs, with their recipients.
-fn types(outs: &[Out]) -> Vec<(ConnId, &str)> {
+pub(crate) fn types(outs: &[Out]) -> Vec<(ConnId, &str)> {
     fn line(out: &Out) -> (ConnId, &str) {
         match out {
             Said(to, said) => (*to, said["type"].as_str().expect("a type")),
@@ -33,12 +33,12 @@ fn types(outs: &[Out]) -> Vec<(ConnId, &str)> {
     outs.iter().map(line).collect()
 }
 
-fn kicked(to: ConnId, id: &str) -> Out {
+pub(crate) fn kicked(to: ConnId, id: &str) -> Out {
     Said(to, json!({"type": "peer_left", "client_id": id, "reason": "kicked"}))
 }
 
 /// A member whose token grants every room.
-fn member(world: &mut World, room: &str, id: &str, role: &str) -> ConnId {
+pub(crate) fn member(world: &mut World, room: &str, id: &str, role: &str) -> ConnId {
     let grant = world.grant(id, &["*"], &BOTH);
     let conn = world.user(id, &grant);
     world.join(conn, room, role);
@@ -153,90 +153,6 @@ fn the_third_register_with_an_id_of_somebody_else_closes() {
         expected.extend((n == 2).then_some(Closed(conn, 4010)));
         assert_eq!(world.take(), expected);
     }
-}
-
-/// A grant whose token names an id.
-fn naming(world: &World, user: &str, id: &str) -> Grant {
-    Grant { client_id: Some(ClientId::new(id).expect("an id")), ..world.grant(user, &["*"], &BOTH) }
-}
-
-#[test]
-fn a_token_that_names_an_id_takes_it_from_one_that_names_none() {
-    for user in ["eve", "ann"] {
-        let mut world = World::with_users();
-        let watcher = member(&mut world, "r", "watcher", "sender");
-        let any_id = world.grant(user, &["*"], &BOTH);
-        let squatter = world.user("camera", &any_id);
-        world.join(squatter, "r", "receiver");
-        let named = naming(&world, "ann", "camera");
-        let camera = world.process_of_user("camera", "the camera", &named);
-        world.take();
-        world.join(camera, "r", "sender");
-        let outs = world.take();
-        assert_eq!(
-            outs[..3],
-            [
-                kicked(watcher, "camera"),
-                Said(squatter, json!({"type": "error", "code": "client_id_taken"})),
-                Closed(squatter, 4002),
-            ]
-        );
-        assert_eq!(types(&outs[3..]), [(camera, "joined"), (watcher, "peer_joined")]);
-    }
-}
-
-#[test]
-fn an_owned_id_is_not_probed_for_another_user() {
-    let mut world = World::with_users();
-    let named = naming(&world, "ann", "camera");
-    let camera = world.user("camera", &named);
-    world.join(camera, "r", "sender");
-    let any_id = world.grant("eve", &["*"], &BOTH);
-    let eve = world.process_of_user("camera", "another process", &any_id);
-    world.take();
-    world.join(eve, "r", "receiver");
-    // Even silence of the camera changes nothing.
-    assert_eq!(world.take(), [error(eve, "client_id_taken", "join"), Closed(eve, 4002)]);
-}
-
-#[test]
-fn of_two_users_whose_tokens_name_the_same_id_the_first_keeps_it_while_it_answers() {
-    for answers in [true, false] {
-        let mut world = World::with_users();
-        let (ann, eve) = (naming(&world, "ann", "camera"), naming(&world, "eve", "camera"));
-        let first = world.user("camera", &ann);
-        world.join(first, "r", "sender");
-        let second = world.process_of_user("camera", "another process", &eve);
-        world.take();
-        world.join(second, "r", "sender");
-        assert_eq!(world.take(), [Pinged(first)]);
-        if answers {
-            world.input(Input::Alive(first));
-            assert_eq!(world.take(), [error(second, "client_id_taken", "join"), Closed(second, 4002)]);
-        } else {
-            world.pass(2 * SECOND);
-            assert_eq!(types(&world.take()), [(first, "close"), (second, "joined")]);
-        }
-    }
-}
-
-#[test]
-fn a_squatter_with_a_pending_join_is_evicted_too() {
-    let mut world = World::with_users();
-    let eve = world.grant("eve", &["*"], &BOTH);
-    let elsewhere = world.process_of_user("camera", "elsewhere", &eve);
-    world.join(elsewhere, "two", "receiver");
-    let squatter = world.user("camera", &eve);
-    world.join(squatter, "one", "receiver");
-    world.take();
-    world.join(squatter, "two", "receiver");
-    assert_eq!(world.take(), [Pinged(elsewhere)]);
-    let named = naming(&world, "ann", "camera");
-    let camera = world.process_of_user("camera", "the camera", &named);
-    world.join(camera, "one", "sender");
-    assert_eq!(types(&world.take()), [(squatter, "error"), (squatter, "close"), (camera, "joined")]);
-    world.input(Input::Alive(elsewhere));
-    assert_eq!(world.take(), [], "nobody waits for its id any more");
 }
 
 #[test]
@@ -438,101 +354,6 @@ fn an_expired_token_is_unauthorized() {
     assert_eq!(world.take(), [error(conn, "unauthorized", "register"), Closed(conn, 4010)]);
 }
 
-/// Joins with a token that grants this.
-fn join_with(world: &mut World, conn: ConnId, room: &str, grant: &Grant) {
-    world.say(conn, json!({"type": "join", "room_id": room, "role": "sender", "token": "fresh"}));
-    assert_eq!(world.take(), [Asked(conn, token("fresh"))]);
-    world.granted(conn, grant);
-}
-
-#[test]
-fn a_new_token_in_join_extends_the_stay_silently() {
-    let mut world = World::with_users();
-    let _b = member(&mut world, "r", "b", "receiver");
-    let mut grant = world.grant("ann", &["*"], &BOTH);
-    grant.until = world.unix() + 5 * SECOND;
-    let a = world.user("a", &grant);
-    world.join(a, "r", "sender");
-    world.take();
-    grant.until = world.unix() + 12 * SECOND;
-    join_with(&mut world, a, "r", &grant);
-    assert_eq!(types(&world.take()), [(a, "joined")]);
-    world.pass(11 * SECOND);
-    assert_eq!(world.take(), []);
-    // A token that expires earlier is applied as well.
-    grant.until = world.unix() + SECOND / 2;
-    world.say(a, json!({"type": "join", "room_id": "r", "role": "sender", "token": "another"}));
-    world.granted(a, &grant);
-    world.take();
-    world.pass(SECOND / 2);
-    assert_eq!(types(&world.take())[..2], [(a, "error"), (a, "close")]);
-}
-
-#[test]
-fn the_token_of_register_need_not_be_checked_again() {
-    let mut world = World::with_users();
-    let grant = world.grant("ann", &["hall"], &BOTH);
-    let a = world.user("a", &grant);
-    let mut join = json!({"type": "join", "room_id": "hall", "token": "t"});
-    world.say(a, join.clone());
-    assert_eq!(types(&world.take()), [(a, "joined")]);
-    join["room_id"] = json!("kitchen");
-    world.say(a, join.clone());
-    assert_eq!(world.take(), [error(a, "forbidden", "join")], "it grants what it always did");
-    // Once it is replaced, it counts as any other token.
-    join_with(&mut world, a, "hall", &grant);
-    world.take();
-    world.say(a, join);
-    assert_eq!(world.take(), [Asked(a, token("t"))]);
-}
-
-#[test]
-fn a_new_token_changes_the_rights_if_the_join_succeeds() {
-    let mut world = World::with_users();
-    let hall = world.grant("ann", &["hall"], &BOTH);
-    let a = world.user("a", &hall);
-    world.join(a, "hall", "sender");
-    world.take();
-    let kitchen = world.grant("ann", &["kitchen"], &BOTH);
-    // The join is refused, and nothing changes.
-    join_with(&mut world, a, "lab", &kitchen);
-    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
-    world.join(a, "kitchen", "sender");
-    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
-    world.join(a, "hall", "sender");
-    assert_eq!(types(&world.take()), [(a, "joined")]);
-    join_with(&mut world, a, "kitchen", &kitchen);
-    assert_eq!(types(&world.take()), [(a, "joined")]);
-    world.join(a, "hall", "sender");
-    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
-}
-
-#[test]
-fn a_token_of_another_user_or_for_another_id_is_refused_in_join() {
-    let mut world = World::with_users();
-    let grant = world.grant("ann", &["*"], &BOTH);
-    let a = world.user("a", &grant);
-    let bob = world.grant("bob", &["*"], &BOTH);
-    join_with(&mut world, a, "r", &bob);
-    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
-    let mut pinned = grant;
-    pinned.client_id = Some(ClientId::new("b").expect("an id"));
-    join_with(&mut world, a, "r", &pinned);
-    assert_eq!(world.take(), [error(a, "forbidden", "join")]);
-}
-
-#[test]
-fn a_bad_token_in_join_ends_the_connection_though_the_first_was_good() {
-    let mut world = World::with_users();
-    let b = member(&mut world, "r", "b", "receiver");
-    let a = member(&mut world, "r", "a", "sender");
-    world.take();
-    world.say(a, json!({"type": "join", "room_id": "r", "role": "sender", "token": "bad"}));
-    world.take();
-    world.verdict(a, Verdict::Refused("expired".into()));
-    assert_eq!(world.take(), [error(a, "unauthorized", "join"), Closed(a, 4010), kicked(b, "a")]);
-}
-
 #[test]
 fn too_many_verifications_are_a_temporary_error() {
     let mut world = World::with_users();
@@ -544,43 +365,6 @@ fn too_many_verifications_are_a_temporary_error() {
     assert_eq!(world.take(), [error(conn, "too_many_attempts", "register")]);
     world.say(conn, register);
     assert_eq!(world.take(), [Asked(conn, token("t"))]);
-}
-
-#[test]
-fn a_takeover_needs_the_same_user_as_well() {
-    for (user, taken_over) in [("ann", true), ("eve", false)] {
-        let mut world = World::with_users();
-        let ann = world.grant("ann", &["*"], &BOTH);
-        let old = world.user("a", &ann);
-        world.join(old, "r", "sender");
-        world.take();
-        // The same id and the same instance.
-        let other = world.grant(user, &["*"], &BOTH);
-        let new = world.user("a", &other);
-        world.join(new, "r", "sender");
-        if taken_over {
-            assert_eq!(types(&world.take()), [(old, "close"), (new, "joined")]);
-        } else {
-            assert_eq!(world.take(), [Pinged(old)]);
-            world.input(Input::Alive(old));
-            assert_eq!(world.take(), [error(new, "client_id_taken", "join"), Closed(new, 4002)]);
-        }
-    }
-}
-
-#[test]
-fn a_new_token_counts_for_a_join_that_waits_for_the_holder_of_its_id() {
-    let mut world = World::with_users();
-    let old = member(&mut world, "r", "a", "sender");
-    let hall = world.grant("eve", &["hall"], &BOTH);
-    let new = world.user("a", &hall);
-    let room = world.grant("eve", &["r"], &BOTH);
-    join_with(&mut world, new, "r", &room);
-    assert_eq!(world.take(), [Pinged(old)]);
-    world.pass(2 * SECOND);
-    assert_eq!(types(&world.take()), [(old, "close"), (new, "joined")]);
-    world.join(new, "hall", "sender");
-    assert_eq!(world.take(), [error(new, "forbidden", "join")]);
 }
 
 #[test]
