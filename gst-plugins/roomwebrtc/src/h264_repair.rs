@@ -19,7 +19,7 @@ pub(crate) struct H264Repair {
 }
 
 impl H264Repair {
-    /// Repairs what goes into and comes out of `depay`, an rtph264depay.
+    /// Repairs the input and the output of `depay`, an rtph264depay.
     pub(crate) fn new(depay: &gst::Element) -> Self {
         let hidden =
             depay.static_pad("sink").and_then(|pad| Some((pad.downgrade(), hide_repetitions(&pad)?)));

@@ -1,4 +1,4 @@
-//! What both elements show of the connection to the signaling server, and the server inside the sink.
+//! The properties and messages of both elements on the connection to the signaling server, and the embedded server.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use std::{
 const SINK: &str = "videotestsrc is-live=true ! x264enc ! roomwebrtcsink name=e";
 const SOURCE: &str = "roomwebrtcsrc name=e ! fakesink";
 
-/// A running pipeline with an element `e`, which is stopped when this goes.
+/// A running pipeline with an element `e`, which is stopped on drop.
 struct Line(gst::Pipeline);
 
 impl Line {
@@ -44,7 +44,7 @@ impl Line {
         bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), types).expect("a message within 20 s")
     }
 
-    /// The texts of the warnings so far that this element posted.
+    /// The texts of this element's warnings since the last call.
     fn warnings(&self) -> Vec<String> {
         let bus = self.0.bus().unwrap();
         std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning]))
@@ -71,7 +71,7 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// An address at which nobody listens.
+/// An address on which no server listens.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -81,7 +81,7 @@ fn with(element: &str, properties: &str) -> String {
 }
 
 #[test]
-fn a_server_out_of_reach_is_a_warning_with_address_and_cause_once() {
+fn an_unreachable_server_is_one_warning_with_address_and_cause() {
     for element in [SINK, SOURCE] {
         let address = free_address();
         let line = Line::play(&with(element, &format!("signaling-uri=ws://{address}?key=secret")));
@@ -94,27 +94,27 @@ fn a_server_out_of_reach_is_a_warning_with_address_and_cause_once() {
         }
         assert!(!warning.contains("secret"), "{warning}");
         assert!(line.reason().unwrap().contains("refused"));
-        // Several attempts later there is still one warning.
+        // Further attempts cause no further warning.
         let attempts = count_attempts(address, 3);
         assert!(line.warnings().iter().all(|text| !text.contains("refused")), "after {attempts} attempts");
     }
 }
 
-/// Waits until the client has tried so often to connect. It is refused each time, because nobody answers.
+/// Waits for this many attempts of the client to connect, which fail because no server answers.
 fn count_attempts(address: SocketAddr, attempts: usize) -> usize {
     let listener = TcpListener::bind(address).unwrap();
     (0..attempts).filter(|_| listener.accept().is_ok()).count()
 }
 
 #[test]
-fn the_reason_goes_when_the_element_is_in_the_room() {
+fn joining_the_room_clears_the_reason() {
     let address = free_address();
     let line = Line::play(&with(SOURCE, &format!("signaling-uri=ws://{address}")));
     wait_until("a reason", || line.reason().is_some());
     assert_eq!(line.state(), "connecting");
     let config = room_signaling_server::Config { listen: vec![address], ..Default::default() };
     let server = room_signaling_server::spawn_thread(config).unwrap();
-    wait_until("the room", || line.state() == "joined");
+    wait_until("the element joins the room", || line.state() == "joined");
     assert_eq!(line.reason(), None);
     drop(server);
     wait_until("the loss of the server", || line.state() == "reconnecting");
@@ -122,7 +122,7 @@ fn the_reason_goes_when_the_element_is_in_the_room() {
 }
 
 #[test]
-fn a_proxy_without_its_server_is_a_warning_and_no_error() {
+fn a_proxy_without_its_server_is_a_warning_and_not_an_error() {
     for status in ["404 Not Found", "502 Bad Gateway"] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -151,7 +151,7 @@ fn a_refusal_is_the_reason_of_a_failed_element() {
 }
 
 #[test]
-fn the_server_inside_serves_the_names_of_the_machine_and_those_allowed() {
+fn the_embedded_server_serves_the_names_of_the_machine_and_the_allowed_names() {
     let address = free_address();
     let _line = Line::play(&with(
         SINK,

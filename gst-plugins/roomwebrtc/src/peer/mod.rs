@@ -309,7 +309,7 @@ impl Peer {
 
     fn accept(&mut self, kind: WebRTCSDPType, description: Description) {
         let remote = WebRTCSessionDescription::new(kind, description.to_message());
-        // DTLS may begin at once, and its certificate is compared with this.
+        // DTLS may begin immediately, and the certificate is compared with this description.
         self.remote = Some(description);
         let events = self.events.clone();
         webrtcbin::set_remote(&self.webrtcbin, &remote, move |set| {
@@ -347,7 +347,7 @@ impl Peer {
     fn identify(&mut self, pem: &str) {
         let verified = match self.remote.as_ref().map(Description::fingerprints).as_ref() {
             Some(fingerprints) => Fingerprints::verify(fingerprints, pem).map_err(|error| error.to_string()),
-            None => Err("DTLS began before the peer's session description came".to_owned()),
+            None => Err("DTLS began before the peer's session description arrived".to_owned()),
         };
         self.identity = match verified {
             Ok(()) => Identity::Verified,

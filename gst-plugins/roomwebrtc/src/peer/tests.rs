@@ -64,7 +64,7 @@ fn connect(edit: impl Fn(&str) -> String) -> PeerAction {
     let until = Instant::now() + PATIENCE;
     let result = loop {
         assert!(Instant::now() < until, "no connection and no failure");
-        // The answering end only forwards what it finds; what becomes of it is not its own to tell.
+        // Only the result of the offering end is returned.
         while let Ok(event) = answering.events.try_recv() {
             if let PeerAction::Candidate(candidate) = answering.peer.handle(event) {
                 offering.peer.add_candidate(&candidate);

@@ -138,7 +138,7 @@ fn check_session(sdp: &Description) -> Result<(), SdpError> {
         if let Some(mid) = line.mid()
             && (!is_token(mid, 1..=64) || !mids.insert(mid))
         {
-            return Err(invalid(at, "a=mid", mid, "a short token of its own"));
+            return Err(invalid(at, "a=mid", mid, "a short token that no other m-line has"));
         }
     }
     let bundle = bundle(sdp);

@@ -89,7 +89,7 @@ fn byte(pair: &str) -> Option<u8> {
     if hex { u8::from_str_radix(pair, 16).ok() } else { None }
 }
 
-/// The `a=fingerprint` attributes that hold for one m-line: its own, or else those of the session.
+/// The `a=fingerprint` attributes of an m-line, or those of the session if the line has none.
 fn values<'a>(sdp: &'a Description, line: Line<'a>) -> Vec<&'a str> {
     let own: Vec<&str> = line.values("fingerprint").collect();
     if !own.is_empty() {

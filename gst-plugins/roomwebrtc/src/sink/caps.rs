@@ -109,7 +109,7 @@ pub(crate) struct PictureFormat {
 }
 
 impl PictureFormat {
-    /// What `caps` tell of it.
+    /// The format in `caps`.
     pub(crate) fn of(caps: &gst::CapsRef) -> Self {
         let structure = caps.structure(0);
         let number = |name: &str| structure.and_then(|structure| structure.get::<i32>(name).ok());

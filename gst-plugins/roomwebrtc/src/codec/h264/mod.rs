@@ -71,7 +71,7 @@ pub(crate) fn length_size(record: &[u8]) -> Option<usize> {
 pub(crate) fn begins_picture<'a>(units: impl Iterator<Item = NalUnit<'a>>) -> Option<bool> {
     let is_slice = |nal: &NalUnit<'_>| matches!(nal.unit_type(), NalUnitType::Slice | NalUnitType::IdrSlice);
     let slice = units.into_iter().find(is_slice)?;
-    // first_mb_in_slice comes first in the slice header.
+    // first_mb_in_slice is the first element of the slice header.
     Some(BitReader::new(slice.payload()).unsigned() == Some(0))
 }
 
@@ -142,7 +142,7 @@ impl ParameterSets {
         for set in &unit.parameter_sets {
             let Some(payload) = set.get(1..).filter(|_| set.len() <= MAX_PARAMETER_SET) else { continue };
             let is_sequence = set.first().is_some_and(|header| header & 0x1f == 7);
-            // The id comes after three bytes in one and first in the other.
+            // The id follows three other bytes in an SPS, and is first in a PPS.
             let (sets, limit, id) = if is_sequence {
                 (&mut self.sequence, 32, payload.get(3..).unwrap_or_default())
             } else {
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn the_kind_is_that_of_the_slices_and_of_the_recovery_point() {
         assert_eq!(kind(&[DELIMITER, SPS, PPS, IDR]), AccessUnitKind::Idr);
-        assert_eq!(kind(&[IDR]), AccessUnitKind::Idr, "parameter sets may come out of band");
+        assert_eq!(kind(&[IDR]), AccessUnitKind::Idr, "parameter sets may be out of band");
         assert_eq!(kind(&[RECOVERY, IDR]), AccessUnitKind::Idr);
         assert_eq!(kind(&[SPS, PPS, RECOVERY, P]), AccessUnitKind::RecoveryPoint);
         assert_eq!(kind(&[BUFFERING_AND_RECOVERY, I]), AccessUnitKind::RecoveryPoint);

@@ -81,7 +81,7 @@ fn a_receiver_that_rejects_the_first_stream_gets_a_session_without_it() {
     assert_eq!(
         scenario.update("viewer", rejects_first()),
         [vec![notice], end_with_bye("viewer", EndReason::FirstStreamRejected), vec![second]].concat(),
-        "at once, because nothing failed"
+        "immediately, because nothing failed"
     );
     scenario.connect("viewer");
     assert_eq!(scenario.run_for(1000 * S), []);
