@@ -274,7 +274,7 @@ impl Peer {
         // A pipeline that is dropped before it is in NULL would crash, so a failure to spawn must not drop it.
         let work = Arc::new(Mutex::new(Some((self.pipeline.clone(), self.webrtcbin.clone(), done))));
         let run = |work: &Mutex<Option<(gst::Pipeline, gst::Element, F)>>| {
-            let work = lock(&work).take();
+            let work = lock(work).take();
             if let Some((pipeline, webrtcbin, done)) = work {
                 // The change to NULL never fails.
                 let _ = pipeline.set_state(gst::State::Null);

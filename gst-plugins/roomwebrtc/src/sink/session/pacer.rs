@@ -166,10 +166,13 @@ mod tests {
         assert_eq!(schedule.wait(now, 1), MAX_WAIT);
     }
 
+    /// The sizes of packets, grouped by list.
+    type Arrivals = Arc<Mutex<Vec<Vec<usize>>>>;
+
     /// A payloader's pad with a pacer, the pacer, and the sizes of the packets that arrive behind the pad, grouped by list.
-    fn paced() -> (gst::Pad, Arc<Pacer>, Arc<Mutex<Vec<Vec<usize>>>>, gst::Pad) {
+    fn paced() -> (gst::Pad, Arc<Pacer>, Arrivals, gst::Pad) {
         gst::init().expect("GStreamer starts");
-        let arrived = Arc::new(Mutex::new(Vec::new()));
+        let arrived = Arrivals::default();
         let (one, many) = (arrived.clone(), arrived.clone());
         let sink = gst::Pad::builder(gst::PadDirection::Sink)
             .chain_function(move |_, _, packet| {

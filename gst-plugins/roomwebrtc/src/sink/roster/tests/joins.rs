@@ -66,7 +66,11 @@ fn one_session_starts_in_each_turn() {
     scenario.roster.handle(scenario.now, Input::Flowing(true));
     for name in ["c", "a", "b"] {
         assert_eq!(scenario.outputs(), []);
-        assert_eq!(scenario.roster.poll_timeout(), Some(scenario.now), "the next session can start immediately");
+        assert_eq!(
+            scenario.roster.poll_timeout(),
+            Some(scenario.now),
+            "the next session can start immediately"
+        );
         scenario.roster.handle_timeout(scenario.now);
         assert_eq!(scenario.outputs(), [started(name)], "in the order of arrival");
     }
