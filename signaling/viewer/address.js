@@ -1,4 +1,5 @@
-// Addresses of signaling servers: the server of this page, or another one that the link names.
+// Addresses of signaling servers: the server of this page, or another one that the link names, which is foreign: it gets
+// secrets only after the user's confirmation.
 
 export const DEFAULT_PORT = 8765;
 

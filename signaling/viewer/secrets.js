@@ -1,6 +1,6 @@
 // The password and the token, and the rule for sending them: the server of this page gets them, and another server only after
 // the user has confirmed its host name. A link can name any server, and users would trust a request for a password because of
-// the host name and certificate of this page.
+// the host name and certificate of this page. `address.js` decides which servers are foreign.
 
 export class Secrets {
   #values;

@@ -77,10 +77,10 @@ const FLAGS: &[Flag] = &[
          ROOM_SIGNALING_TURN_SECRET can contain the secret itself",
     ),
     flag("default-room", "ROOM_SIGNALING_DEFAULT_ROOM", "default_room", "ROOM").help(
-        "The room of old clients that join none. If empty, they are in no room [default: room_default]",
+        "The room of old clients that do not send `join`. If empty, they are in no room [default: room_default]",
     ),
     flag("max-connections", "ROOM_SIGNALING_MAX_CONNECTIONS", "limits.max_connections", "COUNT")
-        .help("The most connections at a time [default: 20000]"),
+        .help("The maximum number of simultaneous connections [default: 20000]"),
     flag("drain-seconds", "ROOM_SIGNALING_DRAIN_SECONDS", "drain_seconds", "SECONDS").help(
         "How long members can still send messages after a shutdown was announced, in seconds [default: 1]",
     ),

@@ -1,6 +1,6 @@
 //! The limits of connections, of what each may send, and of memory: the section `limits` of the configuration. The sizes of
-//! rooms are in the same section and belong to the Hub. A limit is added in [`Limits`] with its default, in
-//! [`LimitSettings`] with its key, and in config.example.toml.
+//! rooms are in the same section and belong to the Hub. To add a limit: [`Limits`] with its default, [`LimitSettings`] with its
+//! key, `LimitSettings::load`, config.example.toml, and the file in `net/` that enforces it.
 
 use crate::config::{Loader, Located, Seconds};
 use room_protocol::{

@@ -210,7 +210,7 @@ fn device_properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder::<StreamChoice>("stream")
             .nick("Stream")
-            .blurb("Stream that leaves the pad src")
+            .blurb("Stream to output on the pad src")
             .mutable_ready()
             .build(),
     ]
@@ -227,7 +227,7 @@ fn depth_properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("decimation")
             .nick("Decimation")
-            .blurb("Number of pixels, in both directions, that become one pixel of depth (1: off)")
+            .blurb("Factor by which depth is reduced in width and height (1: off)")
             .minimum(1)
             .maximum(8)
             .default_value(1)

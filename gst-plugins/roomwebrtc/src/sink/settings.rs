@@ -108,7 +108,7 @@ fn sending_rows() -> Vec<Property<Settings>> {
             number(
                 "receiver-timeout",
                 "Receiver timeout",
-                "Time in ms, at least three of the receiver's RTCP intervals, without RTCP after which a session ends",
+                "Time in ms without RTCP after which a session ends; never less than three RTCP intervals of the receiver",
                 milliseconds(defaults.runtime.receiver_timeout),
             ),
             runtime.receiver_timeout

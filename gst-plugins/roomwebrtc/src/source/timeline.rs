@@ -10,7 +10,8 @@ const CONGESTED: ClockTime = ClockTime::from_mseconds(1000);
 const CAUGHT_UP: ClockTime = ClockTime::from_mseconds(100);
 /// The most media that an output holds, in addition to the latency of the jitter buffer.
 pub(super) const MAX_HELD: ClockTime = ClockTime::from_seconds(10);
-/// Running time that is earlier by more than this was reset. A smaller difference is an error of estimation.
+/// Running time that steps back by more than this was reset: a discontinuity. A smaller difference is an error of
+/// estimation.
 const RESET: ClockTime = ClockTime::from_mseconds(500);
 
 /// Downstream consumes units with a steady delay if the delay of each is within this of the first.

@@ -1,4 +1,4 @@
-//! Messages from one member to others (rules 3, 4 and 12).
+//! Messages from one member to others (rules 3, 4 and 12). Offers from a receiver to a receiver are refused here.
 
 use super::{
     ConnId, Hub, Output,

@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a room stays closed to a client that was removed from it, or to everybody after it was closed.
+/// How long a room stays closed to a client that was removed from it, or to everybody after it was closed. Messages, help
+/// and documentation call it a minute.
 pub const REMOVED_FOR: Duration = Duration::from_mins(1);
 
 /// The rooms that are closed to clients. Only operators add entries.

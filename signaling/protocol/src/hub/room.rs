@@ -1,4 +1,4 @@
-//! One room: its members, which of them see each other (rule 6), which of them a message reaches by its author's role
+//! One room: its members, which of them see each other (rule 6), which of them a message without a target reaches
 //! (rule 4), and the sender that an old receiver is bound to (rule 12).
 
 use super::{

@@ -1,5 +1,5 @@
 //! The metrics of the server. To add one: count it in a field of [`Metrics`], or read it in `http/site.rs` into a
-//! [`Snapshot`]; write it in `Metrics::text`; and describe it in docs/metrics.md.
+//! [`Snapshot`], or count it in the Hub's `census.rs` if the Hub decides it; write it in `Metrics::text`; and describe it in docs/metrics.md.
 //!
 //! Everything runs in one thread, so a counter is a plain number. No label is an id, because clients choose their ids and
 //! could create any number of labels.

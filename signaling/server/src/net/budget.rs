@@ -1,6 +1,7 @@
 //! The memory budget: a sum, in bytes, of outbound frames that are not written, inbound bytes that are not handled, and
 //! requests over HTTP with their responses. When it is exceeded, the holder of most memory has to go, never the one that
-//! needs a little at that moment. `Driver::evict` (`driver/mod.rs`) enforces it.
+//! needs a little at that moment. `Driver::evict` (`driver/mod.rs`) enforces it,
+//! through `Registry::evict_largest` (`net/registry.rs`).
 
 use bytes::Bytes;
 use room_protocol::hub::ConnId;

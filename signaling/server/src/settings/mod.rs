@@ -323,9 +323,10 @@ mod tests {
         assert!(reported.starts_with("/nowhere/c.toml: can't read the configuration file: "), "{reported}");
     }
 
-    /// The keys at the top level.
-    fn known_keys() -> Vec<String> {
-        let reported = problems("zebra = 1");
+    /// The keys at the top level, or those of a section.
+    fn known_keys(section: Option<&str>) -> Vec<String> {
+        let section = section.map_or_else(String::new, |name| format!("[{name}]\n"));
+        let reported = problems(&format!("{section}zebra = 1"));
         let (_, known) = reported[0].split_once("allowed here: ").unwrap();
         known.split(", ").map(str::to_owned).collect()
     }
@@ -347,7 +348,7 @@ mod tests {
             .filter(|reported| !reported.contains("can't be read"))
             .collect();
         assert!(reported.is_empty(), "{reported:#?}");
-        for key in known_keys() {
+        for key in known_keys(None).into_iter().chain(known_keys(Some("limits"))) {
             let named = uncommented.iter().any(|line| {
                 line.starts_with(&format!("{key} ="))
                     || [format!("[{key}]"), format!("[[{key}]]")].contains(&(*line).to_owned())
