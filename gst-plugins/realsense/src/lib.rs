@@ -17,6 +17,7 @@ mod provider;
 mod reader;
 mod source;
 mod stream;
+mod sync;
 mod timeline;
 
 #[cfg(feature = "software-device")]

@@ -5,11 +5,12 @@ use super::{
     error::{Error, check},
     handle::Handle,
 };
+use crate::sync::lock;
 use realsense_sys as sys;
 use std::{
     collections::BTreeMap,
     ffi::c_void,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 /// librealsense's view of the cameras of this machine.
@@ -162,10 +163,6 @@ unsafe extern "C" fn on_change(
 /// The version of the library's API that this crate is built for.
 fn version() -> i32 {
     i32::try_from(sys::RS2_API_VERSION).unwrap_or(i32::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use super::{
     handle::Handle,
     sensor::Sensor,
 };
+use crate::sync::lock;
 use realsense_rust::kind::Rs2CameraInfo;
 use realsense_sys as sys;
 use std::{
     ptr::NonNull,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// A camera or a recording.
@@ -67,7 +68,7 @@ impl Device {
 
     /// The sensors. They are read once.
     pub(crate) fn sensors(&self) -> Result<Arc<[Arc<Sensor>]>, Error> {
-        let mut known = self.sensors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.sensors);
         if let Some(sensors) = &*known {
             return Ok(sensors.clone());
         }

@@ -1,11 +1,9 @@
 //! Combines two frames into a frameset, which alignment needs.
 
 use super::{block::Block, error::Error, error::check, frame::Frame};
+use crate::sync::lock;
 use realsense_sys as sys;
-use std::{
-    ffi::c_void,
-    sync::{Mutex, PoisonError},
-};
+use std::{ffi::c_void, sync::Mutex};
 
 /// Combines frames into framesets. librealsense's own syncer only combines streams of real cameras, and passes the
 /// frames of a recording on one by one.
@@ -28,7 +26,7 @@ impl FramesetBuilder {
 
     /// Combines two frames.
     pub(crate) fn build(&self, one: &Frame, other: Frame) -> Result<Option<Frame>, Error> {
-        *self.partner.lock().unwrap_or_else(PoisonError::into_inner) = Some(other);
+        *lock(&self.partner) = Some(other);
         self.block.process(one)
     }
 }
@@ -36,7 +34,7 @@ impl FramesetBuilder {
 unsafe extern "C" fn on_frame(frame: *mut sys::rs2_frame, source: *mut sys::rs2_source, user: *mut c_void) {
     // SAFETY: `user` is the box registered with the callback, which outlives the block.
     let partner = unsafe { &*user.cast::<Mutex<Option<Frame>>>() };
-    let partner = partner.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let partner = lock(partner).take();
     // SAFETY: the library passes its reference to the callback.
     let (Some(frame), Some(partner)) = (unsafe { Frame::take(frame) }, partner) else { return };
     let mut frames = [frame.into_raw(), partner.into_raw()];

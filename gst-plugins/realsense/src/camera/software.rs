@@ -14,12 +14,13 @@ use super::{
     error::check,
     handle::Handle,
 };
+use crate::sync::lock;
 use ffi::{MotionFrame, MotionStream, VideoFrame, VideoStream};
 use realsense_sys as sys;
 use std::{
     ffi::{CStr, CString, c_int, c_void},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// An error, with the library's message.
@@ -375,15 +376,14 @@ impl SoftwareDevice {
         let announced = Arc::new(Mutex::new(None));
         let place = announced.clone();
         let subscription = context.watch(move |change: &Change| {
-            place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| change.added.clone());
+            lock(&place).get_or_insert_with(|| change.added.clone());
         });
         // SAFETY: both are alive.
         check(|error| unsafe {
             sys::rs2_context_add_software_device(context.handle(), self.raw.raw(), error);
         })?;
         drop(subscription);
-        let announced =
-            announced.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or("not announced")?;
+        let announced = lock(&announced).take().ok_or("not announced")?;
         Ok(Plugged { _announced: announced, _context: context })
     }
 }

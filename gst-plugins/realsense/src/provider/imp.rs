@@ -4,9 +4,10 @@ use super::device::RealSenseDevice;
 use crate::{
     CAT,
     camera::{Context, Device, Subscription},
+    sync::lock,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 /// The state of the provider.
 #[derive(Default)]
@@ -110,8 +111,4 @@ fn connected(context: &Context) -> Result<Vec<Device>, crate::camera::Error> {
 /// `None` if the camera can't be read, because it is being plugged in or unplugged.
 fn device_for(camera: &Device) -> Option<RealSenseDevice> {
     RealSenseDevice::new(camera).ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     camera::{Device, StreamKind, StreamMode},
     depth::Processing,
+    sync::lock,
     timeline::Timeline,
 };
 use std::{
@@ -70,7 +71,7 @@ impl Consumer {
 
     /// Calls `with` with the timeline that all pads share.
     pub(crate) fn with_timeline<T>(&self, with: impl FnOnce(&mut Timeline) -> T) -> T {
-        with(&mut self.shared.timeline.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut lock(&self.shared.timeline))
     }
 
     /// The modes of a stream that this pad can select. If another pad has selected one, only that one is left.

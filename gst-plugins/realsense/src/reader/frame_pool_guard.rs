@@ -5,8 +5,11 @@
 //! pool is freed while it is being flushed (librealsense 2.56, `frame_archive::unpublish_frame` and `flush`). The frames
 //! held here keep the pool alive until the flush is long over.
 
-use crate::camera::{Frame, StreamMode};
-use std::sync::{Mutex, PoisonError};
+use crate::{
+    camera::{Frame, StreamMode},
+    sync::lock,
+};
+use std::sync::Mutex;
 
 /// Holds a frame of each stream of the last two starts of the camera.
 #[derive(Debug, Default)]
@@ -23,7 +26,7 @@ struct Held {
 impl FramePoolGuard {
     /// Must be called with each frame before the frame is distributed.
     pub(super) fn hold(&self, frame: &Frame, mode: StreamMode, epoch: u64) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.0);
         if held.epoch != epoch {
             held.epoch = epoch;
             held.older = std::mem::take(&mut held.newer);

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     camera::{Device, Frame, StreamMode},
     depth::Processing,
+    sync::lock,
     timeline::Timeline,
 };
 use std::{
@@ -123,7 +124,7 @@ impl Shared {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Changes the state and wakes all threads that may wait for the change.

@@ -3,12 +3,11 @@
 //! different clocks.
 
 use super::pairing::Pairing;
-use crate::camera::{Error, Frame, FramesetBuilder, StreamKind, StreamMode, TimeDomain};
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Instant,
+use crate::{
+    camera::{Error, Frame, FramesetBuilder, StreamKind, StreamMode, TimeDomain},
+    sync::lock,
 };
+use std::{collections::BTreeMap, sync::Mutex, time::Instant};
 
 /// Combines the frames of two streams.
 pub(super) struct Syncer {
@@ -68,7 +67,7 @@ impl Syncer {
         let frame = frame.share()?;
         frame.keep();
         let is_target = mode.kind == self.target;
-        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pairs = lock(&self.pairs);
         let pairs = match &mut *pairs {
             Some(pairs) if pairs.epoch == epoch => pairs,
             stale => stale.insert(Pairs { epoch, pairing: Pairing::new(slowest), domains: BTreeMap::new() }),

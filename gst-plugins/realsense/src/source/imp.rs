@@ -10,9 +10,10 @@ use crate::{
     camera::StreamKind,
     reader::{Reader, Report},
     stream::PadStream,
+    sync::lock,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 /// The state and the settings of a `realsensesrc`.
 #[derive(Default)]
@@ -282,8 +283,4 @@ fn post(element: &super::RealSenseSrc, report: Report) {
         Report::Warning(text) => gst::element_warning!(element, gst::ResourceError::Settings, ("{text}")),
         Report::Info(text) => gst::element_info!(element, gst::ResourceError::Settings, ("{text}")),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,6 +11,7 @@ use crate::{
     camera::{Frame, PixelFormat, StreamKind, TimeDomain},
     depth::ProcessingChain,
     reader::{Consumer, Interrupt, ReceivedFrame},
+    sync::lock,
     timeline::FrameTime,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
@@ -20,7 +21,7 @@ use gst_base::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 /// The state of a stream.
@@ -431,8 +432,4 @@ fn nanoseconds(milliseconds: f64) -> i64 {
 
 fn signed(time: gst::ClockTime) -> i64 {
     i64::try_from(time.nseconds()).unwrap_or(i64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,8 @@
 //! Recordings: pausing them with the pipeline, and noticing their end, which librealsense does not report.
 
 use super::CameraThread;
-use crate::{camera::PlaybackStatus, reader::shared::Phase};
-use std::{
-    sync::{PoisonError, atomic::Ordering},
-    time::Duration,
-};
+use crate::{camera::PlaybackStatus, reader::shared::Phase, sync::lock};
+use std::{sync::atomic::Ordering, time::Duration};
 
 /// How often a recording is checked for its end. This is less than the time of a frame, so that a loop keeps its rhythm.
 pub(super) const INTERVAL: Duration = Duration::from_millis(25);
@@ -23,7 +20,7 @@ impl CameraThread {
         let _ = if pause {
             device.pause()
         } else {
-            self.shared.timeline.lock().unwrap_or_else(PoisonError::into_inner).reset();
+            lock(&self.shared.timeline).reset();
             device.resume()
         };
         self.paused = pause;

@@ -93,7 +93,7 @@ impl Conductor {
         }
     }
 
-    pub(super) fn session_failed(&mut self, error: &str) {
+    fn session_failed(&mut self, error: &str) {
         let Some(session) = &self.session else { return };
         let (peer, id) = (session.sender.clone(), session.id.clone());
         gst::warning!(CAT, "ending the session with {peer}: {error}");

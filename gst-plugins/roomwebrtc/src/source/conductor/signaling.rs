@@ -60,7 +60,7 @@ impl Conductor {
         }
     }
 
-    pub(super) fn on_state(&mut self, state: State) {
+    fn on_state(&mut self, state: State) {
         let state = match SignalingState::from(state) {
             // The element has been in the room, and left it only to get another offer.
             SignalingState::Connecting if self.state != SignalingState::Idle => SignalingState::Reconnecting,
@@ -80,7 +80,7 @@ impl Conductor {
     }
 
     /// Posts one warning for each STUN or TURN server that can't be used.
-    pub(super) fn warn_of_ice_servers(&mut self) {
+    fn warn_of_ice_servers(&mut self) {
         let unusable = self.settings.signaling.ice(&self.ice_servers).unusable_servers();
         if let Some(element) = self.element.upgrade() {
             for sentence in unusable.iter().filter(|sentence| !self.unusable_ice_servers.contains(sentence)) {
@@ -90,7 +90,7 @@ impl Conductor {
         self.unusable_ice_servers = unusable;
     }
 
-    pub(super) fn on_peer_gone(&mut self, id: &ClientId, reason: GoneReason) {
+    fn on_peer_gone(&mut self, id: &ClientId, reason: GoneReason) {
         let ours = self.is_session_of(id);
         if ours {
             self.end_session(match reason {
@@ -107,7 +107,7 @@ impl Conductor {
         }
     }
 
-    pub(super) fn on_signal(&mut self, from: ClientId, id: Option<SessionId>, body: Body) {
+    fn on_signal(&mut self, from: ClientId, id: Option<SessionId>, body: Body) {
         match body {
             Body::Offer { sdp } => self.on_offer(from, id, &sdp),
             _ if !self.is_session_of(&from) => {}
