@@ -15,6 +15,12 @@ impl CommandSender {
         sender.as_ref().is_some_and(|sender| sender.send(command).is_ok())
     }
 
+    /// Blocks every `send` while the guard exists.
+    #[cfg(test)]
+    pub(crate) fn block(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Command>>> {
+        lock(&self.0)
+    }
+
     /// Connects all clones to a conductor, or to none. Returns the sender that was connected before.
     pub(crate) fn connect(&self, sender: Option<mpsc::Sender<Command>>) -> Option<mpsc::Sender<Command>> {
         std::mem::replace(&mut *lock(&self.0), sender)
