@@ -28,7 +28,15 @@ fn is_parameter_set(nal_unit: &[u8]) -> bool {
 fn keep_only_the_first_parameter_sets(encoder: &gst::Element) -> Arc<AtomicU64> {
     let stripped = Arc::new(AtomicU64::new(0));
     let (is_first, count) = (AtomicBool::new(true), stripped.clone());
-    encoder.static_pad("src").unwrap().add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+    let pad = encoder.static_pad("src").unwrap();
+    // Like many cameras, the encoder ignores requests for keyframes, at which h264parse would insert parameter sets.
+    pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, |_, info| match info.event() {
+        Some(event) if event.structure().is_some_and(|fields| fields.name() == "GstForceKeyUnit") => {
+            gst::PadProbeReturn::Handled
+        }
+        _ => gst::PadProbeReturn::Ok,
+    });
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if is_first.swap(false, Ordering::Relaxed) {
             return gst::PadProbeReturn::Ok;
         }
