@@ -4,6 +4,8 @@
 //! `local_server.rs` sends the requests of those that need a running server. `service.rs` handles signals and systemd,
 //! `log/` writes the log.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod commands;
 mod flags;

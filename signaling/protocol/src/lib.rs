@@ -9,6 +9,8 @@
 //! Architecture invariant: nothing here does I/O, reads a clock, draws a random number or is async. The same inputs
 //! give the same outputs, always.
 
+#![forbid(unsafe_code)]
+
 pub mod client;
 pub mod hub;
 pub mod id;

@@ -18,6 +18,8 @@
 //! Architecture invariant: one connection never makes another wait. What a peer does not read waits in its own bounded queue,
 //! and a queue that overflows closes that peer.
 
+#![forbid(unsafe_code)]
+
 pub mod auth;
 pub mod config;
 mod context;
