@@ -111,7 +111,7 @@ def test_credentials_of_another_secret_are_refused(bed: Bed):
     coturn = start_servers(bed, secret="another secret than that of coturn")
     bed.sender("living_room")
     receiver = bed.receiver("living_room")
-    receiver.wait("a failed connection", lambda: "the session with camera ends" in receiver.log.read_text(errors="replace"), 60)
+    receiver.wait("a failed connection", lambda: "ending the session with camera" in receiver.log.read_text(errors="replace"), 60)
     refused = said(coturn, r"Cannot find credentials of user <([^>]+)>")
     assert len(refused) >= 2, "both ends asked coturn"
     assert not allocations(coturn)
